@@ -1,0 +1,51 @@
+"""Make a dataset from prompts.
+
+    python jobs/synth.py --config jobs/configs/demo.toml
+    python jobs/synth.py --config jobs/configs/demo.toml --set group.size=8 --set run.output=out/eight
+    python jobs/synth.py --config jobs/configs/demo.toml --dry-run
+    ray job submit --working-dir . -- python jobs/synth.py --config jobs/configs/demo.toml
+
+The same command resumes an interrupted run. Exit status: 0 done, 1 no image could be made, 2 wrong input or settings,
+130 or 143 stopped (run it again to go on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from pipelines import config, console
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, type=Path, help="TOML file with the settings of the run")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one setting")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read and check everything, print the plan, make nothing"
+    )
+    options = parser.parse_args(arguments)
+    return console.guarded(lambda: _run(config.load(options.config, options.set), dry_run=options.dry_run))
+
+
+def _run(settings: config.RunConfig, *, dry_run: bool) -> int:
+    if dry_run:
+        from pipelines import estimate
+
+        print(estimate.describe(settings))
+        return 0
+    from pipelines import flow  # Ray and torch take seconds to import: errors in the config show before
+
+    summary = flow.run(settings)
+    print(console.table(summary))
+    if not Path(settings.run.output).is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        print(
+            "run.output is relative, so it lies in Ray's copy of the working directory, which Ray removes in the end."
+        )
+    return 0 if summary.images_kept + summary.images_rejected else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Train the embedded model: autoencoder, oracle, scorer, and the MM-DiT in two phases.
+
+    python jobs/train_embedded.py                       # everything that is not done yet
+    python jobs/train_embedded.py --stages oracle scorer
+    python jobs/train_embedded.py --work out/embedded --weights out/weights
+
+Stopping is harmless: checkpoints are written every few minutes, and the same command goes on from the last one.
+On 2 CPU cores the whole recipe takes about eight hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from models.embedded import WEIGHTS
+from models.embedded.training.recipe import Recipe, prepare_threads
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    stages = list(Recipe(Path()).stages)
+    parser.add_argument("--stages", nargs="+", choices=stages, default=stages, help="which stages, in this order")
+    parser.add_argument("--work", type=Path, default=Path("out/embedded"), help="data and checkpoints")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the trained weights go")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes all")
+    options = parser.parse_args(arguments)
+    prepare_threads(options.threads)
+    recipe = Recipe(options.work, options.weights)
+    for stage in options.stages:
+        recipe.stages[stage]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

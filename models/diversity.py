@@ -1,0 +1,60 @@
+"""Diversity of a set of feature vectors.
+
+The Vendi score (Friedman and Dieng, TMLR 2023) is the exponential of the Shannon entropy of the eigenvalues of K/n,
+with K the cosine similarities: the effective number of distinct items. It grows with the size of the set, so sets of
+different size are compared by the average over pairs, which lies in [1, 2] for any size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.float32] | NDArray[np.float64]
+
+
+def similarities(features: Features) -> NDArray[np.float64]:
+    """Cosine similarity of the rows of `features` [n, d] -> float64 [n, n]."""
+    rows = features.astype(np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return rows @ rows.T
+
+
+def vendi(features: Features) -> float:
+    """Vendi score of the rows of `features` [n, d], in [1, n]."""
+    values = np.linalg.eigvalsh(similarities(features) / len(features))
+    values = values[values > 1e-12]
+    return float(np.exp(-(values * np.log(values)).sum()))
+
+
+def average_pair_vendi(features: Features) -> float:
+    """Mean Vendi score over all pairs of rows, in [1, 2]; NaN for fewer than two rows.
+
+    A pair with cosine c has the eigenvalues (1 + c)/2 and (1 - c)/2.
+    """
+    cosines = _pairs(similarities(features))
+    if len(cosines) == 0:
+        return float("nan")
+    low = np.clip((1.0 - np.clip(cosines, -1.0, 1.0)) / 2.0, 1e-15, 1.0 - 1e-15)
+    entropy = -(low * np.log(low) + (1.0 - low) * np.log1p(-low))
+    return float(np.exp(entropy).mean())
+
+
+def pair_similarity(features: Features) -> float:
+    """Mean cosine similarity over all pairs of rows; NaN for fewer than two rows."""
+    cosines = _pairs(similarities(features))
+    return float(cosines.mean()) if len(cosines) else float("nan")
+
+
+def nearest(features: Features) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """For each row its highest cosine to another row, and that row's index (NaN and itself for a single row)."""
+    cosines = similarities(features)
+    if len(cosines) < 2:
+        return np.full(len(cosines), np.nan, dtype=np.float32), np.arange(len(cosines))
+    np.fill_diagonal(cosines, -np.inf)
+    index = cosines.argmax(axis=1)
+    return cosines.max(axis=1).astype(np.float32), index
+
+
+def _pairs(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return matrix[np.triu_indices(len(matrix), k=1)]

@@ -1,0 +1,123 @@
+"""Captions of scenes, as noisy as web alt text, and the reading of a caption back into what it names.
+
+Grammar: `a [size] [texture] [colour] shape [at the position] [on background]`, or
+`a [texture] [colour] shape <relation> a [texture] [colour] shape [on background]`; `thing` stands for an unnamed shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.embedded import world
+from models.embedded.attributes import HEADS, NAMES, Labels
+from models.embedded.world import Scene, Thing
+
+RELATIONS: dict[str, tuple[str, bool]] = {
+    "left of": ("horizontal", True),
+    "right of": ("horizontal", False),
+    "above": ("vertical", True),
+    "below": ("vertical", False),
+}
+"""Relation -> (arrangement, whether the thing named first is the left or upper one)."""
+
+UNNAMED_SHAPE = "thing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionStyle:
+    """How captions are written.
+
+    keep_*: probability of naming an attribute that the scene has.
+    noise: probability that a named colour or texture is replaced by one drawn uniformly, as alt text gets things wrong.
+    """
+
+    keep_shape: float = 0.93
+    keep_colour: float = 0.65
+    keep_texture: float = 0.50
+    keep_size: float = 0.35
+    keep_position: float = 0.35
+    keep_background: float = 0.45
+    noise: float = 0.0
+
+
+def caption(scene: Scene, rng: np.random.Generator, style: CaptionStyle) -> str:
+    """Write a caption for `scene`, naming each attribute at random as `style` says."""
+
+    def keep(probability: float) -> bool:
+        return bool(rng.random() < probability)
+
+    def noisy(word: str, words: tuple[str, ...]) -> str:
+        return words[int(rng.integers(len(words)))] if keep(style.noise) else word
+
+    def phrase(thing: Thing, size: str | None) -> str:
+        words = ["a"]
+        if size is not None and keep(style.keep_size):
+            words.append(size)
+        if keep(style.keep_texture):
+            words.append(noisy(thing.texture, world.TEXTURES))
+        if keep(style.keep_colour):
+            words.append(noisy(thing.colour, world.COLOURS))
+        words.append(thing.shape if keep(style.keep_shape) else UNNAMED_SHAPE)
+        return " ".join(words)
+
+    if scene.arrangement == "single":
+        text = phrase(scene.things[0], scene.size)
+        if keep(style.keep_position):
+            text += f" at the {scene.position}"
+    else:
+        options = [relation for relation, (arrangement, _) in RELATIONS.items() if arrangement == scene.arrangement]
+        relation = options[int(rng.integers(len(options)))]
+        first, second = scene.things if RELATIONS[relation][1] else scene.things[::-1]
+        text = f"{phrase(first, None)} {relation} {phrase(second, None)}"
+    return f"{text} on {scene.background}" if keep(style.keep_background) else text
+
+
+def named_attributes(prompt: str) -> dict[str, str]:
+    """What a caption in the grammar above names: attribute (a key of `HEADS`) -> word.
+
+    Raises:
+        ValueError: the prompt is not in the grammar.
+    """
+    named: dict[str, str] = {}
+    body, background = _split_last(prompt, " on ", world.BACKGROUNDS)
+    if background:
+        named["background"] = background
+    for relation, (arrangement, first_is_low) in RELATIONS.items():
+        first, separator, second = body.partition(f" {relation} ")
+        if separator:
+            named["arrangement"] = arrangement
+            low, high = (first, second) if first_is_low else (second, first)
+            return named | _read_thing(low, 0, prompt) | _read_thing(high, 1, prompt)
+    body, position = _split_last(body, " at the ", world.POSITIONS)
+    if position:
+        named["position"] = position
+    return {"arrangement": "single"} | named | _read_thing(body, 0, prompt)
+
+
+def _split_last(text: str, separator: str, words: tuple[str, ...]) -> tuple[str, str]:
+    head, found, tail = text.rpartition(separator)
+    return (head, tail) if found and tail in words else (text, "")
+
+
+def _read_thing(phrase: str, slot: int, prompt: str) -> dict[str, str]:
+    article, *words = phrase.split(" ")
+    named: dict[str, str] = {}
+    for word in words:
+        if word == UNNAMED_SHAPE:
+            continue
+        for name in (f"shape_{slot}", f"colour_{slot}", f"texture_{slot}", "size"):
+            if word in HEADS[name]:
+                named[name] = word
+                break
+        else:
+            raise ValueError(f"prompt {prompt!r} is not in the embedded world's grammar: unknown word {word!r}")
+    if article != "a" or not words or words[-1] not in (*world.SHAPES, UNNAMED_SHAPE):
+        raise ValueError(f"prompt {prompt!r} is not in the embedded world's grammar: {phrase!r} names no thing")
+    return named
+
+
+def agreement(named: dict[str, str], seen: Labels) -> dict[str, bool]:
+    """For each named attribute: does the picture, read as class indices `seen` int8 [10], show it?"""
+    return {name: HEADS[name][int(seen[NAMES.index(name)])] == word for name, word in named.items()}

@@ -1,0 +1,126 @@
+"""The whole recipe of the embedded model, stage by stage. Each stage resumes, and is skipped once it is done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import save_file
+from transformers import CLIPTokenizer
+
+from models.embedded import WEIGHTS
+from models.embedded.training import mmdit, oracle, scorer, vae
+from models.embedded.training.data import RenderedSet, rendered_set
+from models.embedded.training.export import export_pipeline
+from models.embedded.training.latents import Latents, encode_all
+from models.embedded.training.tokenizer import build_tokenizer
+
+LONG_TAILED = {"count": 120_000, "seed": 1, "balanced": False}
+BALANCED_ORACLE = {"count": 60_000, "seed": 2, "balanced": True}
+BALANCED_SCORER = {"count": 60_000, "seed": 4, "balanced": True}
+LATENT_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stages as methods; `work` holds data and checkpoints, `weights` receives what is shipped."""
+
+    work: Path
+    weights: Path = WEIGHTS
+
+    @property
+    def stages(self) -> dict[str, Callable[[], None]]:
+        """Stage name -> what it does, in the order in which they are needed."""
+        return {
+            "vae": self.train_vae,
+            "oracle": self.train_oracle,
+            "scorer": self.train_scorer,
+            "mmdit-clean": self.train_clean,
+            "mmdit-noisy": self.train_noisy,
+            "export": self.export,
+        }
+
+    def data(self, name: str, settings: dict[str, int]) -> RenderedSet:
+        """A rendered set under `work`."""
+        return rendered_set(
+            self.work / "data",
+            name,
+            count=settings["count"],
+            seed=settings["seed"],
+            balanced=bool(settings["balanced"]),
+        )
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.work / "ckpt"
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """Shared by the text encoders and the scorer."""
+        return build_tokenizer(self.work / "tokenizer")
+
+    @cached_property
+    def _long_tailed(self) -> RenderedSet:
+        return self.data("longtail", LONG_TAILED)
+
+    @cached_property
+    def _vae(self) -> AutoencoderKL:
+        return vae.train_vae(self._long_tailed.images, self._checkpoints, seed=0)
+
+    @cached_property
+    def _latents(self) -> Latents:
+        return encode_all(self._vae, self._long_tailed.images, self.work / "data")
+
+    def train_vae(self) -> None:
+        """Autoencoder, then the latents of the training pictures."""
+        _ = self._latents
+
+    def train_oracle(self) -> None:
+        """Oracle, written to the shipped weights."""
+        net = oracle.train_oracle(self.data("balanced", BALANCED_ORACLE), self._checkpoints, seed=1)
+        self.weights.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.half().contiguous() for k, v in net.state_dict().items()}, self.weights / "oracle.safetensors")
+
+    def train_scorer(self) -> None:
+        """open_clip model, written to the shipped weights."""
+        net = scorer.train_scorer(self.data("balanced", BALANCED_SCORER), self.tokenizer, self._checkpoints, seed=2)
+        scorer.export_scorer(net, self.tokenizer, self.weights / "clip")
+
+    def _mmdit(self, phase: str) -> mmdit.TextToLatent:
+        torch.manual_seed(0)
+        model = mmdit.TextToLatent(self.tokenizer, vae.LATENT_CHANNELS, LATENT_SIZE)
+        if phase == "noisy":
+            model = self._mmdit("clean")
+        return mmdit.train_phase(
+            f"mmdit-{phase}",
+            model,
+            self.tokenizer,
+            self._latents.values,
+            self._long_tailed.labels,
+            mmdit.PHASES[phase],
+            self._checkpoints,
+            seed=11 if phase == "clean" else 12,
+        )
+
+    def train_clean(self) -> None:
+        """MM-DiT and text encoders on captions without noise."""
+        self._mmdit("clean")
+
+    def train_noisy(self) -> None:
+        """The same on captions with wrong attributes, which makes rare pairs hard."""
+        self._mmdit("noisy")
+
+    def export(self) -> None:
+        """The diffusers folder, from the last finished phase."""
+        phase = "noisy" if (self._checkpoints / "mmdit-noisy.ckpt").exists() else "clean"
+        export_pipeline(self._vae, self._mmdit(phase), self.tokenizer, self._latents, self.weights / "pipeline")
+
+
+def prepare_threads(count: int) -> None:
+    """Use `count` CPU threads (0: all)."""
+    torch.set_num_threads(count or os.cpu_count() or 1)

@@ -1,0 +1,122 @@
+"""The open_clip scorer, trained on balanced renders with hard negative captions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTokenizer
+
+from models.embedded.attributes import HEADS, scene_of
+from models.embedded.captions import CaptionStyle, caption
+from models.embedded.training.data import RenderedSet
+from models.embedded.training.loop import LoopConfig, train
+from models.embedded.training.tokenizer import MAX_TOKENS
+
+LOOP = LoopConfig(steps=5000, learning_rate=1e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.05)
+BATCH, HARD_NEGATIVES = 128, 3
+STYLE = CaptionStyle(
+    keep_shape=0.97, keep_colour=0.85, keep_texture=0.75, keep_size=0.5, keep_position=0.5, keep_background=0.65
+)
+
+_WORDS_BY_KIND = {word: words for words in HEADS.values() for word in words}
+
+
+def model_config(vocabulary_size: int) -> dict[str, Any]:
+    """open_clip's model configuration."""
+    return {
+        "embed_dim": 128,
+        "vision_cfg": {
+            "image_size": 64,
+            "patch_size": 8,
+            "width": 192,
+            "layers": 5,
+            "head_width": 32,
+            "mlp_ratio": 3.0,
+        },
+        "text_cfg": {
+            "context_length": MAX_TOKENS,
+            "vocab_size": vocabulary_size,
+            "width": 128,
+            "heads": 4,
+            "layers": 3,
+            "hf_tokenizer_name": "local",
+            "tokenizer_kwargs": {"clean": "whitespace"},
+        },
+    }
+
+
+def altered(text: str, rng: np.random.Generator) -> str:
+    """`text` with one attribute word replaced by another of its kind."""
+    words = text.split(" ")
+    places = [i for i, word in enumerate(words) if word in _WORDS_BY_KIND]
+    if not places:
+        return text + " at night"
+    place = places[int(rng.integers(len(places)))]
+    others = [word for word in _WORDS_BY_KIND[words[place]] if word != words[place]]
+    words[place] = others[int(rng.integers(len(others)))]
+    return " ".join(words)
+
+
+def train_scorer(
+    data: RenderedSet, tokenizer: CLIPTokenizer, directory: Path, *, seed: int, loop: LoopConfig = LOOP
+) -> nn.Module:
+    """Contrastive training (Radford et al. 2021), each picture also against captions that differ in one attribute."""
+    torch.manual_seed(seed)
+    config = model_config(len(tokenizer))
+    config["text_cfg"] = {k: v for k, v in config["text_cfg"].items() if "tokenizer" not in k}
+    net: nn.Module = open_clip.CLIP(**config)
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([seed, step])
+        rows = np.sort(rng.choice(len(data.images), BATCH, replace=False))
+        pixels = torch.from_numpy(data.images[rows]).permute(0, 3, 1, 2).float()
+        texts = [caption(scene_of(data.labels[row]), rng, STYLE) for row in rows]
+        texts += [altered(text, rng) for text in texts for _ in range(HARD_NEGATIVES)]
+        ids = tokenizer(texts, padding="max_length", max_length=MAX_TOKENS, return_tensors="pt").input_ids
+        noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(step))
+        with torch.autocast("cpu", torch.bfloat16):
+            image, text, scale = net(_normalise(pixels + 8.0 * noise), ids)
+        scores = scale.clamp_max(100.0) * image.float() @ text.float().T
+        target = torch.arange(BATCH)
+        hard = torch.cat([scores[target, target, None], scores[:, BATCH:].view(BATCH, BATCH, -1)[target, target]], 1)
+        total = (
+            F.cross_entropy(scores, target)
+            + F.cross_entropy(scores[:, :BATCH].T, target)
+            + F.cross_entropy(hard, torch.zeros(BATCH, dtype=torch.long))
+        )
+        return total, {"hard": float((hard.argmax(1) == 0).float().mean())}
+
+    net.load_state_dict(train("scorer", net, loss, loop, directory))
+    return net.eval()
+
+
+def _normalise(pixels: Tensor) -> Tensor:
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(3, 1, 1)
+    deviation = torch.tensor(open_clip.OPENAI_DATASET_STD).view(3, 1, 1)
+    return (pixels / 255.0 - mean) / deviation
+
+
+def export_scorer(net: nn.Module, tokenizer: CLIPTokenizer, directory: Path) -> None:
+    """Write a folder that open_clip loads as `local-dir:FOLDER`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(directory)
+    config = {
+        "model_cfg": model_config(len(tokenizer)),
+        "preprocess_cfg": {
+            "mean": list(open_clip.OPENAI_DATASET_MEAN),
+            "std": list(open_clip.OPENAI_DATASET_STD),
+            "interpolation": "bicubic",
+            "resize_mode": "shortest",
+        },
+    }
+    (directory / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    state = {k: v.half().contiguous() for k, v in net.state_dict().items()}
+    save_file(state, directory / "open_clip_model.safetensors")

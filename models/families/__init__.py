@@ -1,0 +1,25 @@
+"""The MM-DiT families that the project runs. A new family is one file with its facts and one line here."""
+
+from __future__ import annotations
+
+from models.errors import ModelError
+from models.families import sd3
+from models.families.base import Family
+
+FAMILIES: tuple[Family, ...] = (sd3.FAMILY,)
+
+
+def family_of(pipeline: object) -> Family:
+    """The family of a loaded diffusers pipeline.
+
+    Raises:
+        ModelError: the pipeline's class belongs to no family.
+    """
+    name = type(pipeline).__name__
+    for family in FAMILIES:
+        if name in family.pipelines:
+            return family
+    known = ", ".join(p for family in FAMILIES for p in family.pipelines)
+    raise ModelError(
+        f"{name} is not supported: the interventions need an MM-DiT whose text stream is known here. Supported: {known}"
+    )

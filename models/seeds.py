@@ -1,0 +1,14 @@
+"""Seeds: a pure function of what an image is, never of when or where it is made."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def image_seed(run_seed: int, prompt_id: str, index: int) -> int:
+    """Seed of image number `index` of a prompt, 0 <= seed < 2**63.
+
+    It does not depend on the arm, so that arms with and without interventions start from the same noise.
+    """
+    text = f"{run_seed}\0{prompt_id}\0{index}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1

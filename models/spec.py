@@ -1,0 +1,142 @@
+"""What a group of images is made from: every setting that changes pixels, as frozen values.
+
+Importable without torch, so that configs and plans can be read and checked on a machine that runs no model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Interval = tuple[float, float]
+"""A share of the run's steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
+
+
+def _require(good: bool, owner: object, field: str, rule: str) -> None:
+    if not good:
+        raise ValueError(f"{field} = {getattr(owner, field)!r} is out of range: {rule}")
+
+
+def _require_interval(owner: object, field: str) -> None:
+    start, stop = getattr(owner, field)
+    _require(0.0 <= start < stop <= 1.0, owner, field, "needs 0 <= start < stop <= 1")
+
+
+def active(interval: Interval, index: int, count: int) -> bool:
+    """Is number `index` of `count` inside `interval`? At least one always is."""
+    first = min(count - 1, math.floor(interval[0] * count + 0.5))
+    last = max(first + 1, math.floor(interval[1] * count + 0.5))
+    return first <= index < last
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToraConfig:
+    """Token Spacing and Residual Alignment (arXiv 2510.03886), applied to the text tokens at each block's input."""
+
+    sigma: float = 1.3
+    """Factor on the principal singular values (Token Spacing); 1 leaves them."""
+    components: int = 0
+    """Number of principal directions; 0 chooses it per sample by the Maximum Distance to Chord rule."""
+    angle: float = 1.0
+    """Share of the rotation towards the semantic direction (Residual Alignment); 0 leaves the residual."""
+    direction: Literal["mean", "leading"] = "mean"
+    """Semantic direction: mean over tokens of e_cond - e_uncond, or its leading right singular vector."""
+    branch: Literal["cond", "both"] = "cond"
+    """Which classifier-free-guidance branch is changed."""
+    steps: Interval = (0.0, 1.0)
+    """Share of the denoising steps in which it acts."""
+    blocks: Interval = (0.0, 1.0)
+    """Share of the joint blocks at whose input it acts."""
+
+    def __post_init__(self) -> None:
+        _require(0.1 <= self.sigma <= 10.0, self, "sigma", "needs 0.1 to 10 (the paper uses 1.3)")
+        _require(0 <= self.components <= 64, self, "components", "needs 0 (automatic) to 64")
+        _require(0.0 <= self.angle <= 1.0, self, "angle", "needs 0 to 1")
+        _require(self.direction in ("mean", "leading"), self, "direction", "needs 'mean' or 'leading'")
+        _require(self.branch in ("cond", "both"), self, "branch", "needs 'cond' or 'both'")
+        _require_interval(self, "steps")
+        _require_interval(self, "blocks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepulsionConfig:
+    """Contextual repulsion (arXiv 2603.28762), applied to a group's text tokens at each block's output."""
+
+    strength: float = 10.0
+    """Dimensionless step size: eta = strength * mean squared norm of the group's token vectors."""
+    eta: float = 0.0
+    """The paper's absolute step size; when above 0 it is used instead of `strength`."""
+    inner_steps: int = 100
+    """M, the number of ascent steps on the entropy at each block."""
+    max_displacement: float = 0.5
+    """Cap on the displacement of a block, relative to the root mean square norm of the group's token vectors."""
+    steps: Interval = (0.0, 0.15)
+    """Share of the denoising steps in which it acts; the paper's tau is 4 of 28 steps, or 1 of 4."""
+    blocks: Interval = (0.0, 1.0)
+    """Share of the joint blocks at whose output it acts."""
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.strength) and self.strength >= 0.0, self, "strength", "needs 0 or more")
+        _require(math.isfinite(self.eta) and self.eta >= 0.0, self, "eta", "needs 0 or more (0 uses strength)")
+        _require(0 <= self.inner_steps <= 10_000, self, "inner_steps", "needs 0 to 10,000 (the paper uses 50 or 100)")
+        _require(self.max_displacement > 0.0, self, "max_displacement", "needs a value above 0")
+        _require_interval(self, "steps")
+        _require_interval(self, "blocks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the sampler runs. Groups with equal sampling can share a denoising batch."""
+
+    steps: int = 28
+    guidance_scale: float = 4.5
+    width: int = 1024
+    height: int = 1024
+    negative_prompt: str = ""
+    max_sequence_length: int = 256
+    """Length of the T5 part of the text in tokens, where the family has one."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.steps <= 1000, self, "steps", "needs 1 to 1000")
+        _require(math.isfinite(self.guidance_scale) and self.guidance_scale >= 0, self, "guidance_scale", "needs >= 0")
+        for side in ("width", "height"):
+            _require(8 <= getattr(self, side) <= 8192, self, side, "needs 8 to 8192 pixels")
+        _require(0 <= self.max_sequence_length <= 4096, self, "max_sequence_length", "needs 0 to 4096 tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Which model, and how it is loaded.
+
+    path: a diffusers pipeline folder or a hub id; revision: hub revision (commit hash, branch or tag);
+    dtype: of the transformer and text encoders; device: "auto" takes CUDA where there is one.
+    """
+
+    path: str
+    revision: str = ""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _require(bool(self.path), self, "path", "needs a pipeline folder or a hub id")
+        _require(self.dtype in ("float32", "bfloat16", "float16"), self, "dtype", "needs float32, bfloat16 or float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One prompt and the seeds of its images, generated together: the unit of work, of retry and of determinism."""
+
+    prompt: str
+    seeds: tuple[int, ...]
+    sampling: Sampling
+    tora: ToraConfig | None = None
+    repulsion: RepulsionConfig | None = None
+
+    def __post_init__(self) -> None:
+        _require(len(self.seeds) >= 1, self, "seeds", "a group needs at least one seed")
+
+    @property
+    def batch_key(self) -> Any:
+        """Groups with equal keys can share a denoising batch."""
+        return (len(self.seeds), self.sampling, self.tora, self.repulsion)

@@ -1,0 +1,263 @@
+"""The settings of a run: a TOML file becomes one frozen `RunConfig`. Importable without torch or ray."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from models.spec import ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from pipelines import schema, tables
+from pipelines.errors import UserError
+
+
+def _require(good: bool, name: str, value: object, rule: str) -> None:
+    if not good:
+        raise ValueError(f"{name} = {value!r} is out of range: {rule}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    output: str
+    """Folder of the results: a local path or s3://bucket/folder. Not part of the fingerprint."""
+    name: str = "raydiance"
+    """Title of the dataset card and the gallery. Not part of the fingerprint."""
+    seed: int = 0
+    """Every image seed is derived from it."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.output), "output", self.output, "needs a local path or s3://bucket/folder")
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "needs 0 to 2**63 - 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Names of the columns in the prompt files; "" takes the column of the field's own name where there is one."""
+
+    prompt: str = "prompt"
+    prompt_id: str = ""
+    """Text or whole numbers; made from the prompt's text where there is no such column."""
+    concept: str = ""
+    """What the prompt is about, for grouping in reports."""
+    rarity: str = ""
+    """How rare the concept is, for grouping in reports."""
+    counterfactual: str = ""
+    """The prompt with its rare attribute replaced by the common one; gives `clip_margin`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    path: str | tuple[str, ...]
+    """File, glob or s3:// URI (or several); relative ones start at the working directory."""
+    format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "text"] = "auto"
+    """"auto" goes by the file's ending (.txt is text: one prompt per line)."""
+    columns: Columns = field(default_factory=Columns)
+    limit: int = 0
+    """Stop after this many rows; 0 reads all."""
+    duplicates: Literal["fail", "keep", "drop"] = "fail"
+    """What a repeated prompt text gives: a row in failed/, images of its own, or nothing."""
+    max_characters: int = 2000
+    """A longer prompt becomes a row in failed/."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.path) and all(self.paths), "path", self.path, "needs at least one file")
+        _require(self.limit >= 0, "limit", self.limit, "needs 0 (all) or more")
+        _require(1 <= self.max_characters <= 100_000, "max_characters", self.max_characters, "needs 1 to 100,000")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupSize:
+    size: int = 4
+    """Images per group: made together, pushed apart by repulsion."""
+    groups_per_prompt: int = 1
+    """Groups of each prompt in each arm, with different seeds."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.size <= 256, "size", self.size, "needs 1 to 256 images")
+        _require(
+            1 <= self.groups_per_prompt <= 10_000, "groups_per_prompt", self.groups_per_prompt, "needs 1 to 10,000"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to make every prompt. Arms share their seeds, so they can be compared image by image."""
+
+    name: str
+    tora: bool = False
+    repulsion: bool = False
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name.strip()), "name", self.name, "needs a name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    model: str
+    """An open_clip model name such as "ViT-L-14", or "local-dir:" and a folder."""
+    pretrained: str = ""
+    """Tag of open_clip's weights, for example "openai"; "" for a local folder."""
+    batch_size: int = 64
+    """Images per forward pass; whole groups are put together up to this number."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.model), "model", self.model, "needs an open_clip name or local-dir:<folder>")
+        _require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "needs 1 to 65,536 images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which images stay in data/; the others go to rejected/ with the reason. Relative by default: see the docs."""
+
+    keep_per_group: int = 0
+    """Best images of a group that stay; 0 keeps all."""
+    min_margin: float = -math.inf
+    """Lowest `clip_margin` that stays, for images that have one; -inf keeps all."""
+    duplicate_similarity: float = 1.0
+    """Images of a group at least this similar (cosine of embeddings) are duplicates; 1 means equal pixels only."""
+
+    def __post_init__(self) -> None:
+        _require(self.keep_per_group >= 0, "keep_per_group", self.keep_per_group, "needs 0 (all) or more")
+        _require(not math.isnan(self.min_margin), "min_margin", self.min_margin, "needs a number")
+        name = "duplicate_similarity"
+        _require(
+            0.0 < self.duplicate_similarity <= 1.0, name, self.duplicate_similarity, "needs more than 0, at most 1"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    image_format: Literal["png", "webp"] = "png"
+    """Both lossless; webp is smaller and slower to write."""
+    groups_per_shard: int = 64
+    """Groups in one output file: the unit of commit, of resume and of a worker's memory."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.groups_per_shard <= 100_000, "groups_per_shard", self.groups_per_shard, "needs 1 to 100,000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayOptions:
+    """Where and how wide the job runs. Nothing here changes which rows come out."""
+
+    address: str = ""
+    """A Ray cluster to join; "" takes RAY_ADDRESS, and without that starts Ray on this machine for the job."""
+    generators: int = 1
+    """Generator actors, each with its own copy of the model."""
+    scorers: int = 1
+    """Scorer actors."""
+    writers: int = 1
+    """Writer actors."""
+    gpus_per_generator: float = 0.0
+    gpus_per_scorer: float = 0.0
+    cpus_per_generator: float = 1.0
+    cpus_per_scorer: float = 0.5
+    cpus_per_writer: float = 0.25
+    """CPUs and GPUs that Ray reserves for each; they are not limits."""
+    groups_per_batch: int = 1
+    """Groups that are denoised together. Other batch shapes can change the last bits of the pixels."""
+    threads_per_generator: int = 0
+    """CPU threads of a generator's maths; 0 leaves torch's own choice."""
+    object_store_mb: int = 256
+    """Size of the object store of a Ray that the job starts itself, in MiB."""
+
+    def __post_init__(self) -> None:
+        for name in ("generators", "scorers", "writers", "groups_per_batch"):
+            _require(1 <= getattr(self, name) <= 100_000, name, getattr(self, name), "needs 1 or more")
+        for name in ("gpus_per_generator", "gpus_per_scorer"):
+            _require(0 <= getattr(self, name) <= 64, name, getattr(self, name), "needs 0 to 64")
+        for name in ("cpus_per_generator", "cpus_per_scorer", "cpus_per_writer"):
+            _require(0 <= getattr(self, name) <= 1024, name, getattr(self, name), "needs 0 to 1024")
+        _require(
+            0 <= self.threads_per_generator <= 1024, "threads_per_generator", self.threads_per_generator, "needs 0+"
+        )
+        _require(self.object_store_mb >= 80, "object_store_mb", self.object_store_mb, "needs 80 MiB or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything about a run. One field is one table of the TOML file."""
+
+    run: Run
+    prompts: Prompts
+    model: ModelSpec
+    scoring: Scoring
+    sampling: Sampling = field(default_factory=Sampling)
+    group: GroupSize = field(default_factory=GroupSize)
+    tora: ToraConfig = field(default_factory=ToraConfig)
+    repulsion: RepulsionConfig = field(default_factory=RepulsionConfig)
+    arms: tuple[Arm, ...] = (Arm(name="both", tora=True, repulsion=True),)
+    selection: Selection = field(default_factory=Selection)
+    output: Output = field(default_factory=Output)
+    ray: RayOptions = field(default_factory=RayOptions)
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        _require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for run.json; -inf, which JSON lacks, as text."""
+        return {name: _plain(table) for name, table in asdict(self).items()}
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config in the TOML file `path`, with `key.sub=value` overrides (values in TOML; bare words are text)."""
+    file = str(path)
+    try:
+        table = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"cannot read the config {file}: {error.strerror}. Give --config an existing TOML file."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not valid TOML: {error}") from None
+    for override in overrides:
+        _override(table, override)
+    return tables.build(RunConfig, table, file=file)
+
+
+def fingerprint(config: RunConfig) -> str:
+    """64 hex digits over the row schema's version and all settings that change rows (not places, names or workers)."""
+    text = json.dumps(identity(config.to_dict()), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `RunConfig.to_dict()` that the fingerprint covers."""
+    covered = {name: table for name, table in config.items() if name != "ray"}
+    covered["run"] = {"seed": config["run"]["seed"]}
+    covered["model"] = {key: value for key, value in config["model"].items() if key != "device"}
+    return {"schema_version": schema.VERSION, **covered}
+
+
+def _override(table: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise UserError(f"--set {text!r}: write key.sub=value, for example --set sampling.steps=8")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # bare words, such as a path, need no quotes on a command line
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UserError(f"--set {text!r}: {part!r} is not a table in the config")
+    table[parts[-1]] = parsed
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,66 @@
+"""What a person sees of a job at its end: a table, or one sentence about what went wrong."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.finish import Summary
+
+_USER_ERROR, _INTERRUPTED, _TERMINATED = 2, 130, 143
+_COLOUR = re.compile(r"\x1b\[\d+m")
+_CAUSE = re.compile(
+    r"^\s*(?:pipelines\.errors\.UserError|models\.errors\.ModelError): (.*?)(?:\n\s*\n|\Z)", re.S | re.M
+)
+
+
+def guarded(job: Callable[[], int]) -> int:
+    """Run a job; turn errors that a user can put right, also those raised in workers, into a message and a status."""
+    from pipelines.ray_session import Stopped
+
+    try:
+        return job()
+    except KeyboardInterrupt:
+        return _say("Stopped. The same command goes on from the finished shards.", _INTERRUPTED)
+    except Stopped:
+        return _say("Stopped. The same command goes on from the finished shards.", _TERMINATED)
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        return _say(f"error: {message}", _USER_ERROR)
+
+
+def user_message(error: BaseException) -> str | None:
+    """What the UserError or ModelError says that `error` is, or that a worker raised; None for another error."""
+    if isinstance(error, UserError):
+        return str(error)
+    # Ray carries the causes of a worker's error to this side as text only, the first cause first.
+    found = _CAUSE.search(_COLOUR.sub("", str(error)))
+    return found[1].strip() if found else None
+
+
+def table(summary: Summary) -> str:
+    """The end table: one line per arm, then what failed, then where to look."""
+    lines = [f"{'arm':<16}{'images':>8}{'kept':>8}{'clip':>8}{'margin':>8}{'vendi':>8}{'pairs':>8}"]
+    for arm in summary.arms:
+        values = (arm.clip_score, arm.clip_margin, arm.group_vendi, arm.pair_vendi)
+        numbers = "".join(f"{'-' if value is None else f'{value:.3f}':>8}" for value in values)
+        lines.append(f"{arm.arm[:15]:<16}{arm.images:>8}{arm.kept:>8}{numbers}")
+    lines.append("")
+    lines.append(
+        f"{summary.images_kept} images kept, {summary.images_rejected} rejected; of {summary.groups_planned} groups "
+        f"{summary.groups_failed} failed; {summary.prompts_failed} prompts could not be used"
+    )
+    lines.append(f"gallery: {summary.gallery}")
+    return "\n".join(lines)
+
+
+def _say(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status

@@ -1,0 +1,10 @@
+"""The one error class for what a user can put right."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A wrong input or setting. The message names the file, row, key and value, and says what to do.
+
+    Jobs print the message without a traceback and exit with status 2.
+    """

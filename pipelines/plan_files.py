@@ -1,0 +1,106 @@
+"""The files that planning writes, streaming: `plan/plan-*.parquet` and `failed/prompts.parquet`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import schema
+from pipelines.prompts import BadPrompt
+from pipelines.storage import Storage
+
+SHARDS_PER_PART = 256
+FAILED_PROMPTS = "failed/prompts.parquet"
+_FAILURES_PER_ROW_GROUP = 10_000
+
+
+def part_name(part: int) -> str:
+    return f"plan/plan-{part:06d}.parquet"
+
+
+class PartWriter:
+    """Writes shards as row groups, `SHARDS_PER_PART` to a file; each file appears whole."""
+
+    def __init__(self, output: Storage) -> None:
+        self._output = output
+        self._shard = 0
+        self._part = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._part.__exit__(kind, error, tb)
+
+    def write(self, groups: pa.Table, *, groups_per_shard: int) -> None:
+        """Cut `groups` (columns of `schema.PLAN` but for `shard`) into shards; only a plan's last may be short."""
+        shards = self._shard + np.arange(groups.num_rows) // groups_per_shard
+        numbered = groups.add_column(0, schema.PLAN.field("shard"), pa.array(shards))
+        for start in range(0, groups.num_rows, groups_per_shard):
+            if self._shard % SHARDS_PER_PART == 0:
+                self._start_part()
+            self._writer.write_table(numbered.slice(start, groups_per_shard), row_group_size=groups_per_shard)
+            self._shard += 1
+
+    def _start_part(self) -> None:
+        self._part.close()
+        file = self._part.enter_context(self._output.open_output(part_name(self._shard // SHARDS_PER_PART)))
+        # Row groups are small: dictionaries and statistics would cost more time and bytes than they save.
+        self._writer = self._part.enter_context(
+            pq.ParquetWriter(file, schema.PLAN, compression="snappy", use_dictionary=False, write_statistics=False)
+        )
+
+
+class FailureWriter:
+    """Writes bad prompts to failed/prompts.parquet; there is no file where all are good."""
+
+    def __init__(self, output: Storage) -> None:
+        self._output = output
+        self._waiting: list[BadPrompt] = []
+        self._file = ExitStack()
+        self._writer: pq.ParquetWriter | None = None
+        self._first: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._output.remove(FAILED_PROMPTS)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is None and self._waiting:
+            self._flush()
+        self._file.__exit__(kind, error, tb)
+
+    @property
+    def summary(self) -> str:
+        """The first few problems, for a message."""
+        return "; ".join(self._first) or "the files hold no rows"
+
+    def add(self, bad: BadPrompt) -> None:
+        if len(self._first) < 3:
+            self._first.append(f"{bad.source}: {bad.error}")
+        self._waiting.append(bad)
+        if len(self._waiting) >= _FAILURES_PER_ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            file = self._file.enter_context(self._output.open_output(FAILED_PROMPTS))
+            self._writer = self._file.enter_context(pq.ParquetWriter(file, schema.FAILED, compression="zstd"))
+        rows = [
+            {
+                "prompt": bad.prompt,
+                "source": bad.source,
+                "stage": "plan",
+                "error_type": bad.kind,
+                "error": bad.error,
+                "attempts": 1,
+            }
+            for bad in self._waiting
+        ]
+        self._writer.write_table(pa.Table.from_pylist(rows, schema=schema.FAILED))
+        self._waiting.clear()

@@ -1,0 +1,117 @@
+"""Ray for the time of one job: joined where there is a cluster, started on this machine where there is none."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from pipelines.config import RayOptions
+from pipelines.errors import UserError
+
+_NOT_SENT = ["/out", "/.venv", "/.git", "/.*_cache", "**/__pycache__", "/tests"]
+
+
+class Stopped(Exception):
+    """Someone asked the job to stop. Finished shards stay; the same command goes on from there."""
+
+
+@contextmanager
+def session(options: RayOptions) -> Iterator[None]:
+    """A configured Ray. What this starts, it ends; a Ray that the process is connected to already is left alone."""
+    import ray
+
+    if ray.is_initialized():
+        _configure_data(joined=False)
+        yield
+        return
+    # What fails in a worker is raised here; the rest is in Ray's log files and dashboard.
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = options.address or os.environ.get("RAY_ADDRESS", "")
+    if address:
+        # A submitted job already runs in its working directory; from elsewhere the code has to travel.
+        submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+        travel: dict[str, Any] = {} if submitted else {"runtime_env": {"working_dir": ".", "excludes": _NOT_SENT}}
+        try:
+            ray.init(address=address, **quiet, **travel)
+        except ConnectionError as error:
+            raise UserError(f"ray.address = {address!r}: cannot reach this Ray cluster: {error}") from error
+    else:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=options.object_store_mb << 20,
+            **quiet,
+        )
+    before = signal.signal(signal.SIGTERM, _stop)  # after ray.init, which installs its own
+    try:
+        _configure_data(joined=bool(address))
+        if not address:
+            _check_resources(options, ray.cluster_resources())  # type: ignore[no-untyped-call]
+        with _without_native_chatter():
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        ray.shutdown()
+
+
+@contextmanager
+def _without_native_chatter() -> Iterator[None]:
+    """Drop what C++ code prints to file descriptor 2 (Ray warns of its own actors); Python's stderr still works.
+
+    Ray keeps its own log files, and what fails is raised as a Python exception.
+    """
+    python_stderr, terminal = sys.stderr, os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    with open(os.dup(terminal), "w", buffering=1, encoding="utf-8", errors="backslashreplace") as sys.stderr:  # noqa: PTH123 (a descriptor)
+        os.dup2(nothing, 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            sys.stderr = python_stderr
+            os.close(nothing)
+            os.close(terminal)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise Stopped
+
+
+def _configure_data(*, joined: bool) -> None:
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False  # the job has its own, which moves with every step
+    context.execution_options.preserve_order = False
+    # A model download or a shard of large images may take longer than Ray's default patience of 30 minutes.
+    context.execution_no_progress_timeout_s = -1
+    if joined:  # nodes come and go in a cluster; on one machine a model that does not load will not load later
+        context.max_consecutive_actor_init_deaths = 2
+    else:
+        context.actor_init_retry_on_errors = False
+    for name in ("exceptions", "_internal.execution.operators.actor_pool_map_operator"):
+        logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)  # what fails is raised as well
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that its bars are off
+
+
+def _check_resources(options: RayOptions, resources: dict[str, float]) -> None:
+    """Ray waits for ever for actors that do not fit."""
+    for kind, each in (
+        ("CPU", (options.cpus_per_generator, options.cpus_per_scorer, options.cpus_per_writer)),
+        ("GPU", (options.gpus_per_generator, options.gpus_per_scorer, 0.0)),
+    ):
+        there = resources.get(kind, 0.0)
+        needed = options.generators * each[0] + options.scorers * each[1] + options.writers * each[2]
+        if needed > there + 1e-9:
+            raise UserError(
+                f"[ray] asks for {needed:g} {kind}s ({options.generators} generators x {each[0]:g}, {options.scorers} "
+                f"scorers x {each[1]:g}, {options.writers} writers x {each[2]:g}), but this machine has {there:g}. "
+                f"Lower ray.generators, or the {kind.lower()}s_per_* settings, which are fractions if need be."
+            )

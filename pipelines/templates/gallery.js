@@ -1,0 +1,160 @@
+"use strict";
+const $$ = (id) => document.getElementById(id);
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const details = JSON.parse($$("details").textContent);
+const form = document.querySelector(".tools");
+const list = $$("cards");
+const cards = all(".card").map((element) => ({
+  element,
+  text: element.querySelector("header").textContent.toLowerCase(),
+  groups: all(".group", element),
+}));
+const switches = all("input[data-arm]");
+
+/* Filters and order */
+function meanOf(card, measure) {
+  const values = card.groups.filter((g) => !g.hidden && measure in g.dataset).map((g) => Number(g.dataset[measure]));
+  return values.length ? values.reduce((a, b) => a + b) / values.length : null;
+}
+
+function sorted() {
+  const [measure, direction] = $$("sort").value.split("-");
+  if (measure === "mixed") return cards;
+  const sign = direction === "down" ? -1 : 1;
+  const keyed = cards.map((card) => [card, meanOf(card, measure)]);
+  keyed.sort(([, a], [, b]) => (a === null || b === null ? (a === null) - (b === null) : sign * (a - b)));
+  return keyed.map(([card]) => card);
+}
+
+function update() {
+  const words = $$("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const rarity = $$("rarity").value;
+  const off = new Set(switches.filter((s) => !s.checked).map((s) => s.dataset.arm));
+  let shown = 0;
+  for (const card of cards) {
+    for (const group of card.groups) group.hidden = off.has(group.dataset.arm);
+    const fits =
+      words.every((word) => card.text.includes(word)) &&
+      (!rarity || card.element.dataset.rarity === rarity) &&
+      (!$$("dropped").checked || card.groups.some((g) => !g.hidden && g.querySelector(".dropped")));
+    card.element.hidden = !fits;
+    shown += fits;
+  }
+  list.append(...sorted().map((card) => card.element));
+  $$("count").textContent = shown === cards.length ? `${shown} prompts` : `${shown} of ${cards.length} prompts`;
+  $$("none").hidden = shown > 0;
+}
+
+form.hidden = false;
+form.addEventListener("input", update);
+form.addEventListener("submit", (event) => event.preventDefault());
+$$("reset").addEventListener("click", () => {
+  form.reset();
+  update();
+  $$("search").focus();
+});
+
+/* Arrow keys move between the images of a prompt, so that Tab goes from prompt to prompt. */
+const visible = (root) => all(".shot", root).filter((shot) => !shot.closest("[hidden]"));
+const arrows = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+list.addEventListener("keydown", (event) => {
+  const shot = event.target.closest(".shot");
+  if (!shot || !(event.key in arrows) || event.altKey || event.ctrlKey || event.metaKey) return;
+  const shots = visible(shot.closest(".card"));
+  const next = shots[shots.indexOf(shot) + arrows[event.key]];
+  if (next) next.focus();
+  event.preventDefault();
+});
+list.addEventListener("focusin", (event) => {
+  const shot = event.target.closest(".shot");
+  if (shot) for (const other of all(".shot", shot.closest(".card"))) other.tabIndex = other === shot ? 0 : -1;
+});
+function oneStopPerCard() {
+  for (const { element } of cards) {
+    const shots = visible(element);
+    all(".shot", element).forEach((shot) => (shot.tabIndex = shot === shots[0] ? 0 : -1));
+  }
+}
+form.addEventListener("change", oneStopPerCard);
+
+/* The dialog */
+const dialog = $$("dialog");
+const sections = [
+  ["Scores", ["clip_score", "clip_margin", "rank_in_group", "nearest_similarity", "group_vendi", "group_pair_similarity", "clip_model"]],
+  ["Selection", ["keep", "drop_reason", "duplicate_of"]],
+  ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "negative_prompt", "max_sequence_length"]],
+  ["TORA", "tora"],
+  ["Repulsion", "repulsion"],
+  ["Model", ["model", "model_revision", "family", "dtype", "scheduler"]],
+  ["Prompt", ["concept", "rarity", "counterfactual", "prompt_id"]],
+  ["Identity", ["image_id", "group_id", "fingerprint"]],
+];
+const known = (value) => value !== null && value !== undefined && value !== "";
+const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
+let open = null;
+
+function show(shot) {
+  open = shot;
+  const values = details.shots[Number(shot.dataset.shot)];
+  const row = { ...details.groups[values.group], ...values };
+  const image = shot.querySelector("img");
+  $$("picture").src = image.src;
+  $$("picture").alt = `${row.prompt} (${shot.getAttribute("aria-label")})`;
+  $$("picture").className = shot.classList.contains("pixel") ? "pixel" : "";
+  $$("dialog-title").textContent = row.prompt;
+  $$("place").textContent = `${row.arm}, image ${row.index_in_group + 1} of ${row.group_size}`;
+  $$("values").replaceChildren(
+    ...sections.flatMap(([title, names]) => {
+      const pairs = Array.isArray(names) ? names.map((n) => [n, row[n]]) : Object.entries(row[names] || { state: "off" });
+      const lines = pairs.filter(([, value]) => known(value)).map(([name, value]) => {
+        const line = document.createElement("div");
+        const cell = make("dd", Array.isArray(value) ? value.join(" to ") : String(value));
+        cell.dir = "auto";
+        line.append(make("dt", name), cell);
+        return line;
+      });
+      if (!lines.length) return [];
+      const table = document.createElement("dl");
+      table.append(...lines);
+      return [make("h3", title), table];
+    })
+  );
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+}
+
+/* The last image is followed by the first: a button that were disabled there would drop the keyboard focus. */
+function step(by) {
+  const shots = visible(list);
+  show(shots.at((shots.indexOf(open) + by) % shots.length));
+}
+
+list.addEventListener("click", (event) => {
+  const shot = event.target.closest(".shot");
+  if (shot) show(shot);
+});
+$$("previous").addEventListener("click", () => step(-1));
+$$("next").addEventListener("click", () => step(1));
+$$("close").addEventListener("click", () => dialog.close());
+dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+dialog.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+    step(arrows[event.key]);
+    event.preventDefault();
+  }
+});
+dialog.addEventListener("close", () => open && open.focus());
+
+/* Light and dark */
+$$("theme").hidden = false;
+$$("theme").addEventListener("click", () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+});
+
+/* On a phone the pictures come first. */
+if (matchMedia("(max-width: 640px)").matches) $$("numbers").open = false;
+
+update();
+oneStopPerCard();

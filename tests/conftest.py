@@ -1,0 +1,111 @@
+"""What many tests share: tiny real models on disk, a local Ray, an S3 server, a config to vary."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import config, tables
+from pipelines.config import RunConfig
+from pipelines.storage import Storage
+from tests import tiny
+
+Configure = Callable[..., RunConfig]
+ROOT = Path(__file__).parents[1]
+PROMPTS = ROOT.parent / "shared" / "data" / "prompts"
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a random-weight `StableDiffusion3Pipeline` that draws 16 x 16 images in milliseconds."""
+    return tiny.save_pipeline(tmp_path_factory.mktemp("sd3"))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a random-weight open_clip model in a local folder."""
+    return f"local-dir:{tiny.save_clip(tmp_path_factory.mktemp('clip'))}"
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One small Ray for all tests that need one."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=128 << 20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real S3 server on loopback; yields its endpoint. Keys: `tester` and `secret`; bucket: `bucket`."""
+    root = tmp_path_factory.mktemp("s3")
+    (root / "bucket").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["rclone", "serve", "s3", "--auth-key", "tester,secret", "--addr", f"127.0.0.1:{port}", str(root)]
+    server = subprocess.Popen(
+        [tiny.tool(command[0]), *command[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(port, server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(200):
+        assert server.poll() is None, "the S3 server ended at once"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError("the S3 server does not answer")
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    """An empty folder in the bucket, with the environment of someone who may use it."""
+    import s3fs
+
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "tester",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield Storage.open(f"s3://bucket/{os.urandom(6).hex()}")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Configure:
+    """A valid config for two prompts in tmp_path; keyword arguments replace whole tables."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red square\na purple star\n")
+
+    def build(**changes: Any) -> RunConfig:
+        table: dict[str, Any] = {
+            "run": {"output": str(tmp_path / "out")},
+            "prompts": {"path": str(prompts)},
+            "model": {"path": "owner/model"},
+            "scoring": {"model": "ViT-B-32"},
+            **changes,
+        }
+        return tables.build(config.RunConfig, table, file="test.toml")
+
+    return build

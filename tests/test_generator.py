@@ -1,0 +1,112 @@
+"""The generator on a tiny real pipeline: the same pictures as stock diffusers, and interventions that come and go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.errors import ModelError, PromptError
+from models.families import family_of
+from models.generator import Generator
+from models.interventions.hooks import HOOK
+from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
+
+SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
+SEEDS = (11, 12, 13)
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_pipeline: str) -> Generator:
+    return Generator(ModelSpec(path=tiny_pipeline, dtype="float32"))
+
+
+def group(prompt: str = "a red star", seeds: tuple[int, ...] = SEEDS, **changes: Any) -> Group:
+    return Group(prompt=prompt, seeds=seeds, **{"sampling": SAMPLING, **changes})
+
+
+def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_without_interventions_it_is_the_stock_pipeline(
+    generator: Generator, tiny_pipeline: str, guidance: float
+) -> None:
+    classes: Any = diffusers
+    stock = classes.StableDiffusion3Pipeline.from_pretrained(tiny_pipeline, text_encoder_3=None, tokenizer_3=None)
+    stock.set_progress_bar_config(disable=True)
+    images = stock(
+        "a red star",
+        num_images_per_prompt=3,
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        width=16,
+        height=16,
+        max_sequence_length=4,
+    ).images
+    sampling = Sampling(steps=4, guidance_scale=guidance, width=16, height=16, max_sequence_length=4)
+    made = generator.generate([group(sampling=sampling)])[0]
+    assert np.array_equal(made, np.stack([np.asarray(image) for image in images]))
+
+
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_each_intervention_changes_pixels_and_leaves_no_trace(generator: Generator, guidance: float) -> None:
+    sampling = Sampling(steps=4, guidance_scale=guidance, width=16, height=16, max_sequence_length=4)
+    stock = generator.generate([group(sampling=sampling)])[0]
+    for settings in ({"tora": ToraConfig()}, {"repulsion": RepulsionConfig()}):
+        changed = generator.generate([group(sampling=sampling, **settings)])[0]
+        assert difference(changed, stock) > 3
+        assert np.array_equal(changed, generator.generate([group(sampling=sampling, **settings)])[0])
+        assert np.array_equal(stock, generator.generate([group(sampling=sampling)])[0])
+    transformer = generator._pipe.transformer
+    for module in (transformer, *transformer.transformer_blocks):
+        assert HOOK not in module._diffusers_hook.hooks
+
+
+def test_settings_that_do_nothing_do_nothing(generator: Generator) -> None:
+    stock = generator.generate([group()])[0]
+    nothing = generator.generate(
+        [group(tora=ToraConfig(sigma=1.0, angle=0.0), repulsion=RepulsionConfig(strength=0.0))]
+    )[0]
+    assert np.array_equal(nothing, stock)
+    alone = generator.generate([group(seeds=SEEDS[:1])])[0]
+    assert np.array_equal(generator.generate([group(seeds=SEEDS[:1], repulsion=RepulsionConfig())])[0], alone)
+
+
+def test_a_group_depends_on_itself_alone(generator: Generator) -> None:
+    settings: dict[str, Any] = {"tora": ToraConfig(), "repulsion": RepulsionConfig()}
+    groups = [group(**settings), group("a blue ring", (21, 22, 23), **settings), group("x", (31, 32, 33), **settings)]
+    together = generator.generate(groups)
+    for one, made in zip(groups, together, strict=True):
+        assert difference(made, generator.generate([one])[0]) <= 2
+    mirrored = generator.generate([group(seeds=SEEDS[::-1], **settings)])[0]
+    assert difference(mirrored[::-1], together[0]) <= 2
+
+
+def test_repulsion_stops_after_its_steps(generator: Generator) -> None:
+    first_only = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 0.25)))])[0]
+    all_steps = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 1.0)))])[0]
+    assert difference(first_only, all_steps) > 0
+
+
+def test_reports_steps(generator: Generator) -> None:
+    seen: list[tuple[int, int]] = []
+    generator.generate([group()], lambda done, of: seen.append((done, of)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_refuses_what_it_cannot_do(generator: Generator, tmp_path: Any) -> None:
+    with pytest.raises(PromptError, match="tokens longer"):
+        generator.generate([group("a very long prompt for so small a model")])
+    with pytest.raises(ModelError, match="cannot share"):
+        generator.generate([group(), group(seeds=(1,))])
+    with pytest.raises(ModelError, match="no such folder"):
+        Generator(ModelSpec(path=str(tmp_path / "missing")))
+    with pytest.raises(ModelError, match="Supported: StableDiffusion3Pipeline"):
+        family_of(object())

@@ -1,0 +1,169 @@
+"""The plan: every prompt in every arm, once, in an order and with seeds that never change."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.seeds import image_seed
+from models.spec import RepulsionConfig, ToraConfig
+from pipelines import plan, plan_files, schema
+from pipelines.errors import UserError
+from pipelines.storage import Storage
+from tests.conftest import Configure
+
+ARMS = [{"name": "stock"}, {"name": "tora", "tora": True}, {"name": "both", "tora": True, "repulsion": True}]
+
+
+def write_prompts(folder: Path, count: int) -> str:
+    path = folder / "many.txt"
+    path.write_text("".join(f"prompt {number}\n" for number in range(count)))
+    return str(path)
+
+
+def test_a_group_is_what_the_config_says(configure: Configure, tmp_path: Path) -> None:
+    config = configure(
+        arms=ARMS,
+        group={"size": 3, "groups_per_prompt": 2},
+        tora={"sigma": 1.2, "steps": [0.1, 0.9]},
+        repulsion={"strength": 3.0},
+        sampling={"steps": 5, "negative_prompt": "blurry"},
+        run={"output": "x", "seed": 11},
+    )
+    output = Storage.open(tmp_path / "out")
+    counts = plan.write(config, output)
+    assert (counts.prompts, counts.groups, counts.images, counts.shards) == (2, 12, 36, 1)
+    table = plan.read_shard(output, 0)
+    assert table.schema == schema.PLAN
+    groups = plan.groups_of(table)
+    assert [g.prompt for g in groups] == ["a red square"] * 6 + ["a purple star"] * 6
+    assert table["arm"].to_pylist() == ["stock", "tora", "both"] * 4
+    assert all(g.sampling == config.sampling for g in groups)
+    assert [g.tora for g in groups[:3]] == [None, ToraConfig(sigma=1.2, steps=(0.1, 0.9)), config.tora]
+    assert [g.repulsion for g in groups[:3]] == [None, None, RepulsionConfig(strength=3.0)]
+    first_id = table["prompt_id"][0].as_py()
+    assert groups[0].seeds == groups[2].seeds == tuple(image_seed(11, str(first_id), i) for i in range(3))
+    assert groups[3].seeds == tuple(image_seed(11, str(first_id), i) for i in range(3, 6))
+    assert len(set(table["group_id"].to_pylist())) == 12
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run": {"output": "x", "seed": 1}},
+        {"model": {"path": "owner/other"}},
+        {"model": {"path": "owner/model", "revision": "v2"}},
+        {"model": {"path": "owner/model", "dtype": "float16"}},
+        {"sampling": {"steps": 3}},
+        {"tora": {"sigma": 1.2}},
+        {"repulsion": {"strength": 1.0}},
+        {"group": {"size": 5}},
+    ],
+)
+def test_group_ids_follow_what_changes_pixels(configure: Configure, tmp_path: Path, changes: dict[str, Any]) -> None:
+    def ids(name: str, **tables: Any) -> set[Any]:
+        output = Storage.open(tmp_path / name)
+        plan.write(configure(**tables), output)
+        return set(plan.read_shard(output, 0)["group_id"].to_pylist())
+
+    assert ids("a") == ids("b", ray={"groups_per_batch": 2}, scoring={"model": "ViT-B-16"})
+    assert not ids("a") & ids("c", **changes)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prompts=st.integers(1, 40), arms=st.integers(1, 3), repeats=st.integers(1, 3), per_shard=st.integers(1, 20))
+def test_shards_partition_the_groups(
+    configure: Configure,
+    tmp_path_factory: pytest.TempPathFactory,
+    prompts: int,
+    arms: int,
+    repeats: int,
+    per_shard: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("plan")
+    config = configure(
+        prompts={"path": write_prompts(folder, prompts)},
+        arms=ARMS[:arms],
+        group={"size": 1, "groups_per_prompt": repeats},
+        output={"groups_per_shard": per_shard},
+    )
+    output = Storage.open(folder)
+    counts = plan.write(config, output)
+    assert plan.count(config) == counts
+    shards = [plan.read_shard(output, shard) for shard in range(counts.shards)]
+    whole = pa.concat_tables(shards)
+    assert whole.num_rows == counts.groups == prompts * arms * repeats
+    assert [text for text, _ in groupby(whole["prompt"].to_pylist())] == [f"prompt {n}" for n in range(prompts)]
+    for table in shards:  # whole prompts, so that arms can be compared within a file
+        assert table.num_rows % (arms * repeats) == 0
+        assert table.num_rows <= max(per_shard, arms * repeats)
+
+
+def test_parts_and_chunks_leave_no_seam(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(name: str) -> list[dict[str, Any]]:
+        output = Storage.open(tmp_path / name)
+        config = configure(prompts={"path": write_prompts(tmp_path, 23)}, output={"groups_per_shard": 2})
+        counts = plan.write(config, output)
+        return [row for shard in range(counts.shards) for row in plan.read_shard(output, shard).to_pylist()]
+
+    whole = write("one")
+    monkeypatch.setattr(plan, "SHARDS_PER_PART", 5)
+    monkeypatch.setattr(plan_files, "SHARDS_PER_PART", 5)
+    monkeypatch.setattr(plan, "_PROMPTS_PER_CHUNK", 6)
+    assert write("many") == whole
+    assert Storage.open(tmp_path / "many").list("plan") == [f"plan-{part:06d}.parquet" for part in range(3)]
+
+
+def test_the_same_prompts_give_the_same_bytes(configure: Configure, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        plan.write(configure(), Storage.open(tmp_path / name))
+    assert (tmp_path / "a/plan/plan-000000.parquet").read_bytes() == (
+        tmp_path / "b/plan/plan-000000.parquet"
+    ).read_bytes()
+
+
+def test_bad_prompts_are_rows(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_bytes(b"fine\n\xff\nfine\n")
+    config = configure(prompts={"path": str(tmp_path / "p.txt")})
+    output = Storage.open(tmp_path / "out")
+    counts = plan.write(config, output)
+    assert (counts.prompts, counts.bad_prompts) == (1, 2)
+    rows = pq.read_table(tmp_path / "out" / plan_files.FAILED_PROMPTS, schema=schema.FAILED).to_pylist()
+    assert [(row["source"], row["error_type"], row["stage"]) for row in rows] == [
+        (f"{tmp_path}/p.txt:2", "UndecodableText", "plan"),
+        (f"{tmp_path}/p.txt:3", "RepeatedPrompt", "plan"),
+    ]
+    (tmp_path / "p.txt").write_bytes(b"fine\n")
+    plan.write(config, output)
+    assert not output.exists(plan_files.FAILED_PROMPTS)
+
+
+def test_dropped_repeats_are_counted(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("a\na\nb\n")
+    config = configure(prompts={"path": str(tmp_path / "p.txt"), "duplicates": "drop"})
+    counts = plan.count(config)
+    assert (counts.prompts, counts.bad_prompts, counts.dropped) == (2, 0, 1)
+
+
+def test_no_usable_prompt_says_why(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": 1}\n')
+    with pytest.raises(UserError, match=r"p\.jsonl:1.*int, not text"):
+        plan.write(configure(prompts={"path": str(tmp_path / "p.jsonl")}), Storage.open(tmp_path / "out"))
+
+
+def test_a_crash_leaves_no_part(configure: Configure, tmp_path: Path) -> None:
+    write_prompts(tmp_path, 3)
+    (tmp_path / "z.parquet").write_bytes(b"no parquet")
+    with pytest.raises(UserError):
+        plan.write(
+            configure(prompts={"path": [f"{tmp_path}/many.txt", f"{tmp_path}/z.parquet"]}),
+            Storage.open(tmp_path / "out"),
+        )
+    assert list((tmp_path / "out").rglob("*.parquet*")) == []

@@ -1,0 +1,85 @@
+"""Contextual repulsion against autograd, and what must hold of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.interventions.repulsion import repel
+from models.spec import RepulsionConfig
+
+UNCAPPED = RepulsionConfig(strength=2.0, inner_steps=25, max_displacement=1e9)
+
+
+def group(samples: int, spread: float, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    common = 3 * torch.randn(1, 1, 6, 32, generator=generator, dtype=torch.float64)
+    own: Tensor = spread * torch.randn(1, samples, 6, 32, generator=generator, dtype=torch.float64)
+    return common + own
+
+
+def entropy(vectors_BX: Tensor) -> Tensor:
+    norm = vectors_BX.norm(dim=-1)
+    values = torch.linalg.eigvalsh(vectors_BX @ vectors_BX.T / (norm[:, None] * norm[None]) / len(vectors_BX))
+    result: Tensor = -(values * values.log()).sum()
+    return result
+
+
+def by_autograd(tokens_GBND: Tensor, config: RepulsionConfig) -> Tensor:
+    vectors = tokens_GBND[0].flatten(1)
+    eta = config.strength * vectors.square().sum(-1).mean()
+    for _ in range(config.inner_steps):
+        vectors = vectors.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(entropy(vectors), vectors)
+        vectors = vectors + eta / config.inner_steps * gradient
+    return vectors.detach().reshape(tokens_GBND.shape)
+
+
+@pytest.mark.parametrize("samples", [2, 3, 8])
+@pytest.mark.parametrize("spread", [1.0, 1e-2])
+def test_equals_autograd(samples: int, spread: float) -> None:
+    tokens = group(samples, spread)
+    expected = by_autograd(tokens, UNCAPPED)
+    found = repel(tokens.float(), UNCAPPED).double()
+    assert (found - expected).norm() < 1e-4 * (expected - tokens).norm()
+    assert entropy(found[0].flatten(1)) > entropy(tokens[0].flatten(1))
+
+
+def test_identical_samples_and_single_samples_stay() -> None:
+    same = group(1, 1.0).float().expand(1, 4, 6, 32).contiguous()
+    assert torch.equal(repel(same, UNCAPPED), same)
+    alone = group(1, 1.0).float()
+    assert torch.equal(repel(alone, UNCAPPED), alone)
+
+
+def test_groups_do_not_see_each_other_and_order_does_not_matter() -> None:
+    tokens = torch.cat([group(4, 0.3, seed) for seed in range(3)]).float()
+    together = repel(tokens, UNCAPPED)
+    for index in range(3):
+        torch.testing.assert_close(together[index], repel(tokens[index : index + 1], UNCAPPED)[0], rtol=0, atol=2e-5)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(repel(tokens[:, order], UNCAPPED), together[:, order], rtol=0, atol=2e-4)
+
+
+def test_strength_means_the_same_at_every_scale() -> None:
+    tokens = group(4, 0.3)
+    displaced = [(repel((k * tokens).float(), UNCAPPED) - k * tokens).norm() / (k * tokens).norm() for k in (1e-2, 1e2)]
+    torch.testing.assert_close(displaced[0], displaced[1], rtol=1e-4, atol=0)
+
+
+def test_displacement_is_capped() -> None:
+    tokens = group(4, 0.3).float()
+    pushed = repel(tokens, RepulsionConfig(strength=1e4, max_displacement=0.2))
+    moved = (pushed - tokens).square().sum((2, 3)).mean().sqrt() / tokens.square().sum((2, 3)).mean().sqrt()
+    torch.testing.assert_close(moved, torch.tensor(0.2), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_and_out(dtype: torch.dtype) -> None:
+    tokens = group(4, 0.5).to(dtype)
+    pushed = repel(tokens, UNCAPPED)
+    assert pushed.dtype == dtype
+    assert torch.isfinite(pushed).all()
+    exact = by_autograd(tokens.double(), UNCAPPED)
+    assert (pushed.double() - exact).norm() < 0.01 * (exact - tokens.double()).norm() + 0.005 * tokens.double().norm()

@@ -1,0 +1,132 @@
+"""TORA against a plain singular value decomposition, and what must hold of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.interventions.tora import principal_count, space_and_align
+from models.spec import ToraConfig
+
+B, N, D = 4, 12, 48
+
+
+def tokens_and_direction(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    decay = torch.linspace(3.0, 0.2, D)
+    basis = torch.linalg.qr(torch.randn(D, D, generator=generator))[0]
+    tokens = (torch.randn(B, N, D, generator=generator) * decay) @ basis + torch.randn(B, 1, D, generator=generator)
+    valid = torch.ones(B, N, dtype=torch.bool)
+    valid[1, 7:] = False
+    return tokens, torch.randn(B, D, generator=generator), valid
+
+
+def elbow(singular: Tensor, rank: int) -> int:
+    """Farthest point from the chord, by the textbook distance of a point to a line."""
+    first, last = torch.tensor([1.0, singular[0]]), torch.tensor([float(rank), singular[rank - 1]])
+    across = last - first
+    distances = [
+        abs(across[0] * (first[1] - singular[j]) - (first[0] - (j + 1)) * across[1]) / across.norm()
+        for j in range(rank)
+    ]
+    return max(range(rank), key=lambda j: float(distances[j])) + 1
+
+
+def by_svd(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) -> Tensor:
+    """Steps 1 to 5 of the method, word for word, in float64."""
+    tokens, direction = tokens_ND.double(), direction_D.double()
+    mean = tokens.mean(0)
+    centred = tokens - mean
+    _, singular, right = torch.linalg.svd(centred, full_matrices=False)
+    rank = len(tokens) - 1
+    k = min(config.components or elbow(singular, rank), rank - 1)
+    principal = right[:k]
+    inside = centred @ principal.T @ principal
+    outside = centred - inside
+    target = direction - principal.T @ (principal @ direction)
+    target = target / target.norm()
+    leading = right[k] * torch.sign(right[k] @ target)
+    angle = torch.acos(leading @ target) * config.angle
+    across = target - (leading @ target) * leading
+    across = across / across.norm()
+    along_leading, along_across = outside @ leading, outside @ across
+    turned = (
+        outside
+        + torch.outer(along_leading, (angle.cos() - 1) * leading + angle.sin() * across)
+        + torch.outer(along_across, (angle.cos() - 1) * across - angle.sin() * leading)
+    )
+    result: Tensor = mean + config.sigma * inside + turned
+    return result
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ToraConfig(),
+        ToraConfig(sigma=1.0),
+        ToraConfig(angle=0.0),
+        ToraConfig(components=1),
+        ToraConfig(components=4, angle=0.4, sigma=0.8),
+    ],
+)
+def test_equals_the_decomposition(config: ToraConfig) -> None:
+    tokens, direction, valid = tokens_and_direction()
+    found = space_and_align(tokens, direction, valid, config)
+    for row in range(B):
+        count = int(valid[row].sum())
+        expected = by_svd(tokens[row, :count], direction[row], config)
+        effect = (expected - tokens[row, :count]).norm()
+        assert (found[row, :count] - expected).norm() < 1e-4 * effect
+        assert torch.equal(found[row, count:], tokens[row, count:])
+
+
+def test_identity() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    assert torch.equal(space_and_align(tokens, direction, valid, ToraConfig(sigma=1.0, angle=0.0)), tokens)
+
+
+def test_alignment_is_an_isometry_that_spares_the_principal_part() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    changed = space_and_align(tokens, direction, valid, ToraConfig(sigma=1.0, components=3))[0]
+    before, after = tokens[0] - tokens[0].mean(0), changed - tokens[0].mean(0)
+    torch.testing.assert_close(after.norm(dim=-1), before.norm(dim=-1), rtol=1e-4, atol=1e-4)
+    principal = torch.linalg.svd(before, full_matrices=False)[2][:3]
+    torch.testing.assert_close(after @ principal.T, before @ principal.T, rtol=1e-4, atol=1e-4)
+    assert (after - before).norm() > 0.1
+
+
+def test_samples_and_padding_do_not_matter() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    found = space_and_align(tokens, direction, valid, ToraConfig())
+    alone = space_and_align(tokens[1:2, :7], direction[1:2], valid[1:2, :7], ToraConfig())
+    torch.testing.assert_close(found[1, :7], alone[0], rtol=0, atol=1e-5)
+    other = torch.where(valid[:, :, None], tokens, 1e3)
+    torch.testing.assert_close(
+        space_and_align(other, direction, valid, ToraConfig())[1, :7], found[1, :7], rtol=0, atol=1e-5
+    )
+
+
+def test_follows_a_change_of_basis() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    basis = torch.linalg.qr(torch.randn(D, D, generator=torch.Generator().manual_seed(5)))[0]
+    turned = space_and_align(tokens @ basis, direction @ basis, valid, ToraConfig())
+    torch.testing.assert_close(
+        turned, space_and_align(tokens, direction, valid, ToraConfig()) @ basis, rtol=0, atol=2e-4
+    )
+
+
+def test_degenerate_texts_stay_finite() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    two = torch.zeros(B, N, dtype=torch.bool)
+    two[:, :2] = True
+    assert torch.equal(space_and_align(tokens, direction, two, ToraConfig()), tokens)
+    equal = tokens[:, :1].expand(B, N, D).contiguous()
+    assert torch.isfinite(space_and_align(equal, direction, valid, ToraConfig())).all()
+    assert torch.isfinite(space_and_align(tokens, torch.zeros(B, D), valid, ToraConfig())).all()
+
+
+def test_elbow() -> None:
+    singular = torch.tensor([[10.0, 9.0, 1.0, 0.8, 0.6, 0.4, 0.0]])
+    assert principal_count(singular, torch.tensor([7.0]), 0).tolist() == [3]
+    assert principal_count(singular, torch.tensor([7.0]), 2).tolist() == [2]
