@@ -58,6 +58,11 @@ class Generator:
             device=device,
         )
 
+    @property
+    def vae(self) -> Any:
+        """The pipeline's autoencoder."""
+        return self._pipe.vae
+
     @torch.inference_mode()
     def generate(
         self, groups: Sequence[Group], on_step: Callable[[int, int], None] | None = None
