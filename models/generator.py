@@ -19,6 +19,7 @@ from models.families import family_of
 from models.families.base import Encoded, stack
 from models.interventions.clock import Clock
 from models.interventions.hooks import interventions
+from models.revision import folder_revision
 from models.spec import Group, ModelSpec, Sampling
 
 _ENCODED_PROMPTS_KEPT = 256
@@ -122,10 +123,13 @@ class Generator:
 
 
 def _load(spec: ModelSpec) -> Any:
-    if not Path(spec.path).exists() and (spec.path.startswith((".", "/", "~")) or spec.path.count("/") != 1):
+    local = Path(spec.path).exists()
+    if not local and (spec.path.startswith((".", "/", "~")) or spec.path.count("/") != 1):
         raise ModelError(f"model.path = {spec.path!r}: no such folder, and a hub id has the form owner/name")
+    if local and spec.revision and (found := folder_revision(Path(spec.path))) != spec.revision:
+        raise ModelError(f"model.path = {spec.path!r} holds {found} here, but the run was planned with {spec.revision}")
     try:
-        revision = spec.revision or None
+        revision = None if local else spec.revision or None
         index = DiffusionPipeline.load_config(spec.path, revision=revision)
         # diffusers wants a component that the pipeline was saved without (SD3 without T5) to be named once more.
         absent = {name: None for name, entry in index.items() if entry == [None, None]}

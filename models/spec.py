@@ -109,7 +109,8 @@ class Sampling:
 class ModelSpec:
     """Which model, and how it is loaded.
 
-    path: a diffusers pipeline folder or a hub id; revision: hub revision (commit hash, branch or tag);
+    path: a diffusers pipeline folder or a hub id; revision: commit hash, branch or tag on the hub, or what
+    `models.revision.folder_revision` says of a local folder;
     dtype: of the transformer and text encoders; device: "auto" takes CUDA where there is one.
     """
 

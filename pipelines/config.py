@@ -106,6 +106,8 @@ class Scoring:
     """An open_clip model name such as "ViT-L-14", or "local-dir:" and a folder."""
     pretrained: str = ""
     """Tag of open_clip's weights, for example "openai"; "" for a local folder."""
+    revision: str = ""
+    """Filled in with a hash of the contents of a local folder."""
     batch_size: int = 64
     """Images per forward pass; whole groups are put together up to this number."""
 

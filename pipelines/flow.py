@@ -23,7 +23,7 @@ SHARDS_PER_ROUND = 2000
 def run(config: RunConfig) -> Summary:
     """Do what is not done yet of the run in `config.run.output`, and sum it up."""
     output = Storage.open(config.run.output)
-    preflight.check(config)
+    config = preflight.check(config)
     counts = run_record.start(config, output)
     if counts is None:
         counts = plan.write(config, output)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from models.revision import folder_revision
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
 
@@ -17,8 +19,11 @@ _MAX_SHARD_BYTES = 1 << 31
 """A column of one Arrow array cannot hold more bytes than this."""
 
 
-def check(config: RunConfig) -> None:
-    """Raises UserError for an unknown model or scorer, and for shards that no worker could hold."""
+def check(config: RunConfig) -> RunConfig:
+    """The config with the revisions of local model folders filled in.
+
+    Raises UserError for an unknown model or scorer, and for shards that no worker could hold.
+    """
     _check_model(config.model.path)
     _check_scorer(config.scoring.model)
     shard_bytes = config.output.groups_per_shard * config.group.size * raw_image_bytes(config)
@@ -28,6 +33,16 @@ def check(config: RunConfig) -> None:
             f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {config.group.size} images of "
             f"{config.sampling.width} x {config.sampling.height} per group could exceed 2 GiB; use {fitting} or fewer"
         )
+    return _with_revisions(config)
+
+
+def _with_revisions(config: RunConfig) -> RunConfig:
+    model, scoring = Path(config.model.path), Path(config.scoring.model.removeprefix(_LOCAL_DIR))
+    if model.exists():
+        config = replace(config, model=replace(config.model, revision=folder_revision(model)))
+    if config.scoring.model.startswith(_LOCAL_DIR):
+        config = replace(config, scoring=replace(config.scoring, revision=folder_revision(scoring)))
+    return config
 
 
 def raw_image_bytes(config: RunConfig) -> int:

@@ -1,6 +1,6 @@
 """Captions of scenes, as noisy as web alt text, and the reading of a caption back into what it names.
 
-Grammar: `a [size] [texture] [colour] shape [at the position] [on background]`, or
+Grammar (with `an` for `a` before a vowel): `a [size] [texture] [colour] shape [at the position] [on background]`, or
 `a [texture] [colour] shape <relation> a [texture] [colour] shape [on background]`; `thing` stands for an unnamed shape.
 """
 
@@ -52,7 +52,7 @@ def caption(scene: Scene, rng: np.random.Generator, style: CaptionStyle) -> str:
         return words[int(rng.integers(len(words)))] if keep(style.noise) else word
 
     def phrase(thing: Thing, size: str | None) -> str:
-        words = ["a"]
+        words: list[str] = []
         if size is not None and keep(style.keep_size):
             words.append(size)
         if keep(style.keep_texture):
@@ -60,7 +60,7 @@ def caption(scene: Scene, rng: np.random.Generator, style: CaptionStyle) -> str:
         if keep(style.keep_colour):
             words.append(noisy(thing.colour, world.COLOURS))
         words.append(thing.shape if keep(style.keep_shape) else UNNAMED_SHAPE)
-        return " ".join(words)
+        return with_article(" ".join(words))
 
     if scene.arrangement == "single":
         text = phrase(scene.things[0], scene.size)
@@ -72,6 +72,11 @@ def caption(scene: Scene, rng: np.random.Generator, style: CaptionStyle) -> str:
         first, second = scene.things if RELATIONS[relation][1] else scene.things[::-1]
         text = f"{phrase(first, None)} {relation} {phrase(second, None)}"
     return f"{text} on {scene.background}" if keep(style.keep_background) else text
+
+
+def with_article(phrase: str) -> str:
+    """`a` or `an` and the phrase."""
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def named_attributes(prompt: str) -> dict[str, str]:
@@ -113,7 +118,7 @@ def _read_thing(phrase: str, slot: int, prompt: str) -> dict[str, str]:
                 break
         else:
             raise ValueError(f"prompt {prompt!r} is not in the embedded world's grammar: unknown word {word!r}")
-    if article != "a" or not words or words[-1] not in (*world.SHAPES, UNNAMED_SHAPE):
+    if article not in ("a", "an") or not words or words[-1] not in (*world.SHAPES, UNNAMED_SHAPE):
         raise ValueError(f"prompt {prompt!r} is not in the embedded world's grammar: {phrase!r} names no thing")
     return named
 

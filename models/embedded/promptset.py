@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.embedded import world
-from models.embedded.captions import RELATIONS
+from models.embedded.captions import RELATIONS, with_article
 from models.embedded.world import Kind, Rarity
 
 
@@ -38,7 +38,7 @@ def pairs(kind: Kind, rarity: Rarity) -> list[tuple[str, str]]:
 def single_prompts(kind: Kind, rarity: Rarity) -> Iterator[WorldPrompt]:
     """`a <attribute> <shape>` for every pair of a rarity."""
     for word, shape in pairs(kind, rarity):
-        yield _prompt("a {} " + shape, f"{word} {shape}", word, world.most_typical(shape, kind), rarity)
+        yield _prompt(word, shape, kind, rarity, "{}")
 
 
 def relation_prompts(kind: Kind, rarity: Rarity, *, seed: int) -> Iterator[WorldPrompt]:
@@ -46,13 +46,16 @@ def relation_prompts(kind: Kind, rarity: Rarity, *, seed: int) -> Iterator[World
     rng = np.random.default_rng(seed)
     for word, shape in pairs(kind, rarity):
         other = world.SHAPES[int(rng.integers(len(world.SHAPES)))]
-        companion = f"a {world.most_typical(other, 'colour')} {other}"
+        companion = with_article(f"{world.most_typical(other, 'colour')} {other}")
         relation = list(RELATIONS)[int(rng.integers(len(RELATIONS)))]
         first = bool(rng.integers(2))
-        template = "a {} " + f"{shape} {relation} {companion}" if first else f"{companion} {relation} a {{}} {shape}"
-        yield _prompt(template, f"{word} {shape}", word, world.most_typical(shape, kind), rarity)
+        template = f"{{}} {relation} {companion}" if first else f"{companion} {relation} {{}}"
+        yield _prompt(word, shape, kind, rarity, template)
 
 
-def _prompt(template: str, concept: str, word: str, typical: str, rarity: Rarity) -> WorldPrompt:
-    prompt, other = template.format(word), template.format(typical)
-    return WorldPrompt(prompt=prompt, concept=concept, rarity=rarity, counterfactual=other if other != prompt else None)
+def _prompt(word: str, shape: str, kind: Kind, rarity: Rarity, template: str) -> WorldPrompt:
+    typical = world.most_typical(shape, kind)
+    prompt, other = (template.format(with_article(f"{w} {shape}")) for w in (word, typical))
+    return WorldPrompt(
+        prompt=prompt, concept=f"{word} {shape}", rarity=rarity, counterfactual=other if word != typical else None
+    )

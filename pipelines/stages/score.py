@@ -40,6 +40,7 @@ class ScoreShard:
         self._config = config
         device = "auto" if config.ray.gpus_per_scorer else "cpu"
         self._scorer = ClipScorer(config.scoring.model, config.scoring.pretrained, device)
+        self._name = self._scorer.name + (f"@{config.scoring.revision}" if config.scoring.revision else "")
         self._decoders = ThreadPoolExecutor(_DECODING_THREADS)
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -112,7 +113,7 @@ class ScoreShard:
         return _Scored(
             embedding=features_BD,
             columns={
-                "clip_model": [self._scorer.name] * count,
+                "clip_model": [self._name] * count,
                 "clip_score": scores_B.tolist(),
                 "clip_margin": [None] * count if margins_B is None else margins_B.tolist(),
                 "rank_in_group": chosen.rank,
