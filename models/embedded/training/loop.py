@@ -22,8 +22,8 @@ class LoopConfig:
     """How one part is trained.
 
     steps: optimiser steps; learning_rate: peak for AdamW (embeddings, norms, biases, convolutions);
-    matrix_learning_rate: peak for Muon, which takes the 2-D weights inside blocks, but for the modulation of their norms
-    (0 leaves all to AdamW);
+    matrix_learning_rate: peak for Muon, which takes the 2-D weights inside blocks but for the modulation of
+    their norms (0 leaves all to AdamW);
     warmup_steps and cooldown: the rate rises linearly, stays, and falls linearly to 0 over the last `cooldown` share;
     ema_decay: decay of the weight average that is kept in the end.
     """
