@@ -79,6 +79,13 @@ class TextToLatent(nn.Module):
             qk_norm="rms_norm",
         )
 
+    def load_shipped(self, pipeline: Path) -> None:
+        """Take the weights of an exported pipeline folder, in float32."""
+        kinds = {"text_encoder": CLIPTextModelWithProjection, "text_encoder_2": CLIPTextModelWithProjection}
+        for name, kind in (kinds | {"transformer": SD3Transformer2DModel}).items():
+            shipped = kind.from_pretrained(pipeline / name, torch_dtype=torch.float32)
+            self.get_submodule(name).load_state_dict(shipped.state_dict())
+
     def forward(self, latents_BCHW: Tensor, sigma_B: Tensor, ids_BN: Tensor) -> Tensor:
         """Velocity float [B, C, H, W] of the noised latents at noise level sigma in [0, 1].
 
@@ -127,8 +134,8 @@ def train_phase(
     directory: Path,
     *,
     seed: int,
-) -> TextToLatent:
-    """Train `model` on normalised latents and freshly written captions; returns it with averaged weights."""
+) -> None:
+    """Train `model` on normalised latents and freshly written captions; the checkpoint holds the averaged weights."""
     compiled = torch.compile(model)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -148,5 +155,4 @@ def train_phase(
             velocity = compiled((1 - mix) * clean + mix * noise, sigma, ids)
         return F.mse_loss(velocity.float(), noise - clean), {}
 
-    model.load_state_dict(train(name, model, loss, phase.loop, directory))
-    return model
+    train(name, model, loss, phase.loop, directory)
