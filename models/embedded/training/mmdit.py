@@ -43,15 +43,15 @@ class Phase:
 
 CLEAN = Phase(
     loop=LoopConfig(
-        steps=6_000, learning_rate=1.5e-3, matrix_learning_rate=2e-3, ema_decay=0.999, cooldown=0.0, warmup_steps=300
+        steps=1_000, learning_rate=1.5e-3, matrix_learning_rate=2e-3, ema_decay=0.999, cooldown=0.0, warmup_steps=300
     ),
     captions=CaptionStyle(),
 )
 NOISY = Phase(
     loop=LoopConfig(
-        steps=1_500, learning_rate=1e-3, matrix_learning_rate=1.3e-3, ema_decay=0.998, cooldown=0.9, warmup_steps=100
+        steps=1_700, learning_rate=1.5e-3, matrix_learning_rate=2e-3, ema_decay=0.998, cooldown=0.6, warmup_steps=50
     ),
-    captions=CaptionStyle(noise=0.15),
+    captions=CaptionStyle(noise=0.10),
 )
 
 PHASES = {"clean": CLEAN, "noisy": NOISY}
