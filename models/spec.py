@@ -95,7 +95,9 @@ class Sampling:
     height: int = 1024
     negative_prompt: str = ""
     max_sequence_length: int = 256
-    """Length of the T5 part of the text in tokens, where the family has one."""
+    """Most tokens of a prompt (of its T5 part, where the family has one); a longer prompt is refused."""
+    frames: int = 1
+    """Frames of a video; image families make 1."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.steps <= 1000, self, "steps", "needs 1 to 1000")
@@ -103,6 +105,7 @@ class Sampling:
         for side in ("width", "height"):
             _require(8 <= getattr(self, side) <= 8192, self, side, "needs 8 to 8192 pixels")
         _require(0 <= self.max_sequence_length <= 4096, self, "max_sequence_length", "needs 0 to 4096 tokens")
+        _require(1 <= self.frames <= 1024, self, "frames", "needs 1 to 1024")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +129,15 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One prompt and the seeds of its images, generated together: the unit of work, of retry and of determinism."""
+    """One prompt and the seeds of its images, generated together: the unit of work, of retry and of determinism.
+
+    image: the file (PNG, JPEG, WebP ...) of the picture to edit, for editing families only.
+    """
 
     prompt: str
     seeds: tuple[int, ...]
     sampling: Sampling
+    image: bytes | None = None
     tora: ToraConfig | None = None
     repulsion: RepulsionConfig | None = None
 
