@@ -166,7 +166,7 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
         """TORA on each branch of the call that it is meant for."""
         assert self.tora is not None
         clock, config = self.clock, self.tora
-        parts = dict(zip(clock.branches, text_RND.split(clock.images), strict=True))
+        parts = dict(zip(clock.branches, text_RND.chunk(len(clock.branches)), strict=True))
         if self.prompt_direction is not None:
             direction = self.prompt_direction.value
         else:
