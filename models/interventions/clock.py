@@ -38,6 +38,11 @@ class Tokens:
         """`text_BND` with the tokens of `take` replaced."""
         return text_BND.scatter(1, self._index_BMD(text_BND), taken_BMD)
 
+    def with_padding(self) -> Tokens:
+        """The same with all tokens that the model reads taking part. Waits for the device."""
+        read_BN = self.attended_BN1[:, :, 0]
+        return Tokens.of(read_BN, read_BN)
+
     def _index_BMD(self, text_BND: Tensor) -> Tensor:
         return self.index_BM[:, :, None].expand(-1, -1, text_BND.shape[-1])
 

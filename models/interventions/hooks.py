@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from models.errors import ModelError
 from models.families.base import BlockList, Family
-from models.interventions.clock import Clock, Tokens
+from models.interventions.alignment import Alignment, DirectionOfRun, FirstBlockDirection
+from models.interventions.clock import Clock
 from models.interventions.prompt_direction import PromptDirection
 from models.interventions.repulsion import repel
-from models.interventions.tora import semantic_direction, space_and_align
 from models.spec import RepulsionConfig, ToraConfig, active
 
 HOOK = "raydiance"
@@ -49,26 +49,27 @@ def interventions(
     blocks = [(blocks, block) for blocks in family.block_lists for block in getattr(transformer, blocks.name)]
     _refuse_what_hides_blocks(transformer)
     root = HookRegistry.check_if_exists_or_initialize(transformer)
-    prompt_direction = None
-    if tora is not None and not clock.has_both:
-        if negative is None:
-            raise ModelError("TORA needs the negative text, from which the prompt differs")
-        prompt_direction = PromptDirection(clock, family, negative, tora)
+    direction = None if tora is None else _direction(clock, family, negative, tora)
+    alignment = None if tora is None else Alignment(clock, tora, direction)
     hooks = [
         _BlockHook(
             facts,
             clock,
-            tora if tora is not None and active(tora.blocks, index, len(blocks)) else None,
+            alignment if tora is not None and active(tora.blocks, index, len(blocks)) else None,
             repulsion if repulsion is not None and active(repulsion.blocks, index, len(blocks)) else None,
-            prompt_direction,
+            direction,
         )
         for index, (facts, _) in enumerate(blocks)
     ]
     hooks[0].is_first = True
     try:
-        root.register_hook(_RootHook(clock, tora, repulsion, hooks, prompt_direction), HOOK)
-        for hook, (_, block) in zip(hooks, blocks, strict=True):
+        root.register_hook(_RootHook(clock, tora, repulsion, hooks, direction), HOOK)
+        for hook, (facts, block) in zip(hooks, blocks, strict=True):
             HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, HOOK)
+            if tora is not None and tora.site == "attention":
+                hook.at_input = False
+                norm = getattr(block, _attention_norm(facts, family))
+                HookRegistry.check_if_exists_or_initialize(norm).register_hook(_NormHook(hook), HOOK)
         yield
     finally:
         root.remove_hook(HOOK, recurse=True)
@@ -83,11 +84,11 @@ class _RootHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
         tora: ToraConfig | None,
         repulsion: RepulsionConfig | None,
         blocks: list[_BlockHook],
-        prompt_direction: PromptDirection | None,
+        direction: DirectionOfRun | None,
     ) -> None:
         super().__init__()
         self.clock, self.tora, self.repulsion, self.blocks = clock, tora, repulsion, blocks
-        self.prompt_direction = prompt_direction
+        self.direction = direction
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         clock = self.clock
@@ -96,10 +97,10 @@ class _RootHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
         tora = self.tora is not None and active(self.tora.steps, clock.step, clock.steps)
         repulsion = self.repulsion is not None and active(self.repulsion.steps, clock.step, clock.steps)
         for block in self.blocks:
-            block.tora_now = tora and block.tora is not None
+            block.tora_now = tora and block.alignment is not None
             block.repulsion_now = repulsion and block.repulsion is not None
-        if self.prompt_direction is not None:
-            self.prompt_direction.begin_call(self.fn_ref.forward, args, kwargs)
+        if self.direction is not None:
+            self.direction.begin_call(self.fn_ref.forward, args, kwargs)
         return args, kwargs
 
 
@@ -113,23 +114,25 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
         self,
         facts: BlockList,
         clock: Clock,
-        tora: ToraConfig | None,
+        alignment: Alignment | None,
         repulsion: RepulsionConfig | None,
-        prompt_direction: PromptDirection | None,
+        direction: DirectionOfRun | None,
     ) -> None:
         super().__init__()
-        self.facts, self.clock, self.tora, self.repulsion = facts, clock, tora, repulsion
-        self.prompt_direction = prompt_direction
+        self.facts, self.clock, self.alignment, self.repulsion = facts, clock, alignment, repulsion
+        self.direction = direction
         self.is_first = self.tora_now = self.repulsion_now = False
+        self.at_input = True
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         name, position = self.facts.text_argument, self.facts.text_position
         text = kwargs[name] if name in kwargs else args[position]
-        if self.is_first and self.prompt_direction is not None:
-            self.prompt_direction.first_block(text)
-        if not self.tora_now:
+        if self.is_first and self.direction is not None:
+            self.direction.first_block(text)
+        if not self.tora_now or not self.at_input:
             return args, kwargs
-        text = self._changed(text, self._align)
+        assert self.alignment is not None
+        text = self._changed(text, self.alignment)
         if name in kwargs:
             return args, kwargs | {name: text}
         return (*args[:position], text, *args[position + 1 :]), kwargs
@@ -162,27 +165,40 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
         pushed = repel(torch.where(read_RN1, text_RND, 0.0).reshape(sets), self.repulsion)
         return torch.where(read_RN1, pushed.reshape(text_RND.shape), text_RND)
 
-    def _align(self, text_RND: Tensor) -> Tensor:
-        """TORA on each branch of the call that it is meant for."""
-        assert self.tora is not None
-        clock, config = self.clock, self.tora
-        parts = dict(zip(clock.branches, text_RND.chunk(len(clock.branches)), strict=True))
-        if self.prompt_direction is not None:
-            direction = self.prompt_direction.value
-        else:
-            tokens = clock.tokens["cond"]
-            cond, uncond = tokens.take(parts["cond"]), tokens.take(parts["uncond"])
-            direction = semantic_direction(cond, uncond, tokens.valid_BM, config)
-        if "cond" in parts:
-            parts["cond"] = _align_one(parts["cond"], direction, clock.tokens["cond"], config)
-        if "uncond" in parts and config.branch == "both":
-            parts["uncond"] = _align_one(parts["uncond"], -direction, clock.tokens["uncond"], config)
-        return torch.cat(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
+
+class _NormHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
+    """TORA on the normalised text that a block's attention reads."""
+
+    def __init__(self, block: _BlockHook) -> None:
+        super().__init__()
+        self.block = block
+
+    def post_forward(self, module: nn.Module, output: Any) -> Any:
+        alignment = self.block.alignment
+        if not self.block.tora_now or alignment is None:
+            return output
+        if isinstance(output, tuple):  # the text, then the modulation of what follows
+            return (alignment(output[0]), *output[1:])
+        return alignment(output)
 
 
-def _align_one(text_BND: Tensor, direction_BD: Tensor, tokens: Tokens, config: ToraConfig) -> Tensor:
-    """TORA costs the cube of the number of tokens, so padding is left out rather than masked."""
-    return tokens.put(text_BND, space_and_align(tokens.take(text_BND), direction_BD, tokens.valid_BM, config))
+def _direction(
+    clock: Clock, family: Family, negative: Mapping[str, Tensor] | None, tora: ToraConfig
+) -> DirectionOfRun | None:
+    """None where every block finds the direction for itself."""
+    if clock.has_both:
+        return FirstBlockDirection(clock, tora) if tora.direction == "prompt" else None
+    if negative is None:
+        raise ModelError("TORA needs the negative text, from which the prompt differs")
+    return PromptDirection(clock, family, negative, tora)
+
+
+def _attention_norm(facts: BlockList, family: Family) -> str:
+    if not facts.text_norm:
+        raise ModelError(
+            f"tora.site = 'attention': {facts.name} of {family.name} has no norm of the text alone; use 'block'"
+        )
+    return facts.text_norm
 
 
 def _refuse_what_hides_blocks(transformer: nn.Module) -> None:
