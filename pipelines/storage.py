@@ -10,7 +10,7 @@ import io
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,8 +177,8 @@ class Storage:
                 if name.startswith(".") and name.endswith(_TEMPORARY):
                     self.remove(f"{rel_dir}/{name}" if rel_dir else name)
 
-    def _names(self, rel_dir: str) -> list[str]:
-        def names() -> list[str]:
+    def _names(self, rel_dir: str) -> Sequence[str]:
+        def names() -> Sequence[str]:
             try:
                 entries = self.filesystem.ls(self.path(rel_dir), detail=True)
             except FileNotFoundError:
