@@ -176,7 +176,8 @@ class RayOptions:
     check_fit: bool = True
     """Refuse to start where the workers do not fit the cluster as it is. Turn it off for one that grows on demand."""
     threads_per_generator: int = 0
-    """CPU threads of a generator's maths; 0 leaves torch's own choice."""
+    """CPU threads of a generator's maths; 0 takes `cpus_per_generator`. On a CPU other numbers of threads can change the
+    last bits of the pixels."""
     object_store_mb: int = 256
     """Size of the object store of a Ray that the job starts itself, in MiB."""
 
@@ -193,6 +194,10 @@ class RayOptions:
             0 <= self.threads_per_generator <= 1024, "threads_per_generator", self.threads_per_generator, "needs 0+"
         )
         _require(self.object_store_mb >= 80, "object_store_mb", self.object_store_mb, "needs 80 MiB or more")
+
+    @property
+    def generator_threads(self) -> int:
+        return self.threads_per_generator or max(1, int(self.cpus_per_generator))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.replay import main as replay_rows
 from pipelines import flow
 from tests.conftest import ROOT
 from tests.faults import FaultyGenerateShard, LosesItsDeviceOnce
@@ -112,6 +114,27 @@ def test_a_lost_gpu_costs_a_restart(
     assert synth() == 0
     assert (tmp_path / "device-was-lost").exists()
     assert files_of(tmp_path / "out") == files_of(undisturbed)
+
+
+def test_rows_are_made_again_from_themselves(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay = ["--dataset", str(undisturbed), "--device", "cpu"]
+    assert replay_rows([*replay, "--sample", "0"]) == 0
+    assert capsys.readouterr().out == "24 images made again, 24 identical, 0 not\n"
+    group = rows(undisturbed / "data", "group_id")[0][0]
+    assert replay_rows([*replay, "--group", group]) == 0
+    assert capsys.readouterr().out.startswith("3 images made again, 3 identical")
+    assert replay_rows([*replay, "--group", "none"]) == 2
+    # A row that says another seed than it was made from is found out.
+    forged = Path(shutil.copytree(undisturbed, tmp_path / "forged"))
+    path = forged / "data" / "shard-000000.parquet"
+    table = pq.read_table(path)
+    seeds = [[seed + 1 for seed in group] for group in table["group_seeds"].to_pylist()]
+    at = table.schema.get_field_index("group_seeds")
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(seeds, pa.list_(pa.int64()))), path)
+    assert replay_rows(["--dataset", str(forged), "--sample", "0", "--min-psnr", "40"]) == 1
+    assert "differs by up to" in capsys.readouterr().err
 
 
 class Job:

@@ -47,8 +47,7 @@ class GenerateShard:
 
         from models.generator import Generator
 
-        if config.ray.threads_per_generator:
-            torch.set_num_threads(config.ray.threads_per_generator)
+        torch.set_num_threads(config.ray.generator_threads)
         self._config = config
         self._output = output
         self._fingerprint = fingerprint(config)
