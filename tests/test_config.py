@@ -149,7 +149,7 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
         {"group": {"groups_per_batch": 3}},
         {"prompts": {"path": "x", "duplicates": "keep"}},
         {"tora": {"sigma": 1.2}},
-        {"repulsion": {"strength": 1.0}},
+        {"repulsion": {"strength": 2.0}},
         {"arms": [{"name": "off"}]},
         {"scoring": {"model": "ViT-B-16"}},
         {"selection": {"keep_per_group": 1}},
