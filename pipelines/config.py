@@ -176,8 +176,8 @@ class RayOptions:
     check_fit: bool = True
     """Refuse to start where the workers do not fit the cluster as it is. Turn it off for one that grows on demand."""
     threads_per_generator: int = 0
-    """CPU threads of a generator's maths; 0 takes `cpus_per_generator`. On a CPU other numbers of threads can change the
-    last bits of the pixels."""
+    """CPU threads of a generator's maths; 0 takes `cpus_per_generator`. Where a CPU does the maths, another number
+    can change the last bits of the pixels."""
     object_store_mb: int = 256
     """Size of the object store of a Ray that the job starts itself, in MiB."""
 
