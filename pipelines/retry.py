@@ -1,8 +1,8 @@
 """`--retry-failed`: make again what lies in failed/, and nothing else.
 
-`retry/shard-X.parquet` is a copy of `failed/shard-X.parquet` from the moment of the request. While it is there the
-shard is pending, and the writer replaces every row of the groups it names, so that a retry may be killed at any point
-and simply go on. It is removed last.
+`retry/shard-X.parquet` is a copy of `failed/shard-X.parquet` from the moment of the request, and `retry/requested` says
+that the request is whole. While both are there the shard is pending, and the writer replaces every row of the groups
+that the copy names, so that a retry may be killed at any point and simply go on. The copy is removed last.
 """
 
 from __future__ import annotations
@@ -18,27 +18,32 @@ from pipelines.manifest import shard_file
 from pipelines.storage import Storage
 
 FOLDER = "retry"
+_MARK_NAME = "requested"
+_MARK = f"{FOLDER}/{_MARK_NAME}"
 _COPIES_AT_A_TIME = 16
 
 
-def request(output: Storage, shards: Iterable[int]) -> int:
-    """Ask for what failed in these shards; returns in how many of them something did."""
+def request(output: Storage, shards: Iterable[int]) -> None:
+    """Ask for what failed in these shards; where an earlier request is not finished, go on with that one."""
+    shards = list(shards)
+    if requested(output, shards):
+        return
+    output.remove(_MARK)
     there = set(output.list("failed"))
-    names = [name for name in map(shard_file, shards) if name in there]
 
     def copy(name: str) -> None:
         output.write_bytes(f"{FOLDER}/{name}", output.read_bytes(f"failed/{name}"))
 
     with ThreadPoolExecutor(_COPIES_AT_A_TIME) as pool:
-        for _ in pool.map(copy, names):
+        for _ in pool.map(copy, [name for name in map(shard_file, shards) if name in there]):
             pass
-    return len(names)
+    output.write_bytes(_MARK, b"")
 
 
 def requested(output: Storage, shards: Iterable[int]) -> list[int]:
     """The shards whose retry is not finished."""
     there = set(output.list(FOLDER))
-    return [shard for shard in shards if shard_file(shard) in there] if there else []
+    return [shard for shard in shards if shard_file(shard) in there] if _MARK_NAME in there else []
 
 
 def read(output: Storage, shard: int) -> pa.Table:
