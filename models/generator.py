@@ -33,6 +33,8 @@ class ModelInfo:
     dtype: str
     scheduler: str
     device: str
+    frames_per_second: int
+    """0 for images."""
 
 
 class Generator:
@@ -55,6 +57,7 @@ class Generator:
             dtype=spec.dtype,
             scheduler=type(self._pipe.scheduler).__name__,
             device=device,
+            frames_per_second=self._family.frames_per_second,
         )
 
     @property

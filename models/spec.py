@@ -103,7 +103,10 @@ class RepulsionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the sampler runs. Groups with equal sampling can share a denoising batch."""
+    """How the sampler runs. Groups with equal sampling can share a denoising batch.
+
+    These are the defaults of a model that `models.presets` does not know.
+    """
 
     steps: int = 28
     guidance_scale: float = 4.5
