@@ -86,8 +86,14 @@ def _embedded(options: argparse.Namespace) -> None:
         )
 
         def arm(tora: bool, repulsion: bool, size: int = size) -> None:
-            settings = {"tora": TORA if tora else None, "repulsion": REPULSION if repulsion else None}
-            generator.generate([Group(prompt=PROMPT, seeds=tuple(range(size)), sampling=SAMPLING, **settings)])
+            group = Group(
+                prompt=PROMPT,
+                seeds=tuple(range(size)),
+                sampling=SAMPLING,
+                tora=TORA if tora else None,
+                repulsion=REPULSION if repulsion else None,
+            )
+            generator.generate([group])
 
         variants: dict[str, Callable[[], object]] = {
             "base": partial(arm, False, False),
