@@ -62,6 +62,11 @@ class Generator:
         """The pipeline's autoencoder."""
         return self._pipe.vae
 
+    @property
+    def transformer(self) -> Any:
+        """The pipeline's transformer."""
+        return self._pipe.transformer
+
     @torch.inference_mode()
     def generate(
         self, groups: Sequence[Group], on_step: Callable[[int, int], None] | None = None
@@ -142,8 +147,10 @@ class Generator:
 
 def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
     """The tokens of several prompts, each repeated for its images; the padding up to `length` is not read."""
-    masks = (torch.cat([pad_tokens(mask[None], length) for mask in part]).repeat_interleave(repeats, dim=0)
-             for part in ([e.valid_N for e in encoded], [e.attended_N for e in encoded]))
+    masks = (
+        torch.cat([pad_tokens(mask[None], length) for mask in part]).repeat_interleave(repeats, dim=0)
+        for part in ([e.valid_N for e in encoded], [e.attended_N for e in encoded])
+    )
     return Tokens.of(*masks)
 
 
