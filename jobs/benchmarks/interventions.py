@@ -141,8 +141,9 @@ def _parts(size: int, *, width: int, text_tokens: int, prompt_tokens: int, branc
     direction = torch.randn(size, width)
     parts: dict[str, Callable[[], object]] = {
         "repulsion, one block": lambda: repel(text, REPULSION),
-        "  of it the B x B algebra": lambda: displacement(*grams, REPULSION),
-        "  of it the 100 steps": lambda: entropy_ascent(grams[1], step, 100),
+        "  of it the B x B algebra": lambda: displacement(*grams, REPULSION, exact=False),
+        "  of it the 100 steps": lambda: entropy_ascent(grams[1], step, 100, False),
+        "one by one": lambda: entropy_ascent(grams[1], step, 100, True),
         "TORA, one block": lambda: (
             semantic_direction(tokens, 0.5 * tokens, valid, TORA),
             space_and_align(tokens, direction, valid, TORA),
