@@ -65,6 +65,11 @@ class Generator:
         """The pipeline's autoencoder."""
         return self._pipe.vae
 
+    @property
+    def transformer(self) -> Any:
+        """The pipeline's transformer."""
+        return self._pipe.transformer
+
     @torch.inference_mode()
     def generate(
         self, groups: Sequence[Group], on_step: Callable[[int, int], None] | None = None

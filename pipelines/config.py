@@ -239,8 +239,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not valid TOML: {error}") from None
-    for override in overrides:
-        _override(table, override)
+    for text in overrides:
+        override(table, text)
     return tables.build(RunConfig, _as_the_model_is_made_for(table), file=file)
 
 
@@ -269,7 +269,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"schema_version": schema.VERSION, **covered}
 
 
-def _override(table: dict[str, Any], text: str) -> None:
+def override(table: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
