@@ -147,9 +147,9 @@ def make(orders: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    rows = ray.data.from_items(list(orders), override_num_blocks=len(orders))
+    rows: ray.data.Dataset = ray.data.from_items(list(orders), override_num_blocks=len(orders))
     for stage in through:
-        threads = {"max_concurrent_calls_per_actor": stage.threads, "enable_true_multi_threading": True}
+        threads: dict[str, Any] = {"max_concurrent_calls_per_actor": stage.threads, "enable_true_multi_threading": True}
         rows = rows.map_batches(
             stage.kind,
             fn_constructor_kwargs=stage.arguments,

@@ -59,8 +59,9 @@ def test_the_dashboard_s_metrics_exist(local_ray: None) -> None:
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     wanted = {name for query in queries for name in re.findall(r"\bray_\w+", query)}
     assert len(wanted) >= 8
-    tracker = ray.remote(num_cpus=0)(Tracker).remote()
-    worker = ray.remote(num_cpus=0)(Worker).remote(tracker)
+    start: Any = ray.remote(num_cpus=0)
+    tracker = start(Tracker).remote()
+    worker = start(Worker).remote(tracker)
     ray.get(worker.ready.remote())
     flow = ray.data.range(16, override_num_blocks=16).map_batches(
         Slow, batch_size=None, batch_format="pyarrow", num_cpus=0.5, compute=ray.data.ActorPoolStrategy(size=1)
