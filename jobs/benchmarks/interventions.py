@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import diffusers
@@ -86,7 +87,7 @@ def _embedded(options: argparse.Namespace) -> None:
         )
 
         def arm(tora: bool, repulsion: bool, size: int = size) -> None:
-            settings = {"tora": TORA if tora else None, "repulsion": REPULSION if repulsion else None}
+            settings: dict[str, Any] = {"tora": TORA if tora else None, "repulsion": REPULSION if repulsion else None}
             generator.generate([Group(prompt=PROMPT, seeds=tuple(range(size)), sampling=SAMPLING, **settings)])
 
         variants: dict[str, Callable[[], object]] = {
