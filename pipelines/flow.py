@@ -35,6 +35,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
     output = Storage.open(config.run.output)
     config = preflight.check(config)
     with ExitStack() as stack:
+        stack.enter_context(ray_session.stoppable())
         # What is wrong with a folder from the start is said soon, not waited for.
         lock = stack.enter_context(
             RunLock(replace(output, patience_seconds=_PATIENCE_AT_THE_START_SECONDS), broken=break_lock)

@@ -27,8 +27,8 @@ from pipelines.stages.block import order
 from pipelines.storage import Storage
 
 S3_WRITES_PER_SECOND, S3_READS_PER_SECOND, S3_NAMES_PER_LIST = 3500, 5500, 1000
-READS_PER_SHARD, WRITES_PER_SHARD = 12, 2
-"""Requests of one shard, counted at a proxy: the plan twice, looks for old files; data and rejected."""
+READS_PER_SHARD, WRITES_PER_SHARD = 8, 3
+"""Requests of one shard, counted at a proxy: the plan twice and a look for old files; data, rejected and failed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
