@@ -48,6 +48,8 @@ class Generator:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self._pipe: Any = _load(spec).to(device)
         self._pipe.set_progress_bar_config(disable=True)
+        # One picture at a time: a batch of megapixels would take the autoencoder tens of GiB.
+        self._pipe.vae.enable_slicing()
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)
         self.info = ModelInfo(
