@@ -145,7 +145,7 @@ class Generator:
         if (sampling.frames - 1) % step if step else sampling.frames > 1:
             rule = f"1 more than a multiple of {step}" if step else "1, as it makes images"
             raise ModelError(f"sampling.frames = {sampling.frames}: {family.name} needs {rule}")
-        if sampling.negative_prompt and not family.has_negative(self._pipe, sampling):
+        if sampling.negative_prompt.strip() and not family.has_negative(self._pipe, sampling):
             raise ModelError(
                 f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {family.name} runs without "
                 "a negative branch here (distilled guidance, or guidance_scale of at most 1); leave it empty"
