@@ -68,7 +68,6 @@ class GenerateShard:
         encoded, failed = self._make(shard, plan.groups_of(planned), deaths)
         self._telemetry.failed((f.error_type for f in failed.values()), group_size=self._config.group.size)
         self._telemetry.images(sum(map(len, encoded.values())), moved=True)
-        self._telemetry.gpu_memory(self._generator.info.device)
         return pack(
             Shard(
                 shard=shard,
@@ -94,7 +93,9 @@ class GenerateShard:
             ray.get(progress.begin.remote(shard, [index for index, _ in batch]))
             self._telemetry.fill(len(batch) / per_batch)
             with self._telemetry.busy("denoise"):
-                return self._generate([group for _, group in batch])
+                made = self._generate([group for _, group in batch])
+            self._telemetry.gpu_memory(self._generator.info.device)
+            return made
 
         with self._denoising:
             for index, outcome in run_isolated(list(enumerate(groups)), packs, run, _free_memory):
