@@ -6,7 +6,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ STAGES = {"generate": "denoise", "score": "score", "write": "write"}
 """Stage -> the name of its bar, in the order of the flow."""
 _REFRESH_SECONDS = 0.5
 _REFRESH_SECONDS_IN_A_LOG = 15.0
+_LAST_LOOK_SECONDS = 30.0
 
 
 class Tracker(Crashes):
@@ -114,11 +115,15 @@ def followed(file: ProgressFile, total_images: int, done_images: int) -> Iterato
             yield tracker
             ended.set()
             follower.join()
-            look(60.0)
+            with suppress(ray.exceptions.RayError):  # the last numbers are a courtesy
+                look(_LAST_LOOK_SECONDS)
+            for shown in bars.values():
+                shown.update(total_images - shown.n)
         finally:
             ended.set()
             follower.join()
-            ray.kill(tracker)
+            with suppress(ray.exceptions.RayError):
+                ray.kill(tracker)
 
 
 def _every() -> float:

@@ -44,8 +44,10 @@ def write_shard(block: pa.Table, output: Storage) -> pa.Table:
     shard = unpack(block)
     planned = plan.read_shard(output, shard.shard)
     if shard.retry:
-        _check_complete(shard, retry.only_failed(output, shard.shard, planned))
-        _write_again(output, shard, planned["group_id"])
+        asked = retry.only_failed(output, shard.shard, planned)
+        if asked.num_rows:  # else Ray runs the call a second time, since the worker died right after the first
+            _check_complete(shard, asked)
+            _write_again(output, shard, planned["group_id"])
     else:
         _check_complete(shard, planned)
         _write_first(output, shard)
