@@ -48,7 +48,7 @@ def requested(output: Storage, shards: Iterable[int]) -> list[int]:
 
 
 def read(output: Storage, shard: int) -> pa.Table:
-    """The failures to retry, with the columns of `schema.FAILED`; none where the retry is done, as Ray may ask twice."""
+    """The failures to retry: rows of `schema.FAILED`; none where the retry is done, as Ray may ask a second time."""
     try:
         with output.open_input(f"{FOLDER}/{shard_file(shard)}") as file:
             return pq.ParquetFile(file).read()
