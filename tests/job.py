@@ -7,7 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from jobs.synth import main
+from pipelines import config, flow, preflight, retry
+from pipelines.finish import Summary, finish
+from pipelines.progress import Tracker
+from pipelines.storage import Storage
 
 Synth = Callable[..., int]
 
@@ -49,3 +55,27 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet")) if path.is_file()
     }
+
+
+def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Summary:
+    """The job of `write_job` with its real stages, called one after the other in this process.
+
+    It needs a connected Ray, for the actor that the stages report to, but no Ray Data and no worker processes, whose
+    start takes most of the time of a small run.
+    """
+    import ray
+
+    settings = preflight.check(config.load(folder / "run.toml", overrides))
+    output = Storage.open(settings.run.output)
+    counts = flow._planned(settings, output)
+    if retry_failed:
+        retry.request(output, counts.shard_numbers())
+    start: Any = ray.remote(num_cpus=0)(Tracker)
+    tracker = start.remote()
+    stages = [stage.kind(**stage.arguments) for stage in flow.stages(settings, output, tracker)]
+    for order in flow.pending_shards(output, counts):
+        block = pa.table({name: [value] for name, value in order.items()})
+        for stage in stages:
+            block = stage(block)
+    ray.kill(tracker)
+    return finish(output)
