@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from tests.faults import DyingGenerateShard, FaultyGenerateShard
 from tests.flaky import flaky_proxy
 from tests.job import files_of, run_inline, write_job
 
-PLAIN = [{"prompt": word} for word in ("a red square", "a star", "a dot", "a sun")]
+WORDS = ("a red square", "a star", "a dot", "a sun", "a blue moon", "two rings", "a heart", "a drop")
+PLAIN = [{"prompt": word} for word in WORDS]
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +63,12 @@ def test_a_run_grows_without_being_redone(
     assert {name: data for name, data in grown.items() if name in first} == first
     groups = rows(out / "data", "prompt, arm, group_id")
     assert Counter((prompt, arm) for prompt, arm, _ in groups) == {
-        (line, arm): 6 for line in ("a red square", "a star", "a dot", "a sun", "a moon") for arm in ("stock", "both")
+        (word, arm): 6 for word in (*WORDS, "a moon") for arm in ("stock", "both")
     }
-    assert len({group for _, _, group in groups}) == 20
-    assert json.loads((out / "report.json").read_bytes())["counts"]["prompts"] == 5
+    assert len({group for _, _, group in groups}) == 4 * 9
+    assert json.loads((out / "report.json").read_bytes())["counts"]["prompts"] == 9
     # It says no to shrinking, and leaves the run as it was.
-    with pytest.raises(UserError, match="10 of the 20 groups planned"):
+    with pytest.raises(UserError, match="18 of the 36 groups planned"):
         run_inline(tmp_path)
     assert files_of(out) == grown
 
@@ -118,7 +120,7 @@ def test_rows_are_made_again_from_themselves(
 ) -> None:
     replay = ["--dataset", str(undisturbed), "--device", "cpu"]
     assert replay_rows([*replay, "--sample", "0"]) == 0
-    assert capsys.readouterr().out == "24 images made again, 24 identical, 0 not\n"
+    assert capsys.readouterr().out == "48 images made again, 48 identical, 0 not\n"
     group = rows(undisturbed / "data", "group_id")[0][0]
     assert replay_rows([*replay, "--group", group]) == 0
     assert capsys.readouterr().out.startswith("3 images made again, 3 identical")
@@ -155,9 +157,10 @@ class Job:
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and _session(entry) == self.process.pid:
-                title = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if name in title:
-                    found.append(int(entry.name))
+                with suppress(OSError):  # it may end while we look
+                    title = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    if name in title:
+                        found.append(int(entry.name))
         return found
 
     def wait_for(self, pattern: str, count: int = 1) -> None:
@@ -178,14 +181,11 @@ def _session(entry: Path) -> int:
 def kill_everything(job: Job) -> None:
     """What a power cut does: every process of the job's session, which is its whole Ray, at once."""
     for pid in job.workers(""):
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
-def disturb(job: Job, how: str, dice: random.Random) -> None:
-    job.wait_for("data/shard-*", dice.choice((1, 2)))
+def strike(job: Job, how: str) -> None:
     if how == "driver":
         job.process.kill()
     elif how == "cluster":
@@ -194,7 +194,8 @@ def disturb(job: Job, how: str, dice: random.Random) -> None:
         job.process.terminate()
     else:
         for pid in job.workers(how):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("how", ["driver", "cluster", "terminate", "ray::MapWorker"])
@@ -202,7 +203,8 @@ def test_kills_change_nothing(how: str, tmp_path: Path, tiny_pipeline: str, tiny
     write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN)
     dice = random.Random(how)
     job = Job(tmp_path)
-    disturb(job, how, dice)
+    job.wait_for("data/shard-*", dice.choice((1, 2)))
+    strike(job, how)
     if how.startswith("ray::"):  # the driver lives, and Ray starts its workers anew
         assert job.process.wait(170) == 0, job.process.stderr and job.process.stderr.read()
     else:
@@ -218,6 +220,28 @@ def test_kills_change_nothing(how: str, tmp_path: Path, tiny_pipeline: str, tiny
     assert not list((tmp_path / "out").rglob(".*.tmp"))
     sessions = json.loads((tmp_path / "out" / "report.json").read_bytes())["timings"]["sessions"]
     assert sessions == (1 if how.startswith("ray::") else 2)
+
+
+@pytest.mark.skipif("RAYDIANCE_SOAK_TRIALS" not in os.environ, reason="long: set RAYDIANCE_SOAK_TRIALS to a number")
+@pytest.mark.timeout(0)
+def test_soak(tmp_path: Path, tiny_pipeline: str, tiny_clip: str, undisturbed: Path) -> None:
+    """Each trial starts a run, and kills a part of it at a random moment until it ends undisturbed."""
+    for trial in range(int(os.environ["RAYDIANCE_SOAK_TRIALS"])):
+        dice = random.Random(trial)
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        write_job(folder, tiny_pipeline, tiny_clip, PLAIN)
+        status = None
+        while status != 0:
+            job = Job(folder)
+            how = dice.choice(("driver", "cluster", "terminate", "GenerateShard", "ScoreShard", "WriteShard", "raylet"))
+            try:
+                status = job.process.wait(dice.uniform(0.0, 60.0))
+            except subprocess.TimeoutExpired:
+                strike(job, how)
+                status = job.process.wait(300)
+            kill_everything(job)
+        assert files_of(folder / "out") == files_of(undisturbed), trial
 
 
 def test_flaky_s3_loses_nothing(
