@@ -57,25 +57,30 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
+class Here:
+    """`Progress` to a tracker in this process."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        getattr(self._tracker, method)(*arguments)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        return getattr(self._tracker, method)(*arguments)
+
+
 def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Summary:
-    """The job of `write_job` with its real stages, called one after the other in this process.
-
-    It needs a connected Ray, for the actor that the stages report to, but no Ray Data and no worker processes, whose
-    start takes most of the time of a small run.
-    """
-    import ray
-
+    """The job of `write_job` with its real stages, called one after the other in this process: without Ray, whose start
+    and whose workers' start take most of the time of a small run."""
     settings = preflight.check(config.load(folder / "run.toml", overrides))
     output = Storage.open(settings.run.output)
     counts = flow._planned(settings, output)
     if retry_failed:
         retry.request(output, counts.shard_numbers())
-    start: Any = ray.remote(num_cpus=0)(Tracker)
-    tracker = start.remote()
-    stages = [stage.kind(**stage.arguments) for stage in flow.stages(settings, output, tracker)]
+    stages = [stage.kind(**stage.arguments) for stage in flow.stages(settings, output, Here(Tracker()))]
     for order in flow.pending_shards(output, counts):
         block = pa.table({name: [value] for name, value in order.items()})
         for stage in stages:
             block = stage(block)
-    ray.kill(tracker)
     return finish(output)

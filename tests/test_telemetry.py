@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.progress import Tracker
+from pipelines.progress import Remote, Tracker
 from pipelines.telemetry import Telemetry
 from tests.conftest import ROOT
 
@@ -22,7 +22,7 @@ class Worker:
     """Actor that has something to say in every way."""
 
     def __init__(self, tracker: Any) -> None:
-        self._telemetry = Telemetry("generate", tracker)
+        self._telemetry = Telemetry("generate", Remote(tracker))
 
     def work(self) -> None:
         with self._telemetry.busy("denoise"):

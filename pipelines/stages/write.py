@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipelines import plan, retry, schema
 from pipelines.manifest import shard_file
-from pipelines.progress import ProgressActor
+from pipelines.progress import Progress
 from pipelines.stages.block import Shard, unpack
 from pipelines.storage import Storage
 from pipelines.telemetry import Telemetry
@@ -28,7 +28,7 @@ class WriteShard:
     An actor and not a task, so that its process is warm when the first shard comes.
     """
 
-    def __init__(self, output: Storage, progress: ProgressActor) -> None:
+    def __init__(self, output: Storage, progress: Progress) -> None:
         self._output = output
         self._telemetry = Telemetry("write", progress)
 
