@@ -149,6 +149,7 @@ def groups_of(table: pa.Table) -> list[Group]:
                 height=row["height"],
                 negative_prompt=row["negative_prompt"],
                 max_sequence_length=row["max_sequence_length"],
+                frames=row["frames"],
             ),
             tora=None if row["tora"] is None else ToraConfig(**_tuples(row["tora"])),
             repulsion=None if row["repulsion"] is None else RepulsionConfig(**_tuples(row["repulsion"])),
