@@ -49,6 +49,13 @@ def read(prompts: Prompts) -> Iterator[PromptRow | BadPrompt | Dropped]:
         yield check.row(f"{uri}:{number}", values)
 
 
+def single(text: str, max_characters: int) -> PromptRow | BadPrompt:
+    """A prompt that comes alone, checked, cleaned and named like one of a file."""
+    row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *[None] * 4))
+    assert not isinstance(row, Dropped)  # which a first prompt never is
+    return row
+
+
 class _Bad(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
