@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from pipelines.serve.errors import ApiError
 from pipelines.serve.files import Files
-from pipelines.serve.jobs import Done, Engine, Failed, Job, Started, Step
+from pipelines.serve.jobs import Engine, Event, Failed, Job, Started, Step
 from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.requests import error_of, job_of, response_of
@@ -44,7 +44,7 @@ class ImagesApi:
         raise ApiError(503, "the worker ended without an answer; send it again", code="worker_lost", retry_after_s=1)
 
     async def stream(self, request: ImageRequest, url_of: UrlOf) -> EventStream:
-        """Server-sent events. Raises ApiError for what fails before the denoising begins."""
+        """Server-sent events. Raises ApiError for what fails before the first denoising step is done."""
         chunks = self._chunks(request, url_of)
         return EventStream(await anext(chunks), chunks)
 
@@ -57,19 +57,15 @@ class ImagesApi:
                         begun = True
                         if isinstance(event, Step):
                             yield _sse("image_generation.progress", {"step": event.done, "steps": event.of})
-                        elif isinstance(event, ImageResponse):
+                        else:
                             for chunk in _images(event):
                                 yield chunk
-                        else:
-                            yield _sse("image_generation.started", {"queue_seconds": event.queue_s})
         except ApiError as error:
             if not begun:
                 raise
             yield _sse("error", error.body())
 
-    async def _events(
-        self, request: ImageRequest, url_of: UrlOf
-    ) -> AsyncGenerator[Started | Step | ImageResponse, None]:
+    async def _events(self, request: ImageRequest, url_of: UrlOf) -> AsyncGenerator[Step | ImageResponse, None]:
         job, seed = job_of(request, self._args, self._serving)
         began, queue_s = time.monotonic(), 0.0
         async with aclosing(self._in_time(job)) as events:
@@ -79,23 +75,23 @@ class ImagesApi:
                 if isinstance(event, Started):
                     queue_s = time.monotonic() - began
                     self.metrics.queue.observe(queue_s)
-                if not isinstance(event, Done):
+                elif isinstance(event, Step):
                     yield event
-                    continue
-                self.metrics.images.inc(len(event.images))
-                self.metrics.generate.observe(event.generate_s)
-                self.metrics.groups.observe(event.groups_in_batch)
-                yield response_of(
-                    request,
-                    job,
-                    seed,
-                    event,
-                    queue_s=queue_s,
-                    serving=self._serving,
-                    keep=lambda data, ending: url_of(self.files.add(data, ending)),
-                )
+                else:
+                    self.metrics.images.inc(len(event.images))
+                    self.metrics.generate.observe(event.generate_s)
+                    self.metrics.groups.observe(event.groups_in_batch)
+                    yield response_of(
+                        request,
+                        job,
+                        seed,
+                        event,
+                        queue_s=queue_s,
+                        serving=self._serving,
+                        keep=lambda data, ending: url_of(self.files.add(data, ending)),
+                    )
 
-    def _in_time(self, job: Job) -> AsyncGenerator[Started | Step | Done | Failed, None]:
+    def _in_time(self, job: Job) -> AsyncGenerator[Event, None]:
         limits = {"queue_s": self._args.queue_timeout_s, "total_s": self._args.timeout_s}
         return events_in_time(self._engine, job, pace=self._pace, **limits)
 

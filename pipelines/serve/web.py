@@ -40,6 +40,7 @@ _REFUSALS = {
     503: "The worker with this request was lost, or none is ready",
     504: "Not done in time",
 }
+_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) -> FastAPI:
@@ -95,7 +96,7 @@ def _add_api(
         "/v1/images/generations",
         response_model=ImageResponse,
         dependencies=[Depends(key_check)],
-        responses=_refusals(*_REFUSALS),
+        responses=_refusals(*_REFUSALS) | {200: {"description": "The group; events if asked for", "content": _EVENTS}},
         summary="Make a group of images",
     )
     async def generate(request: Request, asked: body) -> Any:  # type: ignore[valid-type] # made at run time
