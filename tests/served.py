@@ -23,7 +23,7 @@ TINY: dict[str, Any] = {
     "guidance_scale": 4.0,
     "max_sequence_length": 16,
     "max_n": 4,
-    "max_steps": 400,
+    "max_steps": 1000,
 }
 """Settings that fit the tiny pipeline."""
 

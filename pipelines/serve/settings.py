@@ -142,6 +142,8 @@ def resolve(args: ServeArgs) -> Serving:
     sampling = replace(base.sampling, **given)
     if sampling.steps > args.max_steps:
         raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
+    if sampling.frames != 1:
+        raise UserError(f"sampling.frames = {sampling.frames}: the endpoint makes still images, 1 frame")
     model = replace(base.model, device=args.device, **({"dtype": args.dtype} if args.dtype else {}))
     return replace(
         base,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from models import diversity
+from models.errors import device_lost
 from models.generator import Generator, ModelInfo
 from models.revision import folder_revision
 from models.scorers.clip import ClipScorer
@@ -24,9 +26,11 @@ from pipelines import images
 from pipelines.serve.jobs import Done, Event, Failed, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.settings import ServeArgs, resolve
-from pipelines.stages.isolate import Failure, run_isolated
+from pipelines.stages.isolate import Failure, free_memory, run_isolated
 
 _log = logging.getLogger("ray.serve")
+
+_EXIT_OF_A_LOST_DEVICE = 70
 
 Pixels = NDArray[np.uint8]
 
@@ -69,7 +73,6 @@ class Worker:
         )
         self._queue: PackQueue[_Ticket] = PackQueue(room)
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
-        self._broken = ""
         self._denoiser = threading.Thread(target=self._denoise_all, name="denoise", daemon=True)
         self._denoiser.start()
 
@@ -78,12 +81,12 @@ class Worker:
         return self._generator.info
 
     async def ready(self) -> bool:
-        return self._denoiser.is_alive() and not self._broken
+        return self._denoiser.is_alive()
 
     async def check_health(self) -> None:
         """Ray Serve replaces a copy for which this raises."""
         if not await self.ready():
-            raise RuntimeError(self._broken or "the denoising thread has ended")
+            raise RuntimeError("the denoising thread has ended")
 
     async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
         """See `Engine.generate`."""
@@ -131,9 +134,14 @@ class Worker:
 
         def run(batch: list[_Ticket]) -> list[Pixels]:
             _wanted(batch)
-            return self._generator.generate([t.job.group for t in batch], lambda done, of: _step(batch, done, of))
+            try:
+                return self._generator.generate([t.job.group for t in batch], lambda done, of: _step(batch, done, of))
+            except Exception as error:
+                if device_lost(error):  # only a new process gets a working GPU; Ray Serve starts it
+                    os._exit(_EXIT_OF_A_LOST_DEVICE)
+                raise
 
-        for index, outcome in run_isolated(tickets, [range(len(tickets))], run):
+        for index, outcome in run_isolated(tickets, [range(len(tickets))], run, free_memory):
             if isinstance(outcome, Failure):
                 self._fail(tickets[index], outcome.error_type, outcome.error)
             elif images.blank(outcome):
@@ -148,8 +156,6 @@ class Worker:
     def _fail(self, ticket: _Ticket, error_type: str, error: str) -> None:
         if ticket.cancelled.is_set():
             return
-        if error_type in ("AcceleratorError", "CudaError"):  # the device's state is lost with the first such error
-            self._broken = error_type
         _log.warning("a group failed: %s%s", error_type, f": {error}" if self._args.log_prompts else "")
         ticket.emit(Failed(error_type=error_type, error=error))
 
