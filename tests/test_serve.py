@@ -149,7 +149,7 @@ def test_compatible_requests_share_a_batch(served: Served) -> None:
         ({"prompt": "\x00"}, 400, "prompt", "control characters"),
         ({"prompt": "x" * 60}, 400, "prompt", "tokens longer than the model reads"),
         ({"model": "dall-e-3"}, 404, "model", "this is pipeline"),
-        ({"tora": {"sigma": 99}}, 400, None, "sigma = 99.0 is out of range"),
+        ({"tora": {"sigma": 99}}, 400, "tora", "sigma = 99.0 is out of range"),
         ({"repulsion": {"inner_steps": 9999}}, 400, "repulsion.inner_steps", "at most 1000"),
         ({"seeds": [1, 2], "n": 1}, 400, "seeds", "2 seeds for 1 images"),
         ({"sede": 1}, 400, "sede", "Extra inputs"),
@@ -174,6 +174,11 @@ def test_other_refusals(served: Served, client: OpenAI) -> None:
         client.images.generate(prompt="a", n=9)
     assert post(served, prompt="x" * (65 << 10)).status_code == 413
     assert httpx2.get(f"{served.url}/v1/models", headers={"host": "evil.example"}).status_code == 403
+    for kind, content in {"text/plain": '{"prompt": "a"}', "application/json": "[" * 9999}.items():
+        url = f"{served.url}/v1/images/generations"
+        answer = httpx2.post(url, content=content, headers={"content-type": kind})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["type"] == "invalid_request_error"
     for path, status in {"/nowhere": 404, "/v1/images/generations": 405, "/v1/images/files/no.png": 404}.items():
         answer = httpx2.get(served.url + path)
         assert answer.status_code == status
@@ -200,31 +205,36 @@ def group(steps: int) -> Group:
     )
 
 
-def test_closing_stops_the_denoising_within_one_step(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[int] = []
+@pytest.fixture
+def steps(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The denoising steps that the worker has done, in order."""
+    done_steps: list[int] = []
     real = served.worker._generator.generate
 
     def counted(groups: Any, on_step: Any) -> Any:
         def step(done: int, of: int) -> None:
-            begun.append(done)
+            done_steps.append(done)
             on_step(done, of)
 
         return real(groups, step)
 
     monkeypatch.setattr(served.worker._generator, "generate", counted)
+    return done_steps
 
+
+def test_closing_stops_the_denoising_within_one_step(served: Served, steps: list[int]) -> None:
     async def close_after_three() -> int:
         async with aclosing(served.worker.generate(Job(group=group(LONG), progress=True))) as events:
             async for event in events:
                 if isinstance(event, Step) and event.done >= 3:
                     break
-        at_closing = len(begun)
+        at_closing = len(steps)
         last = [event async for event in served.worker.generate(Job(group=group(1), exact=True))][-1]
         assert isinstance(last, Done)
         return at_closing
 
     at_closing = asyncio.run(close_after_three())
-    assert len(begun) - 1 <= at_closing + 1  # the last one counted belongs to the second job
+    assert len(steps) - 1 <= at_closing + 1  # the last one counted belongs to the second job
 
 
 def cancelled(served: Served) -> float:
@@ -234,26 +244,25 @@ def cancelled(served: Served) -> float:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_caller_who_goes_away_frees_the_worker(served: Served, stream: bool) -> None:
+def test_a_caller_who_goes_away_frees_the_worker(served: Served, stream: bool, steps: list[int]) -> None:
     before = cancelled(served)
     body = {"prompt": "a dot", "steps": LONG, "n": 4, "stream": True}
     if stream:
-        with httpx2.stream("POST", f"{served.url}/v1/images/generations", json=body) as response:
+        with httpx2.stream("POST", f"{served.url}/v1/images/generations", json=body, timeout=60) as response:
             assert "progress" in next(response.iter_lines())
     else:
         with pytest.raises(httpx2.ReadTimeout):
             post(served, prompt="a dot", steps=LONG, n=4, timeout=0.5)
-    began = time.monotonic()
     assert post(served).status_code == 200
-    assert time.monotonic() - began < 5
+    assert len(steps) < LONG / 2
     assert cancelled(served) == before + 1
 
 
 def test_too_late(args: ServeArgs) -> None:
-    with serving(args.model_copy(update={"queue_timeout_s": 0.3, "timeout_s": 1.0})) as served:
+    with serving(args.model_copy(update={"queue_timeout_s": 1.0, "timeout_s": 4.0})) as served:
         with ThreadPoolExecutor(1) as pool:
             long = pool.submit(post, served, steps=LONG, n=4)
-            time.sleep(0.4)
+            time.sleep(0.5)
             waited = post(served, steps=1)
             assert waited.status_code == 429
             assert int(waited.headers["retry-after"]) >= 1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.serve import keys
+from pipelines.serve.app import _scale
 from pipelines.serve.files import Files
 from pipelines.serve.keys import Keys
 from pipelines.serve.packing import PackQueue, Room, Waiting
@@ -86,6 +87,15 @@ def test_kept_files_are_bounded_in_time_and_space() -> None:
     assert [files.get(name) for name in names] == [None, b"\1" * 4, b"\2" * 4]
     now[0] = 61
     assert [files.get(name) for name in names] == [None] * 3
+
+
+def test_scaling() -> None:
+    assert _scale(ServeArgs(replicas=3)) == {"num_replicas": 3}
+    scale = _scale(ServeArgs(min_replicas=0, max_replicas=4, groups_per_batch=2, idle_s=60))["autoscaling_config"]
+    assert (scale.min_replicas, scale.initial_replicas, scale.max_replicas) == (0, 1, 4)
+    assert (scale.target_ongoing_requests, scale.downscale_delay_s) == (2, 60)
+    asleep = _scale(ServeArgs(min_replicas=0))["autoscaling_config"]
+    assert (asleep.min_replicas, asleep.max_replicas) == (0, 1)
 
 
 def test_arguments_that_contradict_each_other() -> None:

@@ -13,7 +13,7 @@ from pipelines.serve.errors import ApiError, response
 _log = logging.getLogger("ray.serve")
 
 _BODY_SECONDS = 30.0
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]", "testserver")
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Guard:

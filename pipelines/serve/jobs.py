@@ -24,9 +24,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """The group is in a denoising batch. queue_s: seconds that it waited in the worker."""
-
-    queue_s: float
+    """The group is in a denoising batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,18 +7,20 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from models.seeds import image_seed
-from models.spec import Group, RepulsionConfig, ToraConfig
+from models.spec import Group, Sampling
 from pipelines import prompts
 from pipelines.prompts import BadPrompt
 from pipelines.serve.errors import ApiError
 from pipelines.serve.jobs import Done, Failed, Job, Scores
 from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageResponse
 from pipelines.serve.settings import ServeArgs, Serving
+
+T = TypeVar("T")
 
 _RANDOM_SEEDS = 2**31
 _IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity")
@@ -38,16 +40,13 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         _, counterfactual = _cleaned(counterfactual, "counterfactual", args)
     count = len(request.seeds) if request.seeds and "n" not in request.model_fields_set else _or(request.n, 1)
     seed, seeds = _seeds(request, prompt_id, count)
-    try:
-        group = Group(
-            prompt=prompt,
-            seeds=seeds,
-            sampling=_sampling(request, serving),
-            tora=_intervention(request.tora, ToraConfig, serving.tora),
-            repulsion=_intervention(request.repulsion, RepulsionConfig, serving.repulsion),
-        )
-    except ValueError as error:
-        raise ApiError(400, str(error), code="invalid_value") from None
+    group = Group(
+        prompt=prompt,
+        seeds=seeds,
+        sampling=_sampling(request, serving),
+        tora=_intervention("tora", request.tora, serving.tora),
+        repulsion=_intervention("repulsion", request.repulsion, serving.repulsion),
+    )
     if group.repulsion is not None and group.repulsion.inner_steps > args.max_inner_steps:
         raise ApiError(
             400, f"at most {args.max_inner_steps} inner steps", param="repulsion.inner_steps", code="invalid_value"
@@ -141,7 +140,7 @@ def _seeds(request: ImageRequest, prompt_id: str, count: int) -> tuple[int | Non
     return None, tuple(request.seeds)
 
 
-def _sampling(request: ImageRequest, serving: Serving) -> Any:
+def _sampling(request: ImageRequest, serving: Serving) -> Sampling:
     size = serving.sizes[0] if request.size in (None, "auto") else request.size
     assert size is not None
     width, height = (int(side) for side in size.split("x"))
@@ -150,11 +149,14 @@ def _sampling(request: ImageRequest, serving: Serving) -> Any:
     return replace(serving.sampling, width=width, height=height, **changes)
 
 
-def _intervention(asked: Any, config: Any, defaults: Any) -> Any:
+def _intervention(name: str, asked: Any, defaults: T) -> T | None:
     """None where it is off; `True` takes the app's settings."""
-    if isinstance(asked, BaseModel):
-        return config(**asked.model_dump())
-    return defaults if asked else None
+    if not isinstance(asked, BaseModel):
+        return defaults if asked else None
+    try:
+        return type(defaults)(**asked.model_dump())
+    except ValueError as error:
+        raise ApiError(400, str(error), param=name, code="invalid_value") from None
 
 
 def _or(value: Any, default: Any) -> Any:

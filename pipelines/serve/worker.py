@@ -123,9 +123,8 @@ class Worker:
 
     def _denoise_all(self) -> None:
         while pack := self._queue.take():
-            now = time.monotonic()
             for waiting in pack:
-                waiting.item.emit(Started(queue_s=now - waiting.since))
+                waiting.item.emit(Started())
             self._denoise([waiting.item for waiting in pack])
 
     def _denoise(self, tickets: Sequence[_Ticket]) -> None:
