@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from pipelines.config import RunConfig, fingerprint
 from pipelines.crashes import isolated
 from pipelines.progress import Meter, Progress
 from pipelines.stages.block import Shard, failures, ordered, pack
-from pipelines.stages.isolate import Failure, packs_of_equal, run_isolated
+from pipelines.stages.isolate import Failure, free_memory, packs_of_equal, run_isolated
 from pipelines.storage import Storage
 from pipelines.telemetry import Telemetry
 
@@ -95,7 +94,7 @@ class GenerateShard:
             return made
 
         with self._denoising:
-            for index, outcome in run_isolated(list(enumerate(groups)), packs, run, _free_memory):
+            for index, outcome in run_isolated(list(enumerate(groups)), packs, run, free_memory):
                 if isinstance(outcome, Failure):
                     failed[index] = outcome
                 elif bad := images.blank(outcome):
@@ -165,14 +164,6 @@ def _typed(columns: dict[str, Any]) -> pa.Table:
 def _died(deaths: int) -> Failure:
     error = f"the worker process died {deaths} times while it made this group; see Ray's logs for the signal"
     return Failure(error_type="WorkerDied", error=error, attempts=deaths)
-
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _failed_rows(planned: pa.Table, failed: dict[int, Failure]) -> pa.Table:
