@@ -19,6 +19,9 @@ from models.families import family_of
 from models.families.base import Encoded, stack
 from models.interventions.clock import Clock
 from models.interventions.hooks import interventions
+from models.parallel.layout import ONE_RANK, Layout
+from models.parallel.shards import WHOLE
+from models.parallel.split import divide
 from models.revision import folder_revision
 from models.spec import Group, ModelSpec, Sampling
 
@@ -40,16 +43,20 @@ class ModelInfo:
 class Generator:
     """A diffusion pipeline, loaded once.
 
+    layout: of the ranks that work on the same batches, of which this process is one; torch.distributed runs on them,
+    and every call of `generate` must be made on all of them.
+
     Raises:
         ModelError: the folder or hub id holds no pipeline, or one of an unknown family.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, layout: Layout = ONE_RANK) -> None:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self._pipe: Any = _load(spec).to(device)
         self._pipe.set_progress_bar_config(disable=True)
         self._family = family_of(self._pipe)
         self._encoded: OrderedDict[tuple[str, int], Encoded] = OrderedDict()
+        self._shards = WHOLE if layout.ranks == 1 else divide(self._pipe, self._family, layout, torch.device(device))
         self.info = ModelInfo(
             model=spec.path,
             revision=spec.revision,
@@ -95,6 +102,7 @@ class Generator:
             samples=samples,
             valid_BN=torch.stack([e.valid_N for e in encoded]).repeat_interleave(samples, dim=0),
             scheduler=self._pipe.scheduler,
+            shards=self._shards,
         )
         arguments = self._family.arguments(positive, negative, sampling) | {
             "generator": [torch.Generator("cpu").manual_seed(seed) for group in groups for seed in group.seeds],

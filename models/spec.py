@@ -12,6 +12,9 @@ from typing import Any, Literal
 Interval = tuple[float, float]
 """A share of the run's steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
 
+Parallelism = Literal["auto", "context", "cfg", "group"]
+"""How several ranks share a denoising batch: see `models.parallel.layout`."""
+
 
 def _require(good: bool, owner: object, field: str, rule: str) -> None:
     if not good:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -46,7 +46,9 @@ class Family:
     pipelines: classes of the diffusers pipelines it covers; transformer: class of their transformer; guidance: how
     classifier-free guidance calls the transformer ("one_call" with [negative; positive] in one batch); encode: text of
     one prompt; arguments: the pipeline's arguments for expanded positive and negative text; truncation: number of
-    tokens by which a prompt is too long (0 if it fits).
+    tokens by which a prompt is too long (0 if it fits); context_plan: how tokens are divided over ranks, as diffusers'
+    context parallelism reads it, where the transformer brings no plan or one whose blocks see unequal parts of the
+    text.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Family:
     encode: Callable[[Any, str, Sampling], Encoded]
     arguments: Callable[[dict[str, Tensor], dict[str, Tensor] | None, Sampling], dict[str, Any]]
     truncation: Callable[[Any, str, Sampling], int]
+    context_plan: dict[str, Any] = field(default_factory=dict)
 
 
 def stack(parts: Sequence[dict[str, Tensor]], repeats: Sequence[int]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from torch import Tensor
 
 from models.families.base import BlockList, Encoded, Family
@@ -62,4 +63,10 @@ FAMILY = Family(
     encode=encode,
     arguments=arguments,
     truncation=truncation,
+    # Divided as the embedders give them, so that the text is divided before the first block already.
+    context_plan={
+        "pos_embed": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
+        "context_embedder": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
+        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=3),
+    },
 )

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from models.errors import ModelError
+from models.parallel.shards import WHOLE, Shards
 
 
 @dataclass(kw_only=True)
@@ -16,7 +17,7 @@ class Clock:
 
     steps: denoising steps of the run; groups and samples: the batch holds `groups` groups of `samples` images, rows
     group-major; valid_BN: bool [groups * samples, N], the text tokens that are not padding; scheduler: the pipeline's,
-    whose step index tells the step.
+    whose step index tells the step; shards: which part of the batch the blocks of this process see.
     """
 
     steps: int
@@ -24,6 +25,7 @@ class Clock:
     samples: int
     valid_BN: Tensor
     scheduler: Any
+    shards: Shards = WHOLE
     step: int = 0
     branches: int = 1
 

@@ -11,6 +11,8 @@ tokens are read once (their Gram matrix) and written once (C <- T C). No autogra
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -20,11 +22,14 @@ _SMALLEST_EIGENVALUE = 1e-12
 _SAME = 1e-12
 
 
-def repel(tokens_GBND: Tensor, config: RepulsionConfig) -> Tensor:
+def repel(
+    tokens_GBND: Tensor, config: RepulsionConfig, total: Callable[[Tensor], Tensor] = lambda part: part
+) -> Tensor:
     """Push the B samples of each of G groups apart.
 
     tokens_GBND: float [G, B, N, D], any float dtype; the result has the same shape and dtype. One sample (B = 1) and
-    samples that are equal come back unchanged.
+    samples that are equal come back unchanged. total: where the N tokens are a part of the text's, the sum over all
+    parts of a tensor of this part; Gram matrices are sums over tokens.
     """
     groups, samples = tokens_GBND.shape[:2]
     if samples == 1 or config.inner_steps == 0:
@@ -32,7 +37,8 @@ def repel(tokens_GBND: Tensor, config: RepulsionConfig) -> Tensor:
     flat_GBX = tokens_GBND.reshape(groups, samples, -1).float()
     mean_G1X = flat_GBX.mean(dim=1, keepdim=True)
     offset_GBX = flat_GBX - mean_G1X
-    transform_GBB = ascent(*gram(mean_G1X, offset_GBX), config).float()
+    offsets_GBB, whole_GBB = total(torch.stack(gram(mean_G1X, offset_GBX)))
+    transform_GBB = ascent(offsets_GBB, whole_GBB, config).float()
     # C + E C with E = T - I, on the mean and the offsets apart: E's rows nearly cancel the mean.
     push_GBX = transform_GBB @ offset_GBX + transform_GBB.sum(dim=-1, keepdim=True) * mean_G1X
     pushed = (flat_GBX + push_GBX).reshape(tokens_GBND.shape)
