@@ -5,7 +5,7 @@
     python jobs/train_embedded.py --work out/embedded --weights out/weights
 
 Stopping is harmless: checkpoints are written every few minutes, and the same command goes on from the last one.
-On 2 CPU cores the whole recipe takes about eight hours.
+On 2 CPU cores the whole recipe takes about six hours.
 """
 
 from __future__ import annotations

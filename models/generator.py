@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,17 @@ import torch
 from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
-from models.errors import ImageError, ModelError, PromptError
+from models.errors import ImageError, ModelError
 from models.families import family_of
-from models.families.base import Encoded, stack
-from models.interventions.clock import Clock
+from models.families.base import Branch, Encoded, pad_tokens, stack
+from models.interventions.clock import Clock, Tokens
 from models.interventions.hooks import interventions
 from models.parallel.layout import ONE_RANK, Layout
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
 from models.revision import folder_revision
 from models.spec import Group, ModelSpec, Sampling
-
-_ENCODED_PROMPTS_KEPT = 256
+from models.texts import Texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +53,7 @@ class Generator:
         self._pipe: Any = _load(spec).to(device)
         self._pipe.set_progress_bar_config(disable=True)
         self._family = family_of(self._pipe)
-        self._encoded: OrderedDict[tuple[str, int], Encoded] = OrderedDict()
-        self._shards = WHOLE if layout.ranks == 1 else divide(self._pipe, self._family, layout, torch.device(device))
+        self._texts = Texts(self._pipe, self._family)
         self.info = ModelInfo(
             model=spec.path,
             revision=spec.revision,
@@ -75,59 +72,85 @@ class Generator:
     def generate(
         self, groups: Sequence[Group], on_step: Callable[[int, int], None] | None = None
     ) -> list[NDArray[np.uint8]]:
-        """Make the images of several groups in one denoising batch.
+        """Make the images of several groups, in one denoising batch where the model can take their texts together.
 
         groups: all with the same `batch_key`; on_step: called with (steps done, steps) after each step.
-        Returns one uint8 [B, H, W, 3] per group, in order. An image depends on its own group alone: its noise is drawn
-        on the CPU from its own seed, and texts are encoded one by one.
+        Returns one uint8 [B, H, W, 3] per group ([B, frames, H, W, 3] for video), in order. An image depends on its own
+        group alone: its noise is drawn on the CPU from its own seed, and texts are encoded one by one.
 
         Raises:
-            PromptError: a prompt is longer than the model reads.
+            PromptError: a prompt is longer than the model reads, or its input image is missing or broken.
             ImageError: the model produced NaN or infinite values.
-            ModelError: the groups cannot share a batch.
+            ModelError: the groups cannot share a batch, or ask for what the model cannot do.
         """
         first = groups[0]
         if any(group.batch_key != first.batch_key for group in groups):
             raise ModelError("groups of different size, sampling or interventions cannot share a denoising batch")
+        self._check(first.sampling)
+        encoded = [self._texts.encode(group.prompt, group.image, first.sampling) for group in groups]
+        batches: dict[Hashable, list[int]] = {}
+        for index, text in enumerate(encoded):
+            batches.setdefault(text.together, []).append(index)
+        made: dict[int, NDArray[np.uint8]] = {}
+        for number, batch in enumerate(batches.values()):
+            clock_step = _steps_of_all(on_step, number, len(batches), first.sampling.steps)
+            images = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], clock_step)
+            made.update(zip(batch, images, strict=True))
+        return [made[index] for index in range(len(groups))]
+
+    def _denoise(
+        self, groups: Sequence[Group], encoded: Sequence[Encoded], on_step: Callable[[int], None]
+    ) -> list[NDArray[np.uint8]]:
+        """Groups whose texts can share a batch."""
+        first, family, pipe = groups[0], self._family, self._pipe
         sampling, samples = first.sampling, len(first.seeds)
-        encoded = [self._encode(group.prompt, sampling) for group in groups]
-        repeats = [samples] * len(groups)
-        positive = stack([e.arguments for e in encoded], repeats)
+        guided = family.has_negative(pipe, sampling)
+        longest = max(len(text.valid_N) for text in encoded)
+        tokens: dict[Branch, Tokens] = {"cond": _tokens(encoded, samples, longest)}
+        positive = stack([text.arguments for text in encoded], [samples] * len(groups))
         negative = None
-        if sampling.guidance_scale > 1.0:
-            negative = stack([self._encode(sampling.negative_prompt, sampling).arguments], [samples * len(groups)])
+        if guided or first.tora is not None:
+            without = self._texts.encode(sampling.negative_prompt, first.image, sampling)
+            negative = stack([without.arguments], [samples * len(groups)])
+            tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))
         clock = Clock(
             steps=sampling.steps,
             groups=len(groups),
             samples=samples,
-            valid_BN=torch.stack([e.valid_N for e in encoded]).repeat_interleave(samples, dim=0),
-            scheduler=self._pipe.scheduler,
-            shards=self._shards,
+            layout=family.layout,
+            tokens=tokens,
+            guided=guided,
         )
-        arguments = self._family.arguments(positive, negative, sampling) | {
+        arguments = {
+            **family.arguments(pipe, positive, negative if guided else None, sampling),
+            **encoded[0].shared,
             "generator": [torch.Generator("cpu").manual_seed(seed) for group in groups for seed in group.seeds],
             "output_type": "np",
+            "callback_on_step_end": _step_callback(clock, on_step),
         }
-        if on_step is not None:
-            arguments["callback_on_step_end"] = _step_callback(on_step, sampling.steps)
-        with interventions(self._pipe.transformer, self._family, clock, first.tora, first.repulsion):
-            images = self._pipe(**arguments).images
-        if not np.isfinite(images).all():
+        with interventions(pipe.transformer, family, clock, first.tora, first.repulsion, negative):
+            made = pipe(**arguments)
+        pictures = made.frames if family.frames_per_second else made.images
+        if not np.isfinite(pictures).all():
             raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
-        pixels = np.rint(images * 255.0).astype(np.uint8)
+        pixels = np.rint(pictures * 255.0).astype(np.uint8)
         return [pixels[at : at + samples] for at in range(0, len(pixels), samples)]
 
-    def _encode(self, prompt: str, sampling: Sampling) -> Encoded:
-        key = (prompt, sampling.max_sequence_length)
-        if key not in self._encoded:
-            excess = self._family.truncation(self._pipe, prompt, sampling)
-            if excess > 0:
-                raise PromptError(f"the prompt is {excess} tokens longer than the model reads; shorten it")
-            self._encoded[key] = self._family.encode(self._pipe, prompt, sampling)
-            if len(self._encoded) > _ENCODED_PROMPTS_KEPT:
-                self._encoded.popitem(last=False)
-        self._encoded.move_to_end(key)
-        return self._encoded[key]
+    def _check(self, sampling: Sampling) -> None:
+        if sampling.frames > 1 and not self._family.frames_per_second:
+            raise ModelError(f"sampling.frames = {sampling.frames}: {self._family.name} makes images; frames must be 1")
+        if sampling.negative_prompt and not self._family.has_negative(self._pipe, sampling):
+            raise ModelError(
+                f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {self._family.name} runs without "
+                "a negative branch here (distilled guidance, or guidance_scale of at most 1); leave it empty"
+            )
+
+
+def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
+    """The tokens of several prompts, each repeated for its images; the padding up to `length` is not read."""
+    masks = (torch.cat([pad_tokens(mask[None], length) for mask in part]).repeat_interleave(repeats, dim=0)
+             for part in ([e.valid_N for e in encoded], [e.attended_N for e in encoded]))
+    return Tokens.of(*masks)
 
 
 def _load(spec: ModelSpec) -> Any:
@@ -151,9 +174,22 @@ def _load(spec: ModelSpec) -> Any:
         ) from error
 
 
-def _step_callback(on_step: Callable[[int, int], None], steps: int) -> Callable[..., dict[str, Any]]:
+def _steps_of_all(
+    on_step: Callable[[int, int], None] | None, batch: int, batches: int, steps: int
+) -> Callable[[int], None]:
+    """`on_step` for one of several denoising batches that count as one run."""
+
+    def report(done: int) -> None:
+        if on_step is not None:
+            on_step(batch * steps + done, batches * steps)
+
+    return report
+
+
+def _step_callback(clock: Clock, on_step: Callable[[int], None]) -> Callable[..., dict[str, Any]]:
     def callback(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        on_step(index + 1, steps)
+        clock.end_step()
+        on_step(clock.step)
         return {}
 
     return callback

@@ -35,7 +35,10 @@ def active(interval: Interval, index: int, count: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ToraConfig:
-    """Token Spacing and Residual Alignment (arXiv 2510.03886), applied to the text tokens at each block's input."""
+    """Token Spacing and Residual Alignment (arXiv 2510.03886) of the text tokens, in every joint block.
+
+    Spacing alone is `angle = 0`, alignment alone `sigma = 1`.
+    """
 
     sigma: float = 1.3
     """Factor on the principal singular values (Token Spacing); 1 leaves them."""
@@ -43,20 +46,31 @@ class ToraConfig:
     """Number of principal directions; 0 chooses it per sample by the Maximum Distance to Chord rule."""
     angle: float = 1.0
     """Share of the rotation towards the semantic direction (Residual Alignment); 0 leaves the residual."""
-    direction: Literal["mean", "leading"] = "mean"
-    """Semantic direction: mean over tokens of e_cond - e_uncond, or its leading right singular vector."""
+    direction: Literal["mean", "leading", "prompt"] = "mean"
+    """Semantic direction, from e_cond - e_uncond: its mean over the tokens that enter the block, its leading right
+    singular vector there, or its mean at the first block's input for all blocks."""
+    site: Literal["block", "attention"] = "block"
+    """What is changed: the text that enters a block, so that changes add up from block to block, or only the normalised
+    text that the block's attention reads."""
+    centre: bool = True
+    """Take the mean token off before the decomposition, and put it back afterwards."""
+    padding: bool = False
+    """Let the padding tokens that the model reads take part."""
     branch: Literal["cond", "both"] = "cond"
     """Which classifier-free-guidance branch is changed."""
     steps: Interval = (0.0, 1.0)
     """Share of the denoising steps in which it acts."""
     blocks: Interval = (0.0, 1.0)
-    """Share of the joint blocks at whose input it acts."""
+    """Share of the joint blocks in which it acts."""
 
     def __post_init__(self) -> None:
         _require(0.1 <= self.sigma <= 10.0, self, "sigma", "needs 0.1 to 10 (the paper uses 1.3)")
         _require(0 <= self.components <= 64, self, "components", "needs 0 (automatic) to 64")
         _require(0.0 <= self.angle <= 1.0, self, "angle", "needs 0 to 1")
-        _require(self.direction in ("mean", "leading"), self, "direction", "needs 'mean' or 'leading'")
+        _require(
+            self.direction in ("mean", "leading", "prompt"), self, "direction", "needs 'mean', 'leading' or 'prompt'"
+        )
+        _require(self.site in ("block", "attention"), self, "site", "needs 'block' or 'attention'")
         _require(self.branch in ("cond", "both"), self, "branch", "needs 'cond' or 'both'")
         _require_interval(self, "steps")
         _require_interval(self, "blocks")
@@ -66,13 +80,15 @@ class ToraConfig:
 class RepulsionConfig:
     """Contextual repulsion (arXiv 2603.28762), applied to a group's text tokens at each block's output."""
 
-    strength: float = 10.0
-    """Dimensionless step size: eta = strength * mean squared norm of the group's token vectors."""
+    strength: float = 1.0
+    """Dimensionless step size: eta = strength * mean squared norm of the group's token vectors. Small differences in a
+    group grow by about 2 * strength / B * |log of their share| in a block; from 3 on, a group of 4 ends up as different
+    as it can be, and `max_displacement` decides."""
     eta: float = 0.0
     """The paper's absolute step size; when above 0 it is used instead of `strength`."""
     inner_steps: int = 100
     """M, the number of ascent steps on the entropy at each block."""
-    max_displacement: float = 0.5
+    max_displacement: float = 0.3
     """Cap on the displacement of a block, relative to the root mean square norm of the group's token vectors."""
     steps: Interval = (0.0, 0.15)
     """Share of the denoising steps in which it acts; the paper's tau is 4 of 28 steps, or 1 of 4."""
@@ -98,7 +114,9 @@ class Sampling:
     height: int = 1024
     negative_prompt: str = ""
     max_sequence_length: int = 256
-    """Length of the T5 part of the text in tokens, where the family has one."""
+    """Most tokens of a prompt (of its T5 part, where the family has one); a longer prompt is refused."""
+    frames: int = 1
+    """Frames of a video; image families make 1."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.steps <= 1000, self, "steps", "needs 1 to 1000")
@@ -106,6 +124,7 @@ class Sampling:
         for side in ("width", "height"):
             _require(8 <= getattr(self, side) <= 8192, self, side, "needs 8 to 8192 pixels")
         _require(0 <= self.max_sequence_length <= 4096, self, "max_sequence_length", "needs 0 to 4096 tokens")
+        _require(1 <= self.frames <= 1024, self, "frames", "needs 1 to 1024")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +148,15 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One prompt and the seeds of its images, generated together: the unit of work, of retry and of determinism."""
+    """One prompt and the seeds of its images, generated together: the unit of work, of retry and of determinism.
+
+    image: the file (PNG, JPEG, WebP ...) of the picture to edit, for editing families only.
+    """
 
     prompt: str
     seeds: tuple[int, ...]
     sampling: Sampling
+    image: bytes | None = None
     tora: ToraConfig | None = None
     repulsion: RepulsionConfig | None = None
 

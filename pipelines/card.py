@@ -62,10 +62,7 @@ def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> st
         _LOAD,
         "## Columns\n",
         f"Row schema version {VERSION}.\n",
-        _table(
-            ("column", "type", "meaning"),
-            [(f"`{f.name}`", f"`{_type_name(str(f.type))}`", COLUMN_MEANING[f.name]) for f in _any_schema()],
-        ),
+        column_table(),
         "## Settings\n",
         "```json\n" + json.dumps(run, indent=1, ensure_ascii=False, sort_keys=True) + "\n```\n",
         "## Licence\n",
@@ -73,6 +70,14 @@ def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> st
         "set it before you publish.\n",
     ]
     return "\n".join(parts)
+
+
+def column_table() -> str:
+    """Every column of `data/` and `rejected/` with its type and meaning, as a Markdown table."""
+    return _table(
+        ("column", "type", "meaning"),
+        [(f"`{f.name}`", f"`{_type_name(str(f.type))}`", COLUMN_MEANING[f.name]) for f in _any_schema()],
+    )
 
 
 def _front_matter(title: str, images: int, has_rejected: bool) -> str:

@@ -21,6 +21,7 @@ _INTERVAL = pa.list_(pa.float64(), 2)
 _SETTING_TYPES: dict[str, pa.DataType] = {
     "float": pa.float64(),
     "int": pa.int32(),
+    "bool": pa.bool_(),
     "Interval": _INTERVAL,
 }
 

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from huggingface_hub import DatasetCard
 
-from pipelines.card import size_category
+from pipelines.card import column_table, size_category
 from pipelines.columns import COLUMN_MEANING
 from pipelines.finish import finish
 from pipelines.schema import scored
@@ -34,6 +34,10 @@ def test_every_column_has_a_meaning_and_every_meaning_a_column(tmp_path: Path) -
     assert set(COLUMN_MEANING) == set(scored(1).names)
     text = card_of(tmp_path)
     assert all(f"| `{name}` |" in text for name in scored(1).names)
+
+
+def test_the_project_readme_has_every_column() -> None:
+    assert column_table() in Path("README.md").read_text(encoding="utf-8")
 
 
 def test_front_matter(tmp_path: Path) -> None:

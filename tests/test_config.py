@@ -145,7 +145,7 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
         {"sampling": {"steps": 3}},
         {"group": {"size": 5}},
         {"tora": {"sigma": 1.2}},
-        {"repulsion": {"strength": 1.0}},
+        {"repulsion": {"strength": 2.0}},
         {"arms": [{"name": "off"}]},
         {"scoring": {"model": "ViT-B-16"}},
         {"selection": {"keep_per_group": 1}},

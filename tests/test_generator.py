@@ -110,3 +110,13 @@ def test_refuses_what_it_cannot_do(generator: Generator, tmp_path: Any) -> None:
         Generator(ModelSpec(path=str(tmp_path / "missing")))
     with pytest.raises(ModelError, match="Supported: StableDiffusion3Pipeline"):
         family_of(object())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"site": "attention"}, {"direction": "prompt"}, {"direction": "leading"}, {"padding": True}]
+)
+def test_each_setting_of_tora_makes_other_pictures(generator: Generator, settings: dict[str, Any]) -> None:
+    default = generator.generate([group(tora=ToraConfig())])[0]
+    other = generator.generate([group(tora=ToraConfig(**settings))])[0]
+    assert difference(other, default) > 0
+    assert np.array_equal(generator.generate([group(tora=ToraConfig())])[0], default)

@@ -63,7 +63,7 @@ def test_a_group_is_what_the_config_says(configure: Configure, tmp_path: Path) -
         {"model": {"path": "owner/model", "dtype": "float16"}},
         {"sampling": {"steps": 3}},
         {"tora": {"sigma": 1.2}},
-        {"repulsion": {"strength": 1.0}},
+        {"repulsion": {"strength": 2.0}},
         {"group": {"size": 5}},
     ],
 )

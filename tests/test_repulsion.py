@@ -36,14 +36,25 @@ def by_autograd(tokens_GBND: Tensor, config: RepulsionConfig) -> Tensor:
     return vectors.detach().reshape(tokens_GBND.shape)
 
 
-@pytest.mark.parametrize("samples", [2, 3, 8])
-@pytest.mark.parametrize("spread", [1.0, 1e-2])
+@pytest.mark.parametrize("samples", [2, 3, 8, 16, 64])
+@pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-3])
 def test_equals_autograd(samples: int, spread: float) -> None:
-    tokens = group(samples, spread)
-    expected = by_autograd(tokens, UNCAPPED)
-    found = repel(tokens.float(), UNCAPPED).double()
-    assert (found - expected).norm() < 1e-4 * (expected - tokens).norm()
-    assert entropy(found[0].flatten(1)) > entropy(tokens[0].flatten(1))
+    tokens = group(samples, spread).float()
+    expected = by_autograd(tokens.double(), UNCAPPED)
+    effect = (expected - tokens).norm()
+    assert (repel(tokens, UNCAPPED) - expected).norm() < 1e-4 * effect
+    # The reference itself takes logarithms of eigenvalues of about spread^2, known to float64's 1e-16.
+    assert (repel(tokens.double(), UNCAPPED) - expected).norm() < max(1e-10, 1e-14 / spread**2) * effect
+    assert entropy(expected[0].flatten(1)) > entropy(tokens[0].double().flatten(1))
+
+
+def test_two_equal_samples_beside_a_third_stay_together() -> None:
+    tokens = group(3, 0.5).float()
+    tokens[:, 1] = tokens[:, 0]
+    pushed = repel(tokens, UNCAPPED)
+    assert (pushed[:, 0] - pushed[:, 1]).abs().max() < 1e-5
+    assert (pushed[:, 0] - tokens[:, 0]).norm() > 0.1 * tokens[:, 0].norm()
+    assert torch.isfinite(pushed).all()
 
 
 def test_identical_samples_and_single_samples_stay() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from models.spec import Sampling
+
+Branch = Literal["cond", "uncond"]
+Layout = Literal["one_call", "two_calls", "distilled"]
+"""How classifier-free guidance calls the transformer in a step: once on rows [negative; positive]; once for the
+positive and then once for the negative text; or once, because guidance was distilled into the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,53 +24,117 @@ class BlockList:
 
     name: attribute of the transformer; text_argument: name of the text tokens in the block's forward, and
     text_position: their place among its positional arguments; text_output: index of the text tokens in what the block
-    returns (its last block may return None there).
+    returns (its last block may return None there), or None where the block takes and returns one tensor in which the
+    text comes first, then the image; text_norm: attribute of the block that normalises the text for the attention (""
+    where there is none for the text alone).
     """
 
     name: str
-    text_argument: str
-    text_position: int
-    text_output: int
+    text_argument: str = "encoder_hidden_states"
+    text_position: int = 1
+    text_output: int | None
+    text_norm: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
     """The text of one prompt as the model takes it.
 
-    arguments: pipeline argument -> tensor [1, ...]; valid_N: bool [N], which of the text tokens at the blocks are not
-    padding.
+    arguments: pipeline argument -> tensor [1, ...], named as for the positive prompt; valid_N: bool [N], which of the
+    text tokens at the blocks are not padding; attended_N: bool [N], which of them the model reads (it may read padding);
+    shared: pipeline arguments of the whole batch, such as the image to edit; together: prompts can share a denoising
+    batch where this is equal.
     """
 
     arguments: dict[str, Tensor]
     valid_N: Tensor
+    attended_N: Tensor
+    shared: dict[str, Any] = field(default_factory=dict)
+    together: Hashable = None
+
+
+def _guided_above_one(pipe: Any, sampling: Sampling) -> bool:
+    return sampling.guidance_scale > 1.0
+
+
+def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """Facts of one family.
 
-    pipelines: classes of the diffusers pipelines it covers; transformer: class of their transformer; guidance: how
-    classifier-free guidance calls the transformer ("one_call" with [negative; positive] in one batch); encode: text of
-    one prompt; arguments: the pipeline's arguments for expanded positive and negative text; truncation: number of
-    tokens by which a prompt is too long (0 if it fits); context_plan: how tokens are divided over ranks, as diffusers'
-    context parallelism reads it, where the transformer brings no plan or one whose blocks see unequal parts of the
-    text.
+    name: in rows and messages; pipelines: classes of the diffusers pipelines it covers; transformer: class of their
+    transformer; block_lists: its joint blocks, in the order in which they run; layout: how guidance calls it; text_inputs:
+    argument of the transformer -> pipeline argument that holds the text for it; encode: text of one prompt (and image to
+    edit); truncation: number of tokens by which a prompt is too long (0 if it fits); guided: is there a negative branch
+    with these settings?; options: further arguments of the pipeline; guidance_argument: its name for
+    `Sampling.guidance_scale`, "" where the pipeline has none; edits: it needs an input image; frames_per_second: above 0
+    for video.
     """
 
     name: str
     pipelines: tuple[str, ...]
     transformer: str
     block_lists: tuple[BlockList, ...]
-    guidance: Literal["one_call"]
-    encode: Callable[[Any, str, Sampling], Encoded]
-    arguments: Callable[[dict[str, Tensor], dict[str, Tensor] | None, Sampling], dict[str, Any]]
+    layout: Layout
+    text_inputs: Mapping[str, str]
+    encode: Callable[[Any, str, Image.Image | None, Sampling], Encoded]
     truncation: Callable[[Any, str, Sampling], int]
-    context_plan: dict[str, Any] = field(default_factory=dict)
+    guided: Callable[[Any, Sampling], bool] = _guided_above_one
+    options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
+    guidance_argument: str = "guidance_scale"
+    edits: bool = False
+    frames_per_second: int = 0
+
+    def has_negative(self, pipe: Any, sampling: Sampling) -> bool:
+        """Does the transformer also run on the negative prompt?"""
+        return self.layout != "distilled" and self.guided(pipe, sampling)
+
+    def arguments(
+        self, pipe: Any, positive: dict[str, Tensor], negative: dict[str, Tensor] | None, sampling: Sampling
+    ) -> dict[str, Any]:
+        """The pipeline's arguments for already expanded text."""
+        return {
+            **positive,
+            **{f"negative_{name}": value for name, value in (negative or {}).items()},
+            **({self.guidance_argument: sampling.guidance_scale} if self.guidance_argument else {}),
+            **({"num_frames": sampling.frames} if self.frames_per_second else {}),
+            "num_inference_steps": sampling.steps,
+            "height": sampling.height,
+            "width": sampling.width,
+            **self.options(pipe, sampling),
+        }
+
+
+def all_read(embeds: Tensor) -> Tensor:
+    """`attended_N` of a model that has no text mask. embeds: [1, N, ...]."""
+    return torch.ones(embeds.shape[1], dtype=torch.bool, device=embeds.device)
+
+
+def first_tokens(count: int, embeds: Tensor) -> Tensor:
+    """`valid_N` of text that is padded on the right. embeds: [1, N, ...]."""
+    return torch.arange(embeds.shape[1], device=embeds.device) < count
 
 
 def stack(parts: Sequence[dict[str, Tensor]], repeats: Sequence[int]) -> dict[str, Tensor]:
-    """Texts of several prompts as one batch, prompt-major: part i is repeated `repeats[i]` times."""
-    return {
-        name: torch.cat([part[name].expand(n, *part[name].shape[1:]) for part, n in zip(parts, repeats, strict=True)])
-        for name in parts[0]
-    }
+    """Texts of several prompts as one batch, prompt-major: part i is repeated `repeats[i]` times.
+
+    Shorter token sequences (dimension 1) are padded with zeros on the right, which a family allows by giving prompts of
+    different length the same `together`.
+    """
+    stacked = {}
+    for name in parts[0]:
+        tensors = [part[name] for part in parts]
+        if tensors[0].ndim > 1:
+            longest = max(tensor.shape[1] for tensor in tensors)
+            tensors = [pad_tokens(tensor, longest) for tensor in tensors]
+        stacked[name] = torch.cat([t.expand(n, *t.shape[1:]) for t, n in zip(tensors, repeats, strict=True)])
+    return stacked
+
+
+def pad_tokens(tensor: Tensor, length: int) -> Tensor:
+    """Zeros (False) after the last token, up to `length` tokens; tokens are dimension 1."""
+    missing = length - tensor.shape[1]
+    return torch.cat([tensor, tensor.new_zeros(len(tensor), missing, *tensor.shape[2:])], dim=1) if missing else tensor

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
-from torch import Tensor
+from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family
+from models.families.base import BlockList, Encoded, Family, all_read
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
     """Text of one prompt: CLIP tokens, then `max_sequence_length` T5 tokens (zeros where there is no T5)."""
     embeds, _, pooled, _ = pipe.encode_prompt(
         prompt=prompt,
@@ -27,19 +26,11 @@ def encode(pipe: Any, prompt: str, sampling: Sampling) -> Encoded:
         valid[: min(clip_length, len(tokenizer(prompt).input_ids))] = True
     if pipe.tokenizer_3 is not None:
         valid[clip_length : clip_length + len(pipe.tokenizer_3(prompt).input_ids)] = True
-    return Encoded(arguments={"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}, valid_N=valid.to(embeds.device))
-
-
-def arguments(positive: dict[str, Tensor], negative: dict[str, Tensor] | None, sampling: Sampling) -> dict[str, Any]:
-    """Arguments of StableDiffusion3Pipeline for already expanded text."""
-    named = dict(positive) if negative is None else positive | {f"negative_{k}": v for k, v in negative.items()}
-    return named | {
-        "guidance_scale": sampling.guidance_scale,
-        "num_inference_steps": sampling.steps,
-        "height": sampling.height,
-        "width": sampling.width,
-        "max_sequence_length": sampling.max_sequence_length,
-    }
+    return Encoded(
+        arguments={"prompt_embeds": embeds, "pooled_prompt_embeds": pooled},
+        valid_N=valid.to(embeds.device),
+        attended_N=all_read(embeds),
+    )
 
 
 def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
@@ -52,21 +43,19 @@ def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
     return max(0, int(excess))
 
 
+def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
+    return {"max_sequence_length": sampling.max_sequence_length}
+
+
 FAMILY = Family(
     name="sd3",
     pipelines=("StableDiffusion3Pipeline",),
     transformer="SD3Transformer2DModel",
-    block_lists=(
-        BlockList(name="transformer_blocks", text_argument="encoder_hidden_states", text_position=1, text_output=0),
-    ),
-    guidance="one_call",
+    # The last block has no text output. The second attention of Medium's dual-attention blocks is the image's own.
+    block_lists=(BlockList(name="transformer_blocks", text_output=0, text_norm="norm1_context"),),
+    layout="one_call",
+    text_inputs={"encoder_hidden_states": "prompt_embeds", "pooled_projections": "pooled_prompt_embeds"},
     encode=encode,
-    arguments=arguments,
     truncation=truncation,
-    # Divided as the embedders give them, so that the text is divided before the first block already.
-    context_plan={
-        "pos_embed": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
-        "context_embedder": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
-        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=3),
-    },
+    options=options,
 )

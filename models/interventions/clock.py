@@ -1,50 +1,113 @@
-"""Where a denoising run is: the step, and how the batch is laid out. Filled by a hook on the transformer's root."""
+"""Where a denoising run is: the step, and how the rows of a transformer call are laid out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+import torch
 from torch import Tensor
 
 from models.errors import ModelError
-from models.parallel.shards import WHOLE, Shards
+from models.families.base import Branch, Layout
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tokens:
+    """The text tokens of one branch, for all images of the batch.
+
+    valid_BM: bool [B, M], and index_BM: int64 [B, M], the tokens that are not padding, M being the most that an image
+    has; attended_BN1: bool [B, N, 1], the tokens that the model reads; reads_all: it reads all of them.
+    """
+
+    valid_BM: Tensor
+    index_BM: Tensor
+    attended_BN1: Tensor
+    reads_all: bool
+
+    @property
+    def length(self) -> int:
+        """N."""
+        return self.attended_BN1.shape[1]
+
+    def take(self, text_BND: Tensor) -> Tensor:
+        """[B, M, D], the valid tokens first."""
+        return text_BND.gather(1, self._index_BMD(text_BND))
+
+    def put(self, text_BND: Tensor, taken_BMD: Tensor) -> Tensor:
+        """`text_BND` with the tokens of `take` replaced."""
+        return text_BND.scatter(1, self._index_BMD(text_BND), taken_BMD)
+
+    def with_padding(self) -> Tokens:
+        """The same with all tokens that the model reads taking part. Waits for the device."""
+        read_BN = self.attended_BN1[:, :, 0]
+        return Tokens.of(read_BN, read_BN)
+
+    def _index_BMD(self, text_BND: Tensor) -> Tensor:
+        return self.index_BM[:, :, None].expand(-1, -1, text_BND.shape[-1])
+
+    @staticmethod
+    def of(valid_BN: Tensor, attended_BN: Tensor) -> Tokens:
+        """From masks over all tokens. Waits for the device, so it is done once per run."""
+        most = max(1, int(valid_BN.sum(-1).max()))
+        # Valid tokens first, each part in its order: no index comes twice, so tokens can be put back by index.
+        index_BM = (~valid_BN).to(torch.int8).argsort(dim=-1, stable=True)[:, :most]
+        return Tokens(
+            valid_BM=valid_BN.gather(1, index_BM),
+            index_BM=index_BM,
+            attended_BN1=attended_BN[:, :, None],
+            reads_all=bool(attended_BN.all()),
+        )
+
+
+@dataclass(kw_only=True, eq=False)
 class Clock:
     """State that the block hooks share during one run.
 
     steps: denoising steps of the run; groups and samples: the batch holds `groups` groups of `samples` images, rows
-    group-major; valid_BN: bool [groups * samples, N], the text tokens that are not padding; scheduler: the pipeline's,
-    whose step index tells the step; shards: which part of the batch the blocks of this process see.
+    group-major; layout: how guidance calls the transformer; tokens: of the positive text ("cond") and, where the run
+    uses one, of the negative text ("uncond"); guided: the transformer runs on the negative text too. Then, moving with
+    the run, step: the current one; branches: what the rows of the current call are, in order.
     """
 
     steps: int
     groups: int
     samples: int
-    valid_BN: Tensor
-    scheduler: Any
-    shards: Shards = WHOLE
+    layout: Layout
+    tokens: Mapping[Branch, Tokens]
+    guided: bool
     step: int = 0
-    branches: int = 1
+    branches: tuple[Branch, ...] = ("cond",)
+    _calls: int = 0
 
     @property
     def images(self) -> int:
         """Images in the batch."""
         return self.groups * self.samples
 
-    def tick(self, rows: int) -> None:
-        """Note the start of a transformer call on `rows` rows: [negative; positive] or positive alone.
+    @property
+    def has_both(self) -> bool:
+        """Does a call hold both branches, so that the difference of their tokens is at hand in every block?"""
+        return self.guided and self.layout == "one_call"
+
+    def begin_call(self, rows: int) -> None:
+        """Note the start of a transformer call on `rows` rows.
 
         Raises:
             ModelError: the batch is not the one that was announced.
         """
-        # The index is None until the scheduler has made its first step.
-        self.step = self.scheduler.step_index or 0
-        self.branches, rest = divmod(rows, self.images)
-        if rest or self.branches not in (1, 2):
+        order: tuple[tuple[Branch, ...], ...] = (("cond",),)
+        if self.guided:
+            order = (("uncond", "cond"),) if self.layout == "one_call" else (("cond",), ("uncond",))
+        if self._calls >= len(order) or rows != self.images * len(order[self._calls]):
             raise ModelError(
-                f"the transformer was called with {rows} rows for {self.images} images: only one row, or a negative "
-                "and a positive row, per image is understood"
+                f"transformer call {self._calls + 1} of step {self.step + 1} has {rows} rows for {self.images} images, "
+                f"which is not {self.layout} guidance; the interventions cannot tell what the rows are"
             )
+        self.branches = order[self._calls]
+        self._calls += 1
+
+    def end_step(self) -> None:
+        """Note the end of a denoising step."""
+        self.step += 1
+        self._calls = 0

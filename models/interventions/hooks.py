@@ -5,7 +5,7 @@ Order inside a step: TORA at a block's input, the block's joint attention, repul
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,41 +13,63 @@ import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
+from models.errors import ModelError
 from models.families.base import BlockList, Family
+from models.interventions.alignment import Alignment, DirectionOfRun, FirstBlockDirection
 from models.interventions.clock import Clock
+from models.interventions.prompt_direction import PromptDirection
 from models.interventions.repulsion import repel
-from models.interventions.tora import semantic_direction, space_and_align
-from models.parallel.rows import RowHook
-from models.parallel.shards import WHOLE
 from models.spec import RepulsionConfig, ToraConfig, active
 
 HOOK = "raydiance"
-ROW_HOOK = "raydiance_rows"
+_SKIPPING = ("fbc_", "mag_cache", "sea_cache", "faster_cache", "pyramid_attention", "taylorseer", "layer_skip")
+"""Beginnings of the names of diffusers' hooks that skip or replace blocks, or drop rows of the batch."""
 
 
 @contextmanager
 def interventions(
-    transformer: nn.Module, family: Family, clock: Clock, tora: ToraConfig | None, repulsion: RepulsionConfig | None
+    transformer: nn.Module,
+    family: Family,
+    clock: Clock,
+    tora: ToraConfig | None,
+    repulsion: RepulsionConfig | None,
+    negative: Mapping[str, Tensor] | None = None,
 ) -> Iterator[None]:
-    """Run the body with the interventions in place. With both None the transformer is not touched at all, unless its
-    rows are divided over ranks."""
-    if tora is None and repulsion is None and clock.shards is WHOLE:
+    """Run the body with the interventions in place. With both None the transformer is not touched at all.
+
+    negative: the negative text of all images, by pipeline argument; TORA needs it where a call does not hold both
+    branches (see `prompt_direction`).
+
+    Raises:
+        ModelError: the transformer runs with a cache that skips blocks, or was compiled as a whole.
+    """
+    if tora is None and repulsion is None:
         yield
         return
     blocks = [(blocks, block) for blocks in family.block_lists for block in getattr(transformer, blocks.name)]
+    _refuse_what_hides_blocks(transformer)
     root = HookRegistry.check_if_exists_or_initialize(transformer)
+    direction = None if tora is None else _direction(clock, family, negative, tora)
+    alignment = None if tora is None else Alignment(clock, tora, direction)
+    hooks = [
+        _BlockHook(
+            facts,
+            clock,
+            alignment if tora is not None and active(tora.blocks, index, len(blocks)) else None,
+            repulsion if repulsion is not None and active(repulsion.blocks, index, len(blocks)) else None,
+            direction,
+        )
+        for index, (facts, _) in enumerate(blocks)
+    ]
+    hooks[0].is_first = True
     try:
-        if clock.shards is not WHOLE:
-            root.register_hook(RowHook(clock), ROW_HOOK)
-        root.register_hook(_RootHook(clock), HOOK)
-        for index, (facts, block) in enumerate(blocks):
-            hook = _BlockHook(
-                facts,
-                clock,
-                tora if tora is not None and active(tora.blocks, index, len(blocks)) else None,
-                repulsion if repulsion is not None and active(repulsion.blocks, index, len(blocks)) else None,
-            )
+        root.register_hook(_RootHook(clock, tora, repulsion, hooks, direction), HOOK)
+        for hook, (facts, block) in zip(hooks, blocks, strict=True):
             HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, HOOK)
+            if tora is not None and tora.site == "attention":
+                hook.at_input = False
+                norm = getattr(block, _attention_norm(facts, family))
+                HookRegistry.check_if_exists_or_initialize(norm).register_hook(_NormHook(hook), HOOK)
         yield
     finally:
         root.remove_hook(HOOK, recurse=True)
@@ -55,73 +77,139 @@ def interventions(
 
 
 class _RootHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
-    """Tells the clock that a transformer call begins."""
+    """Tells the clock that a transformer call begins, and the blocks what to do in it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        tora: ToraConfig | None,
+        repulsion: RepulsionConfig | None,
+        blocks: list[_BlockHook],
+        direction: DirectionOfRun | None,
+    ) -> None:
         super().__init__()
-        self.clock = clock
+        self.clock, self.tora, self.repulsion, self.blocks = clock, tora, repulsion, blocks
+        self.direction = direction
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        clock = self.clock
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
-        self.clock.tick(len(hidden))
+        clock.begin_call(len(hidden))
+        tora = self.tora is not None and active(self.tora.steps, clock.step, clock.steps)
+        repulsion = self.repulsion is not None and active(self.repulsion.steps, clock.step, clock.steps)
+        for block in self.blocks:
+            block.tora_now = tora and block.alignment is not None
+            block.repulsion_now = repulsion and block.repulsion is not None
+        if self.direction is not None:
+            self.direction.begin_call(self.fn_ref.forward, args, kwargs)
         return args, kwargs
 
 
 class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
-    """TORA on the text that enters a block, repulsion on the text that leaves it."""
+    """TORA on the text that enters a block, repulsion on the text that leaves it.
+
+    The switches are plain booleans, because a compiled block is compiled anew for every value that it reads here.
+    """
 
     def __init__(
-        self, facts: BlockList, clock: Clock, tora: ToraConfig | None, repulsion: RepulsionConfig | None
+        self,
+        facts: BlockList,
+        clock: Clock,
+        alignment: Alignment | None,
+        repulsion: RepulsionConfig | None,
+        direction: DirectionOfRun | None,
     ) -> None:
         super().__init__()
-        self.facts, self.clock, self.tora, self.repulsion = facts, clock, tora, repulsion
+        self.facts, self.clock, self.alignment, self.repulsion = facts, clock, alignment, repulsion
+        self.direction = direction
+        self.is_first = self.tora_now = self.repulsion_now = False
+        self.at_input = True
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if self.tora is None or not active(self.tora.steps, self.clock.step, self.clock.steps):
-            return args, kwargs
         name, position = self.facts.text_argument, self.facts.text_position
+        text = kwargs[name] if name in kwargs else args[position]
+        if self.is_first and self.direction is not None:
+            self.direction.first_block(text)
+        if not self.tora_now or not self.at_input:
+            return args, kwargs
+        assert self.alignment is not None
+        text = self._changed(text, self.alignment)
         if name in kwargs:
-            return args, kwargs | {name: self._tora(kwargs[name], self.tora)}
-        return (*args[:position], self._tora(args[position], self.tora), *args[position + 1 :]), kwargs
+            return args, kwargs | {name: text}
+        return (*args[:position], text, *args[position + 1 :]), kwargs
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
-        if self.repulsion is None or not active(self.repulsion.steps, self.clock.step, self.clock.steps):
+        at = self.facts.text_output
+        if not self.repulsion_now or (at is not None and output[at] is None):
             return output
-        text = output[self.facts.text_output]
-        if text is None:
+        if at is None:
+            return self._changed(output, self._repel)
+        return (*output[:at], self._repel(output[at]), *output[at + 1 :])
+
+    def _changed(self, tensor: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply `change` to the text part of a block's tensor."""
+        if self.facts.text_output is not None:
+            return change(tensor)
+        length = self.clock.tokens[self.clock.branches[0]].length
+        return torch.cat([change(tensor[:, :length]), tensor[:, length:]], dim=1)
+
+    def _repel(self, text_RND: Tensor) -> Tensor:
+        """Every branch of every group is a set of its own. Tokens that the model does not read take no part: what they
+        hold depends on the other prompts of the batch."""
+        assert self.repulsion is not None
+        clock = self.clock
+        tokens = [clock.tokens[branch] for branch in clock.branches]
+        sets = (len(tokens) * clock.groups, clock.samples, *text_RND.shape[1:])
+        if all(one.reads_all for one in tokens):
+            return repel(text_RND.reshape(sets), self.repulsion).reshape(text_RND.shape)
+        read_RN1 = torch.cat([one.attended_BN1 for one in tokens])
+        pushed = repel(torch.where(read_RN1, text_RND, 0.0).reshape(sets), self.repulsion)
+        return torch.where(read_RN1, pushed.reshape(text_RND.shape), text_RND)
+
+
+class _NormHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
+    """TORA on the normalised text that a block's attention reads."""
+
+    def __init__(self, block: _BlockHook) -> None:
+        super().__init__()
+        self.block = block
+
+    def post_forward(self, module: nn.Module, output: Any) -> Any:
+        alignment = self.block.alignment
+        if not self.block.tora_now or alignment is None:
             return output
-        pushed = self._repel(text, self.repulsion)
-        return (*output[: self.facts.text_output], pushed, *output[self.facts.text_output + 1 :])
+        if isinstance(output, tuple):  # the text, then the modulation of what follows
+            return (alignment(output[0]), *output[1:])
+        return alignment(output)
 
-    def _repel(self, text_RND: Tensor, config: RepulsionConfig) -> Tensor:
-        """Repulsion among the samples of a group. Every branch of every group is a set of its own."""
-        clock, shards = self.clock, self.clock.shards
-        branches = clock.branches // shards.branches(clock.branches).size
-        whole_RND = torch.cat([shards.group.gather_rows(rows, clock.images) for rows in text_RND.chunk(branches)])
-        sets_GBND = whole_RND.unflatten(0, (branches * clock.groups, clock.samples))
-        pushed_RND = repel(sets_GBND, config, shards.context.sum).flatten(0, 1)
-        return torch.cat([shards.group.own_rows(rows) for rows in pushed_RND.chunk(branches)])
 
-    def _tora(self, text_RND: Tensor, config: ToraConfig) -> Tensor:
-        """TORA on the whole text of this process's images, of which it keeps its own branch and tokens."""
-        clock, shards = self.clock, self.clock.shards
-        branch = shards.branches(clock.branches)
-        tokens = clock.valid_BN.shape[1]
-        both_RND = branch.gather(text_RND, 0, len(text_RND) * branch.size)
-        aligned_RND = self._align(shards.context.gather(both_RND, 1, tokens), config)
-        return shards.context.own(branch.own(aligned_RND, 0), 1)
+def _direction(
+    clock: Clock, family: Family, negative: Mapping[str, Tensor] | None, tora: ToraConfig
+) -> DirectionOfRun | None:
+    """None where every block finds the direction for itself."""
+    if clock.has_both:
+        return FirstBlockDirection(clock, tora) if tora.direction == "prompt" else None
+    if negative is None:
+        raise ModelError("TORA needs the negative text, from which the prompt differs")
+    return PromptDirection(clock, family, negative, tora)
 
-    def _align(self, text_RND: Tensor, config: ToraConfig) -> Tensor:
-        """TORA on rows [negative; positive]. Without a negative branch there is no semantic difference: the mean text
-        of the batch row stands in for it, so that alignment follows the prompt's own mean token."""
-        valid = self.clock.shards.group.own_rows(self.clock.valid_BN)
-        images = len(valid)
-        cond = text_RND[-images:]
-        uncond = text_RND[:images] if self.clock.branches == 2 else torch.zeros_like(cond)
-        direction = semantic_direction(cond, uncond, valid, config)
-        aligned = space_and_align(cond, direction, valid, config)
-        if self.clock.branches == 1:
-            return aligned
-        if config.branch == "both":
-            uncond = space_and_align(uncond, -direction, valid, config)
-        return torch.cat([uncond, aligned])
+
+def _attention_norm(facts: BlockList, family: Family) -> str:
+    if not facts.text_norm:
+        raise ModelError(
+            f"tora.site = 'attention': {facts.name} of {family.name} has no norm of the text alone; use 'block'"
+        )
+    return facts.text_norm
+
+
+def _refuse_what_hides_blocks(transformer: nn.Module) -> None:
+    if getattr(transformer, "_compiled_call_impl", None) is not None or hasattr(transformer, "_orig_mod"):
+        raise ModelError("the interventions work with compiled blocks, not with a transformer compiled as a whole")
+    for name, module in transformer.named_modules():
+        registry = getattr(module, "_diffusers_hook", None)
+        for hook in () if registry is None else registry.hooks:
+            if hook.startswith(_SKIPPING):
+                raise ModelError(
+                    f"the interventions cannot run with the cache hook {hook!r} on {name or 'the transformer'}: blocks "
+                    "that are skipped or replaced do not see the text; disable the cache"
+                )

@@ -1,12 +1,7 @@
-"""Contextual repulsion (arXiv 2603.28762) in closed form: a group's text tokens are driven apart.
+"""Contextual repulsion (arXiv 2603.28762): the text tokens of a group's samples are driven apart.
 
-Let C be a group's B flattened token vectors, S = C C^T, n_i = sqrt(S_ii), K = S / (n n^T) and K/B = Q diag(l) Q^T. The
-entropy H = -sum l log l (the logarithm of the Vendi score) has the gradient dH/dC = A C, with
-
-    G = -Q diag(log l + 1) Q^T / B,   A_ij = 2 G_ij / (n_i n_j) - [i = j] 2 (sum_k G_ik K_ik) / n_i^2.
-
-So an ascent step is C <- W C with W = I + (eta/M) A, and S <- W S W^T: all M steps live in B x B matrices, and the
-tokens are read once (their Gram matrix) and written once (C <- T C). No autograd, no approximation.
+A sample is the vector of all its text tokens. The steps stay in the span of the group's vectors (see `ascent`), so the
+tokens are read once, for their Gram matrix, and written once: C <- T C.
 """
 
 from __future__ import annotations
@@ -16,9 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from models.interventions.ascent import entropy_ascent
 from models.spec import RepulsionConfig
 
-_SMALLEST_EIGENVALUE = 1e-12
 _SAME = 1e-12
 
 
@@ -32,15 +27,16 @@ def repel(
     parts of a tensor of this part; Gram matrices are sums over tokens.
     """
     groups, samples = tokens_GBND.shape[:2]
-    if samples == 1 or config.inner_steps == 0:
+    if samples == 1 or config.inner_steps == 0 or (config.strength == 0.0 and config.eta == 0.0):
         return tokens_GBND
-    flat_GBX = tokens_GBND.reshape(groups, samples, -1).float()
+    flat_GBX = tokens_GBND.reshape(groups, samples, -1)
+    flat_GBX = flat_GBX if flat_GBX.dtype == torch.float64 else flat_GBX.float()
     mean_G1X = flat_GBX.mean(dim=1, keepdim=True)
     offset_GBX = flat_GBX - mean_G1X
-    offsets_GBB, whole_GBB = total(torch.stack(gram(mean_G1X, offset_GBX)))
-    transform_GBB = ascent(offsets_GBB, whole_GBB, config).float()
-    # C + E C with E = T - I, on the mean and the offsets apart: E's rows nearly cancel the mean.
-    push_GBX = transform_GBB @ offset_GBX + transform_GBB.sum(dim=-1, keepdim=True) * mean_G1X
+    move_GBB = displacement(*gram(mean_G1X, offset_GBX), config)
+    # On mean and offsets apart: rows that push near-identical samples are large, and nearly cancel the mean.
+    along_mean_GB1 = move_GBB.sum(dim=-1, keepdim=True).to(flat_GBX.dtype)
+    push_GBX = torch.baddbmm(along_mean_GB1 * mean_G1X, move_GBB.to(flat_GBX.dtype), offset_GBX)
     pushed = (flat_GBX + push_GBX).reshape(tokens_GBND.shape)
     if tokens_GBND.dtype == torch.float16:
         pushed = pushed.clamp(-65504.0, 65504.0)
@@ -58,37 +54,15 @@ def gram(mean_G1X: Tensor, offset_GBX: Tensor) -> tuple[Tensor, Tensor]:
     return offsets, offsets + cross + cross.mT + base
 
 
-def ascent(offsets_GBB: Tensor, whole_GBB: Tensor, config: RepulsionConfig) -> Tensor:
-    """The displacement matrix E = T - I, float64 [G, B, B], of all M steps on the entropy.
+def displacement(offsets_GBB: Tensor, whole_GBB: Tensor, config: RepulsionConfig) -> Tensor:
+    """T - I, float64 [G, B, B], after all steps and the cap.
 
     offsets_GBB, whole_GBB: float64 Gram matrices of the mean-free and of the whole vectors.
     """
-    samples = whole_GBB.shape[-1]
-    eye = torch.eye(samples, dtype=torch.float64, device=whole_GBB.device)
-    scale_G11 = whole_GBB.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    eta = config.eta if config.eta > 0 else config.strength * scale_G11
-    step = eta / config.inner_steps
-    gram_now, transform = whole_GBB, eye.expand_as(whole_GBB)
-    for _ in range(config.inner_steps):
-        increment = eye + step * _gradient(gram_now)
-        gram_now = increment @ gram_now @ increment.mT
-        transform = increment @ transform
-    displacement = transform - eye
-    moved = (displacement @ whole_GBB @ displacement.mT).diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    shrink = (config.max_displacement * scale_G11.sqrt() / moved.clamp_min(1e-300).sqrt()).clamp_max(1.0)
-    differs = offsets_GBB.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None] > _SAME * scale_G11
-    return torch.where(differs, displacement * shrink, torch.zeros_like(displacement))
-
-
-def _gradient(whole_GBB: Tensor) -> Tensor:
-    """A, with dH/dC = A C."""
-    samples = whole_GBB.shape[-1]
-    inverse_norm = whole_GBB.diagonal(dim1=-2, dim2=-1).clamp_min(1e-300).rsqrt()
-    inverse_GBB = inverse_norm[:, :, None] * inverse_norm[:, None, :]
-    kernel = whole_GBB * inverse_GBB
-    values, vectors = torch.linalg.eigh(kernel / samples)
-    weight = -(values.clamp_min(_SMALLEST_EIGENVALUE).log() + 1.0) / samples
-    slope = (vectors * weight[:, None, :]) @ vectors.mT
-    pull = 2.0 * (slope * kernel).sum(-1) * inverse_norm.square()
-    gradient: Tensor = 2.0 * slope * inverse_GBB - torch.diag_embed(pull)
-    return gradient
+    scale_G = whole_GBB.diagonal(dim1=-2, dim2=-1).mean(-1)
+    differs_G = offsets_GBB.diagonal(dim1=-2, dim2=-1).amax(-1) > _SAME * scale_G
+    eta_G = scale_G * config.strength if config.eta == 0.0 else torch.full_like(scale_G, config.eta)
+    move_GBB = entropy_ascent(whole_GBB, eta_G / config.inner_steps, config.inner_steps)
+    moved_G = (move_GBB @ whole_GBB * move_GBB).sum(-1).mean(-1)
+    shrink_G = (config.max_displacement * (scale_G / moved_G.clamp_min(1e-300)).sqrt()).clamp_max(1.0)
+    return torch.where(differs_G[:, None, None], move_GBB * shrink_G[:, None, None], 0.0)

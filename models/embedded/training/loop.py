@@ -22,7 +22,8 @@ class LoopConfig:
     """How one part is trained.
 
     steps: optimiser steps; learning_rate: peak for AdamW (embeddings, norms, biases, convolutions);
-    matrix_learning_rate: peak for Muon, which takes the hidden 2-D weights (0 leaves them to AdamW);
+    matrix_learning_rate: peak for Muon, which takes the 2-D weights inside blocks but for the modulation of
+    their norms (0 leaves all to AdamW);
     warmup_steps and cooldown: the rate rises linearly, stays, and falls linearly to 0 over the last `cooldown` share;
     ema_decay: decay of the weight average that is kept in the end.
     """
@@ -111,7 +112,8 @@ def _plain(config: LoopConfig) -> dict[str, float]:
 
 def _optimisers(parameters: dict[str, nn.Parameter], config: LoopConfig) -> list[torch.optim.Optimizer]:
     def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-        return config.matrix_learning_rate > 0 and parameter.ndim == 2 and "blocks." in name
+        hidden = parameter.ndim == 2 and "blocks." in name and ".norm" not in name
+        return config.matrix_learning_rate > 0 and hidden
 
     matrices = [p for k, p in parameters.items() if is_hidden_matrix(k, p)]
     others = [p for k, p in parameters.items() if not is_hidden_matrix(k, p)]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from models.embedded.training.loop import LoopConfig, train
 
 LATENT_CHANNELS = 6
-LOOP = LoopConfig(steps=4500, learning_rate=1.5e-3, ema_decay=0.998, cooldown=0.4, weight_decay=1e-4)
+LOOP = LoopConfig(steps=2500, learning_rate=1.5e-3, ema_decay=0.998, cooldown=0.4, weight_decay=1e-4)
 CROP_PX, CROP_BATCH, WHOLE_BATCH = 32, 32, 16
 WHOLE_FROM = 0.75
 """The convolutions see the same pixels in a crop as in a whole picture, so most of the run uses many small crops; the

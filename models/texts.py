@@ -1,0 +1,65 @@
+"""Prompts as the model takes them, encoded one by one and kept while they fit."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from typing import Any
+
+from PIL import Image
+
+from models.errors import PromptError
+from models.families.base import Encoded, Family
+from models.spec import Sampling
+
+_BYTES_KEPT = 512 << 20
+
+
+class Texts:
+    """The prompts of a loaded pipeline. The last ones are kept, up to 512 MiB on the model's device: the arms of a run
+    and the groups of a prompt follow each other."""
+
+    def __init__(self, pipe: Any, family: Family) -> None:
+        self._pipe, self._family = pipe, family
+        self._kept: OrderedDict[tuple[str, bytes | None, Sampling], Encoded] = OrderedDict()
+        self._bytes = 0
+
+    def encode(self, prompt: str, image: bytes | None, sampling: Sampling) -> Encoded:
+        """The text of one prompt; image: the file of the picture to edit, for families that edit.
+
+        Raises:
+            PromptError: the prompt is too long, or the image is missing, broken or not wanted.
+        """
+        key = (prompt, image, sampling)
+        if key not in self._kept:
+            self._kept[key] = self._encode(prompt, image, sampling)
+            self._bytes += _size(self._kept[key])
+            while self._bytes > _BYTES_KEPT and len(self._kept) > 1:
+                self._bytes -= _size(self._kept.popitem(last=False)[1])
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _encode(self, prompt: str, image: bytes | None, sampling: Sampling) -> Encoded:
+        family = self._family
+        if family.edits != (image is not None):
+            problem = "edits pictures: each prompt needs an input image" if family.edits else "takes no input image"
+            raise PromptError(f"{family.name} {problem}")
+        excess = family.truncation(self._pipe, prompt, sampling)
+        if excess > 0:
+            raise PromptError(
+                f"the prompt is {excess} tokens longer than the model reads; shorten it, or see "
+                f"sampling.max_sequence_length = {sampling.max_sequence_length}"
+            )
+        return family.encode(self._pipe, prompt, None if image is None else _read(image), sampling)
+
+
+def _read(data: bytes) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise PromptError(f"the input image ({len(data)} bytes) cannot be read: {error}") from None
+
+
+def _size(encoded: Encoded) -> int:
+    return sum(tensor.nbytes for tensor in encoded.arguments.values())
