@@ -18,9 +18,6 @@ from models.families import family_of
 from models.families.base import Branch, Encoded, pad_tokens, stack
 from models.interventions.clock import Clock, Tokens
 from models.interventions.hooks import interventions
-from models.parallel.layout import ONE_RANK, Layout
-from models.parallel.shards import WHOLE
-from models.parallel.split import divide
 from models.revision import folder_revision
 from models.spec import Group, ModelSpec, Sampling
 from models.texts import Texts
@@ -41,14 +38,11 @@ class ModelInfo:
 class Generator:
     """A diffusion pipeline, loaded once.
 
-    layout: of the ranks that work on the same batches, of which this process is one; torch.distributed runs on them,
-    and every call of `generate` must be made on all of them.
-
     Raises:
         ModelError: the folder or hub id holds no pipeline, or one of an unknown family.
     """
 
-    def __init__(self, spec: ModelSpec, layout: Layout = ONE_RANK) -> None:
+    def __init__(self, spec: ModelSpec) -> None:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self._pipe: Any = _load(spec).to(device)
         self._pipe.set_progress_bar_config(disable=True)

@@ -73,7 +73,6 @@ def interventions(
         yield
     finally:
         root.remove_hook(HOOK, recurse=True)
-        root.remove_hook(ROW_HOOK, recurse=False)
 
 
 class _RootHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped

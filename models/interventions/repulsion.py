@@ -6,8 +6,6 @@ tokens are read once, for their Gram matrix, and written once: C <- T C.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -17,14 +15,11 @@ from models.spec import RepulsionConfig
 _SAME = 1e-12
 
 
-def repel(
-    tokens_GBND: Tensor, config: RepulsionConfig, total: Callable[[Tensor], Tensor] = lambda part: part
-) -> Tensor:
+def repel(tokens_GBND: Tensor, config: RepulsionConfig) -> Tensor:
     """Push the B samples of each of G groups apart.
 
     tokens_GBND: float [G, B, N, D], any float dtype; the result has the same shape and dtype. One sample (B = 1) and
-    samples that are equal come back unchanged. total: where the N tokens are a part of the text's, the sum over all
-    parts of a tensor of this part; Gram matrices are sums over tokens.
+    samples that are equal come back unchanged.
     """
     groups, samples = tokens_GBND.shape[:2]
     if samples == 1 or config.inner_steps == 0 or (config.strength == 0.0 and config.eta == 0.0):
