@@ -84,7 +84,7 @@ class Generator:
         encoded = [self._texts.encode(group.prompt, group.image, first.sampling) for group in groups]
         batches: dict[Hashable, list[int]] = {}
         for index, text in enumerate(encoded):
-            batches.setdefault(text.together, []).append(index)
+            batches.setdefault((text.together, groups[index].image), []).append(index)
         made: dict[int, NDArray[np.uint8]] = {}
         for number, batch in enumerate(batches.values()):
             clock_step = _steps_of_all(on_step, number, len(batches), first.sampling.steps)
@@ -131,19 +131,28 @@ class Generator:
         return [pixels[at : at + samples] for at in range(0, len(pixels), samples)]
 
     def _check(self, sampling: Sampling) -> None:
-        if sampling.frames > 1 and not self._family.frames_per_second:
-            raise ModelError(f"sampling.frames = {sampling.frames}: {self._family.name} makes images; frames must be 1")
-        if sampling.negative_prompt and not self._family.has_negative(self._pipe, sampling):
+        """Refuse what the pipelines would round, ignore or trip over."""
+        family, multiple = self._family, self._family.size_multiple(self._pipe)
+        for side in ("width", "height"):
+            if (size := getattr(sampling, side)) % multiple:
+                raise ModelError(f"sampling.{side} = {size}: {family.name} needs a multiple of {multiple} here")
+        step = family.frame_step
+        if (sampling.frames - 1) % step if step else sampling.frames > 1:
+            rule = f"1 more than a multiple of {step}" if step else "1, as it makes images"
+            raise ModelError(f"sampling.frames = {sampling.frames}: {family.name} needs {rule}")
+        if sampling.negative_prompt and not family.has_negative(self._pipe, sampling):
             raise ModelError(
-                f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {self._family.name} runs without "
+                f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {family.name} runs without "
                 "a negative branch here (distilled guidance, or guidance_scale of at most 1); leave it empty"
             )
 
 
 def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
     """The tokens of several prompts, each repeated for its images; the padding up to `length` is not read."""
-    masks = (torch.cat([pad_tokens(mask[None], length) for mask in part]).repeat_interleave(repeats, dim=0)
-             for part in ([e.valid_N for e in encoded], [e.attended_N for e in encoded]))
+    masks = (
+        torch.cat([pad_tokens(mask[None], length) for mask in part]).repeat_interleave(repeats, dim=0)
+        for part in ([e.valid_N for e in encoded], [e.attended_N for e in encoded])
+    )
     return Tokens.of(*masks)
 
 

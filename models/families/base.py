@@ -57,6 +57,11 @@ def _guided_above_one(pipe: Any, sampling: Sampling) -> bool:
     return sampling.guidance_scale > 1.0
 
 
+def twice_the_autoencoder(pipe: Any) -> int:
+    """`size_multiple` of models that see 2 x 2 patches of latents."""
+    return int(pipe.vae_scale_factor) * 2
+
+
 def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
     return {}
 
@@ -71,7 +76,8 @@ class Family:
     edit); truncation: number of tokens by which a prompt is too long (0 if it fits); guided: is there a negative branch
     with these settings?; options: further arguments of the pipeline; guidance_argument: its name for
     `Sampling.guidance_scale`, "" where the pipeline has none; edits: it needs an input image; frames_per_second: above 0
-    for video.
+    for video; size_multiple: width and height must be multiples of it; frame_step: frames must be 1 more than a multiple of
+    it.
     """
 
     name: str
@@ -82,11 +88,13 @@ class Family:
     text_inputs: Mapping[str, str]
     encode: Callable[[Any, str, Image.Image | None, Sampling], Encoded]
     truncation: Callable[[Any, str, Sampling], int]
+    size_multiple: Callable[[Any], int]
     guided: Callable[[Any, Sampling], bool] = _guided_above_one
     options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
     guidance_argument: str = "guidance_scale"
     edits: bool = False
     frames_per_second: int = 0
+    frame_step: int = 0
 
     def has_negative(self, pipe: Any, sampling: Sampling) -> bool:
         """Does the transformer also run on the negative prompt?"""

@@ -54,8 +54,9 @@ FAMILY = Family(
     # The last block has no text output. The second attention of Medium's dual-attention blocks is the image's own.
     block_lists=(BlockList(name="transformer_blocks", text_output=0, text_norm="norm1_context"),),
     layout="one_call",
-    text_inputs={"encoder_hidden_states": "prompt_embeds", "pooled_projections": "pooled_prompt_embeds"},
+    text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     truncation=truncation,
+    size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=options,
 )
