@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from models.spec import ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from models.spec import ModelSpec, Parallelism, RepulsionConfig, Sampling, ToraConfig
 from pipelines import schema, tables
 from pipelines.errors import UserError
 
@@ -161,6 +161,14 @@ class RayOptions:
     """Writer actors."""
     gpus_per_generator: float = 0.0
     gpus_per_scorer: float = 0.0
+    gpus_per_replica: int = 1
+    """GPUs that work on the same batches, each with the whole model in a process of its own; where gpus_per_generator is
+    0, as many processes on CPUs. Above 1, gpus_per_generator is 0 or the same number."""
+    parallelism: Parallelism = "auto"
+    """What the processes of a replica divide: the images of a "group", the branches of guidance ("cfg"), the tokens
+    ("context"); "auto" takes what moves the fewest bytes. It can change the last bits of the pixels."""
+    rank_timeout_s: float = 600.0
+    """Seconds without a denoising step after which the processes of a replica count as hung, and are started anew."""
     cpus_per_generator: float = 1.0
     cpus_per_scorer: float = 0.5
     cpus_per_writer: float = 0.25
@@ -182,6 +190,20 @@ class RayOptions:
         _require(
             0 <= self.threads_per_generator <= 1024, "threads_per_generator", self.threads_per_generator, "needs 0+"
         )
+        _require(1 <= self.gpus_per_replica <= 64, "gpus_per_replica", self.gpus_per_replica, "needs 1 to 64")
+        _require(
+            self.gpus_per_replica == 1 or self.gpus_per_generator in (0, self.gpus_per_replica),
+            "gpus_per_generator",
+            self.gpus_per_generator,
+            f"needs 0 (CPUs) or gpus_per_replica = {self.gpus_per_replica}",
+        )
+        _require(
+            self.parallelism != "cfg" or self.gpus_per_replica % 2 == 0,
+            "gpus_per_replica",
+            self.gpus_per_replica,
+            "parallelism 'cfg' divides two branches: needs an even number",
+        )
+        _require(self.rank_timeout_s > 0, "rank_timeout_s", self.rank_timeout_s, "needs more than 0 seconds")
         _require(self.object_store_mb >= 80, "object_store_mb", self.object_store_mb, "needs 80 MiB or more")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,8 +16,9 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from models import generator as module
 from models.generator import Generator
-from models.parallel.layout import Layout
+from models.parallel.division import Division
 from models.parallel.shards import Axis
 from models.spec import Group, ModelSpec
 
@@ -26,10 +29,12 @@ _SECONDS = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What one rank made: float images [B, 3, H, W] of each batch, and the text [rows, tokens] that its blocks saw."""
+    """What a process made: floats [B, 3, H, W] of each batch before rounding; text [rows, tokens] that its first
+    block saw in each; and how often it called that block in all."""
 
     images: list[NDArray[np.float32]]
     text: list[tuple[int, int]]
+    calls: int
 
 
 class Deaf(Axis):
@@ -43,11 +48,12 @@ class Deaf(Axis):
 
 
 def make(generator: Generator, batches: Sequence[Batch]) -> Made:
-    """Run the batches, and note the floats before they are rounded."""
+    """Run the batches and watch."""
     images: list[NDArray[np.float32]] = []
-    text: list[tuple[int, int]] = []
+    seen: list[tuple[int, int]] = []
+    first: list[int] = []
     pipe = generator._pipe
-    decode, block = pipe.vae.decode, pipe.transformer.transformer_blocks[0]
+    decode = pipe.vae.decode
 
     def noting(*args: Any, **kwargs: Any) -> Any:
         decoded = decode(*args, **kwargs)
@@ -58,57 +64,69 @@ def make(generator: Generator, batches: Sequence[Batch]) -> Made:
         seen.append(tuple(kwargs["encoder_hidden_states"].shape[:2]))
 
     pipe.vae.decode = noting
-    watcher = block.attn.register_forward_pre_hook(see, with_kwargs=True)
+    watcher = pipe.transformer.transformer_blocks[0].attn.register_forward_pre_hook(see, with_kwargs=True)
     try:
         for batch in batches:
-            seen: list[tuple[int, int]] = []
+            first.append(len(seen))
             generator.generate(batch)
-            text.append(seen[0])
     finally:
         pipe.vae.decode = decode
         watcher.remove()
-    return Made(images=images, text=text)
+    return Made(images=images, text=[seen[i] for i in first], calls=len(seen))
 
 
-def divided(folder: Path, path: str, layout: Layout, batches: Sequence[Batch], deaf: str = "") -> list[Made]:
-    """What each rank of a layout makes. deaf: an axis whose collectives are left out of the interventions."""
+def divided(
+    folder: Path, path: str, divisions: Sequence[Division], batches: Sequence[Batch], deaf: str = ""
+) -> list[list[Made]]:
+    """What each rank makes, for each of some divisions among equally many ranks.
+
+    deaf: an axis whose collectives are left out of the interventions.
+    """
+    ranks = divisions[0].ranks
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["models.generator", "tests.ranks"])
-    store = folder / "-".join(map(str, (layout.cfg, layout.group, layout.context, deaf)))
-    ends = [context.Pipe(duplex=False) for _ in range(layout.ranks)]
+    context.set_forkserver_preload(["tests.ranks"])
+    ends = [context.Pipe(duplex=False) for _ in range(ranks)]
     processes = [
-        context.Process(target=_rank, args=(rank, path, layout, str(store), batches, deaf, ends[rank][1]))
-        for rank in range(layout.ranks)
+        context.Process(target=_rank, args=(rank, path, divisions, str(folder / "store"), batches, deaf, ends[rank][1]))
+        for rank in range(ranks)
     ]
     for process in processes:
         process.start()
     try:
+        answers = []
         for receiver, _ in ends:
             assert receiver.poll(_SECONDS), "a rank does not answer"
-        return [receiver.recv() for receiver, _ in ends]
+            answers.append(receiver.recv())
+        return [list(of_division) for of_division in zip(*answers, strict=True)]
     finally:
         for process in processes:
             process.kill()
             process.join()
 
 
-def _rank(rank: int, path: str, layout: Layout, store: str, batches: list[Batch], deaf: str, answer: Any) -> None:
-    import os
-
+def _rank(
+    rank: int, path: str, divisions: Sequence[Division], store: str, batches: list[Batch], deaf: str, answer: Any
+) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
+    ranks = divisions[0].ranks
     dist.init_process_group(
         "cpu:gloo",
-        store=dist.FileStore(store, layout.ranks),
+        store=dist.FileStore(store, ranks),
         rank=rank,
-        world_size=layout.ranks,
+        world_size=ranks,
         timeout=timedelta(seconds=_SECONDS),
     )
-    generator = Generator(ModelSpec(path=path, dtype="float32", device="cpu"), layout)
-    if deaf:
-        axis: Axis = getattr(generator._shards, deaf)
-        plugged = Deaf(size=axis.size, rank=axis.rank, process_group=axis.process_group)
-        generator._shards = replace(generator._shards, **{deaf: plugged})
-    made = make(generator, batches)
+    spec = ModelSpec(path=path, dtype="float32", device="cpu")
+    loaded = module._load(spec)
+    module._load = lambda _: copy.deepcopy(loaded)  # loading takes longer than all the rest
+    made = []
+    for division in divisions:
+        generator = Generator(spec, division)
+        if deaf:
+            axis: Axis = getattr(generator._shards, deaf)
+            plugged = Deaf(size=axis.size, rank=axis.rank, process_group=axis.process_group)
+            generator._shards = replace(generator._shards, **{deaf: plugged})
+        made.append(make(generator, batches))
     dist.barrier()  # who has answered is ended, and would break the others' last collective
     answer.send(made)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import pytest
 
 from models.errors import PromptError
 from models.generator import Generator
-from models.parallel.layout import Layout
 from models.parallel.replica import Replica
 from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 from tests.conftest import ROOT
@@ -30,7 +30,7 @@ GROUP = Group(
 @pytest.fixture(scope="module")
 def replica(tiny_pipeline: str) -> Iterator[Replica]:
     spec = ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu")
-    with Replica(spec, Layout(group=2), threads=1, timeout_s=20) as replica:
+    with Replica(spec, ranks=2, parallelism="group", threads=1, timeout_s=20) as replica:
         yield replica
 
 
@@ -100,7 +100,8 @@ def test_a_batch_that_nobody_wants_stops_at_its_step(replica: Replica, undisturb
 def test_a_lost_rank_costs_one_retry_and_no_byte(
     replica: Replica, undisturbed: Any, rank: int, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica, "_timeout_s", 2.0 if sent == signal.SIGSTOP else 20.0)
+    patient = replace(replica._assignment, timeout_s=2.0 if sent == signal.SIGSTOP else 20.0)
+    monkeypatch.setattr(replica, "_assignment", patient)
     before = pids(replica)
     steps: list[int] = []
     act = at_step(2, lambda: os.kill(before[rank], sent))
@@ -119,10 +120,9 @@ def test_no_rank_outlives_its_owner(tiny_pipeline: str) -> None:
     """The owner is killed without a chance to clean up, as Ray and the kernel kill."""
     code = f"""
 import time
-from models.parallel.layout import Layout
 from models.parallel.replica import Replica
 from models.spec import ModelSpec
-replica = Replica(ModelSpec(path={tiny_pipeline!r}, dtype="float32", device="cpu"), Layout(group=2), threads=1)
+replica = Replica(ModelSpec(path={tiny_pipeline!r}, dtype="float32", device="cpu"), ranks=2, threads=1)
 print(*[rank.pid for rank in replica._ranks], flush=True)
 time.sleep(600)
 """

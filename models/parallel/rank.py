@@ -12,6 +12,7 @@ import sys
 import threading
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,9 +20,10 @@ import torch
 import torch.distributed as dist
 
 from models.errors import ModelError
+from models.families.base import Family
 from models.generator import Generator
-from models.parallel.layout import Layout
-from models.spec import ModelSpec
+from models.parallel.division import Division, division
+from models.spec import ModelSpec, Parallelism
 
 STOP = "stop"
 """Message that ends the batch in work at its next step."""
@@ -35,13 +37,17 @@ class Interrupted(Exception):
 class Assignment:
     """The first message to a rank.
 
+    parallelism, images, guided: as for `division`, where guided leaves out whether the model's family is guided at all;
     store: a file that no other replica uses, through which the ranks find each other; threads: of the CPU's maths, 0
     leaves torch's own choice; timeout_s: how long ranks wait for each other.
     """
 
     spec: ModelSpec
-    layout: Layout
     rank: int
+    ranks: int
+    parallelism: Parallelism
+    images: int
+    guided: bool
     store: str
     threads: int
     timeout_s: float
@@ -83,7 +89,7 @@ def _end_with(lifeline: int) -> None:
 def _join(assignment: Assignment) -> Generator:
     if assignment.threads:
         torch.set_num_threads(assignment.threads)
-    ranks, spec = assignment.layout.ranks, assignment.spec
+    ranks, spec = assignment.ranks, assignment.spec
     device, backend = spec.device, "cpu:gloo"
     if device in ("auto", "cuda") and torch.cuda.is_available():
         if torch.cuda.device_count() < ranks:
@@ -99,7 +105,16 @@ def _join(assignment: Assignment) -> Generator:
         world_size=ranks,
         timeout=timedelta(seconds=assignment.timeout_s),
     )
-    return Generator(replace(spec, device=device), assignment.layout)
+    return Generator(replace(spec, device=device), partial(_division, assignment))
+
+
+def _division(assignment: Assignment, family: Family) -> Division:
+    return division(
+        assignment.parallelism,
+        assignment.ranks,
+        images=assignment.images,
+        guided=assignment.guided and family.layout != "distilled",
+    )
 
 
 class _StepReport:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
@@ -17,10 +18,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.generator import ModelInfo
-from models.parallel.layout import Layout
+from models.generator import Generator, ModelInfo
 from models.parallel.rank import STOP, Assignment
-from models.spec import Group, ModelSpec
+from models.spec import Group, ModelSpec, Parallelism
 
 OnStep = Callable[[int, int], None]
 
@@ -35,12 +35,12 @@ class RankLost(RuntimeError):
 
 
 class Replica:
-    """A generator of `layout.ranks` processes on this machine, with the interface of `Generator`.
+    """A generator of `ranks` processes on this machine, with the interface of `Generator`.
 
     The ranks meet through a file in a folder of their own and talk over the loopback interface: replicas on one machine
-    cannot meet each other, and nothing listens to the outside. threads: of each rank's CPU maths, 0 leaves torch's own
-    choice; timeout_s: seconds without a denoising step after which the ranks count as hung (loading the model may take
-    as long as it likes).
+    cannot meet each other, and nothing listens to the outside. parallelism, images, guided: as for `division`; threads:
+    of each rank's CPU maths, 0 leaves torch's own choice; timeout_s: seconds without a denoising step after which the
+    ranks count as hung (loading the model may take as long as it likes).
 
     Raises:
         ModelError: as `Generator` does.
@@ -49,8 +49,28 @@ class Replica:
 
     info: ModelInfo
 
-    def __init__(self, spec: ModelSpec, layout: Layout, *, threads: int = 0, timeout_s: float = 600.0) -> None:
-        self._spec, self._layout, self._threads, self._timeout_s = spec, layout, threads, timeout_s
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        ranks: int,
+        parallelism: Parallelism = "auto",
+        images: int = 1,
+        guided: bool = True,
+        threads: int = 0,
+        timeout_s: float = 600.0,
+    ) -> None:
+        self._assignment = Assignment(
+            spec=spec,
+            rank=0,
+            ranks=ranks,
+            parallelism=parallelism,
+            images=images,
+            guided=guided,
+            store="",
+            threads=threads,
+            timeout_s=timeout_s,
+        )
         self._ranks: list[_Process] = []
         self._start()
 
@@ -87,18 +107,9 @@ class Replica:
         self.close()
         folder = Path(tempfile.mkdtemp(prefix="raydiance-ranks-"))
         try:
-            self._ranks = [_Process() for _ in range(self._layout.ranks)]
+            self._ranks = [_Process() for _ in range(self._assignment.ranks)]
             for number, rank in enumerate(self._ranks):
-                rank.send(
-                    Assignment(
-                        spec=self._spec,
-                        layout=self._layout,
-                        rank=number,
-                        store=str(folder / "store"),
-                        threads=self._threads,
-                        timeout_s=self._timeout_s,
-                    )
-                )
+                rank.send(replace(self._assignment, rank=number, store=str(folder / "store")))
             self.info = self._answers(None, patience_s=None)[0]
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -106,7 +117,7 @@ class Replica:
     def _make(self, groups: Sequence[Group], on_step: OnStep | None) -> list[NDArray[np.uint8]]:
         for rank in self._ranks:
             rank.send(list(groups))
-        images: list[NDArray[np.uint8]] = self._answers(on_step, patience_s=self._timeout_s)[0]
+        images: list[NDArray[np.uint8]] = self._answers(on_step, patience_s=self._assignment.timeout_s)[0]
         return images
 
     def _answers(self, on_step: OnStep | None, *, patience_s: float | None) -> list[Any]:
@@ -148,6 +159,11 @@ class Replica:
         if errors:
             raise min(errors.items())[1]
         return answers
+
+
+def open_generator(spec: ModelSpec, *, ranks: int = 1, **options: Any) -> Generator | Replica:
+    """A generator in this process or, for several ranks, a replica with the `options` of `Replica`."""
+    return Generator(spec) if ranks == 1 else Replica(spec, ranks=ranks, **options)
 
 
 class _Process:

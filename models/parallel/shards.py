@@ -2,7 +2,7 @@
 
 Three axes, whose sizes multiply to the number of ranks:
 
-    cfg      the two branches of classifier-free guidance, [negative; positive];
+    cfg      the two branches of classifier-free guidance;
     group    the images of the batch (a group's samples may lie on several ranks);
     context  the tokens of text and image (sequence parallelism).
 
@@ -36,7 +36,7 @@ class Axis:
 
     def own(self, whole: Tensor, dim: int) -> Tensor:
         """This rank's piece."""
-        return whole if self.size == 1 else whole.tensor_split(self.size, dim)[self.rank]
+        return whole if self.size == 1 else torch.tensor_split(whole, self.size, dim)[self.rank]
 
     def gather(self, piece: Tensor, dim: int, total: int) -> Tensor:
         """The whole, of length `total` along `dim`, from the pieces of all ranks."""
@@ -54,7 +54,8 @@ class Axis:
         if self.size == 1:
             return whole
         each = math.ceil(len(whole) / self.size)
-        return whole[self._rows(each, len(whole), whole.device)]
+        rows = torch.arange(self.rank * each, (self.rank + 1) * each, device=whole.device)
+        return whole[rows.clamp_max(len(whole) - 1)]
 
     def gather_rows(self, piece: Tensor, total: int) -> Tensor:
         """The whole from the pieces that `own_rows` made of `total` rows."""
@@ -68,10 +69,6 @@ class Axis:
         dist.all_reduce(whole, group=self.process_group)
         return whole
 
-    def _rows(self, each: int, total: int, device: torch.device) -> Tensor:
-        first = self.rank * each
-        return torch.arange(first, first + each, device=device).clamp_max(total - 1)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
@@ -82,20 +79,27 @@ class Shards:
     context: Axis = field(default_factory=Axis)
     all: Axis = field(default_factory=Axis)
 
-    def branches(self, branches: int) -> Axis:
-        """The axis over which `branches` branches lie: a single branch is on all ranks of the cfg axis alike."""
-        return self.cfg if branches == self.cfg.size else Axis()
+    def branches(self, count: int) -> Axis:
+        """The axis over which `count` branches of a call lie: a single branch is whole on all ranks of the cfg axis."""
+        return self.cfg if count == self.cfg.size else Axis()
 
-    def own_batch(self, whole: Tensor, branches: int) -> Tensor:
-        """This rank's rows of a batch [branches * images, ...], row order kept."""
-        by_branch = self.branches(branches).own(whole.unflatten(0, (branches, -1)), 0)
-        return torch.cat([self.group.own_rows(rows) for rows in by_branch])
+    def own_images(self, rows: Tensor, branches: int) -> Tensor:
+        """This rank's images of rows [branches * images, ...]."""
+        return torch.cat([self.group.own_rows(part) for part in torch.chunk(rows, branches)])
 
-    def gather_batch(self, piece: Tensor, branches: int, images: int) -> Tensor:
-        """The whole batch [branches * images, ...] from the rows of all ranks."""
+    def gather_images(self, rows: Tensor, branches: int, images: int) -> Tensor:
+        """All images from the rows that `own_images` made."""
+        return torch.cat([self.group.gather_rows(part, images) for part in torch.chunk(rows, branches)])
+
+    def own_batch(self, rows: Tensor, branches: int) -> Tensor:
+        """This rank's rows of a whole call, [branches * images, ...]."""
         axis = self.branches(branches)
-        by_branch = [self.group.gather_rows(rows, images) for rows in piece.chunk(branches // axis.size)]
-        return axis.gather(torch.cat(by_branch), 0, branches * images)
+        return self.own_images(axis.own(rows, 0), branches // axis.size)
+
+    def gather_batch(self, rows: Tensor, branches: int, images: int) -> Tensor:
+        """The rows of a whole call from the rows of all ranks."""
+        axis = self.branches(branches)
+        return axis.gather(self.gather_images(rows, branches // axis.size, images), 0, branches * images)
 
 
 WHOLE = Shards()

@@ -24,21 +24,21 @@ from torch.overrides import TorchFunctionMode
 
 from models.errors import ModelError
 from models.families.base import Family
-from models.parallel.layout import Layout
+from models.parallel.division import Division
 from models.parallel.shards import Axis, Shards
 
 _AXES = ("cfg", "group", "ring", "ulysses")
 
 
-def divide(pipe: Any, family: Family, layout: Layout, device: torch.device) -> Shards:
-    """Let `pipe` do this rank's share of its work. torch.distributed must run on `layout.ranks` ranks.
+def divide(pipe: Any, family: Family, division: Division, device: torch.device) -> Shards:
+    """Let `pipe` do this rank's share of its work. torch.distributed must run on `division.ranks` ranks.
 
     Raises:
         ModelError: the tokens of this family cannot be divided.
     """
-    mesh = init_device_mesh(device.type, (layout.cfg, layout.group, 1, layout.context), mesh_dim_names=_AXES)
-    everyone = Axis(size=layout.ranks, rank=dist.get_rank(), process_group=dist.group.WORLD)
-    if layout.context > 1:
+    mesh = init_device_mesh(device.type, (division.cfg, division.group, 1, division.context), mesh_dim_names=_AXES)
+    everyone = Axis(size=division.ranks, rank=dist.get_rank(), process_group=dist.group.WORLD)
+    if division.context > 1:
         _divide_tokens(pipe.transformer, family, mesh, device)
     pipe.vae.decode = _divided(pipe.vae.decode, everyone)
     return Shards(cfg=_axis(mesh, "cfg"), group=_axis(mesh, "group"), context=_axis(mesh, "ulysses"), all=everyone)

@@ -34,14 +34,22 @@ class GenerateShard:
     def __init__(self, config: RunConfig, output: Storage, progress: ProgressActor) -> None:
         import torch
 
-        from models.generator import Generator
+        from models.parallel.replica import open_generator
 
         if config.ray.threads_per_generator:
             torch.set_num_threads(config.ray.threads_per_generator)
         self._config = config
         self._output = output
         self._fingerprint = fingerprint(config)
-        self._generator = Generator(config.model)
+        self._generator = open_generator(
+            config.model,
+            ranks=config.ray.gpus_per_replica,
+            parallelism=config.ray.parallelism,
+            images=config.group.size * config.ray.groups_per_batch,
+            guided=config.sampling.guidance_scale > 1.0,
+            threads=config.ray.threads_per_generator,
+            timeout_s=config.ray.rank_timeout_s,
+        )
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._progress = progress
 

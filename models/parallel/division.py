@@ -9,7 +9,7 @@ from models.spec import Parallelism
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class Division:
     """Sizes of the axes."""
 
     cfg: int = 1
@@ -21,11 +21,11 @@ class Layout:
         return self.cfg * self.group * self.context
 
 
-ONE_RANK = Layout()
+UNDIVIDED = Division()
 
 
-def layout(parallelism: Parallelism, ranks: int, *, images: int, guided: bool) -> Layout:
-    """The layout of a mode on `ranks` ranks.
+def division(parallelism: Parallelism, ranks: int, *, images: int, guided: bool) -> Division:
+    """The division of a mode on `ranks` ranks.
 
     images: images of a denoising batch; guided: does classifier-free guidance run two branches? "cfg" needs an even
     number of ranks and shares the images of a branch among the ranks beyond two. "auto" takes what moves the fewest
@@ -37,14 +37,14 @@ def layout(parallelism: Parallelism, ranks: int, *, images: int, guided: bool) -
     if parallelism == "auto":
         pairs, odd = divmod(ranks, 2)
         if images % ranks == 0:
-            return Layout(group=ranks)
+            return Division(group=ranks)
         if guided and not odd and images % pairs == 0:
-            return Layout(cfg=2, group=pairs)
+            return Division(cfg=2, group=pairs)
         if guided and not odd:
-            return Layout(cfg=2, context=pairs)
-        return Layout(context=ranks)
+            return Division(cfg=2, context=pairs)
+        return Division(context=ranks)
     if parallelism == "cfg":
         if ranks % 2:
             raise ModelError(f"parallelism 'cfg' has two branches, which {ranks} ranks cannot share: use 2, 4, 6...")
-        return Layout(cfg=2, group=ranks // 2)
-    return Layout(group=ranks) if parallelism == "group" else Layout(context=ranks)
+        return Division(cfg=2, group=ranks // 2)
+    return Division(group=ranks) if parallelism == "group" else Division(context=ranks)
