@@ -162,8 +162,8 @@ class RayOptions:
     gpus_per_generator: float = 0.0
     gpus_per_scorer: float = 0.0
     gpus_per_replica: int = 1
-    """GPUs that work on the same batches, each with the whole model in a process of its own; where gpus_per_generator is
-    0, as many processes on CPUs. Above 1, gpus_per_generator is 0 or the same number."""
+    """GPUs that work on the same batches, each with the whole model in a process of its own (without GPUs, processes on
+    CPUs). Above 1, gpus_per_generator is the same number, or 0 for CPUs."""
     parallelism: Parallelism = "auto"
     """What the processes of a replica divide: the images of a "group", the branches of guidance ("cfg"), the tokens
     ("context"); "auto" takes what moves the fewest bytes. It can change the last bits of the pixels."""

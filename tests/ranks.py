@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -130,3 +131,15 @@ def _rank(
         made.append(make(generator, batches))
     dist.barrier()  # who has answered is ended, and would break the others' last collective
     answer.send(made)
+
+
+def gone(pid: int, seconds: float = 10.0) -> bool:
+    """Has the process ended (a zombie has) within so many seconds?"""
+    for _ in range(int(seconds * 20)):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False

@@ -94,7 +94,7 @@ def test_manifests_are_what_kuberay_knows(crds: dict[str, Any]) -> None:
 
 def test_what_the_schemas_cannot_say() -> None:
     """Rules that KubeRay's operator checks in code: name lengths, token auth, deletion rules, autoscaler v2."""
-    secrets = {"hf-token"}
+    secrets = {"hf-token", "api-keys"}
     volumes = {document["metadata"]["name"] for document in documents(*MANIFESTS)}
     for document in documents(*MANIFESTS):
         if document["apiVersion"] != "ray.io/v1":

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.benchmarks import parallel
 from models.errors import ModelError
 from models.families import FAMILIES
 from models.families.base import Family
@@ -50,7 +51,7 @@ def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     family = next(family for family in FAMILIES if family.name == request.param)
     path = toys.save(family.name, tmp_path_factory.mktemp(family.name))
     generator = Generator(ModelSpec(path=path, dtype="float32", device="cpu"))
-    sampling = Sampling(steps=STEPS, guidance_scale=3.0, width=16, height=16, max_sequence_length=31)
+    sampling = Sampling(steps=STEPS, guidance_scale=3.0, width=16, height=16, max_sequence_length=63)
     batches = [
         [Group(prompt=prompt, seeds=SEEDS, sampling=sampling, **arm) for prompt in PROMPTS] for arm in ARMS.values()
     ]
@@ -122,5 +123,18 @@ def test_divisions() -> None:
     assert auto[8, 4, True] == Division(cfg=2, group=4)
     assert auto[2, 1, True] == Division(cfg=2)
     assert auto[8, 1, True] == Division(cfg=2, context=4)
-    assert auto[8, 4, False] == Division(context=8)
+    assert auto[8, 4, False] == Division(group=4, context=2)
     assert all(found.ranks == ranks for (ranks, _, _), found in auto.items())
+
+
+def test_auto_is_near_the_best_of_the_cost_model() -> None:
+    machine = parallel.Machine(flops=4e14, bandwidth=2.5e11, latency=3e-5)
+    for model, gpus, images in product(parallel.MODELS, (2, 4, 8), (1, 2, 4, 32)):
+
+        def seconds(one: Division, model: parallel.Model = model, images: int = images) -> float:
+            return parallel.cost(model, one, images, machine, tora=True, repulsion=True).seconds
+
+        chosen = division("auto", gpus, images=images, guided=model.branches == 2)
+        assert chosen.ranks == gpus
+        assert seconds(chosen) < 1.1 * min(seconds(one) for one in parallel.divisions(model, gpus))
+        assert seconds(chosen) > seconds(Division()) / gpus  # nothing is won for nothing

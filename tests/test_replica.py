@@ -6,10 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from models.generator import Generator
 from models.parallel.replica import Replica
 from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 from tests.conftest import ROOT
+from tests.ranks import gone
 
 SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
 GROUP = Group(
@@ -41,18 +40,6 @@ def undisturbed(replica: Replica) -> Any:
 
 def pids(replica: Replica) -> list[int]:
     return [rank.pid for rank in replica._ranks]
-
-
-def gone(pid: int, seconds: float = 10.0) -> bool:
-    """Has the process ended (a zombie has) within so many seconds?"""
-    for _ in range(int(seconds * 20)):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def at_step(number: int, act: Callable[[], object]) -> Callable[[int, int], None]:

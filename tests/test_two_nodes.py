@@ -20,6 +20,7 @@ from models.spec import ModelSpec
 from pipelines import flow, plan
 from pipelines.images import decode
 from tests.conftest import Configure
+from tests.ranks import gone
 
 RANK = "models.parallel.rank"
 
@@ -96,7 +97,7 @@ def test_replicas_on_both_nodes_and_a_rank_that_dies(
     assert watch.killed
     assert len(watch.of_raylet) == 2
     assert sorted(len(pids) for pids in watch.of_raylet.values()) == [2, 4]  # the killed one's replica began anew
-    assert not [pid for pids in watch.of_raylet.values() for pid in pids if psutil.pid_exists(pid)]
+    assert all(gone(pid) for pids in watch.of_raylet.values() for pid in pids)
     # What one process makes, but for the rounding of other batch shapes.
     generator = Generator(ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu"))
     images = {(row["prompt"], row["index_in_group"]): row for row in pq.read_table(watch.output / "data").to_pylist()}

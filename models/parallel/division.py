@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from models.errors import ModelError
@@ -29,22 +30,19 @@ def division(parallelism: Parallelism, ranks: int, *, images: int, guided: bool)
 
     images: images of a denoising batch; guided: does classifier-free guidance run two branches? "cfg" needs an even
     number of ranks and shares the images of a branch among the ranks beyond two. "auto" takes what moves the fewest
-    bytes: "group" where every rank gets as many images, else "cfg" where that divides evenly, else "context".
+    bytes: images as far as they divide evenly, then branches, then tokens.
 
     Raises:
         ModelError: the mode does not divide into so many ranks.
     """
-    if parallelism == "auto":
-        pairs, odd = divmod(ranks, 2)
-        if images % ranks == 0:
-            return Division(group=ranks)
-        if guided and not odd and images % pairs == 0:
-            return Division(cfg=2, group=pairs)
-        if guided and not odd:
-            return Division(cfg=2, context=pairs)
+    if parallelism == "group":
+        return Division(group=ranks)
+    if parallelism == "context":
         return Division(context=ranks)
     if parallelism == "cfg":
         if ranks % 2:
             raise ModelError(f"parallelism 'cfg' has two branches, which {ranks} ranks cannot share: use 2, 4, 6...")
         return Division(cfg=2, group=ranks // 2)
-    return Division(group=ranks) if parallelism == "group" else Division(context=ranks)
+    group = math.gcd(ranks, images)
+    cfg = math.gcd(2, ranks // group) if guided else 1
+    return Division(cfg=cfg, group=group, context=ranks // group // cfg)
