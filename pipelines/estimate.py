@@ -9,8 +9,6 @@ from pipelines import plan, preflight
 from pipelines.config import RunConfig
 from pipelines.storage import Storage
 
-_BYTES_PER_RAW_BYTE = 0.5
-"""Lossless files of generated images are about half as large as their pixels."""
 _CPU_FLOPS, _GPU_FLOPS = 4e10, 2e14
 """Arithmetic a generator achieves per second, on one CPU core and on one large GPU in bfloat16."""
 _TEXT_TOKENS = 154
@@ -20,7 +18,7 @@ def describe(config: RunConfig) -> str:
     """The plan in words. Reads and checks all prompts; starts no model and writes nothing."""
     preflight.check(config)
     counts = plan.count(config)
-    size = counts.images * preflight.raw_image_bytes(config) * _BYTES_PER_RAW_BYTE
+    size = counts.images * plan.raw_image_bytes(config) * plan.BYTES_PER_RAW_BYTE
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
@@ -66,7 +64,7 @@ def _parameters(file: Path) -> int:
 
 def _time(config: RunConfig, images: int, flops: float) -> str:
     where = config.ray
-    speed = where.gpus_per_generator * _GPU_FLOPS or max(1, where.threads_per_generator) * _CPU_FLOPS
+    speed = where.gpus_per_generator * _GPU_FLOPS or where.generator_threads * _CPU_FLOPS
     seconds = images * flops / (speed * where.generators)
     amount = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.1f} minutes"
     kind = "GPU" if where.gpus_per_generator else "CPU"

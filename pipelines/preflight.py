@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from models.revision import folder_revision
+from pipelines import plan
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
 
@@ -26,9 +27,10 @@ def check(config: RunConfig) -> RunConfig:
     """
     _check_model(config.model.path)
     _check_scorer(config.scoring.model)
-    shard_bytes = config.output.groups_per_shard * config.group.size * raw_image_bytes(config)
-    if shard_bytes > _MAX_SHARD_BYTES:
-        fitting = _MAX_SHARD_BYTES // (config.group.size * raw_image_bytes(config))
+    groups = plan.prompts_per_shard(config) * plan.groups_per_prompt(config)
+    group_bytes = config.group.size * plan.raw_image_bytes(config)
+    if groups * group_bytes > _MAX_SHARD_BYTES:
+        fitting = _MAX_SHARD_BYTES // group_bytes
         raise UserError(
             f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {config.group.size} images of "
             f"{config.sampling.width} x {config.sampling.height} per group could exceed 2 GiB; use {fitting} or fewer"
@@ -43,11 +45,6 @@ def _with_revisions(config: RunConfig) -> RunConfig:
     if config.scoring.model.startswith(_LOCAL_DIR):
         config = replace(config, scoring=replace(config.scoring, revision=folder_revision(scoring)))
     return config
-
-
-def raw_image_bytes(config: RunConfig) -> int:
-    """An upper bound, but for some bytes, on the size of an encoded image."""
-    return 3 * config.sampling.width * config.sampling.height
 
 
 def _check_model(path: str) -> None:

@@ -49,6 +49,11 @@ def read(prompts: Prompts) -> Iterator[PromptRow | BadPrompt | Dropped]:
         yield check.row(f"{uri}:{number}", values)
 
 
+def digests(prompts: Prompts) -> list[dict[str, Any]]:
+    """Size and sha256 of every prompt file, in order: equal lists are equal prompts, wherever the files lie."""
+    return [readers.digest(uri) for uri in readers.files(prompts)]
+
+
 class _Bad(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

@@ -129,7 +129,9 @@ def test_fingerprint_ignores_order_and_spelled_out_defaults(tmp_path: Path, toml
     "changes",
     [
         {"run": {"output": "elsewhere", "name": "another"}},
-        {"ray": {"generators": 7, "groups_per_batch": 3, "address": "auto"}},
+        {"ray": {"generators": 7, "address": "auto"}},
+        {"group": {"groups_per_prompt": 2}},
+        {"prompts": {"path": "more.txt", "limit": 9}},
         {"model": {"path": "owner/model", "device": "cpu"}},
     ],
 )
@@ -144,6 +146,8 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
         {"model": {"path": "owner/model", "revision": "v2"}},
         {"sampling": {"steps": 3}},
         {"group": {"size": 5}},
+        {"group": {"groups_per_batch": 3}},
+        {"prompts": {"path": "x", "duplicates": "keep"}},
         {"tora": {"sigma": 1.2}},
         {"repulsion": {"strength": 2.0}},
         {"arms": [{"name": "off"}]},

@@ -13,7 +13,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers.hooks import FirstBlockCacheConfig, apply_first_block_cache
+from diffusers.hooks import FirstBlockCacheConfig, HookRegistry, apply_first_block_cache
 from diffusers.hooks._helpers import TransformerBlockRegistry
 from numpy.typing import NDArray
 from PIL import Image
@@ -28,11 +28,12 @@ from models.interventions.prompt_direction import PromptDirection
 from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 from tests.toys import pipelines as toys
 
-TORA = ToraConfig(sigma=2.0)
-REPULSION = RepulsionConfig(inner_steps=5, steps=(0.0, 0.5))
+TORA = ToraConfig(sigma=4.0)
+REPULSION = RepulsionConfig(strength=10.0, inner_steps=5, steps=(0.0, 0.5))
+BOTH: dict[str, Any] = {"tora": TORA, "repulsion": REPULSION}
 SEEDS = (11, 12, 13)
-TOLERANCE = 2e-4
-"""Of float32 transformer outputs, relative to their largest: other batch shapes sum in another order, and the blocks and
+TOLERANCE = 1e-4
+"""Of float32 transformer outputs, relative to their largest: other batch shapes sum in another order, and blocks and
 steps amplify it."""
 
 
@@ -66,13 +67,13 @@ class Toy:
         return calls[-1].float()
 
     def images(self, *groups: Group) -> list[Tensor]:
-        """The positive branch of `outputs`, one [B, ...] per group."""
-        sizes = [len(group.seeds) for group in groups]
-        return list(self.outputs(*groups)[-sum(sizes) :].split(sizes))
+        """The positive branch of `outputs`, one [B, ...] per group of equal size."""
+        rows = sum(len(group.seeds) for group in groups)
+        return list(self.outputs(*groups)[-rows:].chunk(len(groups)))
 
 
-def picture() -> bytes:
-    pixels = np.indices((24, 32)).sum(0)[..., None] * np.array([4, 3, 2])
+def picture(*, dark: bool = False) -> bytes:
+    pixels = np.indices((24, 32)).sum(0)[..., None] * np.array([1, 2, 1] if dark else [4, 3, 2])
     file = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
@@ -83,6 +84,7 @@ def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     family: Family = request.param
     folder = toys.save(family.name, tmp_path_factory.mktemp(family.name))
     generator = Generator(ModelSpec(path=folder, dtype="float32"))
+    _spare(family, generator._pipe)
     side = max(16, family.size_multiple(generator._pipe))
     return Toy(
         family=family,
@@ -97,6 +99,23 @@ def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         ),
         image=picture() if family.edits else None,
     )
+
+
+def _spare(family: Family, pipe: Any) -> None:
+    """Save time: less padding, and a picture of one megapixel that goes through the autoencoder once."""
+    if family.name == "hunyuan-image":
+        pipe.tokenizer_max_length = 64
+    if family.edits:
+        encode = pipe._encode_vae_image
+        known: dict[bytes, Tensor] = {}
+
+        def encode_once(image: Tensor, generator: Any) -> Tensor:
+            key = image.numpy().tobytes()
+            if key not in known:
+                known[key] = encode(image=image, generator=generator)
+            return known[key]
+
+        pipe._encode_vae_image = encode_once
 
 
 def apart(a: Tensor, b: Tensor) -> float:
@@ -122,7 +141,8 @@ def stock(toy: Toy) -> NDArray[np.uint8]:
     arguments |= {"generator": [torch.Generator().manual_seed(seed) for seed in SEEDS], "output_type": "np"}
     with torch.inference_mode():
         made = pipe(**arguments)
-    return np.rint((made.frames if family.frames_per_second else made.images) * 255).astype(np.uint8)
+    pictures: NDArray[np.float32] = made.frames if family.frames_per_second else made.images
+    return np.rint(pictures * 255).astype(np.uint8)
 
 
 def test_without_interventions_it_is_the_stock_pipeline(toy: Toy) -> None:
@@ -135,7 +155,7 @@ def test_without_interventions_it_is_the_stock_pipeline(toy: Toy) -> None:
 
 def test_settings_that_do_nothing_change_no_bit(toy: Toy) -> None:
     base = toy.outputs(toy.group())
-    nothing = {"tora": ToraConfig(sigma=1.0, angle=0.0), "repulsion": RepulsionConfig(strength=0.0)}
+    nothing: dict[str, Any] = {"tora": ToraConfig(sigma=1.0, angle=0.0), "repulsion": RepulsionConfig(strength=0.0)}
     assert torch.equal(toy.outputs(toy.group(**nothing)), base)
     alone = toy.group(seeds=SEEDS[:1])
     assert torch.equal(toy.outputs(replace(alone, repulsion=REPULSION)), toy.outputs(alone))
@@ -144,17 +164,17 @@ def test_settings_that_do_nothing_change_no_bit(toy: Toy) -> None:
 
 def test_interventions_act_alike_every_time_and_leave_no_trace(toy: Toy) -> None:
     base = toy.outputs(toy.group())
-    for settings in ({"tora": TORA}, {"repulsion": REPULSION}):
+    for name, config in BOTH.items():
+        settings = {name: config}
         changed = toy.outputs(toy.group(**settings))
-        assert apart(changed, base) > 10 * TOLERANCE
+        assert apart(changed, base) > 5 * TOLERANCE
         assert torch.equal(toy.outputs(toy.group(**settings)), changed)
     for module in (toy.pipe.transformer, *(block for _, block in toy.blocks())):
         assert HOOK not in module._diffusers_hook.hooks
 
 
 def test_a_group_depends_on_itself_alone(toy: Toy) -> None:
-    both = {"tora": TORA, "repulsion": REPULSION}
-    groups = [toy.group(**both), toy.group("a small ring of blue glass", (21, 22, 23), **both)]
+    groups = [toy.group(**BOTH), toy.group("a blue ring", (21, 22, 23), **BOTH)]
     together = toy.images(*groups)
     for group, made in zip(groups, together, strict=True):
         assert apart(made, toy.images(group)[0]) < TOLERANCE
@@ -207,9 +227,11 @@ def test_the_text_is_where_the_table_says(toy: Toy) -> None:
     given: dict[int, Tensor] = {}
 
     def note(index: int, tensor: Tensor, output: bool) -> None:
-        joined = toy.blocks()[index][0].text_output is None
-        assert tensor.shape[1] > length if joined else tensor.shape[1] == length
-        (given if output else taken).setdefault(index, tensor[rows, :length])
+        store = given if output else taken
+        if index not in store:
+            joined = toy.blocks()[index][0].text_output is None
+            assert tensor.shape[1] > length if joined else tensor.shape[1] == length
+            store[index] = tensor[rows, :length]
 
     with texts(toy, note):
         toy.generator.generate([toy.group()])
@@ -224,48 +246,35 @@ def test_padding_takes_no_part(toy: Toy) -> None:
     """TORA neither reads nor writes padding; tokens that the model does not read do not matter at all."""
     encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
     valid, attended = encoded.valid_N, encoded.attended_N
-    assert 3 <= int(valid.sum())
+    assert int(valid.sum()) >= 3
     assert not (valid & ~attended).any()
-    seen: dict[str, Tensor] = {}
-
-    def note(kind: str) -> Callable[[int, Tensor, bool], None]:
-        def first_input(index: int, tensor: Tensor, output: bool) -> None:
-            if index == 0 and not output:
-                seen.setdefault(kind, tensor[-len(SEEDS) :])
-
-        return first_input
-
-    with texts(toy, note("outside")):
-        toy.generator.generate([toy.group(tora=TORA)])
-    first_block = toy.blocks()[0][1]
-    inner = first_block.forward
+    outside: list[Tensor] = []
+    inside: list[Tensor] = []
+    facts, block = toy.blocks()[0]
+    inner = block.forward
 
     def spy(*args: Any, **kwargs: Any) -> Any:
-        facts = toy.blocks()[0][0]
         text = kwargs[facts.text_argument] if facts.text_argument in kwargs else args[facts.text_position]
-        seen.setdefault("inside", text[-len(SEEDS) :])
+        inside.append(text[-len(SEEDS) :])
         return inner(*args, **kwargs)
 
-    first_block.forward = spy
+    with texts(toy, lambda index, text, output: None if index or output else outside.append(text[-len(SEEDS) :])):
+        toy.generator.generate([toy.group()])
+    block.forward = spy
     try:
         toy.generator.generate([toy.group(tora=TORA)])
     finally:
-        first_block.forward = inner
-    changed = (seen["inside"] != seen["outside"]).any(-1)
+        block.forward = inner
+    changed = (inside[0] != outside[0]).any(-1)
     assert torch.equal(changed, valid.expand_as(changed))
 
 
 def test_text_that_the_model_does_not_read_does_not_matter(toy: Toy) -> None:
     """In a batch with a longer prompt, or at the model's own length, noise in masked tokens changes nothing."""
-    both = {"tora": TORA, "repulsion": REPULSION}
-    groups = [toy.group(**both), toy.group("a small ring of blue glass", (21, 22, 23), **both)]
+    groups = [toy.group(**BOTH), toy.group("a blue ring", (21, 22, 23), **BOTH)]
     cache = toy.generator._texts
     encoded = [cache.encode(group.prompt, group.image, group.sampling) for group in groups]
-    if (
-        encoded[0].together != encoded[1].together
-        or all(bool(text.attended_N.all()) for text in encoded)
-        and (len(encoded[0].valid_N) == len(encoded[1].valid_N))
-    ):
+    if all(bool(text.attended_N.all()) for text in encoded) and len({len(text.valid_N) for text in encoded}) == 1:
         pytest.skip("the model reads all its text tokens")
     before = toy.images(*groups)
     key = (groups[0].prompt, groups[0].image, groups[0].sampling)
@@ -307,14 +316,16 @@ def test_the_semantic_vector_is_the_difference_at_the_first_block(toy: Toy, monk
     toy.generator.generate([toy.group(tora=TORA)])
     monkeypatch.undo()
 
-    means = []
-    for prompt in ("a red star", ""):
-        encoded = toy.generator._texts.encode(prompt, toy.image, toy.sampling)
-        taken: list[Tensor] = []
-        with texts(toy, lambda index, tensor, output: taken.append(tensor) if index == 0 and not output else None):
-            toy.generator.generate([toy.group(prompt)])
-        means.append(taken[0][:, encoded.valid_N].mean(1))
-    assert apart(found[0], means[0] - means[1]) < 1e-5
+    means = [_mean_at_first_block(toy, prompt) for prompt in ("a red star", "")]
+    assert (found[0] - (means[0] - means[1])).abs().max() < 1e-5 * means[0].abs().max()
+
+
+def _mean_at_first_block(toy: Toy, prompt: str) -> Tensor:
+    valid_N = toy.generator._texts.encode(prompt, toy.image, toy.sampling).valid_N
+    taken: list[Tensor] = []
+    with texts(toy, lambda index, text, output: None if index or output else taken.append(text)):
+        toy.generator.generate([toy.group(prompt)])
+    return taken[0][:, valid_N].mean(1)
 
 
 def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
@@ -342,32 +353,47 @@ def test_no_joint_block_list_is_forgotten(toy: Toy) -> None:
     assert lists == {facts.name for facts in toy.family.block_lists}
 
 
-@pytest.mark.parametrize("toy", [f for f in FAMILIES if f.name in ("sd3", "flux2-klein")], indirect=True, ids=str)
+def only(*names: str) -> pytest.MarkDecorator:
+    chosen = [pytest.param(family, id=family.name) for family in FAMILIES if family.name in names]
+    return pytest.mark.parametrize("toy", chosen, indirect=True)
+
+
+@only("flux2-klein")
 def test_compiled_blocks_give_the_same(toy: Toy) -> None:
     group = toy.group(tora=TORA, repulsion=REPULSION)
     plain = toy.outputs(group)
-    for _, block in toy.blocks():
+    compiled = [toy.blocks()[0][1], toy.blocks()[-1][1]]
+    for block in compiled:
         block.compile(backend="eager")
     try:
         assert apart(toy.outputs(group), plain) < TOLERANCE
     finally:
-        for _, block in toy.blocks():
+        for block in compiled:
             block._compiled_call_impl = None
         torch.compiler.reset()
 
 
-@pytest.mark.parametrize("toy", [f for f in FAMILIES if f.name in ("flux", "sd3")], indirect=True, ids=str)
+@only("cogview4", "hunyuan-image", "flux-kontext")
+def test_prompts_that_cannot_share_a_batch_are_made_one_after_the_other(toy: Toy) -> None:
+    other: dict[str, Any] = {"image": picture(dark=True)} if toy.family.edits else {}
+    groups = [toy.group(**BOTH), toy.group("a sign that says 'a long word'", **BOTH, **other), toy.group("x", **BOTH)]
+    steps: list[tuple[int, int]] = []
+    made = toy.generator.generate(groups, lambda done, of: steps.append((done, of)))
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    for group, images in zip(groups, made, strict=True):
+        assert np.abs(images.astype(int) - toy.generator.generate([group])[0]).max() <= 1
+
+
+@only("flux", "sd3")
 def test_refuses_what_hides_blocks(toy: Toy) -> None:
     transformer = toy.pipe.transformer
     apply_first_block_cache(transformer, FirstBlockCacheConfig(threshold=0.1))
     try:
-        with pytest.raises(ModelError, match="fbc_.*disable the cache"):
+        with pytest.raises(ModelError, match=r"fbc_.*disable the cache"):
             toy.generator.generate([toy.group(tora=TORA)])
     finally:
         for name in ("fbc_leader_block_hook", "fbc_block_hook"):
-            transformer._diffusers_hook.remove_hook(name)
-            for _, block in toy.blocks():
-                block._diffusers_hook.remove_hook(name)
+            HookRegistry.check_if_exists_or_initialize(transformer).remove_hook(name)
     transformer.compile(backend="eager")
     try:
         with pytest.raises(ModelError, match="compiled as a whole"):
@@ -386,7 +412,7 @@ def test_refuses_what_the_family_cannot_do(toy: Toy) -> None:
         toy.generator.generate([change(frames=3)])
     with pytest.raises(ModelError, match="negative_prompt = 'blurry' has no effect"):
         toy.generator.generate([change(negative_prompt="blurry", guidance_scale=1.0)])
-    with pytest.raises(PromptError, match="needs an input image|takes no input image"):
+    with pytest.raises(PromptError, match=r"needs an input image|takes no input image"):
         toy.generator.generate([toy.group(image=None if toy.family.edits else picture())])
     if toy.family.edits:
         with pytest.raises(PromptError, match="cannot be read"):

@@ -73,7 +73,7 @@ def test_group_ids_follow_what_changes_pixels(configure: Configure, tmp_path: Pa
         plan.write(configure(**tables), output)
         return set(plan.read_shard(output, 0)["group_id"].to_pylist())
 
-    assert ids("a") == ids("b", ray={"groups_per_batch": 2}, scoring={"model": "ViT-B-16"})
+    assert ids("a") == ids("b", ray={"generators": 2}, scoring={"model": "ViT-B-16"})
     assert not ids("a") & ids("c", **changes)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.interventions.reference import entropy, repel_by_autograd
 from models.interventions.repulsion import repel
 from models.spec import RepulsionConfig
 
@@ -19,28 +20,11 @@ def group(samples: int, spread: float, seed: int = 0) -> Tensor:
     return common + own
 
 
-def entropy(vectors_BX: Tensor) -> Tensor:
-    norm = vectors_BX.norm(dim=-1)
-    values = torch.linalg.eigvalsh(vectors_BX @ vectors_BX.T / (norm[:, None] * norm[None]) / len(vectors_BX))
-    result: Tensor = -(values * values.log()).sum()
-    return result
-
-
-def by_autograd(tokens_GBND: Tensor, config: RepulsionConfig) -> Tensor:
-    vectors = tokens_GBND[0].flatten(1)
-    eta = config.strength * vectors.square().sum(-1).mean()
-    for _ in range(config.inner_steps):
-        vectors = vectors.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(entropy(vectors), vectors)
-        vectors = vectors + eta / config.inner_steps * gradient
-    return vectors.detach().reshape(tokens_GBND.shape)
-
-
 @pytest.mark.parametrize("samples", [2, 3, 8, 16, 64])
 @pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-3])
 def test_equals_autograd(samples: int, spread: float) -> None:
     tokens = group(samples, spread).float()
-    expected = by_autograd(tokens.double(), UNCAPPED)
+    expected = repel_by_autograd(tokens.double(), UNCAPPED)
     effect = (expected - tokens).norm()
     assert (repel(tokens, UNCAPPED) - expected).norm() < 1e-4 * effect
     # The reference itself takes logarithms of eigenvalues of about spread^2, known to float64's 1e-16.
@@ -92,5 +76,5 @@ def test_half_precision_in_and_out(dtype: torch.dtype) -> None:
     pushed = repel(tokens, UNCAPPED)
     assert pushed.dtype == dtype
     assert torch.isfinite(pushed).all()
-    exact = by_autograd(tokens.double(), UNCAPPED)
+    exact = repel_by_autograd(tokens.double(), UNCAPPED)
     assert (pushed.double() - exact).norm() < 0.01 * (exact - tokens.double()).norm() + 0.005 * tokens.double().norm()

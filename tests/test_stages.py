@@ -142,10 +142,10 @@ def test_a_block_is_one_row_and_comes_back_whole(planned: tuple[Storage, pa.Tabl
     rows = groups.select(["group_id", "group_seeds", "repulsion", "concept"])
     failed = failures([{"stage": "score", "error_type": "E", "error": "e", "attempts": 1}])
     for table in (rows, rows.slice(1), rows.slice(0, 0)):
-        block = pack(Shard(shard=3, images=table, failed=failed, generate_seconds=1.5, score_seconds=0.0))
+        block = pack(Shard(shard=3, retry=True, images=table, failed=failed))
         assert block.num_rows == 1
         back = unpack(block)
-        assert (back.shard, back.generate_seconds) == (3, 1.5)
+        assert (back.shard, back.retry) == (3, True)
         assert back.images.schema == rows.schema
         assert back.images.to_pylist() == table.to_pylist()
         assert back.failed == failed
@@ -161,10 +161,9 @@ def test_a_shard_that_is_not_whole_is_not_written(planned: tuple[Storage, pa.Tab
     output, groups = planned
     shard = Shard(
         shard=0,
+        retry=False,
         images=schema.scored(4).empty_table(),
         failed=failed_rows(groups, indices),
-        generate_seconds=0.0,
-        score_seconds=0.0,
     )
     with pytest.raises(RuntimeError, match="shard 0 is not whole"):
         write_shard(pack(shard), output)
@@ -176,12 +175,11 @@ def test_a_shard_of_failures_is_done(planned: tuple[Storage, pa.Table]) -> None:
     output.write_bytes("rejected/shard-000000.parquet", b"of an interrupted attempt")
     shard = Shard(
         shard=0,
+        retry=False,
         images=schema.scored(4).empty_table(),
         failed=failed_rows(groups, [0, 1]),
-        generate_seconds=0.0,
-        score_seconds=0.0,
     )
     (row,) = write_shard(pack(shard), output).to_pylist()
-    assert (row["kept"], row["rejected"], row["failed"]) == (0, 0, 2)
+    assert (row["images"], row["failed"]) == (0, 2)
     assert output.list("data") == output.list("failed") == ["shard-000000.parquet"]
     assert output.list("rejected") == []

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.interventions.reference import align_by_svd
 from models.interventions.tora import principal_count, space_and_align
 from models.spec import ToraConfig
 
@@ -22,44 +23,6 @@ def tokens_and_direction(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return tokens, torch.randn(B, D, generator=generator), valid
 
 
-def elbow(singular: Tensor, rank: int) -> int:
-    """Farthest point from the chord, by the textbook distance of a point to a line."""
-    first, last = torch.tensor([1.0, singular[0]]), torch.tensor([float(rank), singular[rank - 1]])
-    across = last - first
-    distances = [
-        abs(across[0] * (first[1] - singular[j]) - (first[0] - (j + 1)) * across[1]) / across.norm()
-        for j in range(rank)
-    ]
-    return max(range(rank), key=lambda j: float(distances[j])) + 1
-
-
-def by_svd(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) -> Tensor:
-    """Steps 1 to 5 of the method, word for word, in float64."""
-    tokens, direction = tokens_ND.double(), direction_D.double()
-    mean = tokens.mean(0) * config.centre
-    centred = tokens - mean
-    _, singular, right = torch.linalg.svd(centred, full_matrices=False)
-    rank = len(tokens) - config.centre
-    k = min(config.components or elbow(singular, rank), rank - 1)
-    principal = right[:k]
-    inside = centred @ principal.T @ principal
-    outside = centred - inside
-    target = direction - principal.T @ (principal @ direction)
-    target = target / target.norm()
-    leading = right[k] * torch.sign(right[k] @ target)
-    angle = torch.acos(leading @ target) * config.angle
-    across = target - (leading @ target) * leading
-    across = across / across.norm()
-    along_leading, along_across = outside @ leading, outside @ across
-    turned = (
-        outside
-        + torch.outer(along_leading, (angle.cos() - 1) * leading + angle.sin() * across)
-        + torch.outer(along_across, (angle.cos() - 1) * across - angle.sin() * leading)
-    )
-    result: Tensor = mean + config.sigma * inside + turned
-    return result
-
-
 @pytest.mark.parametrize(
     "config",
     [
@@ -74,12 +37,10 @@ def by_svd(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) -> Tensor
 def test_equals_the_decomposition(config: ToraConfig) -> None:
     tokens, direction, valid = tokens_and_direction()
     found = space_and_align(tokens, direction, valid, config)
-    for row in range(B):
-        count = int(valid[row].sum())
-        expected = by_svd(tokens[row, :count], direction[row], config)
-        effect = (expected - tokens[row, :count]).norm()
-        assert (found[row, :count] - expected).norm() < 1e-4 * effect
-        assert torch.equal(found[row, count:], tokens[row, count:])
+    expected = align_by_svd(tokens.double(), direction.double(), valid, config)
+    effect = (expected - tokens).norm(dim=(1, 2))
+    assert ((found - expected).norm(dim=(1, 2)) < 1e-4 * effect).all()
+    assert torch.equal(found[~valid], tokens[~valid])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -22,7 +22,7 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
 
 
 def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(pipe.tokenizer(prompt).input_ids) - pipe.transformer.config.max_text_seq_length)
+    return max(0, len(pipe.tokenizer(prompt).input_ids) - int(pipe.transformer.config.max_text_seq_length))
 
 
 FAMILY = Family(

@@ -37,5 +37,5 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     truncation=truncation,
-    size_multiple=lambda pipe: 16,
+    size_multiple=lambda _: 16,
 )

@@ -40,7 +40,7 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
 
 def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
     tokens = len(pipe.tokenizer(pipe.prompt_template_encode.format(prompt)).input_ids)
-    return max(0, tokens - pipe.prompt_template_encode_start_idx - pipe.tokenizer_max_length)
+    return max(0, tokens - int(pipe.prompt_template_encode_start_idx + pipe.tokenizer_max_length))
 
 
 def guided(pipe: Any, sampling: Sampling) -> bool:

@@ -24,7 +24,7 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
 
 def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
     tokens = len(pipe.tokenizer(DEFAULT_PROMPT_TEMPLATE["template"].format(prompt)).input_ids)
-    return max(0, tokens - DEFAULT_PROMPT_TEMPLATE["crop_start"] - sampling.max_sequence_length)
+    return max(0, tokens - int(DEFAULT_PROMPT_TEMPLATE["crop_start"]) - sampling.max_sequence_length)
 
 
 FAMILY = Family(
@@ -39,7 +39,7 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds", "encoder_attention_mask": "prompt_attention_mask"},
     encode=encode,
     truncation=truncation,
-    size_multiple=lambda pipe: 16,
+    size_multiple=lambda _: 16,
     frames_per_second=24,
     frame_step=4,
 )

@@ -1,11 +1,11 @@
 """TORA's semantic vector where a transformer call holds one branch only.
 
-The method takes d from e_cond - e_uncond at the block's own tokens. Models that run the positive and the negative text in
-two calls have not seen the negative one when the positive one runs, and guidance-distilled models never see it. There
-d is the prompt's own: the difference between the text tokens and the mean negative one at the input of the first block
-in the first step, the same for all blocks and steps. It lives in the residual stream that the tokens of all blocks share.
-The negative text goes through the transformer's own text embedder: its forward is begun on it, and stopped at the first
-block.
+The method takes d from e_cond - e_uncond at the block's own tokens. Models that run the positive and the negative text
+in two calls have not seen the negative one when the positive one runs, and guidance-distilled models never see it.
+There d is the prompt's own: the difference between the text tokens and the mean negative one at the input of the first
+block in the first step, the same for all blocks and steps. It lives in the residual stream that the tokens of all
+blocks share. The negative text goes through the transformer's own text embedder: its forward is begun on it, and
+stopped at the first block.
 """
 
 from __future__ import annotations

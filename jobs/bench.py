@@ -1,0 +1,35 @@
+"""Measure what things cost, on this machine, in one run.
+
+python jobs/bench.py interventions                    # both methods against base and against the papers' forms
+python jobs/bench.py interventions --device cuda      # SD3.5-Large shape, 1024 px, 28 steps, bfloat16
+python jobs/bench.py pipeline                         # the job against a bare loop and against a plain script
+python jobs/bench.py interventions --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from jobs.benchmarks import interventions, pipeline
+from pipelines import console
+
+BENCHMARKS = {"interventions": interventions, "pipeline": pipeline}
+"""Sub-command -> module with `add_arguments` and `run`; the first line of its docstring is its help."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+    for name, module in BENCHMARKS.items():
+        doc = module.__doc__ or ""
+        command = commands.add_parser(
+            name, help=doc.splitlines()[0], description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.add_arguments(command)
+    options = parser.parse_args(arguments)
+    return console.guarded(lambda: BENCHMARKS[options.benchmark].run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""What a job that is left alone meets: faults, kills, growth; each time the rows of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.replay import main as replay_rows
+from pipelines import flow
+from tests.conftest import ROOT
+from tests.faults import FaultyGenerateShard, LosesItsDeviceOnce
+from tests.job import Synth, files_of, write_job
+
+PLAIN = [{"prompt": word} for word in ("a red square", "a star", "a dot", "a sun")]
+
+
+@pytest.fixture
+def synth(tmp_path: Path, tiny_pipeline: str, tiny_clip: str, local_ray: None) -> Synth:
+    return write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: str, tiny_clip: str, local_ray: None) -> Path:
+    """Output folder of a run of `PLAIN` that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert write_job(folder, tiny_pipeline, tiny_clip, PLAIN)() == 0
+    return folder / "out"
+
+
+def rows(folder: Path, columns: str = "*") -> list[Any]:
+    found = duckdb.connect().execute(f"select {columns} from '{folder}/*.parquet' order by all")
+    return found.fetchall()
+
+
+def complete(out: Path) -> bool:
+    return bool(json.loads((out / "manifest.json").read_bytes())["complete"])
+
+
+def test_a_run_grows_without_being_redone(synth: Synth, undisturbed: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(undisturbed, tmp_path / "out"))
+    first = files_of(out)
+    with (tmp_path / "prompts.jsonl").open("a") as prompts:
+        prompts.write('{"prompt": "a moon"}\n')
+    assert synth("group.groups_per_prompt=2") == 0
+    assert complete(out)
+    grown = files_of(out)
+    assert {name: data for name, data in grown.items() if name in first} == first
+    groups = rows(out / "data", "prompt, arm, group_id")
+    assert Counter((prompt, arm) for prompt, arm, _ in groups) == {
+        (line, arm): 6 for line in ("a red square", "a star", "a dot", "a sun", "a moon") for arm in ("stock", "both")
+    }
+    assert len({group for _, _, group in groups}) == 20
+    assert json.loads((out / "report.json").read_bytes())["counts"]["prompts"] == 5
+    # It says no to shrinking, and leaves the run as it was.
+    assert synth("group.groups_per_prompt=1") == 2
+    assert files_of(out) == grown
+
+
+def test_faults_cost_their_groups_and_retrying_them_heals(
+    tmp_path: Path, tiny_pipeline: str, tiny_clip: str, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["a dot", "raises", "memory", "crowd", "nan", "black", "dies", "a sun"]
+    synth = write_job(tmp_path, tiny_pipeline, tiny_clip, [{"prompt": word} for word in words])
+    settings = ("arms=[{name='stock'}]", "output.groups_per_shard=8")
+    monkeypatch.setattr(flow, "GenerateShard", FaultyGenerateShard)
+    assert synth(*settings) == 0
+    out = tmp_path / "out"
+    assert complete(out)
+    assert {prompt for (prompt,) in rows(out / "data", "prompt")} == {"a dot", "crowd", "a sun"}
+    assert rows(out / "failed", "prompt, error_type, stage") == [
+        ("black", "BlankImage", "generate"),
+        ("dies", "WorkerDied", "generate"),
+        ("memory", "RuntimeError", "generate"),
+        ("nan", "ImageError", "generate"),
+        ("raises", "KeyError", "generate"),
+    ]
+    progress = json.loads((out / "progress.json").read_bytes())
+    assert progress["state"] == "finished"
+    assert progress["images"] == progress["images_done"] == 24
+
+    healthy = tmp_path / "healthy"
+    monkeypatch.undo()
+    made_again = dict(rows(out / "failed", "prompt, attempts"))
+    assert made_again["dies"] == 5
+    assert synth(*settings, flags=["--retry-failed"]) == 0
+    assert complete(out)
+    assert not list((out / "failed").iterdir())
+    assert not list((out / "retry").iterdir())
+    assert synth(*settings, "group.groups_per_batch=1", f"run.output={healthy}") == 0
+    picture = "group_id, index_in_group, image_id, keep"
+    assert len(rows(out / "data", picture)) == 24
+    assert {row[:2] for row in rows(out / "data", picture)} == {row[:2] for row in rows(healthy / "data", picture)}
+    assert pq.read_table(out / "data")["prompt"].to_pylist() == [word for word in words for _ in range(3)]
+
+
+def test_a_lost_gpu_costs_a_restart(
+    synth: Synth, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "GenerateShard", LosesItsDeviceOnce)
+    assert synth() == 0
+    assert (tmp_path / "device-was-lost").exists()
+    assert files_of(tmp_path / "out") == files_of(undisturbed)
+
+
+def test_rows_are_made_again_from_themselves(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay = ["--dataset", str(undisturbed), "--device", "cpu"]
+    assert replay_rows([*replay, "--sample", "0"]) == 0
+    assert capsys.readouterr().out == "24 images made again, 24 identical, 0 not\n"
+    group = rows(undisturbed / "data", "group_id")[0][0]
+    assert replay_rows([*replay, "--group", group]) == 0
+    assert capsys.readouterr().out.startswith("3 images made again, 3 identical")
+    assert replay_rows([*replay, "--group", "none"]) == 2
+    # A row that says another seed than it was made from is found out.
+    forged = Path(shutil.copytree(undisturbed, tmp_path / "forged"))
+    path = forged / "data" / "shard-000000.parquet"
+    table = pq.read_table(path)
+    seeds = [[seed + 1 for seed in group] for group in table["group_seeds"].to_pylist()]
+    at = table.schema.get_field_index("group_seeds")
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(seeds, pa.list_(pa.int64()))), path)
+    assert replay_rows(["--dataset", str(forged), "--sample", "0", "--min-psnr", "40"]) == 1
+    assert "differs by up to" in capsys.readouterr().err
+
+
+class Job:
+    """The job as a user starts it: a command with a Ray of its own."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.out = folder / "out"
+        command = [sys.executable, "jobs/synth.py", "--config", str(folder / "run.toml"), *words]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def workers(self, name: str) -> list[int]:
+        """Process ids of this job's Ray workers whose title has `name` in it."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and _session(entry) == self.process.pid:
+                title = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if name in title:
+                    found.append(int(entry.name))
+        return found
+
+    def wait_for(self, pattern: str, count: int = 1) -> None:
+        """Until this many files match, or the job ends."""
+        deadline = time.monotonic() + 150
+        while len(list(self.out.glob(pattern))) < count and self.process.poll() is None:
+            assert time.monotonic() < deadline, f"no {count} x {pattern}"
+            time.sleep(0.05)
+
+
+def _session(entry: Path) -> int:
+    try:
+        return int((entry / "stat").read_text().rpartition(")")[2].split()[3])
+    except (OSError, IndexError):
+        return -1
+
+
+def kill_everything(job: Job) -> None:
+    """What a power cut does: every process of the job's session, which is its whole Ray, at once."""
+    for pid in job.workers(""):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def disturb(job: Job, how: str, dice: random.Random) -> None:
+    job.wait_for("data/shard-*", dice.choice((1, 2)))
+    if how == "driver":
+        job.process.kill()
+    elif how == "cluster":
+        kill_everything(job)
+    elif how == "terminate":
+        job.process.terminate()
+    else:
+        for pid in job.workers(how):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", ["driver", "cluster", "terminate", "ray::MapWorker"])
+def test_kills_change_nothing(how: str, tmp_path: Path, tiny_pipeline: str, tiny_clip: str, undisturbed: Path) -> None:
+    write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN)
+    dice = random.Random(how)
+    job = Job(tmp_path)
+    disturb(job, how, dice)
+    if how.startswith("ray::"):  # the driver lives, and Ray starts its workers anew
+        assert job.process.wait(170) == 0, job.process.stderr and job.process.stderr.read()
+    else:
+        status = job.process.wait(60)
+        assert status == {"terminate": 143}.get(how, -signal.SIGKILL)
+        if how == "terminate":
+            assert not (tmp_path / "out" / "run.lock").exists()
+        kill_everything(job)  # what a container's end would do
+        again = Job(tmp_path)
+        assert again.process.wait(170) == 0, again.process.stderr and again.process.stderr.read()
+    assert files_of(tmp_path / "out") == files_of(undisturbed)
+    assert complete(tmp_path / "out")
+    assert not list((tmp_path / "out").rglob(".*.tmp"))
+    sessions = json.loads((tmp_path / "out" / "report.json").read_bytes())["timings"]["sessions"]
+    assert sessions == (1 if how.startswith("ray::") else 2)
