@@ -18,6 +18,7 @@ from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.interventions.clock import Clock, Tokens
 from models.interventions.hooks import interventions
+from models.memory import place
 from models.parallel.division import UNDIVIDED, Division
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
@@ -50,7 +51,7 @@ class Generator:
 
     def __init__(self, spec: ModelSpec, divided: Division | Callable[[Family], Division] = UNDIVIDED) -> None:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        self._pipe: Any = _load(spec).to(device)
+        self._pipe: Any = place(_load(spec), spec, device)
         self._pipe.set_progress_bar_config(disable=True)
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)

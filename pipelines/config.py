@@ -275,7 +275,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers."""
     covered = {name: table for name, table in config.items() if name != "ray"}
     covered["run"] = {"seed": config["run"]["seed"]}
-    covered["model"] = {key: value for key, value in config["model"].items() if key != "device"}
+    covered["model"] = {k: v for k, v in config["model"].items() if k not in ("device", "offload")}
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     covered["prompts"] = {k: v for k, v in config["prompts"].items() if k not in ("path", "format", "limit")}
     covered["group"] = {key: value for key, value in config["group"].items() if key != "groups_per_prompt"}

@@ -25,7 +25,7 @@ from models.spec import Group, ModelSpec
 
 Batch = list[Group]
 
-_SECONDS = 120
+_SECONDS = 400
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,9 @@ DIVIDED = ("sd3", "flux", "flux2", "flux2-klein", "qwen-image")
 """Families that are divided along all axes; toy models have heads for two ranks of the context axis."""
 
 
+pytestmark = pytest.mark.timeout(500)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Toy:
     """A toy pipeline, the batches that it makes, and what one process makes of them."""

@@ -76,9 +76,9 @@ class Clock:
 
     steps: denoising steps of the run; groups and samples: the batch holds `groups` groups of `samples` images, rows
     group-major; layout: how guidance calls the transformer; tokens: of the positive text ("cond") and, where the run
-    uses one, of the negative text ("uncond"); guided: the transformer runs on the negative text too; shards: the part of a
-    call that the blocks of this process see. Then, moving with the run, step: the current one; branches: what the rows
-    of the current call are, in order.
+    uses one, of the negative text ("uncond"); guided: the transformer runs on the negative text too; shards: the part
+    of a call that the blocks of this process see. Then, moving with the run, step: the current one; branches: what the
+    rows of the current call are, in order.
     """
 
     steps: int
