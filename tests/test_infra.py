@@ -148,8 +148,12 @@ def test_serve_config() -> None:
     assert schema.http_options.host == "127.0.0.1"
     (service,) = (d for d in documents(INFRA / "kubernetes" / "rayservice.yaml") if d["kind"] == "RayService")
     inside = yaml.safe_load(service["spec"]["serveConfigV2"])
-    assert inside == {"applications": table["applications"]}
     ServeDeploySchema.model_validate(inside)
+    args = [app.pop("args", {}) for app in (*table["applications"], *inside["applications"])]
+    assert inside["applications"] == table["applications"]
+    settings = pytest.importorskip("pipelines.serve.settings", reason="the endpoint is not in this checkout")
+    for given in args:
+        settings.ServeArgs(**given)
 
 
 def test_cluster_launcher() -> None:
