@@ -37,6 +37,8 @@ class ModelInfo:
     dtype: str
     scheduler: str
     device: str
+    frames_per_second: int
+    """0 for images."""
 
 
 class Generator:
@@ -64,12 +66,18 @@ class Generator:
             dtype=spec.dtype,
             scheduler=type(self._pipe.scheduler).__name__,
             device=device,
+            frames_per_second=self._family.frames_per_second,
         )
 
     @property
     def vae(self) -> Any:
         """The pipeline's autoencoder."""
         return self._pipe.vae
+
+    @property
+    def transformer(self) -> Any:
+        """The pipeline's transformer."""
+        return self._pipe.transformer
 
     @torch.inference_mode()
     def generate(

@@ -105,8 +105,30 @@ class RepulsionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RivalConfig:
+    """A published rival of the interventions, for evaluations only (see `models.interventions.rivals`)."""
+
+    method: Literal["interval", "cads", "dave", "particle"]
+    weight: float = 0.0
+    """CADS: the noise scale s; DAVE: the factor on the mean image token; particle guidance: its strength."""
+    steps: Interval = (0.0, 1.0)
+    """Share of the denoising steps in which it acts; for CADS from full noise to none."""
+    block: int = 1
+    """DAVE: number of the block, from 0."""
+
+    def __post_init__(self) -> None:
+        _require(self.method in ("interval", "cads", "dave", "particle"), self, "method", "is no known rival")
+        _require(math.isfinite(self.weight) and self.weight >= 0.0, self, "weight", "needs 0 or more")
+        _require(self.block >= 0, self, "block", "needs 0 or more")
+        _require_interval(self, "steps")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the sampler runs. Groups with equal sampling can share a denoising batch."""
+    """How the sampler runs. Groups with equal sampling can share a denoising batch.
+
+    These are the defaults of a model that `models.presets` does not know.
+    """
 
     steps: int = 28
     guidance_scale: float = 4.5

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from models.presets import PRESETS
 from models.spec import ModelSpec, Parallelism, RepulsionConfig, Sampling, ToraConfig
 from pipelines import schema, tables
 from pipelines.errors import UserError
@@ -260,9 +261,17 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not valid TOML: {error}") from None
-    for override in overrides:
-        _override(table, override)
-    return tables.build(RunConfig, table, file=file)
+    for text in overrides:
+        override(table, text)
+    return tables.build(RunConfig, _as_the_model_is_made_for(table), file=file)
+
+
+def _as_the_model_is_made_for(table: dict[str, Any]) -> dict[str, Any]:
+    """`table` with the model's own sampling where the model is a known one and the config does not say otherwise."""
+    model, sampling = table.get("model"), table.get("sampling", {})
+    if isinstance(model, dict) and isinstance(sampling, dict) and (preset := PRESETS.get(str(model.get("path")))):
+        return {**table, "sampling": {**preset, **sampling}}
+    return table
 
 
 def fingerprint(config: RunConfig) -> str:
@@ -282,7 +291,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"schema_version": schema.VERSION, **covered}
 
 
-def _override(table: dict[str, Any], text: str) -> None:
+def override(table: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):

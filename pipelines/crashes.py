@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 ALONE_AFTER = 2
 """Deaths after which a group is made alone. One death is nobody's fault: spot machines and their workers come and go,
 and a group that is made in the same batch again has the same pixels."""
-GIVEN_UP_AFTER = 5
+GIVEN_UP_AFTER = 3
 
 
 class Crashes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines import plan, plan_files, preflight, progress, ray_session, retry, run_record
@@ -20,9 +20,8 @@ from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
 from pipelines.storage import Storage
 
-LEAST_SHARDS_PER_ROUND, SHARDS_PER_ROUND_AND_GENERATOR = 2000, 100
-"""Shards given to Ray Data at a time: bounds what the driver keeps about a run of any length. The end of a round, where
-generators wait for the last shard, is about a hundredth of it."""
+_LEAST_SHARDS_PER_ROUND, _MOST_SHARDS_PER_ROUND = 2000, 50_000
+_SHARDS_PER_ROUND_AND_GENERATOR = 50
 _SHARDS_WORTH_RAY_IN_THE_END = 64
 _PATIENCE_AT_THE_START_SECONDS = 30.0
 FOLDERS = ("", "plan", "data", "rejected", "failed", retry.FOLDER)
@@ -36,6 +35,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
     output = Storage.open(config.run.output)
     config = preflight.check(config)
     with ExitStack() as stack:
+        stack.enter_context(ray_session.stoppable())
         # What is wrong with a folder from the start is said soon, not waited for.
         lock = stack.enter_context(
             RunLock(replace(output, patience_seconds=_PATIENCE_AT_THE_START_SECONDS), broken=break_lock)
@@ -86,50 +86,83 @@ def _make_all(
     workers = {"generate": where.generators, "score": where.scorers, "write": where.writers}
     done = counts.images * (counts.shards - len(pending)) // counts.shards
     file = ProgressFile(output, images=counts.images, done=done, workers=workers)
-    per_round = max(LEAST_SHARDS_PER_ROUND, SHARDS_PER_ROUND_AND_GENERATOR * where.generators)
+    per_round = shards_per_round(where.generators)
     with file.session(), progress.followed(file, counts.images, done) as tracker:
         for start in range(0, len(pending), per_round):
-            for _ in make(config, output, pending[start : start + per_round], tracker):
+            for _ in make(pending[start : start + per_round], stages(config, output, tracker)):
                 check()
 
 
-def make(
-    config: RunConfig, output: Storage, orders: Sequence[dict[str, Any]], tracker: progress.ProgressActor
-) -> Iterator[dict[str, Any]]:
-    """Make some shards; yields one row of counts per finished shard, in any order."""
+def shards_per_round(generators: int) -> int:
+    """Shards given to Ray Data at a time, which bounds what the driver keeps about a run of any length. At the end of a
+    round generators wait for the last shard, and the next round loads the model anew: a round holds many shards for
+    each generator."""
+    wanted = _SHARDS_PER_ROUND_AND_GENERATOR * generators
+    return min(max(wanted, _LEAST_SHARDS_PER_ROUND), _MOST_SHARDS_PER_ROUND)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A pool of actors. kind: called with a block of one shard and gives one; arguments: of its constructor; workers:
+    most actors, and min_workers to begin with (0: all); threads: shards an actor is handed at a time."""
+
+    kind: type
+    arguments: dict[str, Any]
+    workers: int
+    min_workers: int = 0
+    cpus: float
+    gpus: float = 0.0
+    threads: int = 1
+
+
+def stages(config: RunConfig, output: Storage, tracker: progress.ProgressActor) -> list[Stage]:
+    where = config.ray
+    return [
+        Stage(
+            kind=GenerateShard,
+            arguments={"config": config, "output": output, "progress": tracker},
+            workers=where.generators,
+            min_workers=where.min_generators,
+            cpus=where.cpus_per_generator,
+            gpus=where.gpus_per_generator,
+            threads=2,  # what a generator does beside denoising overlaps with the denoising of its next shard
+        ),
+        Stage(
+            kind=ScoreShard,
+            arguments={"config": config, "progress": tracker},
+            workers=where.scorers,
+            cpus=where.cpus_per_scorer,
+            gpus=where.gpus_per_scorer,
+        ),
+        Stage(
+            kind=WriteShard,
+            arguments={"output": output, "progress": tracker},
+            workers=where.writers,
+            cpus=where.cpus_per_writer,
+        ),
+    ]
+
+
+def make(orders: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:
+    """Send some shards through the stages; yields the last stage's row for each, in any order."""
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    where = config.ray
-    # Two calls at a time: what a generator does beside denoising overlaps with the denoising of its next shard.
-    threads = {"max_concurrent_calls_per_actor": 2, "enable_true_multi_threading": True}
-    whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
-    rows = (
-        ray.data.from_items(list(orders), override_num_blocks=len(orders))
-        .map_batches(
-            GenerateShard,
-            fn_constructor_kwargs={"config": config, "output": output, "progress": tracker},
+    rows: ray.data.Dataset = ray.data.from_items(list(orders), override_num_blocks=len(orders))
+    for stage in through:
+        threads: dict[str, Any] = {"max_concurrent_calls_per_actor": stage.threads, "enable_true_multi_threading": True}
+        rows = rows.map_batches(
+            stage.kind,
+            fn_constructor_kwargs=stage.arguments,
             compute=ActorPoolStrategy(
-                min_size=where.min_generators or where.generators, max_size=where.generators, **threads
+                min_size=stage.min_workers or stage.workers,
+                max_size=stage.workers,
+                **(threads if stage.threads > 1 else {}),
             ),
-            num_cpus=where.cpus_per_generator,
-            num_gpus=where.gpus_per_generator,
-            **whole,
+            num_cpus=stage.cpus,
+            num_gpus=stage.gpus,
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
         )
-        .map_batches(
-            ScoreShard,
-            fn_constructor_kwargs={"config": config, "progress": tracker},
-            compute=ActorPoolStrategy(size=where.scorers),
-            num_cpus=where.cpus_per_scorer,
-            num_gpus=where.gpus_per_scorer,
-            **whole,
-        )
-        .map_batches(
-            WriteShard,
-            fn_constructor_kwargs={"output": output, "progress": tracker},
-            compute=ActorPoolStrategy(size=where.writers),
-            num_cpus=where.cpus_per_writer,
-            **whole,
-        )
-    )
     yield from rows.iter_rows()

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.seeds import image_seed
@@ -150,6 +149,7 @@ def groups_of(table: pa.Table) -> list[Group]:
                 height=row["height"],
                 negative_prompt=row["negative_prompt"],
                 max_sequence_length=row["max_sequence_length"],
+                frames=row["frames"],
             ),
             tora=None if row["tora"] is None else ToraConfig(**_tuples(row["tora"])),
             repulsion=None if row["repulsion"] is None else RepulsionConfig(**_tuples(row["repulsion"])),
@@ -284,13 +284,14 @@ class _Known:
 
 
 def _as_numbers(groups: pa.Table) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    return np.frombuffer(bytes.fromhex("".join(groups["group_id"].to_pylist())), dtype=">u8").astype(np.uint64)
+    digits = "".join(str(group_id) for group_id in groups["group_id"].to_pylist())
+    return np.frombuffer(bytes.fromhex(digits), dtype=">u8").astype(np.uint64)
 
 
 def _cut(groups: pa.Table, prompts_per_shard: int) -> Iterator[pa.Table]:
     """Runs of whole prompts; only the last may have fewer."""
-    runs: Any = pc.run_end_encode(groups["prompt_id"].combine_chunks())
-    ends = runs.run_ends.to_numpy()
+    ids = np.asarray(groups["prompt_id"].to_pylist())
+    ends = [*(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), groups.num_rows]
     start = 0
     for end in [*ends[prompts_per_shard - 1 :: prompts_per_shard], groups.num_rows]:
         if end > start:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from models.revision import folder_revision
+from models.revision import folder_revision, hub_commit
 from pipelines import plan
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
@@ -21,7 +21,7 @@ _MAX_SHARD_BYTES = 1 << 31
 
 
 def check(config: RunConfig) -> RunConfig:
-    """The config with the revisions of local model folders filled in.
+    """The config with the revisions of local model folders and the commits of hub models filled in.
 
     Raises UserError for an unknown model or scorer, and for shards that no worker could hold.
     """
@@ -40,8 +40,8 @@ def check(config: RunConfig) -> RunConfig:
 
 def _with_revisions(config: RunConfig) -> RunConfig:
     model, scoring = Path(config.model.path), Path(config.scoring.model.removeprefix(_LOCAL_DIR))
-    if model.exists():
-        config = replace(config, model=replace(config.model, revision=folder_revision(model)))
+    revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
+    config = replace(config, model=replace(config.model, revision=revision))
     if config.scoring.model.startswith(_LOCAL_DIR):
         config = replace(config, scoring=replace(config.scoring, revision=folder_revision(scoring)))
     return config

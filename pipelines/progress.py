@@ -87,8 +87,8 @@ def followed(file: ProgressFile, total_images: int, done_images: int) -> Iterato
 
     # Beside the driver, which outlives the spot machines of the workers.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Tracker)
-    tracker: ProgressActor = actor.remote()
+    actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tracker)
+    tracker: ProgressActor = actor.options(scheduling_strategy=here).remote()
     ended = threading.Event()
     with ExitStack() as stack:
         bars = _bars(stack, total_images, done_images)

@@ -79,7 +79,7 @@ class ProgressFile:
             self._output.write_bytes(FILE, (json.dumps(content, indent=1) + "\n").encode())
 
     def _timings(self, seconds: float) -> Timings:
-        busy = Counter(self._before.get("busy_seconds", {}))
+        busy: Counter[str] = Counter(self._before.get("busy_seconds", {}))
         busy.update(self._now["busy_seconds"])
         return {
             "sessions": self._before.get("sessions", 0) + 1,

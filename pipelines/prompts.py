@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pipelines import readers
 from pipelines.config import Prompts
+from pipelines.hash_set import HashSet
 from pipelines.readers import NotARow
 
 
@@ -42,7 +43,7 @@ class Dropped(NamedTuple):
 
 
 def read(prompts: Prompts) -> Iterator[PromptRow | BadPrompt | Dropped]:
-    """Every row of the prompt files, in order. Memory: two 8-byte hashes per prompt."""
+    """Every row of the prompt files, in order. Memory: some 20 bytes per prompt, and as much again for given ids."""
     check = _Checker(prompts)
     rows = ((uri, number, values) for uri in readers.files(prompts) for number, values in readers.read(uri, prompts))
     for uri, number, values in islice(rows, prompts.limit or None):
@@ -65,8 +66,8 @@ class _Checker:
 
     def __init__(self, prompts: Prompts) -> None:
         self._prompts = prompts
-        self._texts: set[int] = set()
-        self._ids: set[int] = set()
+        self._texts = HashSet()
+        self._ids = HashSet()
         self._repeats: Counter[int] = Counter()
 
     def row(self, source: str, values: Any) -> PromptRow | BadPrompt | Dropped:

@@ -55,16 +55,24 @@ def session(options: RayOptions) -> Iterator[None]:
             object_store_memory=options.object_store_mb << 20,
             **quiet,
         )
-    before = signal.signal(signal.SIGTERM, _stop)  # after ray.init, which installs its own
     try:
         _configure_data(joined=bool(address))
         if options.check_fit:
             _check_resources(options, ray.cluster_resources(), "cluster" if address else "machine")  # type: ignore[no-untyped-call]
-        with _without_native_chatter():
+        with stoppable(), _without_native_chatter():  # after ray.init, which installs its own handler
             yield
     finally:
-        signal.signal(signal.SIGTERM, before)
         ray.shutdown()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM raises `Stopped` in the main thread."""
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -94,7 +102,10 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Like the built-in `map`, with the calls spread over the cluster; some are under way ahead of the one wanted."""
     import ray
 
-    remote = ray.remote(num_cpus=0.5)(function)
+    def call(item: T) -> R:  # Ray takes functions alone, and `function` may be a partial one
+        return function(item)
+
+    remote: Any = ray.remote(num_cpus=0.5)(call)
     ahead = max(4, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
     waiting: deque[Any] = deque()
     for item in items:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +62,7 @@ def pick(output: Storage, *, sample: int, group_id: str = "", seed: int = 0) -> 
         rows = _rows(output, name, ids) if ids else None
         for one in ids:
             assert rows is not None
-            yield rows.filter(pc.equal(rows["group_id"], one))
+            yield rows.filter(pc.equal(rows["group_id"], pa.scalar(one)))
             found += 1
         if sample and found >= sample and not group_id:
             return
@@ -105,7 +106,7 @@ def _batch(output: Storage, row: pa.Table) -> tuple[list[Group], int]:
     """The group, and the others of its denoising batch where the run made several at a time: the shape of a batch
     decides the last bits. Without the plan, which a copied dataset may lack, the group is made alone."""
     own = plan.groups_of(row)[0]
-    group_id = row["group_id"][0].as_py()
+    group_id = str(row["group_id"][0].as_py())
     try:
         per_batch = json.loads(output.read_bytes("run.json"))["config"]["group"]["groups_per_batch"]
         if per_batch == 1:
@@ -119,18 +120,18 @@ def _batch(output: Storage, row: pa.Table) -> tuple[list[Group], int]:
     return [groups[i] for i in pack], pack.index(index)
 
 
-def _shard_of(output: Storage, group_id: object) -> int:
+def _shard_of(output: Storage, group_id: str) -> int:
     for name in output.list("plan"):
         with output.open_input(f"plan/{name}") as file:
             table = pq.ParquetFile(file).read(columns=["group_id", "shard"])
         found = table.filter(pc.equal(table["group_id"], pa.scalar(group_id)))
-        if found.num_rows:
-            return int(found["shard"].to_pylist()[0])
+        for shard in found["shard"].to_pylist():
+            return int(shard)  # type: ignore[arg-type]  # never null
     raise FileNotFoundError(group_id)
 
 
 def _group_ids(output: Storage, name: str) -> list[str]:
-    ids: dict[str, None] = {}
+    ids: dict[Any, None] = {}
     for folder in _FOLDERS:
         if output.exists(f"{folder}/{name}"):
             with output.open_input(f"{folder}/{name}") as file:

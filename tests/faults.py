@@ -39,7 +39,7 @@ class LosesItsDeviceOnce(GenerateShard):
 
     def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:
         if self._output.create_bytes("../device-was-lost", b""):
-            self._generator.generate = _broken  # type: ignore[method-assign]
+            self._generator.generate = _broken  # type: ignore[method-assign, assignment]
         return super()._generate(groups)
 
 

@@ -73,7 +73,13 @@ def run(lines: list[str], home: Path) -> str:
     done = subprocess.run(
         [*ALONE, "bash", "-c", script],
         cwd=ROOT,
-        env={**keep, "HOME": str(home), "PATH": path, "RAY_raylet_start_wait_time_s": "180"},
+        env={
+            **keep,
+            "HOME": str(home),
+            "PATH": path,
+            "RAY_raylet_start_wait_time_s": "180",
+            "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -79,11 +79,11 @@ def picture(*, dark: bool = False) -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture(scope="session", params=FAMILIES, ids=lambda family: family.name)
+@pytest.fixture(scope="session", params=[family.name for family in FAMILIES])
 def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    family: Family = request.param
-    folder = toys.save(family.name, tmp_path_factory.mktemp(family.name))
+    folder = toys.save(request.param, tmp_path_factory.mktemp(request.param))
     generator = Generator(ModelSpec(path=folder, dtype="float32"))
+    family = generator._family
     _spare(family, generator._pipe)
     side = max(16, family.size_multiple(generator._pipe))
     return Toy(
@@ -354,8 +354,21 @@ def test_no_joint_block_list_is_forgotten(toy: Toy) -> None:
 
 
 def only(*names: str) -> pytest.MarkDecorator:
-    chosen = [pytest.param(family, id=family.name) for family in FAMILIES if family.name in names]
-    return pytest.mark.parametrize("toy", chosen, indirect=True)
+    return pytest.mark.parametrize("toy", names, indirect=True)
+
+
+@only(*toys.DISTILLED)
+def test_distilled_checkpoints_run_on_the_positive_text_alone(toy: Toy) -> None:
+    calls: list[int] = []
+    count = toy.pipe.transformer.register_forward_hook(lambda _m, _a, out: calls.append(len(out[0])))
+    try:
+        assert np.array_equal(toy.generator.generate([toy.group()])[0], stock(toy))
+    finally:
+        count.remove()
+    assert calls == [len(SEEDS)] * toy.sampling.steps * 2
+    base = toy.outputs(toy.group())
+    for name, config in BOTH.items():
+        assert apart(toy.outputs(toy.group(**{name: config})), base) > 5 * TOLERANCE
 
 
 @only("flux2-klein")

@@ -158,6 +158,46 @@ def test_no_usable_prompt_says_why(configure: Configure, tmp_path: Path) -> None
         plan.write(configure(prompts={"path": str(tmp_path / "p.jsonl")}), Storage.open(tmp_path / "out"))
 
 
+def test_a_plan_grows_by_what_is_new(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "SHARDS_PER_PART", 4)
+    monkeypatch.setattr(plan_files, "SHARDS_PER_PART", 4)
+    output = Storage.open(tmp_path / "out")
+
+    def config(prompts: int, groups: int) -> Any:
+        given = {"path": write_prompts(tmp_path, prompts)}
+        shape = {"size": 2, "groups_per_prompt": groups}
+        return configure(prompts=given, group=shape, arms=ARMS[:2], output={"groups_per_shard": 4})
+
+    first = plan.write(config(9, 1), output)
+    assert list(first.shard_numbers()) == [0, 1, 2, 3, 4]
+    files = {name: output.read_bytes(f"plan/{name}") for name in output.list("plan")}
+    grown = plan.write(config(11, 2), output, first)
+    assert (grown.prompts, grown.groups, grown.images) == (11, 44, 88)
+    assert [(s.first, s.shards) for s in grown.segments] == [(0, 5), (8, 11)]
+    assert {name: output.read_bytes(f"plan/{name}") for name in files} == files
+    whole = pa.concat_tables(plan.read_shard(output, shard) for shard in grown.shard_numbers())
+    at_once = Storage.open(tmp_path / "at_once")
+    direct = plan.write(config(11, 2), at_once)
+    same = pa.concat_tables(plan.read_shard(at_once, shard) for shard in direct.shard_numbers())
+    columns = [name for name in schema.PLAN.names if name != "shard"]
+    assert sorted(map(str, whole.select(columns).to_pylist())) == sorted(map(str, same.select(columns).to_pylist()))
+    # Nothing new is nothing to plan, and less is refused; either leaves the plan as it is.
+    assert plan.write(config(11, 2), output, grown) == grown
+    with pytest.raises(UserError, match="24 of the 44 groups planned"):
+        plan.write(config(10, 1), output, grown)
+    assert len(output.list("plan")) == 5
+
+
+def test_shards_are_sized_by_bytes(configure: Configure) -> None:
+    large = configure(sampling={"width": 1024, "height": 1024}, output={"shard_mb": 256})
+    assert plan.groups_per_shard(large) == 42
+    assert plan.groups_per_shard(configure(sampling={"width": 64, "height": 64})) == plan.MOST_GROUPS_PER_SHARD
+    assert plan.groups_per_shard(configure(sampling={"width": 8192, "height": 8192}, output={"shard_mb": 1})) == 1
+    # A shard fills the denoising batches of each arm.
+    batches = configure(arms=ARMS, group={"groups_per_batch": 8}, sampling={"width": 64, "height": 64})
+    assert plan.prompts_per_shard(batches) == 16
+
+
 def test_a_crash_leaves_no_part(configure: Configure, tmp_path: Path) -> None:
     write_prompts(tmp_path, 3)
     (tmp_path / "z.parquet").write_bytes(b"no parquet")

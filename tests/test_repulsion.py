@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.interventions.ascent import entropy_ascent
 from models.interventions.reference import entropy, repel_by_autograd
 from models.interventions.repulsion import repel
 from models.spec import RepulsionConfig
@@ -30,6 +31,18 @@ def test_equals_autograd(samples: int, spread: float) -> None:
     # The reference itself takes logarithms of eigenvalues of about spread^2, known to float64's 1e-16.
     assert (repel(tokens.double(), UNCAPPED) - expected).norm() < max(1e-10, 1e-14 / spread**2) * effect
     assert entropy(expected[0].flatten(1)) > entropy(tokens[0].double().flatten(1))
+
+
+@pytest.mark.parametrize("strength", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("spread", [0.3, 1e-3])
+def test_leaps_are_the_single_steps(strength: float, spread: float) -> None:
+    vectors = torch.cat([group(5, spread, seed) for seed in range(3)]).flatten(2)
+    gram = vectors @ vectors.mT
+    step = strength / 100 * gram.diagonal(dim1=1, dim2=2).mean(-1)
+    exact, leapt = (entropy_ascent(gram, step, 100, every) for every in (True, False))
+    assert ((leapt - exact) @ vectors).norm() < 2e-5 * (exact @ vectors).norm()
+    alone = torch.cat([entropy_ascent(gram[i : i + 1], step[i : i + 1], 100, False) for i in range(3)])
+    torch.testing.assert_close(alone, leapt, rtol=1e-9, atol=1e-9)
 
 
 def test_two_equal_samples_beside_a_third_stay_together() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image, ImageSequence
 
 from pipelines import images, plan, schema
 from pipelines.config import Selection
@@ -69,6 +71,20 @@ def test_images_are_lossless(image_format: Any) -> None:
     data = images.encode(image, image_format)
     assert np.array_equal(images.decode(data), image)
     assert images.encode(image, image_format) == data
+
+
+def test_videos_are_lossless() -> None:
+    video = np.random.default_rng(0).integers(0, 256, (5, 9, 7, 3), dtype=np.uint8)
+    data = images.encode_video(video, 8)
+    assert images.encode_video(video, 8) == data
+    with Image.open(io.BytesIO(data)) as opened:
+        frames = [
+            (np.asarray(frame.convert("RGB")), frame.info["duration"]) for frame in ImageSequence.Iterator(opened)
+        ]
+    assert np.array_equal([pixels for pixels, _ in frames], video)
+    assert {duration for _, duration in frames} == {125}
+    assert np.array_equal(images.decode(data), video[2])
+    assert images.image_id(video) != images.image_id(video[:4])
 
 
 def test_image_ids_follow_pixels_and_shape() -> None:

@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from models.generator import Generator
 from models.spec import ModelSpec
@@ -26,6 +26,7 @@ from pipelines.schema import scored
 from pipelines.storage import Storage
 from tests.conftest import PROMPTS, ROOT
 from tests.job import Synth, files_of, write_job
+from tests.toys import pipelines as toys
 
 
 @pytest.fixture
@@ -213,6 +214,25 @@ def test_s3_in_and_out_from_the_command_line(
     assert refused.stderr.startswith("error: cannot")
     assert "AWS_SECRET_ACCESS_KEY" in refused.stderr
     assert "wrong-key" not in refused.stderr
+
+
+def test_videos_are_rows_with_all_frames(tmp_path: Path, tiny_clip: str, local_ray: None) -> None:
+    pipeline = toys.save("cogvideox", tmp_path)
+    job = write_job(tmp_path, pipeline, tiny_clip)
+    assert job("sampling.frames=9", "prompts.limit=1", "selection.keep_per_group=2") == 0
+    rows = [row for folder in ("data", "rejected") for row in pq.read_table(tmp_path / "out" / folder).to_pylist()]
+    assert len(rows) == 6
+    made = Generator(ModelSpec(path=pipeline, dtype="float32")).generate(
+        plan.groups_of(pq.read_table(tmp_path / "out" / "plan"))[:1]
+    )[0]
+    for row in rows:
+        assert row["frames"] == 9
+        assert row["image"]["path"].endswith(".webp")
+        with Image.open(io.BytesIO(row["image"]["bytes"])) as opened:
+            frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(opened)]
+        assert np.shape(frames) == (9, 16, 16, 3)
+        if row["arm"] == "stock":
+            assert np.array_equal(frames, made[row["index_in_group"]])
 
 
 def test_dry_run_makes_nothing(synth: Synth, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

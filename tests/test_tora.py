@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.interventions.reference import align_by_svd
-from models.interventions.tora import principal_count, space_and_align
+from models.interventions.tora import _transform, principal_count, space_and_align, transform
 from models.spec import ToraConfig
 
 B, N, D = 4, 12, 48
@@ -88,6 +88,14 @@ def test_follows_a_change_of_basis() -> None:
     )
 
 
+def test_the_form_for_other_devices_is_the_same() -> None:
+    tokens, direction, _ = tokens_and_direction()
+    rows = torch.cat([tokens - tokens.mean(1, keepdim=True), direction[:, None]], dim=1).double()
+    for settings in ((1.3, 0, 1.0), (0.8, 3, 0.5), (1.3, 2, 0.0)):
+        arguments = (rows @ rows.mT, torch.full((B,), N - 1.0, dtype=torch.float64), *settings)
+        torch.testing.assert_close(_transform(torch, *arguments), transform(*arguments), rtol=1e-9, atol=1e-9)
+
+
 def test_degenerate_texts_stay_finite() -> None:
     tokens, direction, valid = tokens_and_direction()
     two = torch.zeros(B, N, dtype=torch.bool)
@@ -99,6 +107,6 @@ def test_degenerate_texts_stay_finite() -> None:
 
 
 def test_elbow() -> None:
-    singular = torch.tensor([[10.0, 9.0, 1.0, 0.8, 0.6, 0.4, 0.0]])
+    singular = torch.tensor([[0.0, 0.4, 0.6, 0.8, 1.0, 9.0, 10.0]])
     assert principal_count(singular, torch.tensor([6.0]), 0).tolist() == [3]
     assert principal_count(singular, torch.tensor([6.0]), 2).tolist() == [2]

@@ -132,6 +132,7 @@ def _groups(toy: Toy, prompt: Row) -> Iterator[Row]:
                 "height": toy.side,
                 "negative_prompt": "",
                 "max_sequence_length": 0,
+                "frames": 1,
                 "tora": asdict(ToraConfig()) if tora else None,
                 "repulsion": asdict(RepulsionConfig()) if repulsion else None,
             }

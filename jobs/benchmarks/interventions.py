@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import diffusers
@@ -87,8 +86,14 @@ def _embedded(options: argparse.Namespace) -> None:
         )
 
         def arm(tora: bool, repulsion: bool, size: int = size) -> None:
-            settings: dict[str, Any] = {"tora": TORA if tora else None, "repulsion": REPULSION if repulsion else None}
-            generator.generate([Group(prompt=PROMPT, seeds=tuple(range(size)), sampling=SAMPLING, **settings)])
+            group = Group(
+                prompt=PROMPT,
+                seeds=tuple(range(size)),
+                sampling=SAMPLING,
+                tora=TORA if tora else None,
+                repulsion=REPULSION if repulsion else None,
+            )
+            generator.generate([group])
 
         variants: dict[str, Callable[[], object]] = {
             "base": partial(arm, False, False),
@@ -136,8 +141,9 @@ def _parts(size: int, *, width: int, text_tokens: int, prompt_tokens: int, branc
     direction = torch.randn(size, width)
     parts: dict[str, Callable[[], object]] = {
         "repulsion, one block": lambda: repel(text, REPULSION),
-        "  of it the B x B algebra": lambda: displacement(*grams, REPULSION),
-        "  of it the 100 steps": lambda: entropy_ascent(grams[1], step, 100),
+        "  of it the B x B algebra": lambda: displacement(*grams, REPULSION, exact=False),
+        "  of it the 100 steps": lambda: entropy_ascent(grams[1], step, 100, False),
+        "one by one": lambda: entropy_ascent(grams[1], step, 100, True),
         "TORA, one block": lambda: (
             semantic_direction(tokens, 0.5 * tokens, valid, TORA),
             space_and_align(tokens, direction, valid, TORA),

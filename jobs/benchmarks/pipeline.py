@@ -144,8 +144,8 @@ def _plain_script(config: RunConfig, folder: Path) -> float:
         )
     finally:
         ray.shutdown()
-    ends = sorted(set(pq.read_table(folder / "plain")["end"].to_pylist()))
-    return _steady(ends, [4] * len(ends))
+    ends = np.unique(pq.read_table(folder / "plain")["end"].to_numpy())
+    return _steady(ends.tolist(), [4] * len(ends))
 
 
 class PlainScript:

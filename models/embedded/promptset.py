@@ -53,6 +53,13 @@ def relation_prompts(kind: Kind, rarity: Rarity, *, seed: int) -> Iterator[World
         yield _prompt(word, shape, kind, rarity, template)
 
 
+def open_prompts() -> Iterator[str]:
+    """Prompts that leave most attributes open: one shape, one colour or one background named."""
+    yield from (with_article(shape) for shape in world.SHAPES)
+    yield from (f"{with_article(colour)} thing" for colour in world.COLOURS)
+    yield from (f"a thing on {background}" for background in world.BACKGROUNDS)
+
+
 def _prompt(word: str, shape: str, kind: Kind, rarity: Rarity, template: str) -> WorldPrompt:
     typical = world.most_typical(shape, kind)
     prompt, other = (template.format(with_article(f"{w} {shape}")) for w in (word, typical))

@@ -34,7 +34,7 @@ def repel(
     mean_G1X = flat_GBX.mean(dim=1, keepdim=True)
     offset_GBX = flat_GBX - mean_G1X
     offsets_GBB, whole_GBB = total(torch.stack(gram(mean_G1X, offset_GBX)))
-    move_GBB = displacement(offsets_GBB, whole_GBB, config)
+    move_GBB = displacement(offsets_GBB, whole_GBB, config, exact=flat_GBX.dtype == torch.float64)
     # On mean and offsets apart: rows that push near-identical samples are large, and nearly cancel the mean.
     along_mean_GB1 = move_GBB.sum(dim=-1, keepdim=True).to(flat_GBX.dtype)
     push_GBX = torch.baddbmm(along_mean_GB1 * mean_G1X, move_GBB.to(flat_GBX.dtype), offset_GBX)
@@ -55,15 +55,16 @@ def gram(mean_G1X: Tensor, offset_GBX: Tensor) -> tuple[Tensor, Tensor]:
     return offsets, offsets + cross + cross.mT + base
 
 
-def displacement(offsets_GBB: Tensor, whole_GBB: Tensor, config: RepulsionConfig) -> Tensor:
+def displacement(offsets_GBB: Tensor, whole_GBB: Tensor, config: RepulsionConfig, *, exact: bool) -> Tensor:
     """T - I, float64 [G, B, B], after all steps and the cap.
 
-    offsets_GBB, whole_GBB: float64 Gram matrices of the mean-free and of the whole vectors.
+    offsets_GBB, whole_GBB: float64 Gram matrices of the mean-free and of the whole vectors; exact: as in
+    `entropy_ascent`.
     """
     scale_G = whole_GBB.diagonal(dim1=-2, dim2=-1).mean(-1)
     differs_G = offsets_GBB.diagonal(dim1=-2, dim2=-1).amax(-1) > _SAME * scale_G
     eta_G = scale_G * config.strength if config.eta == 0.0 else torch.full_like(scale_G, config.eta)
-    move_GBB = entropy_ascent(whole_GBB, eta_G / config.inner_steps, config.inner_steps)
+    move_GBB = entropy_ascent(whole_GBB, eta_G / config.inner_steps, config.inner_steps, exact)
     moved_G = (move_GBB @ whole_GBB * move_GBB).sum(-1).mean(-1)
     shrink_G = (config.max_displacement * (scale_G / moved_G.clamp_min(1e-300)).sqrt()).clamp_max(1.0)
     return torch.where(differs_G[:, None, None], move_GBB * shrink_G[:, None, None], 0.0)

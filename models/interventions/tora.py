@@ -12,6 +12,9 @@ X' = T X + z d^T. The tokens are read once (Gram) and written once; no D x D or 
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +28,7 @@ def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, valid_BN: Tensor, 
 
     tokens_BND: float [B, N, D], any float dtype; direction_BD: float [B, D], the semantic direction (any length);
     valid_BN: bool [B, N], the tokens that take part; the others come back unchanged, as does a sample with fewer than
-    three valid tokens. The result has the shape and dtype of `tokens_BND`.
+    three valid tokens (two where the mean stays in). The result has the shape and dtype of `tokens_BND`.
     """
     if config.sigma == 1.0 and config.angle == 0.0:
         return tokens_BND
@@ -38,93 +41,98 @@ def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, valid_BN: Tensor, 
         taking_part = taking_part - mean_B1D * weight_BN1
     # The tokens and the direction in one matrix: one product reads all that is needed, one writes the change.
     rows_BRD = torch.cat([taking_part, direction_BD[:, None, :].float()], dim=1)
-    change_BNR = transform((rows_BRD @ rows_BRD.mT).double(), count_B - 1.0 if config.centre else count_B, config)
+    rank_B = (count_B - float(config.centre)).double()
+    change_BNR = transform((rows_BRD @ rows_BRD.mT).double(), rank_B, config.sigma, config.components, config.angle)
     changed = torch.baddbmm(tokens, change_BNR.float() * weight_BN1, rows_BRD)
     if tokens_BND.dtype == torch.float16:
         changed = changed.clamp(-65504.0, 65504.0)
     return changed.to(tokens_BND.dtype)
 
 
-def transform(gram_BRR: Tensor, rank_B: Tensor, config: ToraConfig) -> Tensor:
-    """[T - I | z], float64 [B, N, N + 1], with X' - X = (T - I) X + z d^T.
+@torch.library.custom_op("raydiance::tora_transform", mutates_args=())
+def transform(gram_BRR: Tensor, rank_B: Tensor, sigma: float, components: int, angle: float) -> Tensor:
+    """[T - I | z], float64 [B, N, N + 1], with X' - X = (T - I) X + z d^T; 0 for a sample of rank below 2.
 
-    gram_BRR: float64 [B, N + 1, N + 1], the products of the rows of X and, last, d; rank_B: number of valid tokens,
-    less one where their mean was taken off.
+    gram_BRR: float64 [B, N + 1, N + 1], the products of the rows of X and, last, d; rank_B: float64 [B], number of
+    valid tokens, less one where their mean was taken off; sigma, components, angle: see `ToraConfig`.
     """
-    gram_BNN, along_BN1, length_B1 = gram_BRR[:, :-1, :-1], gram_BRR[:, :-1, -1:], gram_BRR[:, -1, -1:]
-    values_BN, vectors_BNN = torch.linalg.eigh(gram_BNN)
-    values_BN, vectors_BNN = values_BN.flip(-1).clamp_min(0.0), vectors_BNN.flip(-1)
-    singular_BN = values_BN.sqrt()
-    k_B1 = principal_count(singular_BN, rank_B, config.components)[:, None]
-    index_N = torch.arange(gram_BNN.shape[-1], device=gram_BNN.device)
-    principal_BN = (index_N < k_B1).double()
-    principal_BNN = vectors_BNN * principal_BN[:, None, :]
-    project_BNN = principal_BNN @ vectors_BNN.mT
-    change_BNN, on_d_BN1 = (config.sigma - 1.0) * project_BNN, torch.zeros_like(along_BN1)
-    if config.angle > 0.0:
-        # a = X^T p with p = u / s, and d_r = (d - X^T q) / |d - X^T q|.
-        lead_B1 = k_B1.clamp_max(gram_BNN.shape[-1] - 1)
-        s_B1 = singular_BN.gather(-1, lead_B1)
-        u_BN1 = vectors_BNN.gather(-1, lead_B1[:, None, :].expand(-1, gram_BNN.shape[-1], 1))
-        q_BN1 = principal_BNN @ ((vectors_BNN.mT @ along_BN1) / values_BN.clamp_min(_TINY)[:, :, None])
-        left_over_B1 = (length_B1 - (q_BN1 * along_BN1).sum(1)).clamp_min(0.0)
-        on_a_BN1, on_d_BN1, sound_B1 = _rotation(
-            u_BN1, s_B1, along_BN1 - project_BNN @ along_BN1, left_over_B1.sqrt(), config.angle
-        )
-        sound_B1 = sound_B1 & (s_B1 > 1e-6 * singular_BN[:, :1]) & (left_over_B1 > 1e-9 * length_B1)
-        sound_B11 = (sound_B1 & (rank_B[:, None] > k_B1))[:, :, None]
-        on_d_BN1 = torch.where(sound_B11, on_d_BN1, 0.0)
-        turn_BNN = on_a_BN1 @ (u_BN1.mT / s_B1.clamp_min(_TINY)[:, :, None])
-        change_BNN = change_BNN + torch.where(sound_B11, turn_BNN, 0.0) - on_d_BN1 @ q_BN1.mT
-    enough_B11 = (rank_B + config.centre >= 3)[:, None, None]
-    return torch.where(enough_B11, torch.cat([change_BNN, on_d_BN1], dim=-1), 0.0)
+    if gram_BRR.device.type != "cpu":
+        result: Tensor = _transform(torch, gram_BRR, rank_B, sigma, components, angle)
+        return result
+    # Some forty operations on small matrices: numpy's cost a third of torch's at that size.
+    return torch.from_numpy(_transform(np, gram_BRR.numpy(), rank_B.numpy(), sigma, components, angle))
 
 
-def _rotation(
-    u_BN1: Tensor, s_B1: Tensor, along_BN1: Tensor, left_over_B1: Tensor, share: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The change of each row under `share` of the Givens rotation that takes a to d_r: how much of a, how much of
-    |d_r| d_r, and whether there is a plane to turn in.
+@transform.register_fake
+def _(gram_BRR: Tensor, rank_B: Tensor, sigma: float, components: int, angle: float) -> Tensor:
+    return torch.empty_like(gram_BRR[:, :-1])
 
-    u_BN1, s_B1: a's left singular vector and singular value; along_BN1: X d_r |d_r|; left_over_B1: |d_r|.
-    """
-    s_B11, left_over_B11 = s_B1[:, :, None], left_over_B1[:, :, None]
-    x_d_BN1 = along_BN1 / left_over_B11.clamp_min(_TINY)
-    x_a_BN1 = s_B11 * u_BN1
-    cosine_B11 = (u_BN1 * x_d_BN1).sum(1, keepdim=True) / s_B11.clamp_min(_TINY)
+
+def _transform(xp: Any, gram_BRR: Any, rank_B: Any, sigma: float, components: int, angle: float) -> Any:
+    """`transform` on the arrays of `xp`, which is torch or numpy, in coordinates along the left singular vectors U."""
+    values_BN, u_BNN = xp.linalg.eigh(gram_BRR[:, :-1, :-1])  # ascending
+    values_BN = xp.clip(values_BN, 0.0, None)
+    singular_BN = xp.sqrt(values_BN)
+    rank_B1, tokens = rank_B[:, None], values_BN.shape[-1]
+    k_B1 = _principal_count(xp, singular_BN, rank_B1, components)
+    ones_BN = xp.ones_like(values_BN)
+    place_BN = xp.cumsum(ones_BN, -1) + k_B1 - tokens  # above 0: principal; 0: the next direction, a
+    principal_BN, lead_BN = ones_BN * (place_BN > 0), ones_BN * (place_BN == 0)
+
+    # d, and d_r = (d - X^T q) / |d - X^T q| with q principal; a = X^T p with p = u / s.
+    along_BN = (u_BNN.mT @ gram_BRR[:, :-1, -1:])[:, :, 0]
+    length_B1 = gram_BRR[:, -1, -1:]
+    q_BN = along_BN * principal_BN / xp.clip(values_BN, _TINY, None)
+    left_over_B1 = xp.sqrt(xp.clip(length_B1 - (q_BN * along_BN).sum(-1)[:, None], 0.0, None))
+    x_d_BN = along_BN * (1.0 - principal_BN) / xp.clip(left_over_B1, _TINY, None)
+    s_B1 = (singular_BN * lead_BN).sum(-1)[:, None]
+    cosine_B1 = (x_d_BN * lead_BN).sum(-1)[:, None] / xp.clip(s_B1, _TINY, None)
     # The singular vector has no sign of its own: it is taken to point along d_r.
-    sign_B11 = torch.where(cosine_B11 < 0, -1.0, 1.0)
-    x_a_BN1, cosine_B11 = x_a_BN1 * sign_B11, (cosine_B11 * sign_B11).clamp_max(1.0)
-    sine_B11 = (1.0 - cosine_B11.square()).sqrt()
-    theta_B11 = share * torch.atan2(sine_B11, cosine_B11)
-    # w completes a to a basis of the plane; a row x becomes x + f a + g w.
-    over_sine_B11 = 1.0 / sine_B11.clamp_min(_TINY)
-    x_w_BN1 = (x_d_BN1 - cosine_B11 * x_a_BN1) * over_sine_B11
-    turn_B11, lift_B11 = theta_B11.sin(), theta_B11.cos() - 1.0
-    f_BN1 = x_a_BN1 * lift_B11 - x_w_BN1 * turn_B11
-    g_BN1 = (x_a_BN1 * turn_B11 + x_w_BN1 * lift_B11) * over_sine_B11
-    on_a_BN1 = (f_BN1 - g_BN1 * cosine_B11) * sign_B11
-    return on_a_BN1, g_BN1 / left_over_B11.clamp_min(_TINY), sine_B11[:, :, 0] > 1e-6
+    lead_BN = lead_BN * (1.0 - 2.0 * (cosine_B1 < 0))
+    x_a_BN, cosine_B1 = lead_BN * s_B1, xp.clip(abs(cosine_B1), 0.0, 1.0)
+    sine_B1 = xp.sqrt(1.0 - cosine_B1**2)
+
+    # w completes a to a basis of the plane; a row x turns by theta and becomes x + f a + g w.
+    theta_B1 = angle * xp.arctan2(sine_B1, cosine_B1)
+    turn_B1, lift_B1 = xp.sin(theta_B1), xp.cos(theta_B1) - 1.0
+    over_sine_B1 = 1.0 / xp.clip(sine_B1, _TINY, None)
+    x_w_BN = (x_d_BN - cosine_B1 * x_a_BN) * over_sine_B1
+    g_BN = (x_a_BN * turn_B1 + x_w_BN * lift_B1) * over_sine_B1
+    on_a_BN = x_a_BN * lift_B1 - x_w_BN * turn_B1 - g_BN * cosine_B1
+    sound_B1 = (sine_B1 > 1e-6) & (s_B1 > 1e-6 * singular_BN[:, -1:]) & (left_over_B1**2 > 1e-9 * length_B1)
+    sound_B1 = 1.0 * (sound_B1 & (rank_B1 > k_B1) & (angle > 0.0))
+    on_d_BN = g_BN * sound_B1 / xp.clip(left_over_B1, _TINY, None)
+    p_BN = lead_BN * sound_B1 / xp.clip(s_B1, _TINY, None)
+
+    change_BNN = on_a_BN[:, :, None] * p_BN[:, None, :] - on_d_BN[:, :, None] * q_BN[:, None, :]
+    change_BNN = u_BNN @ change_BNN @ u_BNN.mT + (u_BNN * ((sigma - 1.0) * principal_BN)[:, None, :]) @ u_BNN.mT
+    both_BNR = xp.concatenate([change_BNN, u_BNN @ on_d_BN[:, :, None]], -1)
+    return both_BNR * (1.0 * (rank_B1 >= 2))[:, :, None]
 
 
 def principal_count(singular_BN: Tensor, rank_B: Tensor, components: int) -> Tensor:
-    """Number of principal directions k, int64 [B], 1 <= k <= rank - 1 (0 where the rank is below 2).
+    """Number of principal directions k, float [B], 1 <= k <= rank - 1 (0 where the rank is below 2).
 
-    singular_BN: descending; rank_B: how many of them count.
+    singular_BN: ascending; rank_B: how many of them, from the end, count.
 
-    `components` = 0 applies Maximum Distance to Chord to the curve (j, s_j), j = 1..rank: the chord joins its first and
-    last point, and k is the j farthest from it. All points share one chord, so the vertical distance decides.
+    `components` = 0 applies Maximum Distance to Chord to the curve (j, s_j), j = 1..rank, s descending: the chord joins
+    its first and last point, and k is the j farthest from it. All points share one chord, so the vertical distance
+    decides.
     """
-    rank_B = rank_B.long()
-    most_B = (rank_B - 1).clamp_min(0)
+    result: Tensor = _principal_count(torch, singular_BN, rank_B[:, None], components)[:, 0]
+    return result
+
+
+def _principal_count(xp: Any, singular_BN: Any, rank_B1: Any, components: int) -> Any:
+    most_B1 = xp.clip(rank_B1 - 1.0, 0.0, None)
     if components > 0:
-        return most_B.clamp_max(components)
-    index_N = torch.arange(singular_BN.shape[-1], device=singular_BN.device)
-    last_B1 = singular_BN.gather(-1, (rank_B - 1).clamp_min(0)[:, None])
-    share_BN = index_N[None, :] / (rank_B[:, None] - 1).clamp_min(1)
-    away_BN = (singular_BN[:, :1] + (last_B1 - singular_BN[:, :1]) * share_BN - singular_BN).abs()
-    away_BN = torch.where(index_N[None, :] < rank_B[:, None], away_BN, -torch.inf)
-    return torch.minimum(away_BN.argmax(-1) + 1, most_B)
+        return xp.clip(most_B1, 0.0, float(components))
+    descending_BN = xp.flip(singular_BN, (-1,))
+    index_BN = xp.cumsum(xp.ones_like(singular_BN), -1) - 1.0
+    last_B1 = (descending_BN * (index_BN == most_B1)).sum(-1)[:, None]
+    chord_BN = descending_BN[:, :1] + (last_B1 - descending_BN[:, :1]) * index_BN / xp.clip(most_B1, 1.0, None)
+    away_BN = xp.where(index_BN > most_B1, -1.0, abs(chord_BN - descending_BN))
+    return xp.minimum(away_BN.argmax(-1)[:, None] + 1.0, most_B1)
 
 
 def semantic_direction(cond_BND: Tensor, uncond_BND: Tensor, valid_BN: Tensor, config: ToraConfig) -> Tensor:

@@ -33,6 +33,7 @@ _EXIT_OF_A_LOST_DEVICE = 70
 class _Encoded:
     image_id: str
     data: bytes
+    ending: str
 
 
 class GenerateShard:
@@ -125,10 +126,14 @@ class GenerateShard:
                     os._exit(_EXIT_OF_A_LOST_DEVICE)
                 raise
 
-    def _encode(self, image_HWC: NDArray[np.uint8]) -> _Encoded:
-        return _Encoded(
-            image_id=images.image_id(image_HWC), data=images.encode(image_HWC, self._config.output.image_format)
-        )
+    def _encode(self, image: NDArray[np.uint8]) -> _Encoded:
+        video = image.ndim == 4
+        if video:
+            data = images.encode_video(image, self._generator.info.frames_per_second)
+        else:
+            data = images.encode(image, self._config.output.image_format)
+        ending = "webp" if video else self._config.output.image_format
+        return _Encoded(image_id=images.image_id(image), data=data, ending=ending)
 
     def _image_rows(self, planned: pa.Table, encoded: dict[int, list[_Encoded]]) -> pa.Table:
         """One row per image, group after group in plan order."""
@@ -136,11 +141,10 @@ class GenerateShard:
         of_group = planned.take(pa.array([group for group, _, _ in flat], pa.int64()))
         group_ids = of_group["group_id"].to_pylist()
         group_seeds: list[Any] = of_group["group_seeds"].to_pylist()
-        ending = self._config.output.image_format
         columns: dict[str, Any] = {
             **{name: of_group[name] for name in schema.GROUP_COLUMNS},
             "image": [
-                {"bytes": image.data, "path": f"{group_id}-{index}.{ending}"}
+                {"bytes": image.data, "path": f"{group_id}-{index}.{image.ending}"}
                 for group_id, (_, index, image) in zip(group_ids, flat, strict=True)
             ],
             "image_id": [image.image_id for _, _, image in flat],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,9 +77,9 @@ def _write_again(output: Storage, shard: Shard, group_ids: pa.ChunkedArray[pa.St
             old = pq.ParquetFile(file).read()
         stays = pc.invert(pc.is_in(old["group_id"], value_set=before["group_id"].combine_chunks()))
         rows = pa.concat_tables([old.filter(stays).cast(new.schema), new])
-        place = pc.index_in(rows["group_id"], value_set=group_ids.combine_chunks())
+        place: Any = pc.index_in(rows["group_id"], value_set=group_ids.combine_chunks())
         # A stable sort: the images of a group are in order already.
-        return rows.take(pa.array(np.argsort(place.to_numpy(), kind="stable"))).combine_chunks()
+        return rows.take(np.argsort(place.to_numpy(), kind="stable")).combine_chunks()
 
     kept, rejected = _split(shard.images)
     _write(output, f"data/{name}", merged(f"data/{name}", kept))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def sd3(folder: Path) -> Any:
     )
 
 
-def _flux(pipeline: Any, folder: Path) -> Any:
+def _flux(pipeline: Any, folder: Path, *, guidance: bool = True) -> Any:
     words, text_encoder = parts.clip_parts(folder)
     t5_words = parts.t5_tokenizer()
     transformer = library.FluxTransformer2DModel(
@@ -62,7 +63,7 @@ def _flux(pipeline: Any, folder: Path) -> Any:
         joint_attention_dim=WIDTH,
         pooled_projection_dim=WIDTH,
         axes_dims_rope=(4, 4, 8),
-        guidance_embeds=True,
+        guidance_embeds=guidance,
     )
     return pipeline(
         transformer=transformer,
@@ -77,6 +78,11 @@ def _flux(pipeline: Any, folder: Path) -> Any:
 
 def flux(folder: Path) -> Any:
     return _flux(library.FluxPipeline, folder)
+
+
+def flux_schnell(folder: Path) -> Any:
+    """Its guidance was distilled away."""
+    return _flux(library.FluxPipeline, folder, guidance=False)
 
 
 def flux_kontext(folder: Path) -> Any:
@@ -128,10 +134,11 @@ def flux2(folder: Path) -> Any:
     return library.Flux2Pipeline(text_encoder=text_encoder, tokenizer=words, **_flux2_parts(True))
 
 
-def flux2_klein(folder: Path) -> Any:
+def flux2_klein(folder: Path, *, distilled: bool = False) -> Any:
     words = parts.tokenizer(specials=("<|user|>",))
     text_encoder = encoders.Qwen3ForCausalLM(encoders.Qwen3Config(**parts.decoder_config(words, 27)))
-    return library.Flux2KleinPipeline(text_encoder=text_encoder, tokenizer=words, **_flux2_parts(False))
+    parts_of_it = {"text_encoder": text_encoder, "tokenizer": words, **_flux2_parts(False)}
+    return library.Flux2KleinPipeline(**parts_of_it, is_distilled=distilled)
 
 
 def _qwen_transformer() -> Any:
@@ -233,7 +240,7 @@ def cogview4(folder: Path) -> Any:
     )
 
 
-def hunyuan_image(folder: Path) -> Any:
+def hunyuan_image(folder: Path, *, distilled: bool = False) -> Any:
     words = _qwen_words(_DESCRIBE)
     transformer = library.HunyuanImageTransformer2DModel(
         in_channels=4,
@@ -247,6 +254,8 @@ def hunyuan_image(folder: Path) -> Any:
         text_embed_dim=WIDTH,
         text_embed_2_dim=WIDTH,
         rope_axes_dim=(8, 8),
+        guidance_embeds=distilled,
+        use_meanflow=distilled,
     )
     vae = library.AutoencoderKLHunyuanImage(
         in_channels=3,
@@ -259,6 +268,7 @@ def hunyuan_image(folder: Path) -> Any:
         scaling_factor=1.0,
     )
     letters = encoders.ByT5Tokenizer()
+    guider = None if distilled else library.AdaptiveProjectedMixGuidance(adaptive_projected_guidance_start_step=1)
     return library.HunyuanImagePipeline(
         transformer=transformer,
         scheduler=parts.flow_scheduler(),
@@ -267,8 +277,8 @@ def hunyuan_image(folder: Path) -> Any:
         tokenizer=words,
         text_encoder_2=parts.t5(letters),
         tokenizer_2=letters,
-        guider=library.AdaptiveProjectedMixGuidance(adaptive_projected_guidance_start_step=1),
-        ocr_guider=library.AdaptiveProjectedMixGuidance(adaptive_projected_guidance_start_step=1),
+        guider=guider,
+        ocr_guider=guider,
     )
 
 
@@ -364,11 +374,18 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
 }
 """Family name -> builder of its toy pipeline; a builder may write files of its own below the folder."""
 
+DISTILLED: dict[str, Callable[[Path], Any]] = {
+    "flux-schnell": flux_schnell,
+    "flux2-klein-distilled": partial(flux2_klein, distilled=True),
+    "hunyuan-image-distilled": partial(hunyuan_image, distilled=True),
+}
+"""The checkpoints of some families that take few steps and no guidance."""
 
-def save(family: str, folder: Path) -> str:
-    """Build the toy pipeline of a family and save it; returns the folder that holds it."""
+
+def save(name: str, folder: Path) -> str:
+    """Build a toy pipeline and save it; returns the folder that holds it."""
     torch.manual_seed(0)
-    pipeline = BUILDERS[family](folder)
+    pipeline = (BUILDERS | DISTILLED)[name](folder)
     parts.randomise(*(m for n, m in pipeline.components.items() if n.startswith(("transformer", "text_encoder"))))
     pipeline.save_pretrained(folder / "pipeline")
     return str(folder / "pipeline")

@@ -1,0 +1,64 @@
+"""Curves of an evaluation, as SVG: a dot and its 95 % interval for each value of a setting, and base as a band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from pipelines.gallery_chart import nice_ticks
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 320, 150, 44, 22, 12
+
+Estimate = Mapping[str, Any]
+
+
+def curve(title: str, points: Sequence[tuple[float, Estimate]], base: Estimate) -> str:
+    """A figure: a measure over a setting. points: (value of the setting, estimate), two or more."""
+    points = sorted(points, key=lambda point: point[0])
+    estimates = [estimate for _, estimate in points] + [base]
+    ticks = nice_ticks(min(e["low"] for e in estimates), max(e["high"] for e in estimates))
+    places = _spread([value for value, _ in points])
+
+    def y(value: float) -> float:
+        share = (value - ticks[0]) / (ticks[-1] - ticks[0])
+        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _EDGE)
+
+    grid = "".join(
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
+        f'<text x="{_LEFT - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{t:g}</text>'
+        for t in ticks
+    )
+    band = (
+        f'<rect class="base" x="{_LEFT}" width="{_WIDTH - _LEFT}" y="{y(base["high"]):.1f}" '
+        f'height="{max(1.0, y(base["low"]) - y(base["high"])):.1f}"><title>base {_spoken(base)}</title></rect>'
+    )
+    line = " ".join(f"{x:.1f},{y(e['mean']):.1f}" for x, (_, e) in zip(places, points, strict=True))
+    marks = "".join(
+        f"<g><title>{value:g}: {_spoken(e)}</title>"
+        f'<line class="interval" x1="{x:.1f}" x2="{x:.1f}" y1="{y(e["low"]):.1f}" y2="{y(e["high"]):.1f}"/>'
+        f'<circle cx="{x:.1f}" cy="{y(e["mean"]):.1f}" r="3.5"/></g>'
+        f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{value:g}</text>'
+        for x, (value, e) in zip(places, points, strict=True)
+    )
+    spoken = escape(f"{title}: base {_spoken(base)}; " + "; ".join(f"{v:g}: {_spoken(e)}" for v, e in points))
+    return (
+        f'<figure class="curve"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{spoken}">'
+        f'{grid}{band}<polyline points="{line}"/>{marks}</svg></figure>'
+    )
+
+
+def _spread(values: Sequence[float]) -> list[float]:
+    """Horizontal places: by logarithm where the values span more than a decade, else evenly by value."""
+    scaled = list(values)
+    if values[0] > 0 and values[-1] / values[0] > 10:
+        scaled = [math.log(value) for value in values]
+    span = scaled[-1] - scaled[0] or 1.0
+    room = _WIDTH - _LEFT - 2 * _EDGE
+    return [_LEFT + _EDGE + room * (value - scaled[0]) / span for value in scaled]
+
+
+def _spoken(estimate: Estimate) -> str:
+    return f"{estimate['mean']:.4g} [{estimate['low']:.4g}, {estimate['high']:.4g}]"
