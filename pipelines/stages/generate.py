@@ -45,7 +45,7 @@ class GenerateShard:
     def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
         import torch
 
-        from models.generator import Generator
+        from models.parallel.replica import open_generator
 
         torch.set_num_threads(config.ray.generator_threads)
         self._config = config
@@ -53,7 +53,15 @@ class GenerateShard:
         self._fingerprint = fingerprint(config)
         self._telemetry = Telemetry("generate", progress)
         with self._telemetry.busy("load_model"):
-            self._generator = Generator(config.model)
+            self._generator = open_generator(
+                config.model,
+                ranks=config.ray.gpus_per_replica,
+                parallelism=config.ray.parallelism,
+                images=config.group.size * config.group.groups_per_batch,
+                guided=config.sampling.guidance_scale > 1.0,
+                threads=config.ray.generator_threads,
+                timeout_s=config.ray.rank_timeout_s,
+            )
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._denoising = threading.Lock()
 
