@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _SINGLE_STEPS, _GROWTH, _POINTS = 8, 1.1, 6
-"""Steps before the first leap, by how much each leap is longer than the last, and increments that a polynomial takes."""
+"""Steps before the first leap, by how much a leap is longer than the last one, and increments of a polynomial."""
 
 FEWEST_STEPS = 4 * _SINGLE_STEPS
 """Below, nothing is saved."""
@@ -53,7 +53,7 @@ def leap(start_GBB: Floats, increment: Callable[[Floats], Floats], steps: int) -
 
 def _weighted(weights: Floats, increments: list[Floats]) -> Floats:
     chosen = increments[-len(weights) :]
-    total = weights[0] * chosen[0]
+    total: Floats = weights[0] * chosen[0]
     for weight, one in zip(weights[1:], chosen[1:], strict=True):
         total += weight * one
     return total
