@@ -3,7 +3,7 @@
     python jobs/measure_embedded.py                  # about ten minutes on 2 cores
     python jobs/measure_embedded.py --images 2 --held-out 300
 
-Writes the numbers to `measures.json` beside the weights, from which the model card takes them.
+Writes the numbers to `measures.json` and the model card, `README.md`, beside the weights.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from models.embedded import SAMPLING, WEIGHTS, quality
 from models.embedded.oracle import Oracle
+from models.embedded.training.card import write_card
 from models.embedded.training.data import rendered_set
 from models.generator import Generator
 from models.scorers.clip import ClipScorer
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             show(f"all named attributes right: {rarity}, {scenes}", bootstrap(quality.success(oracle, texts, made)))
     text = json.dumps({name: asdict(estimate) for name, estimate in rows.items()}, indent=2) + "\n"
     (options.weights / "measures.json").write_text(text)
+    write_card(options.weights, rows)
     return 0
 
 

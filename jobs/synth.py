@@ -3,9 +3,11 @@
     python jobs/synth.py --config jobs/configs/demo.toml
     python jobs/synth.py --config jobs/configs/demo.toml --set group.size=8 --set run.output=out/eight
     python jobs/synth.py --config jobs/configs/demo.toml --dry-run
+    python jobs/synth.py --config jobs/configs/demo.toml --retry-failed
     ray job submit --working-dir . -- python jobs/synth.py --config jobs/configs/demo.toml
 
-The same command resumes an interrupted run. Exit status: 0 done, 1 no image could be made, 2 wrong input or settings,
+The same command resumes an interrupted run. With more prompts, or with a higher group.groups_per_prompt, it extends a
+run by what is new. Exit status: 0 done, 1 no image could be made, 2 wrong input or settings,
 130 or 143 stopped (run it again to go on).
 """
 
@@ -26,19 +28,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="read and check everything, print the plan, make nothing"
     )
+    parser.add_argument("--retry-failed", action="store_true", help="also make the failed groups again, and only those")
+    parser.add_argument(
+        "--break-lock", action="store_true", help="write to the output even if another job seems to; see run.lock"
+    )
     options = parser.parse_args(arguments)
-    return console.guarded(lambda: _run(config.load(options.config, options.set), dry_run=options.dry_run))
+    return console.guarded(lambda: _run(config.load(options.config, options.set), options))
 
 
-def _run(settings: config.RunConfig, *, dry_run: bool) -> int:
-    if dry_run:
+def _run(settings: config.RunConfig, options: argparse.Namespace) -> int:
+    if options.dry_run:
         from pipelines import estimate
 
         print(estimate.describe(settings))
         return 0
     from pipelines import flow  # Ray and torch take seconds to import: errors in the config show before
 
-    summary = flow.run(settings)
+    summary = flow.run(settings, retry_failed=options.retry_failed, break_lock=options.break_lock)
     print(console.table(summary))
     if not Path(settings.run.output).is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         print(

@@ -3,6 +3,7 @@
     python jobs/train_embedded.py                       # everything that is not done yet
     python jobs/train_embedded.py --stages oracle scorer
     python jobs/train_embedded.py --work out/embedded --weights out/weights
+    python jobs/train_embedded.py --warm-start --steps 4000 --stages mmdit-clean mmdit-noisy export   # better weights
 
 Stopping is harmless: checkpoints are written every few minutes, and the same command goes on from the last one.
 On 2 CPU cores the whole recipe takes about six hours.
@@ -24,10 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stages", nargs="+", choices=stages, default=stages, help="which stages, in this order")
     parser.add_argument("--work", type=Path, default=Path("out/embedded"), help="data and checkpoints")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the trained weights go")
+    parser.add_argument("--warm-start", action="store_true", help="go on from the weights, where checkpoints are gone")
+    parser.add_argument("--steps", type=int, default=0, help="of an MM-DiT phase; 0 takes the recipe's number")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes all")
     options = parser.parse_args(arguments)
     prepare_threads(options.threads)
-    recipe = Recipe(options.work, options.weights)
+    recipe = Recipe(options.work, options.weights, options.warm_start, options.steps)
     for stage in options.stages:
         recipe.stages[stage]()
     return 0

@@ -1,4 +1,6 @@
-"""Errors that name what is wrong with a model or a prompt, for the stages and jobs to show."""
+"""Errors that name what is wrong with a model or a prompt, and what other errors of torch mean."""
+
+from __future__ import annotations
 
 
 class ModelError(ValueError):
@@ -11,3 +13,20 @@ class PromptError(ValueError):
 
 class ImageError(ValueError):
     """The model produced something that is not a picture (NaN or infinite values)."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Would a smaller batch have fitted? torch says so with its own class on a GPU, and in words alone on a CPU."""
+    words = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in words
+        or "can't allocate memory" in words
+    )
+
+
+def device_lost(error: BaseException) -> bool:
+    """Can this process never use its GPU again? After an illegal access or a failed assertion every call fails."""
+    fatal = type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error) or "cuDNN error" in str(error)
+    return fatal and not out_of_memory(error)

@@ -1,9 +1,13 @@
-"""A name for the contents of a model folder, so that other weights in the same place are noticed."""
+"""A name for the contents of a model, so that other weights in the same place are noticed."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_SECONDS = 10.0
 
 PREFIX = "content-"
 _BLOCK = 1 << 20
@@ -28,3 +32,18 @@ def folder_revision(folder: Path) -> str:
                     file.seek((size - _BLOCK) * block // (_BLOCKS - 1))
                     digest.update(file.read(_BLOCK))
     return PREFIX + digest.hexdigest()[:16]
+
+
+def hub_commit(model: str, revision: str) -> str:
+    """The commit that a hub id means now (at `revision`, a branch or tag, "" for the main one): as the hub says, or as
+    the local cache knows where the hub cannot be asked; `revision` as it is where neither can say."""
+    if _COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of the HTTP client that it uses
+
+    try:
+        return HfApi().model_info(model, revision=revision or None, timeout=_HUB_SECONDS).sha or revision
+    except (OSError, HTTPError):
+        cached = try_to_load_from_cache(model, "model_index.json", revision=revision or None)
+        return Path(cached).parent.name if isinstance(cached, str) else revision

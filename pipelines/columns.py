@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 COLUMN_MEANING: dict[str, str] = {
-    "image": "the picture: encoded bytes, and a file name",
+    "image": "the picture: encoded bytes, and a file name; a video is a lossless animated WebP",
     "image_id": "hash of the pixels; equal ids are equal pictures",
     "index_in_group": "number of the image in its group, from 0",
     "group_size": "images in the group",
@@ -21,7 +21,8 @@ COLUMN_MEANING: dict[str, str] = {
     "width": "width in pixels",
     "height": "height in pixels",
     "negative_prompt": "what the guidance moves away from; empty for none",
-    "max_sequence_length": "length of the T5 part of the text in tokens, where the model has one",
+    "max_sequence_length": "most tokens of the prompt that are read (of its T5 part, where the model has one)",
+    "frames": "frames of the video; 1 for a picture",
     "tora": "all settings of Token Spacing and Residual Alignment; null where it is off",
     "repulsion": "all settings of contextual repulsion; null where it is off",
     "model": "folder or hub id of the model",

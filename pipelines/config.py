@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from models.spec import ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from models.presets import PRESETS
+from models.spec import ModelSpec, Parallelism, RepulsionConfig, Sampling, ToraConfig
 from pipelines import schema, tables
 from pipelines.errors import UserError
 
@@ -79,13 +80,16 @@ class GroupSize:
     size: int = 4
     """Images per group: made together, pushed apart by repulsion."""
     groups_per_prompt: int = 1
-    """Groups of each prompt in each arm, with different seeds."""
+    """Groups of each prompt in each arm, with different seeds. A higher number extends a run."""
+    groups_per_batch: int = 1
+    """Groups that are denoised together. Another batch shape can change the last bits of the pixels."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.size <= 256, "size", self.size, "needs 1 to 256 images")
         _require(
             1 <= self.groups_per_prompt <= 10_000, "groups_per_prompt", self.groups_per_prompt, "needs 1 to 10,000"
         )
+        _require(1 <= self.groups_per_batch <= 10_000, "groups_per_batch", self.groups_per_batch, "needs 1 to 10,000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +144,14 @@ class Selection:
 class Output:
     image_format: Literal["png", "webp"] = "png"
     """Both lossless; webp is smaller and slower to write."""
-    groups_per_shard: int = 64
-    """Groups in one output file: the unit of commit, of resume and of a worker's memory."""
+    groups_per_shard: int = 0
+    """Groups in one output file: the unit of commit, of resume and of a worker's memory. 0 goes by `shard_mb`."""
+    shard_mb: int = 256
+    """Rough size of an output file in MiB, up to 64 groups."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.groups_per_shard <= 100_000, "groups_per_shard", self.groups_per_shard, "needs 1 to 100,000")
+        _require(0 <= self.groups_per_shard <= 100_000, "groups_per_shard", self.groups_per_shard, "needs 0 to 100,000")
+        _require(1 <= self.shard_mb <= 2048, "shard_mb", self.shard_mb, "needs 1 to 2048 MiB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,26 +162,39 @@ class RayOptions:
     """A Ray cluster to join; "" takes RAY_ADDRESS, and without that starts Ray on this machine for the job."""
     generators: int = 1
     """Generator actors, each with its own copy of the model."""
+    min_generators: int = 0
+    """The pool starts with this many and grows to `generators` as the cluster does; 0 waits for all of them."""
     scorers: int = 1
     """Scorer actors."""
     writers: int = 1
     """Writer actors."""
     gpus_per_generator: float = 0.0
     gpus_per_scorer: float = 0.0
+    gpus_per_replica: int = 1
+    """GPUs that work on the same batches, each with the whole model in a process of its own (without GPUs, processes on
+    CPUs). Above 1, gpus_per_generator is the same number, or 0 for CPUs."""
+    parallelism: Parallelism = "auto"
+    """What the processes of a replica divide: the images of a "group", the branches of guidance ("cfg"), the tokens
+    ("context"); "auto" takes what moves the fewest bytes. It can change the last bits of the pixels."""
+    rank_timeout_s: float = 600.0
+    """Seconds without a denoising step after which the processes of a replica count as hung, and are started anew."""
     cpus_per_generator: float = 1.0
     cpus_per_scorer: float = 0.5
     cpus_per_writer: float = 0.25
     """CPUs and GPUs that Ray reserves for each; they are not limits."""
-    groups_per_batch: int = 1
-    """Groups that are denoised together. Other batch shapes can change the last bits of the pixels."""
+    check_fit: bool = True
+    """Refuse to start where the workers do not fit the cluster as it is. Turn it off for one that grows on demand."""
     threads_per_generator: int = 0
-    """CPU threads of a generator's maths; 0 leaves torch's own choice."""
+    """CPU threads of a generator's maths; 0 takes `cpus_per_generator`. Where a CPU does the maths, another number
+    can change the last bits of the pixels."""
     object_store_mb: int = 256
     """Size of the object store of a Ray that the job starts itself, in MiB."""
 
     def __post_init__(self) -> None:
-        for name in ("generators", "scorers", "writers", "groups_per_batch"):
+        for name in ("generators", "scorers", "writers"):
             _require(1 <= getattr(self, name) <= 100_000, name, getattr(self, name), "needs 1 or more")
+        name = "min_generators"
+        _require(0 <= self.min_generators <= self.generators, name, self.min_generators, "needs 0 to ray.generators")
         for name in ("gpus_per_generator", "gpus_per_scorer"):
             _require(0 <= getattr(self, name) <= 64, name, getattr(self, name), "needs 0 to 64")
         for name in ("cpus_per_generator", "cpus_per_scorer", "cpus_per_writer"):
@@ -182,7 +202,25 @@ class RayOptions:
         _require(
             0 <= self.threads_per_generator <= 1024, "threads_per_generator", self.threads_per_generator, "needs 0+"
         )
+        _require(1 <= self.gpus_per_replica <= 64, "gpus_per_replica", self.gpus_per_replica, "needs 1 to 64")
+        _require(
+            self.gpus_per_replica == 1 or self.gpus_per_generator in (0, self.gpus_per_replica),
+            "gpus_per_generator",
+            self.gpus_per_generator,
+            f"needs 0 (CPUs) or gpus_per_replica = {self.gpus_per_replica}",
+        )
+        _require(
+            self.parallelism != "cfg" or self.gpus_per_replica % 2 == 0,
+            "gpus_per_replica",
+            self.gpus_per_replica,
+            "parallelism 'cfg' divides two branches: needs an even number",
+        )
+        _require(self.rank_timeout_s > 0, "rank_timeout_s", self.rank_timeout_s, "needs more than 0 seconds")
         _require(self.object_store_mb >= 80, "object_store_mb", self.object_store_mb, "needs 80 MiB or more")
+
+    @property
+    def generator_threads(self) -> int:
+        return self.threads_per_generator or max(1, int(self.cpus_per_generator))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +262,15 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise UserError(f"{file} is not valid TOML: {error}") from None
     for text in overrides:
         override(table, text)
-    return tables.build(RunConfig, table, file=file)
+    return tables.build(RunConfig, _as_the_model_is_made_for(table), file=file)
+
+
+def _as_the_model_is_made_for(table: dict[str, Any]) -> dict[str, Any]:
+    """`table` with the model's own sampling where the model is a known one and the config does not say otherwise."""
+    model, sampling = table.get("model"), table.get("sampling", {})
+    if isinstance(model, dict) and isinstance(sampling, dict) and (preset := PRESETS.get(str(model.get("path")))):
+        return {**table, "sampling": {**preset, **sampling}}
+    return table
 
 
 def fingerprint(config: RunConfig) -> str:
@@ -237,7 +283,10 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers."""
     covered = {name: table for name, table in config.items() if name != "ray"}
     covered["run"] = {"seed": config["run"]["seed"]}
-    covered["model"] = {key: value for key, value in config["model"].items() if key != "device"}
+    covered["model"] = {k: v for k, v in config["model"].items() if k not in ("device", "offload")}
+    # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
+    covered["prompts"] = {k: v for k, v in config["prompts"].items() if k not in ("path", "format", "limit")}
+    covered["group"] = {key: value for key, value in config["group"].items() if key != "groups_per_prompt"}
     return {"schema_version": schema.VERSION, **covered}
 
 

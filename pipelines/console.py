@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 
@@ -57,8 +57,20 @@ def table(summary: Summary) -> str:
         f"{summary.images_kept} images kept, {summary.images_rejected} rejected; of {summary.groups_planned} groups "
         f"{summary.groups_failed} failed; {summary.prompts_failed} prompts could not be used"
     )
+    if summary.timings:
+        lines.append(_where_time_went(summary.timings))
     lines.append(f"gallery: {summary.gallery}")
     return "\n".join(lines)
+
+
+def _where_time_went(timings: dict[str, Any]) -> str:
+    sessions = f" in {timings['sessions']} sessions" if timings["sessions"] > 1 else ""
+    parts = sorted(timings["busy_share"].items(), key=lambda part: -part[1])
+    shares = ", ".join(f"{part} {share:.0%}" for part, share in parts if share >= 0.005)
+    return (
+        f"time: {timings['wall_seconds']:.0f} s{sessions}, {timings.get('images_per_second', 0):.2f} images/s; "
+        f"of their workers' time: {shares}"
+    )
 
 
 def _say(message: str, status: int) -> int:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipelines import plan, preflight
+from pipelines import memory, plan, preflight
 from pipelines.config import RunConfig
 from pipelines.storage import Storage
 
-_BYTES_PER_RAW_BYTE = 0.5
-"""Lossless files of generated images are about half as large as their pixels."""
 _CPU_FLOPS, _GPU_FLOPS = 4e10, 2e14
 """Arithmetic a generator achieves per second, on one CPU core and on one large GPU in bfloat16."""
 _TEXT_TOKENS = 154
@@ -20,7 +18,7 @@ def describe(config: RunConfig) -> str:
     """The plan in words. Reads and checks all prompts; starts no model and writes nothing."""
     preflight.check(config)
     counts = plan.count(config)
-    size = counts.images * preflight.raw_image_bytes(config) * _BYTES_PER_RAW_BYTE
+    size = counts.images * plan.raw_image_bytes(config) * plan.BYTES_PER_RAW_BYTE
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
@@ -29,6 +27,7 @@ def describe(config: RunConfig) -> str:
         ("images", f"{counts.images:,} of {config.sampling.width} x {config.sampling.height}"),
         ("shards", f"{counts.shards:,}"),
         ("output", f"{Storage.open(config.run.output).uri}, about {_bytes(size)}"),
+        ("memory", memory.describe(config)),
         (
             "time",
             "unknown: the model is not in a local folder" if flops is None else _time(config, counts.images, flops),
@@ -40,10 +39,9 @@ def describe(config: RunConfig) -> str:
 def flops_per_image(config: RunConfig) -> float | None:
     """Floating-point operations of the transformer for one image: 2 per parameter and token, in every forward pass."""
     folder = Path(config.model.path)
-    weights = list((folder / "transformer").glob("*.safetensors"))
-    if not weights:
+    parameters = memory.parameters(folder / "transformer")
+    if not parameters:
         return None
-    parameters = sum(_parameters(file) for file in weights)
     vae = json.loads((folder / "vae" / "config.json").read_bytes())
     transformer = json.loads((folder / "transformer" / "config.json").read_bytes())
     pixels_per_token = transformer.get("patch_size", 1) * 2 ** (len(vae["block_out_channels"]) - 1)
@@ -52,21 +50,9 @@ def flops_per_image(config: RunConfig) -> float | None:
     return float(2 * parameters * tokens * passes * config.sampling.steps)
 
 
-def _parameters(file: Path) -> int:
-    """Number of values in a safetensors file: its header is a length of 8 bytes and a JSON object."""
-    with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            begin, end = tensor["data_offsets"]
-            total += (end - begin) // {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8}.get(tensor["dtype"], 1)
-    return total
-
-
 def _time(config: RunConfig, images: int, flops: float) -> str:
     where = config.ray
-    speed = where.gpus_per_generator * _GPU_FLOPS or max(1, where.threads_per_generator) * _CPU_FLOPS
+    speed = where.gpus_per_generator * _GPU_FLOPS or where.generator_threads * _CPU_FLOPS
     seconds = images * flops / (speed * where.generators)
     amount = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.1f} minutes"
     kind = "GPU" if where.gpus_per_generator else "CPU"

@@ -1,6 +1,6 @@
 """The end of a run: look at what lies in the output folder and write what a person and a machine want to know of it.
 
-Safe to call again at any time: the same folder gives the same bytes, but for the timings.
+Safe to call again at any time: the same folder gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 from pipelines.card import card
 from pipelines.gallery import gallery
 from pipelines.manifest import Audit, PlannedShard, check_rest, check_shard, manifest, planned_shards
-from pipelines.report import Timings, report
+from pipelines.progress_file import timings
+from pipelines.report import report
 from pipelines.storage import Storage
 from pipelines.tally import arms_of, over_rarities
 
@@ -46,40 +47,38 @@ class Summary:
     images_kept: int
     images_rejected: int
     arms: tuple[ArmSummary, ...]
+    timings: dict[str, Any] | None
+    """As in report.json."""
     gallery: str
     """Where the gallery lies: a path, or an s3:// address."""
 
 
-def finish(output: Storage, timings: Timings | None = None, map_shards: MapShards = map) -> Summary:
-    """Write manifest.json, report.json, README.md and gallery.html from run.json, plan/, data/, rejected/ and failed/.
+def finish(output: Storage, map_shards: MapShards = map) -> Summary:
+    """Write manifest.json, report.json, README.md and gallery.html from run.json, plan/, data/, rejected/ and failed/,
+    and the timings in progress.json.
 
-    timings: stage -> {"images": count, "seconds": busy seconds}, kept in the report.
     map_shards: how the shards are read. Every byte of the run is read once for its digest; a large run passes a map
     that spreads this over the cluster, in the order of the shards.
     """
     run = json.loads(output.read_bytes("run.json"))
     audit = _audit(output, map_shards)
+    audit.prompts_planned = run["plan"]["prompts"]
     title, fingerprint = run["config"]["run"]["name"], run["fingerprint"]
-    content = report(audit, fingerprint, timings)
+    content = report(audit, fingerprint, timings(output))
     output.write_bytes("report.json", _json(content))
     output.write_bytes("README.md", card(title=title, run=run, report=content).encode())
     output.write_bytes("gallery.html", gallery(output, title, content).encode())
     output.write_bytes("manifest.json", _json(manifest(audit, fingerprint)))
-    return _summary(audit, output.path("gallery.html"))
+    return _summary(audit, content.get("timings"), output.path("gallery.html"))
 
 
 def _audit(output: Storage, map_shards: MapShards) -> Audit:
     audit = Audit()
     shards: set[int] = set()
-    last_prompt = None
 
     def counted() -> Iterator[PlannedShard]:
-        nonlocal last_prompt
         for planned in planned_shards(output):
             shards.add(planned.shard)
-            for prompt_id in planned.groups["prompt_id"].to_pylist():
-                audit.prompts_planned += prompt_id != last_prompt
-                last_prompt = prompt_id
             yield planned
 
     for found in map_shards(partial(check_shard, output), counted()):
@@ -92,7 +91,7 @@ def _json(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _summary(audit: Audit, gallery_path: str) -> Summary:
+def _summary(audit: Audit, time_spent: dict[str, Any] | None, gallery_path: str) -> Summary:
     arms = []
     for arm in arms_of(audit.cells):
         cell = over_rarities(audit.cells, arm)
@@ -115,5 +114,6 @@ def _summary(audit: Audit, gallery_path: str) -> Summary:
         images_kept=audit.images_kept,
         images_rejected=audit.images_rejected,
         arms=tuple(arms),
+        timings=time_spent,
         gallery=gallery_path,
     )

@@ -1,101 +1,168 @@
-"""The flow, top to bottom: config -> plan -> pending shards -> generate -> score -> write -> finish."""
+"""The flow, top to bottom: config -> lock -> plan -> pending shards -> generate -> score -> write -> finish."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines import plan, preflight, progress, ray_session, run_record
+from pipelines import plan, plan_files, preflight, progress, ray_session, retry, run_record
 from pipelines.config import RunConfig
 from pipelines.finish import Summary, finish
 from pipelines.manifest import shard_file
 from pipelines.plan import PlanCounts
+from pipelines.progress_file import ProgressFile
+from pipelines.run_lock import RunLock
+from pipelines.stages.block import order
 from pipelines.stages.generate import GenerateShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
 from pipelines.storage import Storage
 
-SHARDS_PER_ROUND = 2000
-"""Shards given to Ray Data at a time: bounds what the driver keeps about a run of any length."""
+_LEAST_SHARDS_PER_ROUND, _MOST_SHARDS_PER_ROUND = 2000, 50_000
+_SHARDS_PER_ROUND_AND_GENERATOR = 50
+_SHARDS_WORTH_RAY_IN_THE_END = 64
+_PATIENCE_AT_THE_START_SECONDS = 30.0
+FOLDERS = ("", "plan", "data", "rejected", "failed", retry.FOLDER)
 
 
-def run(config: RunConfig) -> Summary:
-    """Do what is not done yet of the run in `config.run.output`, and sum it up."""
+def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = False) -> Summary:
+    """Do what is not done yet of the run in `config.run.output`, and sum it up.
+
+    retry_failed: also make again what lies in failed/; break_lock: write there even if another job seems to.
+    """
     output = Storage.open(config.run.output)
     config = preflight.check(config)
-    counts = run_record.start(config, output)
-    if counts is None:
-        counts = plan.write(config, output)
-        run_record.planned(config, output, counts)
-    pending = pending_shards(output, counts)
-    timings = Timings()
-    if pending:
-        with ray_session.session(config.ray), progress.bar(counts.images, _done(counts, pending)) as bar:
-            for start in range(0, len(pending), SHARDS_PER_ROUND):
-                for row in make(config, output, pending[start : start + SHARDS_PER_ROUND], bar):
-                    timings.add(row)
-    return finish(output, timings.stages if pending else None)
+    with ExitStack() as stack:
+        stack.enter_context(ray_session.stoppable())
+        # What is wrong with a folder from the start is said soon, not waited for.
+        lock = stack.enter_context(
+            RunLock(replace(output, patience_seconds=_PATIENCE_AT_THE_START_SECONDS), broken=break_lock)
+        )
+        for folder in FOLDERS:
+            output.sweep(folder)
+        counts = _planned(config, output)
+        if retry_failed:
+            retry.request(output, counts.shard_numbers())
+        pending = pending_shards(output, counts)
+        if not pending:
+            return finish(output)
+        stack.enter_context(ray_session.session(config.ray))
+        _make_all(config, output, counts, pending, lock.check)
+        few = len(pending) < _SHARDS_WORTH_RAY_IN_THE_END
+        return finish(output) if few else finish(output, ray_session.ordered_map)
 
 
-def pending_shards(output: Storage, counts: PlanCounts) -> list[int]:
-    """Shards whose file in data/, the mark of a finished shard, is not there."""
+def _planned(config: RunConfig, output: Storage) -> PlanCounts:
+    """The plan that there is, extended where the prompts or the number of groups have grown."""
+    there = run_record.claim(config, output)
+    plan_files.trim(output, there.counts.segments if there else ())
+    made_from = run_record.made_from(config)
+    if there and there.made_from == made_from:
+        return there.counts
+    counts = plan.write(config, output, there.counts if there else None)
+    run_record.planned(config, output, run_record.Planned(counts=counts, made_from=made_from))
+    return counts
+
+
+def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
+    """The orders that are open: shards whose file in data/, the mark of a finished shard, is not there, and retries."""
     finished = set(output.list("data"))
-    return [shard for shard in range(counts.shards) if shard_file(shard) not in finished]
+    again = retry.requested(output, counts.shard_numbers())
+    missing = [shard for shard in counts.shard_numbers() if shard_file(shard) not in finished]
+    orders = [order(shard, retry=False) for shard in missing]
+    return orders + [order(shard, retry=True) for shard in sorted(set(again) - set(missing))]
 
 
-def make(
-    config: RunConfig, output: Storage, shards: Sequence[int], bar: progress.ProgressActor
-) -> Iterator[dict[str, Any]]:
-    """Make some shards; yields one row of counts and seconds per finished shard, in any order."""
+def _make_all(
+    config: RunConfig,
+    output: Storage,
+    counts: PlanCounts,
+    pending: Sequence[dict[str, Any]],
+    check: Callable[[], None],
+) -> None:
+    where = config.ray
+    workers = {"generate": where.generators, "score": where.scorers, "write": where.writers}
+    done = counts.images * (counts.shards - len(pending)) // counts.shards
+    file = ProgressFile(output, images=counts.images, done=done, workers=workers)
+    per_round = shards_per_round(where.generators)
+    with file.session(), progress.followed(file, counts.images, done) as tracker:
+        for start in range(0, len(pending), per_round):
+            for _ in make(pending[start : start + per_round], stages(config, output, tracker)):
+                check()
+
+
+def shards_per_round(generators: int) -> int:
+    """Shards given to Ray Data at a time, which bounds what the driver keeps about a run of any length. At the end of a
+    round generators wait for the last shard, and the next round loads the model anew: a round holds many shards for
+    each generator."""
+    wanted = _SHARDS_PER_ROUND_AND_GENERATOR * generators
+    return min(max(wanted, _LEAST_SHARDS_PER_ROUND), _MOST_SHARDS_PER_ROUND)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A pool of actors. kind: called with a block of one shard and gives one; arguments: of its constructor; workers:
+    most actors, and min_workers to begin with (0: all); threads: shards an actor is handed at a time."""
+
+    kind: type
+    arguments: dict[str, Any]
+    workers: int
+    min_workers: int = 0
+    cpus: float
+    gpus: float = 0.0
+    threads: int = 1
+
+
+def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> list[Stage]:
+    where = config.ray
+    return [
+        Stage(
+            kind=GenerateShard,
+            arguments={"config": config, "output": output, "progress": tracker},
+            workers=where.generators,
+            min_workers=where.min_generators,
+            cpus=where.cpus_per_generator,
+            gpus=where.gpus_per_generator,
+            threads=2,  # what a generator does beside denoising overlaps with the denoising of its next shard
+        ),
+        Stage(
+            kind=ScoreShard,
+            arguments={"config": config, "progress": tracker},
+            workers=where.scorers,
+            cpus=where.cpus_per_scorer,
+            gpus=where.gpus_per_scorer,
+        ),
+        Stage(
+            kind=WriteShard,
+            arguments={"output": output, "progress": tracker},
+            workers=where.writers,
+            cpus=where.cpus_per_writer,
+        ),
+    ]
+
+
+def make(orders: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:
+    """Send some shards through the stages; yields the last stage's row for each, in any order."""
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    where = config.ray
-    whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
-    rows = (
-        ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
-        .map_batches(
-            GenerateShard,
-            fn_constructor_kwargs={"config": config, "output": output, "progress": bar},
-            compute=ActorPoolStrategy(size=where.generators),
-            num_cpus=where.cpus_per_generator,
-            num_gpus=where.gpus_per_generator,
-            **whole,
+    rows: ray.data.Dataset = ray.data.from_items(list(orders), override_num_blocks=len(orders))
+    for stage in through:
+        threads: dict[str, Any] = {"max_concurrent_calls_per_actor": stage.threads, "enable_true_multi_threading": True}
+        rows = rows.map_batches(
+            stage.kind,
+            fn_constructor_kwargs=stage.arguments,
+            compute=ActorPoolStrategy(
+                min_size=stage.min_workers or stage.workers,
+                max_size=stage.workers,
+                **(threads if stage.threads > 1 else {}),
+            ),
+            num_cpus=stage.cpus,
+            num_gpus=stage.gpus,
+            batch_size=None,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
         )
-        .map_batches(
-            ScoreShard,
-            fn_constructor_kwargs={"config": config},
-            compute=ActorPoolStrategy(size=where.scorers),
-            num_cpus=where.cpus_per_scorer,
-            num_gpus=where.gpus_per_scorer,
-            **whole,
-        )
-        .map_batches(
-            WriteShard,
-            fn_constructor_kwargs={"output": output},
-            compute=ActorPoolStrategy(size=where.writers),
-            num_cpus=where.cpus_per_writer,
-            **whole,
-        )
-    )
     yield from rows.iter_rows()
-
-
-def _done(counts: PlanCounts, pending: Sequence[int]) -> int:
-    """Images of finished shards; a plan's last shard may be short, which a progress bar may get wrong by a little."""
-    return counts.images * (counts.shards - len(pending)) // counts.shards
-
-
-@dataclass
-class Timings:
-    """Busy seconds of the stages in this session, for the report."""
-
-    stages: dict[str, dict[str, float]] = field(
-        default_factory=lambda: {stage: {"images": 0.0, "seconds": 0.0} for stage in ("generate", "score")}
-    )
-
-    def add(self, row: dict[str, Any]) -> None:
-        for stage, sums in self.stages.items():
-            sums["images"] += row["kept"] + row["rejected"]
-            sums["seconds"] += row[f"{stage}_seconds"]

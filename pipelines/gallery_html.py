@@ -123,6 +123,7 @@ _GROUP_DETAILS = (
     "height",
     "negative_prompt",
     "max_sequence_length",
+    "frames",
     "tora",
     "repulsion",
     "model",

@@ -60,8 +60,9 @@ def _prompts(plan: Iterable[PlannedShard]) -> Iterator[Pick]:
 
 
 def _keep_first(lots: list[Pick], limit: int) -> None:
-    lots.sort(key=lambda pick: pick.lot)
-    del lots[limit:]
+    """The first `limit` lots. An extension of the run plans further groups of a prompt in a later shard."""
+    first = {pick.prompt_id: pick for pick in sorted(lots, key=lambda pick: pick.shard, reverse=True)}
+    lots[:] = sorted(first.values(), key=lambda pick: pick.lot)[:limit]
 
 
 def _rarest_first(rarity: str | None) -> tuple[int, int, str]:

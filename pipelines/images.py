@@ -21,20 +21,43 @@ def encode(image_HWC: NDArray[np.uint8], image_format: Literal["png", "webp"]) -
     return file.getvalue()
 
 
+def encode_video(video_THWC: NDArray[np.uint8], frames_per_second: int) -> bytes:
+    """A lossless animated WebP of RGB uint8 frames; equal pixels give equal bytes.
+
+    It is one image file with all frames, so whatever reads the pictures of a dataset reads a video too. Runs of equal
+    frames are stored once, and shown as long as they last.
+    """
+    first, *others = (Image.fromarray(frame_HWC) for frame_HWC in video_THWC)
+    file = io.BytesIO()
+    first.save(
+        file,
+        "WEBP",
+        save_all=True,
+        append_images=others,
+        duration=round(1000 / frames_per_second),
+        loop=0,
+        lossless=True,
+        exact=True,
+    )
+    return file.getvalue()
+
+
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """The uint8 [H, W, 3] pixels of an image file."""
+    """The uint8 [H, W, 3] pixels of an image file; of a video, its middle frame."""
     with Image.open(io.BytesIO(data)) as image:
+        image.seek(getattr(image, "n_frames", 1) // 2)
         return np.asarray(image.convert("RGB"))
 
 
-def image_id(image_HWC: NDArray[np.uint8]) -> str:
-    """32 hex digits over size and pixels."""
-    digest = hashlib.blake2b(repr(image_HWC.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image_HWC).tobytes())
+def image_id(image: NDArray[np.uint8]) -> str:
+    """32 hex digits over size and pixels of an image [H, W, 3] or a video [T, H, W, 3]."""
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
 
 
-def blank(images_BHWC: NDArray[np.uint8]) -> list[int]:
-    """Indices of images of one single colour, which is how NaN latents and broken decoders come out."""
-    flat_BPC = images_BHWC.reshape(len(images_BHWC), -1, images_BHWC.shape[-1])
+def blank(images: NDArray[np.uint8]) -> list[int]:
+    """Indices of images [B, H, W, 3] or videos [B, T, H, W, 3] of one single colour, which is how NaN latents and
+    broken decoders come out."""
+    flat_BPC = images.reshape(len(images), -1, images.shape[-1])
     return [int(i) for i in np.flatnonzero((flat_BPC == flat_BPC[:, :1]).all(axis=(1, 2)))]

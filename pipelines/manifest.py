@@ -105,7 +105,6 @@ class Audit:
         add_cells(self.cells, other.cells)
         for name in ("groups_planned", "groups_done", "groups_failed", "images_kept", "images_rejected"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.prompts_planned += other.prompts_planned
         self.prompts_failed += other.prompts_failed
         self.problem_count += other.problem_count
         self.problems = [*self.problems, *other.problems][:PROBLEMS_SHOWN]

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,23 @@ from pipelines import prompts as prompt_rows
 from pipelines import schema
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
-from pipelines.plan_files import SHARDS_PER_PART, FailureWriter, PartWriter, part_name
+from pipelines.plan_files import (
+    SHARDS_PER_PART,
+    FailureWriter,
+    PartWriter,
+    Segment,
+    next_first,
+    part_name,
+    part_names,
+    trim,
+)
 from pipelines.prompts import BadPrompt, Dropped, PromptRow
 from pipelines.storage import Storage
 
+MOST_GROUPS_PER_SHARD = 64
+"""A shard is what a killed worker loses."""
+BYTES_PER_RAW_BYTE = 0.5
+"""Lossless files of generated images are about half as large as their pixels."""
 _PROMPTS_PER_CHUNK = 4096
 
 
@@ -39,30 +53,69 @@ class PlanCounts:
     dropped: int
     groups: int
     images: int
-    shards: int
+    segments: tuple[Segment, ...]
+    """One for the first planning, and one for each extension of the run."""
+
+    @property
+    def shards(self) -> int:
+        return sum(segment.shards for segment in self.segments)
+
+    def shard_numbers(self) -> Iterator[int]:
+        for segment in self.segments:
+            yield from range(segment.first, segment.first + segment.shards)
+
+
+def groups_per_shard(config: RunConfig) -> int:
+    """As the config says, or as many as give files of about `output.shard_mb`, up to `MOST_GROUPS_PER_SHARD`."""
+    if config.output.groups_per_shard:
+        return config.output.groups_per_shard
+    group_bytes = config.group.size * raw_image_bytes(config) * BYTES_PER_RAW_BYTE
+    return int(min(max((config.output.shard_mb << 20) // group_bytes, 1), MOST_GROUPS_PER_SHARD))
+
+
+def raw_image_bytes(config: RunConfig) -> int:
+    """Bytes of an image's pixels: an upper bound, but for some bytes, on the size of an encoded image."""
+    return 3 * config.sampling.width * config.sampling.height * config.sampling.frames
 
 
 def prompts_per_shard(config: RunConfig) -> int:
-    """Whole prompts only, so that the arms of a prompt can be compared within one file."""
-    return max(1, config.output.groups_per_shard // groups_per_prompt(config))
+    """Whole prompts only, so that the arms of a prompt can be compared within one file; where a shard is large enough,
+    a number of them that fills every denoising batch."""
+    prompts = max(1, groups_per_shard(config) // groups_per_prompt(config))
+    batch = config.group.groups_per_batch // gcd(config.group.groups_per_batch, config.group.groups_per_prompt)
+    return prompts - prompts % batch if prompts > batch else prompts
 
 
 def groups_per_prompt(config: RunConfig) -> int:
     return len(config.arms) * config.group.groups_per_prompt
 
 
-def write(config: RunConfig, output: Storage) -> PlanCounts:
-    """Write the plan and failed/prompts.parquet, streaming; the same prompts and config give the same bytes."""
+def write(config: RunConfig, output: Storage, before: PlanCounts | None = None) -> PlanCounts:
+    """Write the plan and failed/prompts.parquet, streaming; the same prompts and config give the same bytes.
+
+    before: the plan that the run has already; only groups that are not in it are planned, in a segment of their own.
+
+    Raises UserError where there is no usable prompt, or where groups of `before` would no longer be planned.
+    """
     tally = _Tally()
-    with PartWriter(output) as parts, FailureWriter(output) as failures:
-        good = tally.good_prompts(prompt_rows.read(config.prompts), failures)
-        per_shard = prompts_per_shard(config)
-        per_chunk = per_shard * max(1, _PROMPTS_PER_CHUNK // per_shard)
-        while chunk := list(islice(good, per_chunk)):
-            parts.write(_group_table(config, chunk), groups_per_shard=per_shard * groups_per_prompt(config))
-    if not tally.prompts:
-        raise UserError(f"no usable prompt in {', '.join(config.prompts.paths)}; the reasons: {failures.summary}")
-    return _counts(config, tally)
+    segments = before.segments if before else ()
+    known = _Known(output, segments)
+    try:
+        with PartWriter(output, next_first(segments)) as parts, FailureWriter(output) as failures:
+            good = tally.good_prompts(prompt_rows.read(config.prompts), failures)
+            per_shard = prompts_per_shard(config)
+            per_chunk = per_shard * max(1, _PROMPTS_PER_CHUNK // per_shard)
+            while chunk := list(islice(good, per_chunk)):
+                for shard in _cut(known.without(_group_table(config, chunk)), per_shard):
+                    parts.write(shard)
+            if not tally.prompts:
+                where = ", ".join(config.prompts.paths)
+                raise UserError(f"no usable prompt in {where}; the reasons: {failures.summary}")
+            known.check_all_seen(config, output)
+    except BaseException:
+        trim(output, segments)
+        raise
+    return _counts(config, tally, (*segments, parts.segment) if parts.segment.shards else segments)
 
 
 def count(config: RunConfig) -> PlanCounts:
@@ -70,7 +123,7 @@ def count(config: RunConfig) -> PlanCounts:
     tally = _Tally()
     for _ in tally.good_prompts(prompt_rows.read(config.prompts), None):
         pass
-    return _counts(config, tally)
+    return _counts(config, tally, (Segment(first=0, shards=-(-tally.prompts // prompts_per_shard(config))),))
 
 
 def read_shard(output: Storage, shard: int) -> pa.Table:
@@ -96,6 +149,7 @@ def groups_of(table: pa.Table) -> list[Group]:
                 height=row["height"],
                 negative_prompt=row["negative_prompt"],
                 max_sequence_length=row["max_sequence_length"],
+                frames=row["frames"],
             ),
             tora=None if row["tora"] is None else ToraConfig(**_tuples(row["tora"])),
             repulsion=None if row["repulsion"] is None else RepulsionConfig(**_tuples(row["repulsion"])),
@@ -193,7 +247,55 @@ class _Tally:
                 self.dropped += 1
 
 
-def _counts(config: RunConfig, tally: _Tally) -> PlanCounts:
+class _Known:
+    """The groups of an earlier plan, 8 bytes each."""
+
+    def __init__(self, output: Storage, segments: tuple[Segment, ...]) -> None:
+        ids = [np.empty(0, np.uint64)]
+        for name in part_names(segments):
+            with output.open_input(name) as file:
+                ids.append(_as_numbers(pq.ParquetFile(file).read(columns=["group_id"])))
+        self._sorted = np.sort(np.concatenate(ids))
+        self._seen = 0
+
+    def without(self, groups: pa.Table) -> pa.Table:
+        """The groups that are not known yet."""
+        if not len(self._sorted):
+            return groups
+        ids = _as_numbers(groups)
+        nearest = np.minimum(np.searchsorted(self._sorted, ids), len(self._sorted) - 1)
+        known = self._sorted[nearest] == ids
+        self._seen += int(known.sum())
+        return groups.filter(pa.array(~known))
+
+    def check_all_seen(self, config: RunConfig, output: Storage) -> None:
+        missing = len(self._sorted) - self._seen
+        if missing:
+            raise UserError(
+                f"{missing:,} of the {len(self._sorted):,} groups planned in {output.path('plan')} are not in what "
+                f"{', '.join(config.prompts.paths)}, prompts.limit and group.groups_per_prompt ask for now. A run can "
+                "be extended by further prompts and groups, but what it has planned stays. Choose another run.output, "
+                "or give the earlier prompts as well."
+            )
+
+
+def _as_numbers(groups: pa.Table) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    digits = "".join(str(group_id) for group_id in groups["group_id"].to_pylist())
+    return np.frombuffer(bytes.fromhex(digits), dtype=">u8").astype(np.uint64)
+
+
+def _cut(groups: pa.Table, prompts_per_shard: int) -> Iterator[pa.Table]:
+    """Runs of whole prompts; only the last may have fewer."""
+    ids = np.asarray(groups["prompt_id"].to_pylist())
+    ends = [*(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), groups.num_rows]
+    start = 0
+    for end in [*ends[prompts_per_shard - 1 :: prompts_per_shard], groups.num_rows]:
+        if end > start:
+            yield groups.slice(start, end - start)
+        start = end
+
+
+def _counts(config: RunConfig, tally: _Tally, segments: tuple[Segment, ...]) -> PlanCounts:
     groups = tally.prompts * groups_per_prompt(config)
     return PlanCounts(
         prompts=tally.prompts,
@@ -201,5 +303,5 @@ def _counts(config: RunConfig, tally: _Tally) -> PlanCounts:
         dropped=tally.dropped,
         groups=groups,
         images=groups * config.group.size,
-        shards=-(-tally.prompts // prompts_per_shard(config)),
+        segments=segments,
     )

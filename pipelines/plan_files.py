@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,16 +20,47 @@ FAILED_PROMPTS = "failed/prompts.parquet"
 _FAILURES_PER_ROW_GROUP = 10_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Shards with consecutive numbers that were planned together; the first one begins a plan file."""
+
+    first: int
+    shards: int
+
+
 def part_name(part: int) -> str:
     return f"plan/plan-{part:06d}.parquet"
 
 
-class PartWriter:
-    """Writes shards as row groups, `SHARDS_PER_PART` to a file; each file appears whole."""
+def part_names(segments: Sequence[Segment]) -> list[str]:
+    """The plan files of some segments."""
+    return [
+        part_name(segment.first // SHARDS_PER_PART + number)
+        for segment in segments
+        for number in range(-(-segment.shards // SHARDS_PER_PART))
+    ]
 
-    def __init__(self, output: Storage) -> None:
+
+def next_first(segments: Sequence[Segment]) -> int:
+    """The first shard of a further segment. Plan files never change, so it begins a new one."""
+    return max((-(-(s.first + s.shards) // SHARDS_PER_PART) for s in segments), default=0) * SHARDS_PER_PART
+
+
+def trim(output: Storage, segments: Sequence[Segment]) -> None:
+    """Remove plan files of no segment, as an interrupted or refused planning leaves them."""
+    planned = set(part_names(segments))
+    for name in output.list("plan"):
+        if f"plan/{name}" not in planned:
+            output.remove(f"plan/{name}")
+
+
+class PartWriter:
+    """Writes shards as row groups from number `first` on, `SHARDS_PER_PART` to a file; each file appears whole."""
+
+    def __init__(self, output: Storage, first: int) -> None:
         self._output = output
-        self._shard = 0
+        self._first = first
+        self._shard = first
         self._part = ExitStack()
 
     def __enter__(self) -> Self:
@@ -37,15 +69,17 @@ class PartWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._part.__exit__(kind, error, tb)
 
-    def write(self, groups: pa.Table, *, groups_per_shard: int) -> None:
-        """Cut `groups` (columns of `schema.PLAN` but for `shard`) into shards; only a plan's last may be short."""
-        shards = self._shard + np.arange(groups.num_rows) // groups_per_shard
-        numbered = groups.add_column(0, schema.PLAN.field("shard"), pa.array(shards))
-        for start in range(0, groups.num_rows, groups_per_shard):
-            if self._shard % SHARDS_PER_PART == 0:
-                self._start_part()
-            self._writer.write_table(numbered.slice(start, groups_per_shard), row_group_size=groups_per_shard)
-            self._shard += 1
+    @property
+    def segment(self) -> Segment:
+        return Segment(first=self._first, shards=self._shard - self._first)
+
+    def write(self, groups: pa.Table) -> None:
+        """Write one shard: a table with the columns of `schema.PLAN` but for `shard`."""
+        if self._shard % SHARDS_PER_PART == 0:
+            self._start_part()
+        number = pa.array([self._shard] * groups.num_rows, pa.int64())
+        self._writer.write_table(groups.add_column(0, schema.PLAN.field("shard"), number))
+        self._shard += 1
 
     def _start_part(self) -> None:
         self._part.close()

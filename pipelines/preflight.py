@@ -9,7 +9,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from models.revision import folder_revision
+from models.revision import folder_revision, hub_commit
+from pipelines import plan
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
 
@@ -20,15 +21,16 @@ _MAX_SHARD_BYTES = 1 << 31
 
 
 def check(config: RunConfig) -> RunConfig:
-    """The config with the revisions of local model folders filled in.
+    """The config with the revisions of local model folders and the commits of hub models filled in.
 
     Raises UserError for an unknown model or scorer, and for shards that no worker could hold.
     """
     _check_model(config.model.path)
     _check_scorer(config.scoring.model)
-    shard_bytes = config.output.groups_per_shard * config.group.size * raw_image_bytes(config)
-    if shard_bytes > _MAX_SHARD_BYTES:
-        fitting = _MAX_SHARD_BYTES // (config.group.size * raw_image_bytes(config))
+    groups = plan.prompts_per_shard(config) * plan.groups_per_prompt(config)
+    group_bytes = config.group.size * plan.raw_image_bytes(config)
+    if groups * group_bytes > _MAX_SHARD_BYTES:
+        fitting = _MAX_SHARD_BYTES // group_bytes
         raise UserError(
             f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {config.group.size} images of "
             f"{config.sampling.width} x {config.sampling.height} per group could exceed 2 GiB; use {fitting} or fewer"
@@ -38,16 +40,11 @@ def check(config: RunConfig) -> RunConfig:
 
 def _with_revisions(config: RunConfig) -> RunConfig:
     model, scoring = Path(config.model.path), Path(config.scoring.model.removeprefix(_LOCAL_DIR))
-    if model.exists():
-        config = replace(config, model=replace(config.model, revision=folder_revision(model)))
+    revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
+    config = replace(config, model=replace(config.model, revision=revision))
     if config.scoring.model.startswith(_LOCAL_DIR):
         config = replace(config, scoring=replace(config.scoring, revision=folder_revision(scoring)))
     return config
-
-
-def raw_image_bytes(config: RunConfig) -> int:
-    """An upper bound, but for some bytes, on the size of an encoded image."""
-    return 3 * config.sampling.width * config.sampling.height
 
 
 def _check_model(path: str) -> None:

@@ -1,38 +1,89 @@
-"""A progress bar that moves with every denoising step, wherever the generators run."""
+"""How far a run is: one actor that all workers report to, bars for a person, and progress.json for a script."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-ProgressActor = Any
-"""Handle of a `Count` actor (Ray's handles have no static type)."""
+from pipelines.crashes import Crashes
+from pipelines.progress_file import ProgressFile
 
+
+class Progress(Protocol):
+    """The way from a worker to the job's `Tracker`."""
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        """Call one of its methods, without waiting for it."""
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call one of its methods; returns what it returns."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """`Progress` through the handle of a Ray actor (which has no static type)."""
+
+    actor: Any
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        getattr(self.actor, method).remote(*arguments)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        import ray
+
+        return ray.get(getattr(self.actor, method).remote(*arguments))
+
+
+STAGES = {"generate": "denoise", "score": "score", "write": "write"}
+"""Stage -> the name of its bar, in the order of the flow."""
 _REFRESH_SECONDS = 0.5
 _REFRESH_SECONDS_IN_A_LOG = 15.0
+_LAST_LOOK_SECONDS = 30.0
 
 
-class Count:
-    """Actor: how many images are done, a half-done image counted as half."""
+class Tracker(Crashes):
+    """Actor: images through each stage (a half-denoised image counts as half), failures, seconds of work, crashes."""
 
     def __init__(self) -> None:
-        self._images = 0.0
+        super().__init__()
+        self._images: Counter[str] = Counter()
+        self._passed_over: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
 
-    def add(self, images: float) -> None:
-        self._images += images
+    def add(self, stage: str, images: float) -> None:
+        self._images[stage] += images  # type: ignore[assignment]  # halves are fine
 
-    def images(self) -> float:
-        return self._images
+    def fail(self, stage: str, kinds: dict[str, int], group_size: int) -> None:
+        """Groups whose images the stages from this one on will not see."""
+        self._failures.update(kinds)
+        stages = list(STAGES)
+        for later in stages[stages.index(stage) :]:
+            self._passed_over[later] += sum(kinds.values()) * group_size
+
+    def spend(self, stage: str, part: str, seconds: float) -> None:
+        self._seconds[f"{stage}.{part}"] += seconds  # type: ignore[assignment]
+
+    def snapshot(self) -> dict[str, Any]:
+        """stages: images past each stage; made: images in files; failures: groups by type; busy_seconds by part."""
+        return {
+            "stages": {stage: self._images[stage] + self._passed_over[stage] for stage in STAGES},
+            "made": self._images["write"],
+            "failures": dict(self._failures),
+            "busy_seconds": dict(self._seconds),
+        }
 
 
 class Meter:
     """Reports the steps of a batch of `images` images; takes them back if the batch raises, since it will be redone."""
 
-    def __init__(self, progress: ProgressActor, *, images: int) -> None:
+    def __init__(self, progress: Progress, *, images: int) -> None:
         self._progress = progress
         self._images = images
         self._reported = 0.0
@@ -49,44 +100,76 @@ class Meter:
 
     def _report(self, images: float) -> None:
         if images != self._reported:
-            self._progress.add.remote(images - self._reported)
+            self._progress.tell("add", "generate", images - self._reported)
             self._reported = images
 
 
 @contextmanager
-def bar(total_images: int, done_images: int) -> Iterator[ProgressActor]:
-    """Show a bar on standard error until the block ends; yields the actor that generators report to."""
+def followed(file: ProgressFile, total_images: int, done_images: int) -> Iterator[Progress]:
+    """Show bars on standard error and keep progress.json until the block ends; yields the way to report to it."""
     import ray
-    from tqdm import tqdm
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    count: ProgressActor = ray.remote(num_cpus=0)(Count).remote()
-    every = _REFRESH_SECONDS if sys.stderr.isatty() else _REFRESH_SECONDS_IN_A_LOG
+    # Beside the driver, which outlives the spot machines of the workers.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tracker)
+    tracker: Any = actor.options(scheduling_strategy=here).remote()
     ended = threading.Event()
-    with tqdm(
-        total=total_images,
-        initial=done_images,
-        unit=" images",
-        desc="images",
-        mininterval=every,
-        bar_format="{desc} {percentage:3.0f} %|{bar}| {n:.0f}/{total} [{elapsed} < {remaining}, {rate_fmt}]",
-    ) as shown:
+    with ExitStack() as stack:
+        bars = _bars(stack, total_images, done_images)
+
+        def look(timeout: float) -> None:
+            now = ray.get(tracker.snapshot.remote(), timeout=timeout)
+            for stage, shown in bars.items():
+                shown.update(done_images + now["stages"][stage] - shown.n)
+            file.update(now)
 
         def follow() -> None:
-            while not ended.wait(every):
+            while not ended.wait(_every()):
                 try:
-                    images = ray.get(count.images.remote(), timeout=every)
+                    look(_every())
                 except ray.exceptions.GetTimeoutError:
                     continue
                 except ray.exceptions.RayError:
                     return  # Ray is shutting down
-                shown.update(done_images + images - shown.n)
 
         follower = threading.Thread(target=follow, daemon=True)
         follower.start()
         try:
-            yield count
-            shown.update(total_images - shown.n)
+            yield Remote(tracker)
+            ended.set()
+            follower.join()
+            with suppress(ray.exceptions.RayError):  # the last numbers are a courtesy
+                look(_LAST_LOOK_SECONDS)
+            for shown in bars.values():
+                shown.update(total_images - shown.n)
         finally:
             ended.set()
             follower.join()
-            ray.kill(count)
+            with suppress(ray.exceptions.RayError):
+                ray.kill(tracker)
+
+
+def _every() -> float:
+    return _REFRESH_SECONDS if sys.stderr.isatty() else _REFRESH_SECONDS_IN_A_LOG
+
+
+def _bars(stack: ExitStack, total_images: int, done_images: int) -> dict[str, Any]:
+    """A bar per stage on a terminal; in a log only the last stage's, which is the slowest to move."""
+    from tqdm import tqdm
+
+    stages = STAGES if sys.stderr.isatty() else {"write": "images"}
+    return {
+        stage: stack.enter_context(
+            tqdm(
+                total=total_images,
+                initial=done_images,
+                unit=" images",
+                desc=f"{name:<8}",
+                position=position,
+                mininterval=_every(),
+                bar_format="{desc} {percentage:3.0f} %|{bar}| {n:.0f}/{total} [{elapsed} < {remaining}, {rate_fmt}]",
+            )
+        )
+        for position, (stage, name) in enumerate(stages.items())
+    }

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pipelines import readers
 from pipelines.config import Prompts
+from pipelines.hash_set import HashSet
 from pipelines.readers import NotARow
 
 
@@ -42,11 +43,23 @@ class Dropped(NamedTuple):
 
 
 def read(prompts: Prompts) -> Iterator[PromptRow | BadPrompt | Dropped]:
-    """Every row of the prompt files, in order. Memory: two 8-byte hashes per prompt."""
+    """Every row of the prompt files, in order. Memory: some 20 bytes per prompt, and as much again for given ids."""
     check = _Checker(prompts)
     rows = ((uri, number, values) for uri in readers.files(prompts) for number, values in readers.read(uri, prompts))
     for uri, number, values in islice(rows, prompts.limit or None):
         yield check.row(f"{uri}:{number}", values)
+
+
+def single(text: str, max_characters: int) -> PromptRow | BadPrompt:
+    """A prompt that comes alone, checked, cleaned and named like one of a file."""
+    row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *[None] * 4))
+    assert not isinstance(row, Dropped)  # which a first prompt never is
+    return row
+
+
+def digests(prompts: Prompts) -> list[dict[str, Any]]:
+    """Size and sha256 of every prompt file, in order: equal lists are equal prompts, wherever the files lie."""
+    return [readers.digest(uri) for uri in readers.files(prompts)]
 
 
 class _Bad(Exception):
@@ -60,8 +73,8 @@ class _Checker:
 
     def __init__(self, prompts: Prompts) -> None:
         self._prompts = prompts
-        self._texts: set[int] = set()
-        self._ids: set[int] = set()
+        self._texts = HashSet()
+        self._ids = HashSet()
         self._repeats: Counter[int] = Counter()
 
     def row(self, source: str, values: Any) -> PromptRow | BadPrompt | Dropped:

@@ -6,19 +6,26 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from pipelines.config import RayOptions
 from pipelines.errors import UserError
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _NOT_SENT = ["/out", "/.venv", "/.git", "/.*_cache", "**/__pycache__", "/tests"]
 
 
-class Stopped(Exception):
-    """Someone asked the job to stop. Finished shards stay; the same command goes on from there."""
+class Stopped(SystemExit):
+    """Someone asked the job to stop. Finished shards stay; the same command goes on from there.
+
+    A SystemExit, as Python's own way to end: what catches every Exception on the way does not hold it up.
+    """
 
 
 @contextmanager
@@ -48,16 +55,24 @@ def session(options: RayOptions) -> Iterator[None]:
             object_store_memory=options.object_store_mb << 20,
             **quiet,
         )
-    before = signal.signal(signal.SIGTERM, _stop)  # after ray.init, which installs its own
     try:
         _configure_data(joined=bool(address))
-        if not address:
-            _check_resources(options, ray.cluster_resources())  # type: ignore[no-untyped-call]
-        with _without_native_chatter():
+        if options.check_fit:
+            _check_resources(options, ray.cluster_resources(), "cluster" if address else "machine")  # type: ignore[no-untyped-call]
+        with stoppable(), _without_native_chatter():  # after ray.init, which installs its own handler
             yield
     finally:
-        signal.signal(signal.SIGTERM, before)
         ray.shutdown()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM raises `Stopped` in the main thread."""
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -83,6 +98,24 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped
 
 
+def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Like the built-in `map`, with the calls spread over the cluster; some are under way ahead of the one wanted."""
+    import ray
+
+    def call(item: T) -> R:  # Ray takes functions alone, and `function` may be a partial one
+        return function(item)
+
+    remote: Any = ray.remote(num_cpus=0.5)(call)
+    ahead = max(4, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+    waiting: deque[Any] = deque()
+    for item in items:
+        waiting.append(remote.remote(item))
+        if len(waiting) >= ahead:
+            yield ray.get(waiting.popleft())
+    while waiting:
+        yield ray.get(waiting.popleft())
+
+
 def _configure_data(*, joined: bool) -> None:
     from ray.data import DataContext
 
@@ -101,17 +134,19 @@ def _configure_data(*, joined: bool) -> None:
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that its bars are off
 
 
-def _check_resources(options: RayOptions, resources: dict[str, float]) -> None:
+def _check_resources(options: RayOptions, resources: dict[str, float], where: str) -> None:
     """Ray waits for ever for actors that do not fit."""
+    generators = options.min_generators or options.generators
     for kind, each in (
         ("CPU", (options.cpus_per_generator, options.cpus_per_scorer, options.cpus_per_writer)),
         ("GPU", (options.gpus_per_generator, options.gpus_per_scorer, 0.0)),
     ):
         there = resources.get(kind, 0.0)
-        needed = options.generators * each[0] + options.scorers * each[1] + options.writers * each[2]
+        needed = generators * each[0] + options.scorers * each[1] + options.writers * each[2]
         if needed > there + 1e-9:
             raise UserError(
-                f"[ray] asks for {needed:g} {kind}s ({options.generators} generators x {each[0]:g}, {options.scorers} "
-                f"scorers x {each[1]:g}, {options.writers} writers x {each[2]:g}), but this machine has {there:g}. "
-                f"Lower ray.generators, or the {kind.lower()}s_per_* settings, which are fractions if need be."
+                f"[ray] asks for {needed:g} {kind}s ({generators} generators x {each[0]:g}, {options.scorers} "
+                f"scorers x {each[1]:g}, {options.writers} writers x {each[2]:g}), but this {where} has {there:g}. "
+                f"Lower ray.generators, or the {kind.lower()}s_per_* settings, which are fractions if need be. Where "
+                "the cluster grows on demand, set ray.min_generators to what is there, or ray.check_fit = false."
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import hashlib
 import io
 import json
 import re
@@ -56,6 +57,14 @@ def read(uri: str, prompts: Prompts) -> Iterator[Row]:
             yield from READERS[kind](file, uri, prompts.columns)
         except (pa.ArrowException, csv.Error) as error:
             raise UserError(f"{uri} is not readable as {kind}: {error}") from error
+
+
+def digest(uri: str) -> dict[str, Any]:
+    """{"bytes", "sha256"} of a file."""
+    folder, name = _split(uri)
+    with folder.open_input(name) as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        return {"bytes": file.tell(), "sha256": sha256}
 
 
 def _expand(pattern: str) -> list[str]:

@@ -6,22 +6,18 @@ kept images alone would say more about the selection than about the arm.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 from pipelines.interval import Mean
 from pipelines.manifest import Audit
+from pipelines.progress_file import Timings
 from pipelines.tally import Cell, arms_of, over_rarities, rarity_rank
-
-Timings = Mapping[str, Mapping[str, float]]
-"""Stage -> {"images": count, "seconds": busy seconds}: the only part of a report that differs between equal runs."""
 
 _DIGITS = 6
 
 
 def report(audit: Audit, fingerprint: str, timings: Timings | None) -> dict[str, Any]:
-    """The content of report.json."""
+    """The content of report.json. Timings are the only part that differs between equal runs."""
     arms = arms_of(audit.cells)
     keys = sorted(audit.cells, key=lambda key: (arms.index(key[0]), rarity_rank(key[1])))
     content: dict[str, Any] = {
@@ -47,7 +43,7 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> dict[str,
         },
     }
     if timings is not None:
-        content["timings"] = {stage: _with_rate(stage, values) for stage, values in timings.items()}
+        content["timings"] = _with_shares(timings)
     return content
 
 
@@ -74,9 +70,14 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, _DIGITS)
 
 
-def _with_rate(stage: str, values: Mapping[str, float]) -> dict[str, float]:
-    images, seconds = values["images"], values["seconds"]
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"timings[{stage!r}]['seconds'] = {seconds!r} is no duration")
-    rate = {"images_per_second": round(images / seconds, 3)} if seconds > 0 else {}
-    return {"images": images, "seconds": round(seconds, 3), **rate}
+def _with_shares(timings: Timings) -> dict[str, Any]:
+    """Timings with the overall rate, and for each part of a stage the share of its workers' time."""
+    wall = timings["wall_seconds"]
+    available = {stage: wall * count for stage, count in timings["workers"].items()}
+    shares = {
+        part: round(seconds / available[part.partition(".")[0]], 4)
+        for part, seconds in timings["busy_seconds"].items()
+        if available.get(part.partition(".")[0])
+    }
+    rate = {"images_per_second": round(timings["images"] / wall, 4)} if wall > 0 else {}
+    return {**timings, **rate, "busy_share": shares}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-from pipelines import schema
+from pipelines import prompts, schema
 from pipelines.config import RunConfig, fingerprint, identity
 from pipelines.errors import UserError
 from pipelines.plan import PlanCounts
+from pipelines.plan_files import Segment
 from pipelines.storage import Storage
 
 _FILE = "run.json"
@@ -19,8 +20,16 @@ _LIBRARIES = ("ray", "torch", "diffusers", "transformers", "open_clip_torch", "p
 _SHOWN = 8
 
 
-def start(config: RunConfig, output: Storage) -> PlanCounts | None:
-    """Claim the output folder for this config. Returns the counts of the plan where a run with it has one already.
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What a folder's plan was made from and what it holds."""
+
+    counts: PlanCounts
+    made_from: dict[str, Any]
+
+
+def claim(config: RunConfig, output: Storage) -> Planned | None:
+    """Claim the output folder for this config. Returns the plan of the run where it has one already.
 
     Raises UserError where the folder holds a run with another fingerprint, or cannot be written.
     """
@@ -34,12 +43,25 @@ def start(config: RunConfig, output: Storage) -> PlanCounts | None:
             "Choose another run.output, or set these back to resume that run."
         )
     _write(output, record)  # the same bytes: shows now, not after hours, whether the folder can be written
-    return PlanCounts(**record["plan"]) if record["plan"] else None
+    if record["plan"] is None:
+        return None
+    segments = tuple(Segment(**segment) for segment in record["plan"]["segments"])
+    return Planned(counts=PlanCounts(**{**record["plan"], "segments": segments}), made_from=record["plan_made_from"])
 
 
-def planned(config: RunConfig, output: Storage, counts: PlanCounts) -> None:
+def made_from(config: RunConfig) -> dict[str, Any]:
+    """What decides which prompts and groups a plan holds: the contents of the prompt files, and three settings."""
+    return {
+        "prompt_files": prompts.digests(config.prompts),
+        "prompts.format": config.prompts.format,
+        "prompts.limit": config.prompts.limit,
+        "group.groups_per_prompt": config.group.groups_per_prompt,
+    }
+
+
+def planned(config: RunConfig, output: Storage, plan: Planned) -> None:
     """Note that the plan is whole. Without this note a plan is written anew."""
-    _write(output, {**_record(config), "plan": asdict(counts)})
+    _write(output, {**_record(config), "plan": asdict(plan.counts), "plan_made_from": plan.made_from})
 
 
 def _record(config: RunConfig) -> dict[str, Any]:
@@ -49,6 +71,7 @@ def _record(config: RunConfig) -> dict[str, Any]:
         "config": config.to_dict(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "plan": None,
+        "plan_made_from": None,
     }
 
 

@@ -49,6 +49,7 @@ _GROUP_FIELDS = [
     pa.field("height", pa.int32(), nullable=False),
     pa.field("negative_prompt", pa.string(), nullable=False),
     pa.field("max_sequence_length", pa.int32(), nullable=False),
+    pa.field("frames", pa.int32(), nullable=False),
     pa.field("tora", TORA),
     pa.field("repulsion", REPULSION),
 ]

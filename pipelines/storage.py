@@ -6,19 +6,24 @@ AWS_REGION. A `Storage` holds only its URI, so it can be pickled to a worker, wh
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, TypeVar, cast
 
 from pipelines.errors import UserError
+from pipelines.patience import PATIENCE_SECONDS, of_storage_client, persist
+
+T = TypeVar("T")
 
 _S3 = "s3://"
 _READ_AHEAD_BYTES = 1 << 20
+_TEMPORARY = ".tmp"
 
 
 def is_s3(uri: str) -> bool:
@@ -30,10 +35,12 @@ class Storage:
     """A folder. Every `rel` is a path below it with forward slashes, for example "data/shard-000000.parquet".
 
     Methods raise FileNotFoundError where a file that is to be read does not exist, and UserError for everything else
-    that storage refuses (wrong credentials, missing bucket, no permission, full disk, no connection).
+    that storage refuses (wrong credentials, missing bucket, no permission, full disk, no connection). Trouble of S3
+    that passes (5xx, throttling, timeouts, cut connections) is waited out for up to `patience_seconds`.
     """
 
     uri: str
+    patience_seconds: float = PATIENCE_SECONDS
 
     @staticmethod
     def open(uri: str | os.PathLike[str]) -> Storage:
@@ -60,7 +67,7 @@ class Storage:
             endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or None,
             client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")},
             config_kwargs={
-                "retries": {"max_attempts": 10, "mode": "adaptive"},
+                "retries": {"max_attempts": 3, "mode": "standard"},  # the patience is ours
                 # Some S3 servers send the checksum of the whole object with a part of it, which would not match.
                 "response_checksum_validation": "when_required",
                 "request_checksum_calculation": "when_required",
@@ -73,80 +80,116 @@ class Storage:
         return f"{self.uri}/{rel}" if rel else self.uri
 
     def read_bytes(self, rel: str) -> bytes:
-        with self._explained("read", rel):
-            return cast(bytes, self.filesystem.cat_file(self.path(rel)))
+        return cast(bytes, self._do("read", rel, lambda: self.filesystem.cat_file(self.path(rel))))
 
     def write_bytes(self, rel: str, data: bytes) -> None:
         """Write a file that appears whole or not at all, also after a crash; an existing file is replaced."""
-        with self._explained("write", rel, missing_is_user_error=True):
+        if is_s3(self.uri):
+            self._do("write", rel, lambda: self.filesystem.pipe_file(self.path(rel), data), missing_is_user_error=True)
+        else:
+            with self.open_output(rel) as file:
+                file.write(data)
+
+    def create_bytes(self, rel: str, data: bytes) -> bool:
+        """Write a file that is not there yet, whole; False, and nothing written, where it is.
+
+        Some S3 servers ignore the condition and replace the file: who must be sure reads it again.
+        """
+        return self._do("write", rel, lambda: self._create(rel, data), missing_is_user_error=True)
+
+    def _create(self, rel: str, data: bytes) -> bool:
+        try:
             if is_s3(self.uri):
-                self.filesystem.pipe_file(self.path(rel), data)
+                if self.filesystem.exists(self.path(rel)):
+                    return False
+                self.filesystem.pipe_file(self.path(rel), data, mode="create")
             else:
-                with self.open_output(rel) as file:
-                    file.write(data)
+                target = Path(self.path(rel))
+                temporary = _temporary(target)
+                temporary.write_bytes(data)
+                try:
+                    os.link(temporary, target)
+                finally:
+                    temporary.unlink()
+        except FileExistsError:
+            return False
+        return True
 
     @contextmanager
     def open_output(self, rel: str) -> Iterator[IO[bytes]]:
         """A file to stream into; it appears whole when the block ends, and not at all if the block raises.
 
-        For S3 it is first a local temporary file, since an interrupted upload stream would be completed half full.
+        For S3 it is first a nameless local file, since an interrupted upload stream would be completed half full.
         """
         with self._explained("write", rel, missing_is_user_error=True):
-            target = Path(self.path(rel))
             if is_s3(self.uri):
-                folder = Path(tempfile.gettempdir())
-            else:
-                folder = target.parent
-                folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{target.name}.{uuid.uuid4().hex}.tmp"
-            opened = temporary.open("xb")
-        try:
-            with opened as file:
-                yield file
-                with self._explained("write", rel, missing_is_user_error=True):
+                with tempfile.TemporaryFile() as file:
+                    yield file
+                    file.flush()
+                    named = f"/dev/fd/{file.fileno()}"  # an open file has no other name once it is unlinked
+                    persist(lambda: self.filesystem.put_file(named, self.path(rel)), self.patience_seconds)
+                return
+            target = Path(self.path(rel))
+            temporary = _temporary(target)
+            try:
+                with temporary.open("xb") as file:
+                    yield file
                     file.flush()
                     os.fsync(file.fileno())
-            with self._explained("write", rel, missing_is_user_error=True):
-                if is_s3(self.uri):
-                    self.filesystem.put_file(str(temporary), self.path(rel))
-                else:
-                    temporary.replace(target)
-                    _sync_folder(folder)
-        finally:
-            temporary.unlink(missing_ok=True)
+                temporary.replace(target)
+                _sync_folder(target.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def open_input(self, rel: str) -> BinaryIO:
         """A seekable file that pyarrow can read from; it fetches only the parts that are asked for."""
-        with self._explained("read", rel):
-            if is_s3(self.uri):
-                file = self.filesystem.open(self.path(rel), "rb", block_size=_READ_AHEAD_BYTES, cache_type="readahead")
-                return cast(BinaryIO, file)
-            return Path(self.path(rel)).open("rb")
+        if is_s3(self.uri):
+            return cast(BinaryIO, io.BufferedReader(_S3Input(self, rel), _READ_AHEAD_BYTES))
+        return self._do("read", rel, lambda: Path(self.path(rel)).open("rb"))
 
     def exists(self, rel: str) -> bool:
-        with self._explained("look for", rel):
-            return bool(self.filesystem.exists(self.path(rel)))
+        return self._do("look for", rel, lambda: bool(self.filesystem.exists(self.path(rel))))
 
     def size(self, rel: str) -> int:
         """Bytes of a file."""
-        with self._explained("read the size of", rel):
-            return int(self.filesystem.size(self.path(rel)))
+        return self._do("read the size of", rel, lambda: int(self.filesystem.size(self.path(rel))))
 
     def list(self, rel_dir: str = "") -> list[str]:
         """Sorted names of the files directly in a folder; [] where there is no such folder. Dot files are left out."""
-        with self._explained("list", rel_dir):
+        return [name for name in self._names(rel_dir) if not name.startswith(".")]
+
+    def remove(self, rel: str) -> None:
+        """Remove a file; one that is not there is fine."""
+
+        def remove() -> None:
+            if self.filesystem.exists(self.path(rel)):
+                self.filesystem.rm_file(self.path(rel))
+
+        self._do("remove", rel, remove)
+
+    def sweep(self, rel_dir: str) -> None:
+        """Remove what interrupted writes left in a folder. For the one job that writes here, before it starts.
+
+        In S3 a killed upload leaves nothing that anyone sees; a lifecycle rule of the bucket frees its parts.
+        """
+        if not is_s3(self.uri):
+            for name in self._names(rel_dir):
+                if name.startswith(".") and name.endswith(_TEMPORARY):
+                    self.remove(f"{rel_dir}/{name}" if rel_dir else name)
+
+    def _names(self, rel_dir: str) -> Sequence[str]:
+        def names() -> Sequence[str]:
             try:
                 entries = self.filesystem.ls(self.path(rel_dir), detail=True)
             except FileNotFoundError:
                 return []
-            names = (str(e["name"]).rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "file")
-            return sorted(name for name in names if not name.startswith("."))
+            return sorted(str(e["name"]).rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "file")
 
-    def remove(self, rel: str) -> None:
-        """Remove a file; one that is not there is fine."""
-        with self._explained("remove", rel):
-            if self.filesystem.exists(self.path(rel)):
-                self.filesystem.rm_file(self.path(rel))
+        return self._do("list", rel_dir, names)
+
+    def _do(self, action: str, rel: str, operation: Callable[[], T], *, missing_is_user_error: bool = False) -> T:
+        with self._explained(action, rel, missing_is_user_error=missing_is_user_error):
+            return persist(operation, self.patience_seconds if is_s3(self.uri) else 0.0)
 
     @contextmanager
     def _explained(self, action: str, rel: str, *, missing_is_user_error: bool = False) -> Iterator[None]:
@@ -160,25 +203,65 @@ class Storage:
         except OSError as error:
             raise UserError(f"cannot {action} {self.path(rel)}: {self._remedy(error)}") from error
         except Exception as error:
-            if not _is_botocore(error):
+            if not of_storage_client(error):
                 raise
             raise UserError(f"cannot {action} {self.path(rel)}: {self._remedy(error)}") from error
 
     def _remedy(self, error: BaseException) -> str:
         reason = f"{type(error).__name__}: {error}"
         if not is_s3(self.uri):
-            return f"{reason}. Choose a folder that you may write to, on a disk with room."
+            return (
+                f"{reason}. Choose a folder that you may write to, on a disk with room; where a run has begun, make "
+                "room and start the same command again: it goes on from the finished shards."
+            )
         if isinstance(error, FileNotFoundError):
             bucket = self.uri[len(_S3) :].split("/", 1)[0]
             return f"there is no bucket {bucket!r} at this endpoint. Create it, or correct the s3:// path."
         return (
             f"{reason}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION, "
-            "and that these credentials may read and write here."
+            "that these credentials may read and write here, and that the server is up. Then start the same command "
+            "again: a run that has begun goes on from the finished shards."
         )
 
 
-def _is_botocore(error: BaseException) -> bool:
-    return any(cls.__module__.startswith(("botocore", "aiobotocore")) for cls in type(error).__mro__)
+class _S3Input(io.RawIOBase):
+    """A file in S3 that is read from where the last read ended, however often the connection breaks."""
+
+    def __init__(self, storage: Storage, rel: str) -> None:
+        self._storage = storage
+        self._rel = rel
+        self._at = 0
+        self._size = storage.size(rel)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._at + len(buffer), self._size)
+        if end <= self._at:
+            return 0
+        where = self._storage.path(self._rel)
+        data = self._storage._do(
+            "read", self._rel, lambda: self._storage.filesystem.cat_file(where, start=self._at, end=end)
+        )
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _temporary(target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 
 RARITY_ORDER = ("common", "uncommon", "rare", "unseen")
 
+MOST_RARITIES = 100
+OTHER_RARITIES = "(others)"
+
 COLUMNS = (
     "group_id",
     "index_in_group",
@@ -68,8 +71,13 @@ CellKey = tuple[str, str | None]
 
 
 def add_cells(into: dict[CellKey, Cell], cells: dict[CellKey, Cell]) -> None:
-    for key, cell in cells.items():
-        into.setdefault(key, Cell()).add(cell)
+    """Add up; rarities past the first `MOST_RARITIES` words (it may be a column of numbers) go into one cell."""
+    known = {rarity for _, rarity in into}
+    for (arm, rarity), cell in cells.items():
+        if rarity not in known and rarity not in RARITY_ORDER and rarity is not None and len(known) >= MOST_RARITIES:
+            rarity = OTHER_RARITIES
+        known.add(rarity)
+        into.setdefault((arm, rarity), Cell()).add(cell)
 
 
 def rarity_rank(rarity: str | None) -> tuple[int, str]:

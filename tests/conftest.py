@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +98,10 @@ def configure(tmp_path: Path) -> Configure:
     """A valid config for two prompts in tmp_path; keyword arguments replace whole tables."""
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red square\na purple star\n")
+    return partial(build, run={"output": str(tmp_path / "out")}, prompts={"path": str(prompts)})
 
-    def build(**changes: Any) -> RunConfig:
-        table: dict[str, Any] = {
-            "run": {"output": str(tmp_path / "out")},
-            "prompts": {"path": str(prompts)},
-            "model": {"path": "owner/model"},
-            "scoring": {"model": "ViT-B-32"},
-            **changes,
-        }
-        return tables.build(config.RunConfig, table, file="test.toml")
 
-    return build
+def build(**tables_of: Any) -> RunConfig:
+    """A config of these tables, and of a model and a scorer by name where none are given."""
+    table: dict[str, Any] = {"model": {"path": "owner/model"}, "scoring": {"model": "ViT-B-32"}, **tables_of}
+    return tables.build(config.RunConfig, table, file="test.toml")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.spec import RepulsionConfig
+from models.presets import PRESETS
+from models.spec import RepulsionConfig, Sampling
 from pipelines import config
 from pipelines.errors import UserError
 from tests.conftest import Configure
@@ -129,7 +130,9 @@ def test_fingerprint_ignores_order_and_spelled_out_defaults(tmp_path: Path, toml
     "changes",
     [
         {"run": {"output": "elsewhere", "name": "another"}},
-        {"ray": {"generators": 7, "groups_per_batch": 3, "address": "auto"}},
+        {"ray": {"generators": 7, "address": "auto"}},
+        {"group": {"groups_per_prompt": 2}},
+        {"prompts": {"path": "more.txt", "limit": 9}},
         {"model": {"path": "owner/model", "device": "cpu"}},
     ],
 )
@@ -144,6 +147,8 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
         {"model": {"path": "owner/model", "revision": "v2"}},
         {"sampling": {"steps": 3}},
         {"group": {"size": 5}},
+        {"group": {"groups_per_batch": 3}},
+        {"prompts": {"path": "x", "duplicates": "keep"}},
         {"tora": {"sigma": 1.2}},
         {"repulsion": {"strength": 2.0}},
         {"arms": [{"name": "off"}]},
@@ -155,3 +160,23 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
 )
 def test_what_changes_rows_is_identity(configure: Configure, changes: dict[str, Any]) -> None:
     assert config.fingerprint(configure(**changes)) != config.fingerprint(configure())
+
+
+def test_a_known_model_brings_its_own_sampling(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("""
+        run.output = "out"
+        prompts.path = "prompts.txt"
+        model.path = "black-forest-labs/FLUX.1-schnell"
+        scoring.model = "ViT-B-32"
+        sampling.width = 512
+    """)
+    assert config.load(file).sampling == Sampling(steps=4, guidance_scale=0.0, width=512)
+    assert config.load(file, ["sampling.steps=2"]).sampling.steps == 2
+    assert config.load(file, ["model.path=owner/model"]).sampling == Sampling(width=512)
+
+
+def test_presets_are_samplings() -> None:
+    for model, preset in PRESETS.items():
+        assert model.count("/") == 1
+        assert Sampling(**preset).steps == preset["steps"]

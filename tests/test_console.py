@@ -61,22 +61,33 @@ def test_the_table_has_a_line_per_arm() -> None:
         images_kept=6,
         images_rejected=2,
         arms=(arm,),
+        timings={
+            "sessions": 2,
+            "wall_seconds": 10.0,
+            "images_per_second": 0.8,
+            "busy_share": {"score.score": 0.25, "generate.denoise": 0.9, "write.write": 0.001},
+        },
         gallery="out/gallery.html",
     )
     lines = console.table(summary).splitlines()
     assert lines[1].split() == ["both", "8", "6", "0.250", "-", "1.500", "1.250"]
+    assert lines[-2].startswith("time: 10 s in 2 sessions, 0.80 images/s;")
+    assert lines[-2].endswith("generate.denoise 90%, score.score 25%")
     assert lines[-1] == "gallery: out/gallery.html"
 
 
 class Recorder:
-    """Stands where Ray's actor handle would: `add.remote(images)`."""
+    """Stands where the way to Ray's actor would."""
 
     def __init__(self) -> None:
         self.total = 0.0
-        self.add: Any = self
 
-    def remote(self, images: float) -> None:
-        self.total += images
+    def tell(self, method: str, *arguments: Any) -> None:
+        assert (method, arguments[0]) == ("add", "generate")
+        self.total += arguments[1]
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        raise AssertionError("a meter only tells")
 
 
 def test_a_meter_counts_each_image_once() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.finish import finish
+from pipelines.progress_file import ProgressFile
 from tests.toy_run import Toy, write_run
 
 WRITTEN = ("manifest.json", "report.json", "README.md", "gallery.html")
@@ -27,11 +28,17 @@ def test_timings_change_the_report_alone_and_there_one_key(tmp_path: Path) -> No
     output = write_run(tmp_path)
     finish(output)
     first = {name: output.read_bytes(name) for name in WRITTEN}
-    finish(output, {"generate": {"images": 96, "seconds": 48.0}})
+    progress = ProgressFile(output, images=96, done=0, workers={"generate": 2})
+    with progress.session():
+        progress.update(
+            {"stages": {"write": 96}, "made": 96, "failures": {}, "busy_seconds": {"generate.denoise": 48.0}}
+        )
+    finish(output)
     changed = [name for name in WRITTEN if output.read_bytes(name) != first[name]]
     assert changed == ["report.json"]
     report = json.loads(output.read_bytes("report.json"))
-    assert report.pop("timings") == {"generate": {"images": 96, "seconds": 48.0, "images_per_second": 2.0}}
+    timings = report.pop("timings")
+    assert (timings["sessions"], timings["images"], timings["busy_seconds"]) == (1, 96, {"generate.denoise": 48.0})
     assert report == json.loads(first["report.json"])
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from pipelines.finish import finish
 from pipelines.manifest import PROBLEMS_SHOWN, check_shard, planned_shards
+from pipelines.ray_session import ordered_map
 from pipelines.storage import Storage
 from tests.toy_run import Toy, write_run
 
@@ -133,12 +134,14 @@ def test_many_problems_are_counted_and_the_first_are_shown(tmp_path: Path) -> No
     assert len(manifest["problems"]) == PROBLEMS_SHOWN
 
 
-def test_shards_may_be_checked_elsewhere_and_at_the_same_time(tmp_path: Path) -> None:
+def test_shards_may_be_checked_elsewhere_and_at_the_same_time(tmp_path: Path, local_ray: None) -> None:
     output = write_run(tmp_path, Toy(prompts=12, prompts_per_shard=1, fail_every=5))
     finish(output)
     one_by_one = output.read_bytes("manifest.json"), output.read_bytes("report.json")
     with ThreadPoolExecutor(4) as pool:
         finish(output, map_shards=pool.map)
+    assert (output.read_bytes("manifest.json"), output.read_bytes("report.json")) == one_by_one
+    finish(output, map_shards=ordered_map)
     assert (output.read_bytes("manifest.json"), output.read_bytes("report.json")) == one_by_one
 
 

@@ -73,7 +73,7 @@ def test_group_ids_follow_what_changes_pixels(configure: Configure, tmp_path: Pa
         plan.write(configure(**tables), output)
         return set(plan.read_shard(output, 0)["group_id"].to_pylist())
 
-    assert ids("a") == ids("b", ray={"groups_per_batch": 2}, scoring={"model": "ViT-B-16"})
+    assert ids("a") == ids("b", ray={"generators": 2}, scoring={"model": "ViT-B-16"})
     assert not ids("a") & ids("c", **changes)
 
 
@@ -145,6 +145,22 @@ def test_bad_prompts_are_rows(configure: Configure, tmp_path: Path) -> None:
     assert not output.exists(plan_files.FAILED_PROMPTS)
 
 
+def test_bad_prompts_planted_at_one_percent_are_all_found_again(configure: Configure, tmp_path: Path) -> None:
+    bad = (b"", b"  ", b"\xff\xfe", b"nul \x00 inside", b"x" * 3000, b"prompt 1")
+    lines = [b"prompt %d" % number for number in range(1, 3001)]
+    planted = {number: bad[number // 100 % len(bad)] for number in range(50, 3000, 100)}
+    for number, text in planted.items():
+        lines[number] = text
+    (tmp_path / "p.txt").write_bytes(b"\n".join(lines))
+    config = configure(prompts={"path": str(tmp_path / "p.txt")})
+    counts = plan.write(config, Storage.open(tmp_path / "out"))
+    # An empty line of a text file is no prompt; every other planted line is a row.
+    expected = {f"{tmp_path}/p.txt:{number + 1}" for number, text in planted.items() if text.strip()}
+    rows = pq.read_table(tmp_path / "out" / plan_files.FAILED_PROMPTS)["source"].to_pylist()
+    assert sorted(map(str, rows)) == sorted(expected)
+    assert (counts.prompts, counts.bad_prompts) == (3000 - len(planted), len(expected))
+
+
 def test_dropped_repeats_are_counted(configure: Configure, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("a\na\nb\n")
     config = configure(prompts={"path": str(tmp_path / "p.txt"), "duplicates": "drop"})
@@ -156,6 +172,46 @@ def test_no_usable_prompt_says_why(configure: Configure, tmp_path: Path) -> None
     (tmp_path / "p.jsonl").write_text('{"prompt": 1}\n')
     with pytest.raises(UserError, match=r"p\.jsonl:1.*int, not text"):
         plan.write(configure(prompts={"path": str(tmp_path / "p.jsonl")}), Storage.open(tmp_path / "out"))
+
+
+def test_a_plan_grows_by_what_is_new(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "SHARDS_PER_PART", 4)
+    monkeypatch.setattr(plan_files, "SHARDS_PER_PART", 4)
+    output = Storage.open(tmp_path / "out")
+
+    def config(prompts: int, groups: int) -> Any:
+        given = {"path": write_prompts(tmp_path, prompts)}
+        shape = {"size": 2, "groups_per_prompt": groups}
+        return configure(prompts=given, group=shape, arms=ARMS[:2], output={"groups_per_shard": 4})
+
+    first = plan.write(config(9, 1), output)
+    assert list(first.shard_numbers()) == [0, 1, 2, 3, 4]
+    files = {name: output.read_bytes(f"plan/{name}") for name in output.list("plan")}
+    grown = plan.write(config(11, 2), output, first)
+    assert (grown.prompts, grown.groups, grown.images) == (11, 44, 88)
+    assert [(s.first, s.shards) for s in grown.segments] == [(0, 5), (8, 11)]
+    assert {name: output.read_bytes(f"plan/{name}") for name in files} == files
+    whole = pa.concat_tables(plan.read_shard(output, shard) for shard in grown.shard_numbers())
+    at_once = Storage.open(tmp_path / "at_once")
+    direct = plan.write(config(11, 2), at_once)
+    same = pa.concat_tables(plan.read_shard(at_once, shard) for shard in direct.shard_numbers())
+    columns = [name for name in schema.PLAN.names if name != "shard"]
+    assert sorted(map(str, whole.select(columns).to_pylist())) == sorted(map(str, same.select(columns).to_pylist()))
+    # Nothing new is nothing to plan, and less is refused; either leaves the plan as it is.
+    assert plan.write(config(11, 2), output, grown) == grown
+    with pytest.raises(UserError, match="24 of the 44 groups planned"):
+        plan.write(config(10, 1), output, grown)
+    assert len(output.list("plan")) == 5
+
+
+def test_shards_are_sized_by_bytes(configure: Configure) -> None:
+    large = configure(sampling={"width": 1024, "height": 1024}, output={"shard_mb": 256})
+    assert plan.groups_per_shard(large) == 42
+    assert plan.groups_per_shard(configure(sampling={"width": 64, "height": 64})) == plan.MOST_GROUPS_PER_SHARD
+    assert plan.groups_per_shard(configure(sampling={"width": 8192, "height": 8192}, output={"shard_mb": 1})) == 1
+    # A shard fills the denoising batches of each arm.
+    batches = configure(arms=ARMS, group={"groups_per_batch": 8}, sampling={"width": 64, "height": 64})
+    assert plan.prompts_per_shard(batches) == 16
 
 
 def test_a_crash_leaves_no_part(configure: Configure, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipelines import prompts, readers
 from pipelines.config import Columns, Prompts
 from pipelines.errors import UserError
+from pipelines.hash_set import HashSet
 from pipelines.prompts import BadPrompt, Dropped, PromptRow
 from pipelines.storage import Storage
 from tests.conftest import PROMPTS
@@ -205,3 +206,20 @@ def test_parti_prompts_keep_their_quotes() -> None:
     texts = good(path, columns=columns)
     assert len(texts) == 1632
     assert any(text.startswith('"G I G G L E" painted') for text in texts)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 20), max_size=300))
+def test_the_flat_set_is_a_set(numbers: list[int]) -> None:
+    flat, plain = HashSet(), set()
+    for number in numbers:
+        assert (number in flat) == ((number or 1) in plain)
+        flat.add(number)
+        plain.add(number or 1)
+
+
+def test_the_flat_set_grows() -> None:
+    flat = HashSet()
+    for number in range(0, 3_000_000, 300):
+        flat.add(number)
+    assert all(number in flat for number in range(0, 3_000_000, 300))
+    assert not any(number in flat for number in range(2, 3_000_000, 300))

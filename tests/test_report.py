@@ -17,7 +17,7 @@ from models.diversity import average_pair_vendi
 from pipelines.finish import finish
 from pipelines.interval import Mean, student_t_975
 from pipelines.storage import Storage
-from pipelines.tally import rarity_rank
+from pipelines.tally import MOST_RARITIES, OTHER_RARITIES, Cell, add_cells, rarity_rank
 from tests.toy_run import Toy, write_run
 
 Groups = list[list[float]]
@@ -114,3 +114,12 @@ def test_rarities_run_from_common_to_unseen_then_other_words_then_none() -> None
     words = ["unseen", None, "zebra", "rare", "common", "apple", "uncommon"]
     expected = ["common", "uncommon", "rare", "unseen", "apple", "zebra", None]
     assert sorted(words, key=rarity_rank) == expected
+
+
+def test_a_rarity_column_of_numbers_does_not_swell_the_report() -> None:
+    cells: dict[tuple[str, str | None], Cell] = {}
+    for number in range(1000):
+        add_cells(cells, {("arm", f"{number}"): Cell(images=1), ("arm", "rare"): Cell(images=1)})
+    assert len(cells) == MOST_RARITIES + 1
+    assert cells["arm", "rare"].images == 1000
+    assert cells["arm", OTHER_RARITIES].images == 1000 - (MOST_RARITIES - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image, ImageSequence
 
 from pipelines import images, plan, schema
 from pipelines.config import Selection
@@ -69,6 +71,20 @@ def test_images_are_lossless(image_format: Any) -> None:
     data = images.encode(image, image_format)
     assert np.array_equal(images.decode(data), image)
     assert images.encode(image, image_format) == data
+
+
+def test_videos_are_lossless() -> None:
+    video = np.random.default_rng(0).integers(0, 256, (5, 9, 7, 3), dtype=np.uint8)
+    data = images.encode_video(video, 8)
+    assert images.encode_video(video, 8) == data
+    with Image.open(io.BytesIO(data)) as opened:
+        frames = [
+            (np.asarray(frame.convert("RGB")), frame.info["duration"]) for frame in ImageSequence.Iterator(opened)
+        ]
+    assert np.array_equal([pixels for pixels, _ in frames], video)
+    assert {duration for _, duration in frames} == {125}
+    assert np.array_equal(images.decode(data), video[2])
+    assert images.image_id(video) != images.image_id(video[:4])
 
 
 def test_image_ids_follow_pixels_and_shape() -> None:
@@ -142,10 +158,10 @@ def test_a_block_is_one_row_and_comes_back_whole(planned: tuple[Storage, pa.Tabl
     rows = groups.select(["group_id", "group_seeds", "repulsion", "concept"])
     failed = failures([{"stage": "score", "error_type": "E", "error": "e", "attempts": 1}])
     for table in (rows, rows.slice(1), rows.slice(0, 0)):
-        block = pack(Shard(shard=3, images=table, failed=failed, generate_seconds=1.5, score_seconds=0.0))
+        block = pack(Shard(shard=3, retry=True, images=table, failed=failed))
         assert block.num_rows == 1
         back = unpack(block)
-        assert (back.shard, back.generate_seconds) == (3, 1.5)
+        assert (back.shard, back.retry) == (3, True)
         assert back.images.schema == rows.schema
         assert back.images.to_pylist() == table.to_pylist()
         assert back.failed == failed
@@ -161,10 +177,9 @@ def test_a_shard_that_is_not_whole_is_not_written(planned: tuple[Storage, pa.Tab
     output, groups = planned
     shard = Shard(
         shard=0,
+        retry=False,
         images=schema.scored(4).empty_table(),
         failed=failed_rows(groups, indices),
-        generate_seconds=0.0,
-        score_seconds=0.0,
     )
     with pytest.raises(RuntimeError, match="shard 0 is not whole"):
         write_shard(pack(shard), output)
@@ -176,12 +191,11 @@ def test_a_shard_of_failures_is_done(planned: tuple[Storage, pa.Table]) -> None:
     output.write_bytes("rejected/shard-000000.parquet", b"of an interrupted attempt")
     shard = Shard(
         shard=0,
+        retry=False,
         images=schema.scored(4).empty_table(),
         failed=failed_rows(groups, [0, 1]),
-        generate_seconds=0.0,
-        score_seconds=0.0,
     )
     (row,) = write_shard(pack(shard), output).to_pylist()
-    assert (row["kept"], row["rejected"], row["failed"]) == (0, 0, 2)
+    assert (row["images"], row["failed"]) == (0, 2)
     assert output.list("data") == output.list("failed") == ["shard-000000.parquet"]
     assert output.list("rejected") == []

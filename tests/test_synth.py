@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
-from jobs.synth import main
 from models.generator import Generator
 from models.spec import ModelSpec
 from pipelines import plan
@@ -27,41 +25,8 @@ from pipelines.images import decode
 from pipelines.schema import scored
 from pipelines.storage import Storage
 from tests.conftest import PROMPTS, ROOT
-
-Synth = Callable[..., int]
-
-PROMPT_LINES = [
-    {"prompt": "a red square", "rarity": "common"},
-    {"prompt": "a star <b>", "rarity": "rare", "counterfactual": "a sun"},
-    {"prompt": "x" * 40, "rarity": "rare"},  # longer than the tiny text encoder reads
-    {"prompt": ""},
-    {"prompt": "a dot"},
-]
-
-
-def write_job(folder: Path, pipeline: str, clip: str) -> Synth:
-    """Write a config and prompts into `folder`; the result runs the job in this process, its output in `folder/out`."""
-    prompts = Path(pipeline).with_name("prompts.jsonl")
-    prompts.write_text("".join(json.dumps(line) + "\n" for line in PROMPT_LINES))
-    toml = folder / "run.toml"
-    toml.write_text(f"""
-        run = {{output = "{folder}/out", name = "Toy", seed = 1}}
-        prompts = {{path = "{prompts}"}}
-        model = {{path = "{pipeline}", dtype = "float32"}}
-        scoring = {{model = "{clip}"}}
-        sampling = {{steps = 2, guidance_scale = 4.0, width = 16, height = 16, max_sequence_length = 16}}
-        group = {{size = 3}}
-        repulsion = {{inner_steps = 2}}
-        output = {{groups_per_shard = 2}}
-        ray = {{groups_per_batch = 2}}
-        arms = [{{name = "stock"}}, {{name = "both", tora = true, repulsion = true}}]
-    """)
-
-    def run(*overrides: str, dry: bool = False) -> int:
-        settings = [word for override in overrides for word in ("--set", override)]
-        return main(["--config", str(toml), *settings, *(["--dry-run"] if dry else [])])
-
-    return run
+from tests.job import Synth, files_of, write_job
+from tests.toys import pipelines as toys
 
 
 @pytest.fixture
@@ -90,13 +55,6 @@ def copied(finished: Path, synth: Synth, tmp_path: Path) -> Path:
 
 def query(sql: str) -> list[Any]:
     return duckdb.connect().execute(sql).fetchall()
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Everything that must be the same in equal runs: all but the report (its timings) and what shows them."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet")) if path.is_file()
-    }
 
 
 def test_every_prompt_is_accounted_for(finished: Path) -> None:
@@ -230,7 +188,6 @@ def test_s3_in_and_out_from_the_command_line(
     s3: Storage,
     finished: Path,
     tmp_path: Path,
-    tiny_pipeline: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The command as a user types it: it starts its own Ray, whose workers find S3 in the environment."""
@@ -239,7 +196,7 @@ def test_s3_in_and_out_from_the_command_line(
         job = [sys.executable, "jobs/synth.py", "--config", str(tmp_path / "run.toml"), *words]
         return subprocess.run(job, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    s3.write_bytes("in/prompts.jsonl", Path(tiny_pipeline).with_name("prompts.jsonl").read_bytes())
+    s3.write_bytes("in/prompts.jsonl", (tmp_path / "prompts.jsonl").read_bytes())
     places = ["--set", f"prompts.path={s3.uri}/in/*.jsonl", "--set", f"run.output={s3.uri}/out"]
     done = command(*places)
     assert done.returncode == 0, done.stderr
@@ -259,8 +216,27 @@ def test_s3_in_and_out_from_the_command_line(
     assert "wrong-key" not in refused.stderr
 
 
+def test_videos_are_rows_with_all_frames(tmp_path: Path, tiny_clip: str, local_ray: None) -> None:
+    pipeline = toys.save("cogvideox", tmp_path)
+    job = write_job(tmp_path, pipeline, tiny_clip, [{"prompt": "a red square"}])
+    assert job("sampling.frames=9", "selection.keep_per_group=2") == 0
+    rows = [row for folder in ("data", "rejected") for row in pq.read_table(tmp_path / "out" / folder).to_pylist()]
+    assert len(rows) == 6
+    made = Generator(ModelSpec(path=pipeline, dtype="float32")).generate(
+        plan.groups_of(pq.read_table(tmp_path / "out" / "plan"))[:1]
+    )[0]
+    for row in rows:
+        assert row["frames"] == 9
+        assert row["image"]["path"].endswith(".webp")
+        with Image.open(io.BytesIO(row["image"]["bytes"])) as opened:
+            frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(opened)]
+        assert np.shape(frames) == (9, 16, 16, 3)
+        if row["arm"] == "stock":
+            assert np.array_equal(frames, made[row["index_in_group"]])
+
+
 def test_dry_run_makes_nothing(synth: Synth, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert synth(dry=True) == 0
+    assert synth(flags=["--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert "8 of 3 images" in shown
     assert "24 of 16 x 16" in shown
@@ -278,7 +254,7 @@ def test_all_parti_prompts_are_accounted_for(synth: Synth, tmp_path: Path) -> No
             "group.size=1",
             "sampling.steps=1",
             "output.groups_per_shard=512",
-            "ray.groups_per_batch=32",
+            "group.groups_per_batch=32",
         )
         == 0
     )

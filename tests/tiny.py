@@ -23,7 +23,7 @@ def save_pipeline(folder: Path) -> str:
 
     classes: Any = diffusers  # which has no types
     torch.manual_seed(0)
-    tokenizer = _tokenizer(folder)
+    tokenizer = clip_tokenizer(folder)
     text_config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
@@ -80,7 +80,7 @@ def save_pipeline(folder: Path) -> str:
     return str(folder / "pipeline")
 
 
-def _tokenizer(folder: Path) -> Any:
+def clip_tokenizer(folder: Path) -> Any:
     """A CLIPTokenizer whose words are single bytes, so that it needs no downloaded vocabulary."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer

@@ -86,7 +86,8 @@ def write_run(folder: Path, toy: Toy = Toy()) -> Storage:
     if toy.bad_prompts:
         rows = [_bad_prompt(i) for i in range(toy.bad_prompts)]
         _write(output, "failed/prompts.parquet", rows, FAILED)
-    run = {"fingerprint": FINGERPRINT, "config": {"run": {"name": toy.name, "output": "out/toy", "seed": 0}}}
+    config = {"run": {"name": toy.name, "output": "out/toy", "seed": 0}}
+    run = {"fingerprint": FINGERPRINT, "config": config, "plan": {"prompts": toy.prompts}}
     output.write_bytes("run.json", json.dumps(run).encode())
     return output
 
@@ -131,6 +132,7 @@ def _groups(toy: Toy, prompt: Row) -> Iterator[Row]:
                 "height": toy.side,
                 "negative_prompt": "",
                 "max_sequence_length": 0,
+                "frames": 1,
                 "tora": asdict(ToraConfig()) if tora else None,
                 "repulsion": asdict(RepulsionConfig()) if repulsion else None,
             }

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 from models.errors import ModelError
-from models.families import sd3
+from models.families import (
+    chroma,
+    cogvideox,
+    cogview4,
+    flux,
+    flux2,
+    hunyuan_image,
+    hunyuan_video,
+    qwen_image,
+    sd3,
+)
 from models.families.base import Family
 
-FAMILIES: tuple[Family, ...] = (sd3.FAMILY,)
+FAMILIES: tuple[Family, ...] = (
+    sd3.FAMILY,
+    flux.FAMILY,
+    flux.KONTEXT,
+    flux2.DEV,
+    flux2.KLEIN,
+    qwen_image.FAMILY,
+    qwen_image.EDIT,
+    chroma.FAMILY,
+    cogview4.FAMILY,
+    hunyuan_image.FAMILY,
+    hunyuan_video.FAMILY,
+    cogvideox.FAMILY,
+)
 
 
 def family_of(pipeline: object) -> Family:

@@ -41,9 +41,9 @@ class Encoded:
     """The text of one prompt as the model takes it.
 
     arguments: pipeline argument -> tensor [1, ...], named as for the positive prompt; valid_N: bool [N], which of the
-    text tokens at the blocks are not padding; attended_N: bool [N], which of them the model reads (it may read padding);
-    shared: pipeline arguments of the whole batch, such as the image to edit; together: prompts can share a denoising
-    batch where this is equal.
+    text tokens at the blocks are not padding; attended_N: bool [N], which of them the model reads (it may read
+    padding); shared: pipeline arguments of the whole batch, such as the image to edit; together: prompts can share a
+    denoising batch where this is equal.
     """
 
     arguments: dict[str, Tensor]
@@ -57,6 +57,11 @@ def _guided_above_one(pipe: Any, sampling: Sampling) -> bool:
     return sampling.guidance_scale > 1.0
 
 
+def twice_the_autoencoder(pipe: Any) -> int:
+    """`size_multiple` of models that see 2 x 2 patches of latents."""
+    return int(pipe.vae_scale_factor) * 2
+
+
 def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
     return {}
 
@@ -66,12 +71,14 @@ class Family:
     """Facts of one family.
 
     name: in rows and messages; pipelines: classes of the diffusers pipelines it covers; transformer: class of their
-    transformer; block_lists: its joint blocks, in the order in which they run; layout: how guidance calls it; text_inputs:
-    argument of the transformer -> pipeline argument that holds the text for it; encode: text of one prompt (and image to
-    edit); truncation: number of tokens by which a prompt is too long (0 if it fits); guided: is there a negative branch
-    with these settings?; options: further arguments of the pipeline; guidance_argument: its name for
-    `Sampling.guidance_scale`, "" where the pipeline has none; edits: it needs an input image; frames_per_second: above 0
-    for video.
+    transformer; block_lists: its joint blocks, in the order in which they run; layout: how guidance calls it;
+    text_inputs: argument of the transformer -> pipeline argument that holds the text for it; encode: text of one prompt
+    (and image to edit); truncation: number of tokens by which a prompt is too long (0 if it fits); size_multiple: width
+    and height must be multiples of it; guided: is there a negative branch with these settings?; options: further
+    arguments of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; edits:
+    it needs an input image; frames_per_second: above 0 for video; frame_step: the number of frames must be 1 more than
+    a multiple of it; context_plan: how tokens are divided over ranks, as diffusers' context parallelism reads it, where
+    the transformer brings no plan of its own.
     """
 
     name: str
@@ -82,11 +89,14 @@ class Family:
     text_inputs: Mapping[str, str]
     encode: Callable[[Any, str, Image.Image | None, Sampling], Encoded]
     truncation: Callable[[Any, str, Sampling], int]
+    size_multiple: Callable[[Any], int]
     guided: Callable[[Any, Sampling], bool] = _guided_above_one
     options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
     guidance_argument: str = "guidance_scale"
     edits: bool = False
     frames_per_second: int = 0
+    frame_step: int = 0
+    context_plan: Mapping[str, Any] = field(default_factory=dict)
 
     def has_negative(self, pipe: Any, sampling: Sampling) -> bool:
         """Does the transformer also run on the negative prompt?"""

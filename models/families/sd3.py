@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from PIL import Image
 
 from models.families.base import BlockList, Encoded, Family, all_read
@@ -54,8 +55,14 @@ FAMILY = Family(
     # The last block has no text output. The second attention of Medium's dual-attention blocks is the image's own.
     block_lists=(BlockList(name="transformer_blocks", text_output=0, text_norm="norm1_context"),),
     layout="one_call",
-    text_inputs={"encoder_hidden_states": "prompt_embeds", "pooled_projections": "pooled_prompt_embeds"},
+    text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     truncation=truncation,
+    size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=options,
+    context_plan={
+        "pos_embed": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
+        "context_embedder": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
+        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=3),
+    },
 )

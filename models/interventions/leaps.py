@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _SINGLE_STEPS, _GROWTH, _POINTS = 8, 1.1, 6
-"""Steps before the first leap, by how much a leap is longer than the last one, and increments of a polynomial."""
+"""Steps before the first leap, how much longer each leap is than the last, and increments that a polynomial takes."""
 
 FEWEST_STEPS = 4 * _SINGLE_STEPS
 """Below, nothing is saved."""

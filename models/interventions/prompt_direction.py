@@ -1,11 +1,11 @@
 """TORA's semantic vector where a transformer call holds one branch only.
 
-The method takes d from e_cond - e_uncond at the block's own tokens. Models that run the positive and the negative text in
-two calls have not seen the negative one when the positive one runs, and guidance-distilled models never see it. There
-d is the prompt's own: the difference between the text tokens and the mean negative one at the input of the first block
-in the first step, the same for all blocks and steps. It lives in the residual stream that the tokens of all blocks share.
-The negative text goes through the transformer's own text embedder: its forward is begun on it, and stopped at the first
-block.
+The method takes d from e_cond - e_uncond at the block's own tokens. Models that run the positive and the negative text
+in two calls have not seen the negative one when the positive one runs, and guidance-distilled models never see it.
+There d is the prompt's own: the difference between the text tokens and the mean negative one at the input of the first
+block in the first step, the same for all blocks and steps. It lives in the residual stream that the tokens of all
+blocks share. The negative text goes through the transformer's own text embedder: its forward is begun on it, and
+stopped at the first block.
 """
 
 from __future__ import annotations
@@ -54,14 +54,17 @@ class PromptDirection:
         """Called with the text that enters the first block."""
         if self._found:
             return
+        clock = self._clock
         if self._probing:
-            tokens = self._clock.tokens["uncond"]
+            text_BND = clock.whole_text(text_BND, "uncond")
+            tokens = clock.tokens["uncond"].of_own_images(clock.shards)
             weight_BM1 = tokens.valid_BM[:, :, None].float()
             total_B1D = (tokens.take(text_BND).float() * weight_BM1).sum(1, keepdim=True)
             self._uncond_B1D = total_B1D / weight_BM1.sum(1, keepdim=True).clamp_min(1.0)
             raise _Stop
         assert self._uncond_B1D is not None
-        tokens = self._clock.tokens["cond"]
+        text_BND = clock.whole_text(text_BND, "cond")
+        tokens = clock.tokens["cond"].of_own_images(clock.shards)
         self.value = semantic_direction(tokens.take(text_BND), self._uncond_B1D, tokens.valid_BM, self._config)
         self._found = True
 

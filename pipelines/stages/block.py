@@ -1,6 +1,6 @@
 """The block that travels through the flow: one row is one shard, so that Ray can neither split nor mix shards.
 
-shard: int64   images: large_list<struct: one row per image>   failed: list<struct FAILED>   seconds per stage: float64
+shard: int64   retry: bool   images: large_list<struct: one row per image>   failed: list<struct FAILED>
 """
 
 from __future__ import annotations
@@ -16,36 +16,40 @@ from pipelines import schema
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """images: columns of `schema.GENERATED` or `schema.scored`; failed: `schema.FAILED`; times in seconds of work."""
+    """retry: only the groups that failed before; images: columns of `schema.GENERATED` or `schema.scored`; failed:
+    `schema.FAILED`."""
 
     shard: int
+    retry: bool
     images: pa.Table
     failed: pa.Table
-    generate_seconds: float
-    score_seconds: float
+
+
+def order(shard: int, *, retry: bool) -> dict[str, Any]:
+    """The row that asks for a shard."""
+    return {"shard": shard, "retry": retry}
+
+
+def ordered(block: pa.Table) -> tuple[int, bool]:
+    """(shard, retry) of a block that asks for a shard."""
+    row = block.slice(0, 1).to_pylist()[0]
+    return row["shard"], row["retry"]
 
 
 def pack(shard: Shard) -> pa.Table:
     return pa.table(
         {
             "shard": pa.array([shard.shard], pa.int64()),
+            "retry": pa.array([shard.retry]),
             "images": _one_list(shard.images),
             "failed": _one_list(shard.failed),
-            "generate_seconds": pa.array([shard.generate_seconds], pa.float64()),
-            "score_seconds": pa.array([shard.score_seconds], pa.float64()),
         }
     )
 
 
 def unpack(block: pa.Table) -> Shard:
-    row = {name: block[name][0].as_py() for name in ("shard", "generate_seconds", "score_seconds")}
-    return Shard(images=_table(block["images"]), failed=_table(block["failed"]), **row)
-
-
-def shard_number(block: pa.Table) -> int:
-    """The shard of a block that has only the column `shard`."""
-    number: Any = block["shard"][0].as_py()
-    return int(number)
+    shard, retry = ordered(block.select(["shard", "retry"]))
+    return Shard(shard=shard, retry=retry, images=_table(block["images"]), failed=_table(block["failed"]))
 
 
 def failures(rows: list[dict[str, Any]]) -> pa.Table:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import os
+import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,73 +13,123 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.errors import device_lost
 from models.spec import Group
-from pipelines import images, plan, schema
+from pipelines import images, plan, retry, schema
 from pipelines.config import RunConfig, fingerprint
-from pipelines.progress import Meter, ProgressActor
-from pipelines.stages.block import Shard, failures, pack, shard_number
-from pipelines.stages.isolate import Failure, packs_of_equal, run_isolated
+from pipelines.crashes import isolated
+from pipelines.progress import Meter, Progress
+from pipelines.stages.block import Shard, failures, ordered, pack
+from pipelines.stages.isolate import Failure, free_memory, packs_of_equal, run_isolated
 from pipelines.storage import Storage
+from pipelines.telemetry import Telemetry
 
 _ENCODING_THREADS = 2
+_EXIT_OF_A_LOST_DEVICE = 70
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Encoded:
     image_id: str
     data: bytes
+    ending: str
 
 
 class GenerateShard:
-    """Actor. Reads `shard`; writes a block (see `block.py`) whose images have the columns of `schema.GENERATED`."""
+    """Actor. Reads `shard` and `retry`; writes a block (see `block.py`) with images of `schema.GENERATED`.
 
-    def __init__(self, config: RunConfig, output: Storage, progress: ProgressActor) -> None:
+    It may be called from several threads: one shard at a time is denoised, while the plan of the next one is read and
+    the images of the last one are encoded and packed.
+    """
+
+    def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
         import torch
 
-        from models.generator import Generator
+        from models.parallel.replica import open_generator
 
-        if config.ray.threads_per_generator:
-            torch.set_num_threads(config.ray.threads_per_generator)
+        torch.set_num_threads(config.ray.generator_threads)
         self._config = config
         self._output = output
         self._fingerprint = fingerprint(config)
-        self._generator = Generator(config.model)
+        self._telemetry = Telemetry("generate", progress)
+        with self._telemetry.busy("load_model"):
+            self._generator = open_generator(
+                config.model,
+                ranks=config.ray.gpus_per_replica,
+                parallelism=config.ray.parallelism,
+                images=config.group.size * config.group.groups_per_batch,
+                guided=config.sampling.guidance_scale > 1.0,
+                threads=config.ray.generator_threads,
+                timeout_s=config.ray.rank_timeout_s,
+            )
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
-        self._progress = progress
+        self._denoising = threading.Lock()
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        started = time.perf_counter()
-        shard = shard_number(block)
+        shard, again = ordered(block)
+        deaths: dict[int, int] = self._telemetry.progress.ask("attempt", shard)
         planned = plan.read_shard(self._output, shard)
-        groups = plan.groups_of(planned)
-        encoded: dict[int, list[Future[_Encoded]]] = {}
-        failed: dict[int, Failure] = {}
-        packs = packs_of_equal((group.batch_key for group in groups), self._config.ray.groups_per_batch)
-        for index, outcome in run_isolated(groups, packs, self._generate):
-            if isinstance(outcome, Failure):
-                failed[index] = outcome
-            elif bad := images.blank(outcome):
-                failed[index] = Failure(error_type="BlankImage", error=f"images {bad} have a single colour", attempts=1)
-            else:  # encoded beside the denoising of the next pack
-                encoded[index] = [self._encoders.submit(self._encode, image) for image in outcome]
+        if again:
+            planned = retry.only_failed(self._output, shard, planned)
+        encoded, failed = self._make(shard, plan.groups_of(planned), deaths)
+        self._telemetry.failed((f.error_type for f in failed.values()), group_size=self._config.group.size)
+        self._telemetry.images(sum(map(len, encoded.values())), moved=True)
         return pack(
             Shard(
                 shard=shard,
+                retry=again,
                 images=self._image_rows(planned, {i: [f.result() for f in encoded[i]] for i in sorted(encoded)}),
                 failed=_failed_rows(planned, failed),
-                generate_seconds=time.perf_counter() - started,
-                score_seconds=0.0,
             )
         )
 
-    def _generate(self, groups: list[Group]) -> list[NDArray[np.uint8]]:
-        with Meter(self._progress, images=sum(len(group.seeds) for group in groups)) as meter:
-            return self._generator.generate(groups, meter.step)
+    def _make(
+        self, shard: int, groups: list[Group], deaths: dict[int, int]
+    ) -> tuple[dict[int, list[Future[_Encoded]]], dict[int, Failure]]:
+        """The images of each group, in the hands of the encoders, and the groups that failed, by index."""
+        progress = self._telemetry.progress
+        per_batch = self._config.group.groups_per_batch
+        packs, lost = isolated(packs_of_equal((group.batch_key for group in groups), per_batch), deaths)
+        encoded: dict[int, list[Future[_Encoded]]] = {}
+        failed = {index: _died(deaths[index]) for index in lost}
 
-    def _encode(self, image_HWC: NDArray[np.uint8]) -> _Encoded:
-        return _Encoded(
-            image_id=images.image_id(image_HWC), data=images.encode(image_HWC, self._config.output.image_format)
-        )
+        def run(batch: list[tuple[int, Group]]) -> Sequence[NDArray[np.uint8]]:
+            progress.ask("begin", shard, [index for index, _ in batch])  # known before the worker may die of it
+            self._telemetry.fill(len(batch) / per_batch)
+            with self._telemetry.busy("denoise"):
+                made = self._generate([group for _, group in batch])
+            self._telemetry.gpu_memory(self._generator.info.device)
+            return made
+
+        with self._denoising:
+            for index, outcome in run_isolated(list(enumerate(groups)), packs, run, free_memory):
+                if isinstance(outcome, Failure):
+                    failed[index] = outcome
+                elif bad := images.blank(outcome):
+                    error = f"images {bad} have a single colour"
+                    failed[index] = Failure(error_type="BlankImage", error=error, attempts=1)
+                else:  # encoded beside the denoising of the next pack
+                    encoded[index] = [self._encoders.submit(self._encode, image) for image in outcome]
+            progress.ask("end", shard)
+        return encoded, failed
+
+    def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:
+        with Meter(self._telemetry.progress, images=sum(len(group.seeds) for group in groups)) as meter:
+            try:
+                return self._generator.generate(groups, meter.step)
+            except Exception as error:
+                if device_lost(error):  # only a new process gets a working GPU; Ray starts it and tries again
+                    os._exit(_EXIT_OF_A_LOST_DEVICE)
+                raise
+
+    def _encode(self, image: NDArray[np.uint8]) -> _Encoded:
+        video = image.ndim == 4
+        if video:
+            data = images.encode_video(image, self._generator.info.frames_per_second)
+        else:
+            data = images.encode(image, self._config.output.image_format)
+        ending = "webp" if video else self._config.output.image_format
+        return _Encoded(image_id=images.image_id(image), data=data, ending=ending)
 
     def _image_rows(self, planned: pa.Table, encoded: dict[int, list[_Encoded]]) -> pa.Table:
         """One row per image, group after group in plan order."""
@@ -85,11 +137,10 @@ class GenerateShard:
         of_group = planned.take(pa.array([group for group, _, _ in flat], pa.int64()))
         group_ids = of_group["group_id"].to_pylist()
         group_seeds: list[Any] = of_group["group_seeds"].to_pylist()
-        ending = self._config.output.image_format
         columns: dict[str, Any] = {
             **{name: of_group[name] for name in schema.GROUP_COLUMNS},
             "image": [
-                {"bytes": image.data, "path": f"{group_id}-{index}.{ending}"}
+                {"bytes": image.data, "path": f"{group_id}-{index}.{image.ending}"}
                 for group_id, (_, index, image) in zip(group_ids, flat, strict=True)
             ],
             "image_id": [image.image_id for _, _, image in flat],
@@ -116,6 +167,11 @@ def _typed(columns: dict[str, Any]) -> pa.Table:
         },
         schema=schema.GENERATED,
     )
+
+
+def _died(deaths: int) -> Failure:
+    error = f"the worker process died {deaths} times while it made this group; see Ray's logs for the signal"
+    return Failure(error_type="WorkerDied", error=error, attempts=deaths)
 
 
 def _failed_rows(planned: pa.Table, failed: dict[int, Failure]) -> pa.Table:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+from models.errors import out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,30 +36,51 @@ def packs_of_equal(keys: Iterable[Hashable], size: int) -> list[list[int]]:
 
 
 def run_isolated(
-    items: Sequence[T], packs: Iterable[Sequence[int]], run: Callable[[list[T]], Sequence[R]]
+    items: Sequence[T],
+    packs: Iterable[Sequence[int]],
+    run: Callable[[list[T]], Sequence[R]],
+    recover: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, R | Failure]]:
     """Yield (index, result) for every item, pack after pack.
 
-    When a pack raises, its items get one more try, each alone. An item that was alone and raised ValueError (its input
-    is at fault) is not tried again.
+    When a pack runs out of memory, its halves are tried, down to single items. When it raises something else, its items
+    get one more try, each alone. An item that was alone and raised ValueError (its input is at fault) is not tried
+    again. recover: called after each error, when nothing of the failed attempt is referenced any more.
     """
     for pack in packs:
-        try:
-            yield from zip(pack, run([items[index] for index in pack]), strict=True)
-        except Exception as error:
-            if len(pack) == 1 and isinstance(error, ValueError):
-                yield pack[0], _failure(error, attempts=1)
-                continue
-            for index in pack:
-                yield index, _run_alone(items[index], run)
+        yield from _run(items, pack, run, recover, attempts=1)
 
 
-def _run_alone(item: T, run: Callable[[list[T]], Sequence[R]]) -> R | Failure:
+def _run(
+    items: Sequence[T],
+    pack: Sequence[int],
+    run: Callable[[list[T]], Sequence[R]],
+    recover: Callable[[], None],
+    attempts: int,
+) -> Iterator[tuple[int, R | Failure]]:
     try:
-        return run([item])[0]
+        yield from zip(pack, run([items[index] for index in pack]), strict=True)
+        return
     except Exception as error:
-        return _failure(error, attempts=2)
+        failure = Failure(error_type=type(error).__name__, error=str(error) or repr(error), attempts=attempts)
+        memory, hopeless = out_of_memory(error), isinstance(error, ValueError)
+    recover()
+    if len(pack) > 1 and memory:
+        middle = (len(pack) + 1) // 2
+        parts = [pack[:middle], pack[middle:]]
+    elif len(pack) > 1 or (attempts == 1 and not hopeless):
+        parts = [[index] for index in pack]
+    else:
+        yield pack[0], failure
+        return
+    for part in parts:
+        yield from _run(items, part, run, recover, attempts + 1)
 
 
-def _failure(error: Exception, *, attempts: int) -> Failure:
-    return Failure(error_type=type(error).__name__, error=str(error) or repr(error), attempts=attempts)
+def free_memory() -> None:
+    """Give back what a failed attempt of a model left behind."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

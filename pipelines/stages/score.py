@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -16,9 +15,11 @@ from numpy.typing import NDArray
 from models import diversity
 from pipelines import images, schema
 from pipelines.config import RunConfig
+from pipelines.progress import Progress
 from pipelines.selection import select
 from pipelines.stages.block import failures, pack, unpack
 from pipelines.stages.isolate import Failure, run_isolated
+from pipelines.telemetry import Telemetry
 
 _DECODING_THREADS = 2
 
@@ -34,19 +35,26 @@ class _Scored:
 class ScoreShard:
     """Actor. Reads a block with images of `schema.GENERATED`; writes it with images of `schema.scored`."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, progress: Progress) -> None:
         from models.scorers.clip import ClipScorer
 
         self._config = config
+        self._telemetry = Telemetry("score", progress)
         device = "auto" if config.ray.gpus_per_scorer else "cpu"
-        self._scorer = ClipScorer(config.scoring.model, config.scoring.pretrained, device)
+        with self._telemetry.busy("load_model"):
+            self._scorer = ClipScorer(config.scoring.model, config.scoring.pretrained, device)
         self._name = self._scorer.name + (f"@{config.scoring.revision}" if config.scoring.revision else "")
         self._decoders = ThreadPoolExecutor(_DECODING_THREADS)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        started = time.perf_counter()
         shard = unpack(block)
-        groups = _groups(shard.images)
+        with self._telemetry.busy("score"):
+            rows, failed = self._score_all(_groups(shard.images))
+        self._telemetry.failed((row["error_type"] for row in failed), group_size=self._config.group.size)
+        self._telemetry.images(rows.num_rows)
+        return pack(replace(shard, images=rows, failed=pa.concat_tables([shard.failed, failures(failed)])))
+
+    def _score_all(self, groups: list[pa.Table]) -> tuple[pa.Table, list[dict[str, Any]]]:
         scored: dict[int, _Scored] = {}
         failed: list[dict[str, Any]] = []
         for index, outcome in run_isolated(groups, self._packs(groups), self._score):
@@ -55,15 +63,7 @@ class ScoreShard:
                 failed.append({**first, "stage": "score", **asdict(outcome)})
             else:
                 scored[index] = outcome
-        rows = self._rows([groups[i] for i in sorted(scored)], [scored[i] for i in sorted(scored)])
-        return pack(
-            replace(
-                shard,
-                images=rows,
-                failed=pa.concat_tables([shard.failed, failures(failed)]),
-                score_seconds=time.perf_counter() - started,
-            )
-        )
+        return self._rows([groups[i] for i in sorted(scored)], [scored[i] for i in sorted(scored)]), failed
 
     def _packs(self, groups: Sequence[pa.Table]) -> list[list[int]]:
         """Whole neighbouring groups, together at most `batch_size` images where they fit at all."""

@@ -1,17 +1,21 @@
-"""The last stage: a shard becomes files. `data/shard-XXXXXX.parquet` is written last; its presence says "done"."""
+"""The last stage: a shard becomes files. `data/shard-XXXXXX.parquet` is the mark of a finished shard."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import plan, schema
+from pipelines import plan, retry, schema
 from pipelines.manifest import shard_file
+from pipelines.progress import Progress
 from pipelines.stages.block import Shard, unpack
 from pipelines.storage import Storage
+from pipelines.telemetry import Telemetry
 
 ROWS_PER_ROW_GROUP = 200
 BYTES_PER_ROW_GROUP = 128 << 20
@@ -19,41 +23,75 @@ BYTES_PER_ROW_GROUP = 128 << 20
 
 
 class WriteShard:
-    """Actor. Reads a scored block, writes its files, and gives one row of counts and seconds.
+    """Actor. Reads a scored block, writes its files, and gives one row of counts.
 
     An actor and not a task, so that its process is warm when the first shard comes.
     """
 
-    def __init__(self, output: Storage) -> None:
+    def __init__(self, output: Storage, progress: Progress) -> None:
         self._output = output
+        self._telemetry = Telemetry("write", progress)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        return write_shard(block, self._output)
+        with self._telemetry.busy("write"):
+            written = write_shard(block, self._output)
+        self._telemetry.images(written["images"][0].as_py())
+        return written
 
 
 def write_shard(block: pa.Table, output: Storage) -> pa.Table:
-    """Write a shard; returns one row: shard, kept, rejected, failed, generate_seconds, score_seconds."""
+    """Write a shard; returns one row: shard, and how many images and failures are new in it."""
     shard = unpack(block)
-    _check_complete(shard, plan.read_shard(output, shard.shard))
+    planned = plan.read_shard(output, shard.shard)
+    if shard.retry:
+        asked = retry.only_failed(output, shard.shard, planned)
+        if asked.num_rows:  # else Ray runs the call a second time, since the worker died right after the first
+            _check_complete(shard, asked)
+            _write_again(output, shard, planned["group_id"])
+    else:
+        _check_complete(shard, planned)
+        _write_first(output, shard)
+    return pa.table({"shard": [shard.shard], "images": [shard.images.num_rows], "failed": [shard.failed.num_rows]})
+
+
+def _write_first(output: Storage, shard: Shard) -> None:
+    """The mark comes last; without it all of the shard is made again."""
     name = shard_file(shard.shard)
-    keep = shard.images["keep"]
-    kept, rejected = shard.images.filter(keep), shard.images.filter(pc.invert(keep))
-    for path, rows in ((f"rejected/{name}", rejected), (f"failed/{name}", shard.failed)):
-        if rows.num_rows:
-            _write(output, path, rows)
-        else:  # an earlier, interrupted attempt may have left one
-            output.remove(path)
+    kept, rejected = _split(shard.images)
+    _write_or_remove(output, f"rejected/{name}", rejected)
+    _write_or_remove(output, f"failed/{name}", shard.failed)
     _write(output, f"data/{name}", kept)
-    return pa.table(
-        {
-            "shard": [shard.shard],
-            "kept": [kept.num_rows],
-            "rejected": [rejected.num_rows],
-            "failed": [shard.failed.num_rows],
-            "generate_seconds": [shard.generate_seconds],
-            "score_seconds": [shard.score_seconds],
-        }
-    )
+
+
+def _write_again(output: Storage, shard: Shard, group_ids: pa.ChunkedArray[pa.StringScalar]) -> None:
+    """Put the retried groups beside the others, in plan order; the request is removed last."""
+    name = shard_file(shard.shard)
+    before = retry.read(output, shard.shard)
+    attempts = dict(zip(before["group_id"].to_pylist(), before["attempts"].to_pylist(), strict=True))
+    total = [row["attempts"] + attempts[row["group_id"]] for row in shard.failed.to_pylist()]
+    at = shard.failed.schema.get_field_index("attempts")
+    still = shard.failed.set_column(at, shard.failed.schema.field(at), pa.array(total, pa.int32()))
+
+    def merged(path: str, new: pa.Table) -> pa.Table:
+        if not output.exists(path):
+            return new
+        with output.open_input(path) as file:
+            old = pq.ParquetFile(file).read()
+        stays = pc.invert(pc.is_in(old["group_id"], value_set=before["group_id"].combine_chunks()))
+        rows = pa.concat_tables([old.filter(stays).cast(new.schema), new])
+        place: Any = pc.index_in(rows["group_id"], value_set=group_ids.combine_chunks())
+        # A stable sort: the images of a group are in order already.
+        return rows.take(np.argsort(place.to_numpy(), kind="stable")).combine_chunks()
+
+    kept, rejected = _split(shard.images)
+    _write(output, f"data/{name}", merged(f"data/{name}", kept))
+    _write_or_remove(output, f"rejected/{name}", merged(f"rejected/{name}", rejected))
+    _write_or_remove(output, f"failed/{name}", merged(f"failed/{name}", still))
+    retry.done(output, shard.shard)
+
+
+def _split(images: pa.Table) -> tuple[pa.Table, pa.Table]:
+    return images.filter(images["keep"]), images.filter(pc.invert(images["keep"]))
 
 
 def _check_complete(shard: Shard, planned: pa.Table) -> None:
@@ -71,6 +109,14 @@ def _check_complete(shard: Shard, planned: pa.Table) -> None:
             f"shard {shard.shard} is not whole: of {len(sizes)} groups, {len(wrong)} are incomplete ({wrong[:3]}), "
             f"and {len((found.keys() | failed.keys()) - sizes.keys())} are not in the plan"
         )
+
+
+def _write_or_remove(output: Storage, path: str, rows: pa.Table) -> None:
+    """An earlier attempt may have left a file where there is nothing to write now."""
+    if rows.num_rows:
+        _write(output, path, rows)
+    else:
+        output.remove(path)
 
 
 def _write(output: Storage, path: str, rows: pa.Table) -> None:

@@ -43,15 +43,15 @@ class Phase:
 
 CLEAN = Phase(
     loop=LoopConfig(
-        steps=6_000, learning_rate=1.5e-3, matrix_learning_rate=2e-3, ema_decay=0.999, cooldown=0.0, warmup_steps=300
+        steps=1_000, learning_rate=1.5e-3, matrix_learning_rate=2e-3, ema_decay=0.999, cooldown=0.0, warmup_steps=300
     ),
     captions=CaptionStyle(),
 )
 NOISY = Phase(
     loop=LoopConfig(
-        steps=1_500, learning_rate=1e-3, matrix_learning_rate=1.3e-3, ema_decay=0.998, cooldown=0.9, warmup_steps=100
+        steps=1_400, learning_rate=1.5e-3, matrix_learning_rate=2e-3, ema_decay=0.998, cooldown=0.6, warmup_steps=50
     ),
-    captions=CaptionStyle(noise=0.15),
+    captions=CaptionStyle(noise=0.10),
 )
 
 PHASES = {"clean": CLEAN, "noisy": NOISY}
@@ -78,6 +78,13 @@ class TextToLatent(nn.Module):
             pos_embed_max_size=latent_size // PATCH,
             qk_norm="rms_norm",
         )
+
+    def load_shipped(self, pipeline: Path) -> None:
+        """Take the weights of an exported pipeline folder, in float32."""
+        kinds = {"text_encoder": CLIPTextModelWithProjection, "text_encoder_2": CLIPTextModelWithProjection}
+        for name, kind in (kinds | {"transformer": SD3Transformer2DModel}).items():
+            shipped = kind.from_pretrained(pipeline / name, torch_dtype=torch.float32)
+            self.get_submodule(name).load_state_dict(shipped.state_dict())
 
     def forward(self, latents_BCHW: Tensor, sigma_B: Tensor, ids_BN: Tensor) -> Tensor:
         """Velocity float [B, C, H, W] of the noised latents at noise level sigma in [0, 1].
@@ -127,8 +134,8 @@ def train_phase(
     directory: Path,
     *,
     seed: int,
-) -> TextToLatent:
-    """Train `model` on normalised latents and freshly written captions; returns it with averaged weights."""
+) -> None:
+    """Train `model` on normalised latents and freshly written captions; the checkpoint holds the averaged weights."""
     compiled = torch.compile(model)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -148,5 +155,4 @@ def train_phase(
             velocity = compiled((1 - mix) * clean + mix * noise, sigma, ids)
         return F.mse_loss(velocity.float(), noise - clean), {}
 
-    model.load_state_dict(train(name, model, loss, phase.loop, directory))
-    return model
+    train(name, model, loss, phase.loop, directory)

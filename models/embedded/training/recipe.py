@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,13 +25,22 @@ BALANCED_ORACLE = {"count": 60_000, "seed": 2, "balanced": True}
 BALANCED_SCORER = {"count": 60_000, "seed": 4, "balanced": True}
 LATENT_SIZE = 16
 
+_SEEDS = {"clean": 11, "noisy": 12}
+_WARM_START_SEED = 100
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stages as methods; `work` holds data and checkpoints, `weights` receives what is shipped."""
+    """Stages as methods; `work` holds data and checkpoints, `weights` receives what is shipped.
+
+    warm_start: take the autoencoder from `weights`, and let the MM-DiT start from there instead of from nothing, on
+    other captions and noise; steps: of an MM-DiT phase, instead of the recipe's own (0).
+    """
 
     work: Path
     weights: Path = WEIGHTS
+    warm_start: bool = False
+    steps: int = 0
 
     @property
     def stages(self) -> dict[str, Callable[[], None]]:
@@ -70,6 +79,10 @@ class Recipe:
 
     @cached_property
     def _vae(self) -> AutoencoderKL:
+        if self.warm_start:
+            shipped = self.weights / "pipeline"
+            loaded: AutoencoderKL = AutoencoderKL.from_pretrained(shipped, subfolder="vae", torch_dtype=torch.float32)
+            return loaded.to(memory_format=torch.channels_last).eval()
         return vae.train_vae(self._long_tailed.images, self._checkpoints, seed=0)
 
     @cached_property
@@ -91,34 +104,54 @@ class Recipe:
         net = scorer.train_scorer(self.data("balanced", BALANCED_SCORER), self.tokenizer, self._checkpoints, seed=2)
         scorer.export_scorer(net, self.tokenizer, self.weights / "clip")
 
-    def _mmdit(self, phase: str) -> mmdit.TextToLatent:
+    def _checkpoint(self, phase: str) -> Path:
+        return self._checkpoints / f"mmdit-{phase}.ckpt"
+
+    def _untrained(self) -> mmdit.TextToLatent:
         torch.manual_seed(0)
-        model = mmdit.TextToLatent(self.tokenizer, vae.LATENT_CHANNELS, LATENT_SIZE)
-        if phase == "noisy":
-            model = self._mmdit("clean")
-        return mmdit.train_phase(
+        return mmdit.TextToLatent(self.tokenizer, vae.LATENT_CHANNELS, LATENT_SIZE)
+
+    def _averaged(self, phase: str) -> mmdit.TextToLatent:
+        """What a phase has reached."""
+        model = self._untrained()
+        model.load_state_dict(torch.load(self._checkpoint(phase), weights_only=True)["average"])
+        return model
+
+    def _train(self, phase: str) -> None:
+        if phase == "noisy" and self._checkpoint("clean").exists():
+            model = self._averaged("clean")
+        else:
+            model = self._untrained()
+            if self.warm_start:
+                model.load_shipped(self.weights / "pipeline")
+            elif phase == "noisy":
+                raise FileNotFoundError(f"{self._checkpoint('clean')} is missing: run the stage mmdit-clean first")
+        settings = mmdit.PHASES[phase]
+        if self.steps:
+            settings = replace(settings, loop=replace(settings.loop, steps=self.steps))
+        mmdit.train_phase(
             f"mmdit-{phase}",
             model,
             self.tokenizer,
             self._latents.values,
             self._long_tailed.labels,
-            mmdit.PHASES[phase],
+            settings,
             self._checkpoints,
-            seed=11 if phase == "clean" else 12,
+            seed=_SEEDS[phase] + (_WARM_START_SEED if self.warm_start else 0),
         )
 
     def train_clean(self) -> None:
         """MM-DiT and text encoders on captions without noise."""
-        self._mmdit("clean")
+        self._train("clean")
 
     def train_noisy(self) -> None:
         """The same on captions with wrong attributes, which makes rare pairs hard."""
-        self._mmdit("noisy")
+        self._train("noisy")
 
     def export(self) -> None:
-        """The diffusers folder, from the last finished phase."""
-        phase = "noisy" if (self._checkpoints / "mmdit-noisy.ckpt").exists() else "clean"
-        export_pipeline(self._vae, self._mmdit(phase), self.tokenizer, self._latents, self.weights / "pipeline")
+        """The diffusers folder, from the last phase that has begun."""
+        model = self._averaged("noisy" if self._checkpoint("noisy").exists() else "clean")
+        export_pipeline(self._vae, model, self.tokenizer, self._latents, self.weights / "pipeline")
 
 
 def prepare_threads(count: int) -> None:

@@ -20,7 +20,7 @@ from models.embedded.training.data import RenderedSet
 from models.embedded.training.loop import LoopConfig, train
 from models.embedded.training.tokenizer import MAX_TOKENS
 
-LOOP = LoopConfig(steps=5000, learning_rate=1e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.05)
+LOOP = LoopConfig(steps=3000, learning_rate=1e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.05)
 BATCH, HARD_NEGATIVES = 128, 3
 STYLE = CaptionStyle(
     keep_shape=0.97, keep_colour=0.85, keep_texture=0.75, keep_size=0.5, keep_position=0.5, keep_background=0.65

@@ -1,0 +1,198 @@
+"""Images per second of the job, beside a bare loop over the generator and what one would write without this project.
+
+    python jobs/bench.py pipeline
+    python jobs/bench.py pipeline --prompts 64 --groups-per-batch 8
+
+Everything on the embedded model (random weights of the same shape where the trained ones are missing), CPU, one thread
+per process. The bare loop makes the job's groups, with both interventions, in this process and keeps nothing. The plain
+script is Ray Data's `map_batches` around `StableDiffusion3Pipeline(prompt, num_images_per_prompt=4)` with open_clip
+scoring in the same actor and `write_parquet`; it has no interventions. Rates are those of the steady state: from the
+end of the first shard, or call, to the end of the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.embedded import SAMPLING, WEIGHTS, world
+from pipelines import flow, plan, preflight, tables
+from pipelines.config import RunConfig
+from pipelines.stages.isolate import packs_of_equal
+from pipelines.storage import Storage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prompts", type=int, default=32)
+    parser.add_argument("--group-size", type=int, default=4)
+    parser.add_argument("--groups-per-batch", type=int, default=4)
+    parser.add_argument("--groups-per-shard", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=SAMPLING.steps)
+    parser.add_argument("--only", choices=("bare", "job", "plain"), help="one of the three")
+
+
+def run(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = preflight.check(_config(options, folder))
+        rates: dict[str, float] = {}
+        for label, measure in (("bare", _bare_loop), ("job", _job), ("plain", _plain_script)):
+            if options.only in (None, label):
+                rates[label] = measure(config, folder)
+                over = f"{rates[label] / rates['bare']:8.2f} x bare" if "bare" in rates else ""
+                print(f"{label:6s}{rates[label]:8.3f} images/s{over}", flush=True)
+        if {"job", "plain"} <= rates.keys():
+            print(f"job over plain script: {rates['job'] / rates['plain']:.2f} x")
+    return 0
+
+
+def _config(options: argparse.Namespace, folder: Path) -> RunConfig:
+    words = product(world.COLOURS, world.SHAPES, world.BACKGROUNDS)
+    prompts = [f"a {colour} {shape} on {place}" for colour, shape, place in islice(words, options.prompts)]
+    (folder / "prompts.txt").write_text("\n".join(prompts) + "\n")
+    pipeline, clip = embedded_models(folder)
+    table = {
+        "run": {"output": str(folder / "out")},
+        "prompts": {"path": str(folder / "prompts.txt")},
+        "model": {"path": pipeline, "dtype": "float32", "device": "cpu"},
+        "scoring": {"model": f"local-dir:{clip}"},
+        "sampling": {
+            "steps": options.steps,
+            "width": 64,
+            "height": 64,
+            "guidance_scale": 4.0,
+            "max_sequence_length": 0,
+        },
+        "group": {"size": options.group_size, "groups_per_batch": options.groups_per_batch},
+        "output": {"groups_per_shard": options.groups_per_shard},
+        "ray": {"cpus_per_generator": 1.0, "cpus_per_scorer": 0.5, "cpus_per_writer": 0.25, "threads_per_generator": 1},
+    }
+    return tables.build(RunConfig, table, file="the benchmark")
+
+
+def embedded_models(folder: Path) -> tuple[str, str]:
+    """Folders of the embedded pipeline and scorer; with random weights, in `folder`, where the trained are missing."""
+    if WEIGHTS.is_dir():
+        return str(WEIGHTS / "pipeline"), str(WEIGHTS / "clip")
+    import open_clip
+
+    from models.embedded.training import scorer
+    from models.embedded.training.tokenizer import build_tokenizer
+    from models.embedded.training.untrained import save_untrained
+
+    tokenizer = build_tokenizer(folder / "words")
+    scorer.export_scorer(open_clip.CLIP(**scorer.model_config(len(tokenizer))), tokenizer, folder / "clip")
+    return save_untrained(folder), str(folder / "clip")
+
+
+def _bare_loop(config: RunConfig, folder: Path) -> float:
+    import torch
+
+    from models.generator import Generator
+
+    torch.set_num_threads(1)
+    output = Storage.open(folder / "plan-only")
+    counts = plan.write(config, output)
+    groups = [group for shard in counts.shard_numbers() for group in plan.groups_of(plan.read_shard(output, shard))]
+    packs = packs_of_equal((group.batch_key for group in groups), config.group.groups_per_batch)
+    generator = Generator(config.model)
+    ends: list[float] = []
+    images: list[int] = []
+    for pack in packs:
+        images.append(sum(len(made) for made in generator.generate([groups[index] for index in pack])))
+        ends.append(time.time())
+    return _steady(ends, images)
+
+
+def _job(config: RunConfig, folder: Path) -> float:
+    flow.run(config)
+    output = Storage.open(config.run.output)
+    files = sorted(Path(output.path("data")).iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    shards = [int(file.stem.removeprefix("shard-")) for file in files]
+    images = [plan.read_shard(output, shard).num_rows * config.group.size for shard in shards]
+    return _steady([file.stat().st_mtime for file in files], images)
+
+
+def _plain_script(config: RunConfig, folder: Path) -> float:
+    import pyarrow.parquet as pq
+    import ray
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    ray.init(address="local", include_dashboard=False, object_store_memory=256 << 20, log_to_driver=False)
+    try:
+        (
+            ray.data.read_text(config.prompts.paths[0])
+            .repartition(config.prompts.limit or 8)
+            .map_batches(
+                PlainScript,
+                fn_constructor_args=(config.model.path, config.scoring.model, config.sampling.steps),
+                batch_size=1,
+                num_cpus=1,
+                compute=ray.data.ActorPoolStrategy(size=1),
+            )
+            .write_parquet(str(folder / "plain"))
+        )
+    finally:
+        ray.shutdown()
+    ends = np.unique(pq.read_table(folder / "plain")["end"].to_numpy())
+    return _steady(ends.tolist(), [4] * len(ends))
+
+
+class PlainScript:
+    """What a user would otherwise write: one actor that draws and scores, with stock diffusers and open_clip."""
+
+    def __init__(self, model: str, scorer: str, steps: int) -> None:
+        import open_clip
+        import torch
+        from diffusers import StableDiffusion3Pipeline
+
+        torch.set_num_threads(1)
+        self._pipe = StableDiffusion3Pipeline.from_pretrained(model, dtype=torch.float32)
+        self._pipe.set_progress_bar_config(disable=True)
+        self._clip, _, self._preprocess = open_clip.create_model_and_transforms(scorer)
+        self._clip.eval()
+        self._tokenize = open_clip.get_tokenizer(scorer)
+        self._steps = steps
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        import torch
+
+        (prompt,) = batch["text"]
+        images = self._pipe(
+            str(prompt),
+            num_images_per_prompt=4,
+            num_inference_steps=self._steps,
+            guidance_scale=4.0,
+            width=64,
+            height=64,
+        ).images
+        with torch.no_grad():
+            pixels = self._clip.encode_image(torch.stack([self._preprocess(image) for image in images]), normalize=True)
+            text = self._clip.encode_text(self._tokenize([str(prompt)]), normalize=True)
+        files = []
+        for image in images:
+            file = io.BytesIO()
+            image.save(file, "PNG")
+            files.append(file.getvalue())
+        return {
+            "prompt": [prompt] * len(images),
+            "image": files,
+            "score": (pixels @ text.T)[:, 0].float().numpy(),
+            "end": np.full(len(images), time.time()),
+        }
+
+
+def _steady(ends: Sequence[float], images: Sequence[int]) -> float:
+    """Images per second from the end of the first piece of work to the end of the last."""
+    return sum(images[1:]) / (ends[-1] - ends[0])

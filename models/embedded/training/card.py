@@ -1,0 +1,41 @@
+"""The model card beside the shipped weights: how they were made, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from models.embedded import SAMPLING
+from models.embedded.training import mmdit, oracle, scorer, vae
+from models.embedded.training.recipe import LONG_TAILED
+from models.embedded.world import COLOUR_PROBABILITY_BY_RANK, TEXTURE_PROBABILITY_BY_RANK
+from models.statistics import Estimate
+
+_CARD = Path(__file__).with_suffix(".md")
+
+
+def write_card(weights: Path, measures: Mapping[str, Estimate]) -> None:
+    """Write `README.md` into the folder of the weights."""
+
+    def listed(shares: tuple[float, ...]) -> str:
+        return ", ".join(f"{value:.2%}" for value in shares)
+
+    text = _CARD.read_text(encoding="utf-8").format(
+        layers=mmdit.LAYERS,
+        width=mmdit.WIDTH,
+        size=SAMPLING.width,
+        steps=SAMPLING.steps,
+        guidance=SAMPLING.guidance_scale,
+        colours=listed(COLOUR_PROBABILITY_BY_RANK),
+        textures=listed(TEXTURE_PROBABILITY_BY_RANK),
+        pictures=LONG_TAILED["count"],
+        vae_steps=vae.LOOP.steps,
+        batch=mmdit.BATCH,
+        clean_steps=mmdit.CLEAN.loop.steps,
+        noisy_steps=mmdit.NOISY.loop.steps,
+        noise=mmdit.NOISY.captions.noise,
+        scorer_steps=scorer.LOOP.steps,
+        oracle_steps=oracle.LOOP.steps,
+        measures="\n".join(f"| {name} | {estimate} |" for name, estimate in measures.items()),
+    )
+    (weights / "README.md").write_text(text, encoding="utf-8")

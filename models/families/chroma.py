@@ -1,0 +1,53 @@
+"""Chroma: two calls per step, and a mask of the text and one padding token.
+
+The single-stream blocks take one tensor with the text first. The pipeline's own mask holds floating-point numbers,
+which the attention adds to its logits instead of leaving tokens out, so padding drowns short prompts (diffusers issue
+12116). The model was trained with padding left out; a boolean mask does that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from models.families.base import BlockList, Encoded, Family, first_tokens, twice_the_autoencoder
+from models.spec import Sampling
+
+
+def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt: `max_sequence_length` T5 tokens."""
+    embeds, _, mask, _, _, _ = pipe.encode_prompt(
+        prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length
+    )
+    read = mask.bool()
+    return Encoded(
+        arguments={"prompt_embeds": embeds, "prompt_attention_mask": read},
+        valid_N=first_tokens(len(pipe.tokenizer(prompt).input_ids), embeds),
+        attended_N=read[0],
+    )
+
+
+def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    return max(0, len(pipe.tokenizer(prompt).input_ids) - sampling.max_sequence_length)
+
+
+def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
+    return {"max_sequence_length": sampling.max_sequence_length}
+
+
+FAMILY = Family(
+    name="chroma",
+    pipelines=("ChromaPipeline",),
+    transformer="ChromaTransformer2DModel",
+    block_lists=(
+        BlockList(name="transformer_blocks", text_output=0),
+        BlockList(name="single_transformer_blocks", text_argument="hidden_states", text_position=0, text_output=None),
+    ),
+    layout="two_calls",
+    text_inputs={"encoder_hidden_states": "prompt_embeds"},
+    encode=encode,
+    truncation=truncation,
+    size_multiple=twice_the_autoencoder,
+    options=options,
+)

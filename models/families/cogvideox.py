@@ -1,0 +1,40 @@
+"""CogVideoX: one call with [negative; positive], no text mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from models.families.base import BlockList, Encoded, Family, all_read, first_tokens
+from models.spec import Sampling
+
+
+def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt: as many T5 tokens as the model's position embeddings were made for."""
+    length = pipe.transformer.config.max_text_seq_length
+    embeds, _ = pipe.encode_prompt(prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=length)
+    return Encoded(
+        arguments={"prompt_embeds": embeds},
+        valid_N=first_tokens(len(pipe.tokenizer(prompt).input_ids), embeds),
+        attended_N=all_read(embeds),
+    )
+
+
+def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    return max(0, len(pipe.tokenizer(prompt).input_ids) - int(pipe.transformer.config.max_text_seq_length))
+
+
+FAMILY = Family(
+    name="cogvideox",
+    pipelines=("CogVideoXPipeline",),
+    transformer="CogVideoXTransformer3DModel",
+    block_lists=(BlockList(name="transformer_blocks", text_output=1),),
+    layout="one_call",
+    text_inputs={"encoder_hidden_states": "prompt_embeds"},
+    encode=encode,
+    truncation=truncation,
+    size_multiple=lambda pipe: int(pipe.vae_scale_factor_spatial * pipe.transformer.config.patch_size),
+    frames_per_second=8,
+    frame_step=8,
+)

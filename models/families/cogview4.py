@@ -1,0 +1,41 @@
+"""CogView4: two calls per step, no text mask; padding on the left up to a multiple of 16 tokens is read.
+
+Padding further would change the image, so only prompts of equal padded length share a batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from models.families.base import BlockList, Encoded, Family, all_read
+from models.spec import Sampling
+
+
+def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt: its GLM tokens."""
+    embeds, _ = pipe.encode_prompt(
+        prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length
+    )
+    attended = all_read(embeds)
+    valid = attended.clone()
+    valid[: embeds.shape[1] - len(pipe.tokenizer(prompt).input_ids)] = False
+    return Encoded(arguments={"prompt_embeds": embeds}, valid_N=valid, attended_N=attended, together=embeds.shape[1])
+
+
+def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    return max(0, len(pipe.tokenizer(prompt).input_ids) - sampling.max_sequence_length)
+
+
+FAMILY = Family(
+    name="cogview4",
+    pipelines=("CogView4Pipeline",),
+    transformer="CogView4Transformer2DModel",
+    block_lists=(BlockList(name="transformer_blocks", text_output=1),),
+    layout="two_calls",
+    text_inputs={"encoder_hidden_states": "prompt_embeds"},
+    encode=encode,
+    truncation=truncation,
+    size_multiple=lambda _: 16,
+)

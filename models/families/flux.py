@@ -1,0 +1,77 @@
+"""FLUX.1 (dev, schnell) and FLUX.1 Kontext, which edits a picture: distilled guidance, no text mask.
+
+Guidance was distilled into dev (`guidance_scale` is an input of the model) and away in schnell (it has no effect
+there). A negative prompt would cost a second call per step and is not taken. The single-stream blocks take and return
+text and image apart, so both block lists are alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from models.families.base import BlockList, Encoded, Family, all_read, first_tokens, twice_the_autoencoder
+from models.spec import Sampling
+
+
+def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt: `max_sequence_length` T5 tokens, and CLIP's pooled vector."""
+    embeds, pooled, _ = pipe.encode_prompt(
+        prompt=prompt, prompt_2=None, max_sequence_length=sampling.max_sequence_length
+    )
+    return Encoded(
+        arguments={"prompt_embeds": embeds, "pooled_prompt_embeds": pooled},
+        valid_N=first_tokens(len(pipe.tokenizer_2(prompt).input_ids), embeds),
+        attended_N=all_read(embeds),
+    )
+
+
+def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    return max(0, len(pipe.tokenizer_2(prompt).input_ids) - sampling.max_sequence_length)
+
+
+def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
+    return {"max_sequence_length": sampling.max_sequence_length}
+
+
+def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """The same text, with the picture to edit at its own aspect ratio and the area of the output."""
+    assert image is not None
+    scale = (sampling.width * sampling.height / (image.width * image.height)) ** 0.5
+    multiple = twice_the_autoencoder(pipe)
+    width, height = (max(multiple, round(side * scale / multiple) * multiple) for side in image.size)
+    picture = pipe.image_processor.resize(image, height, width)
+    return replace(encode(pipe, prompt, None, sampling), shared={"image": picture})
+
+
+def edit_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
+    # Left alone, the pipeline makes every output and every input about one megapixel.
+    return {**options(pipe, sampling), "max_area": sampling.width * sampling.height, "_auto_resize": False}
+
+
+FAMILY = Family(
+    name="flux",
+    pipelines=("FluxPipeline",),
+    transformer="FluxTransformer2DModel",
+    block_lists=(
+        BlockList(name="transformer_blocks", text_output=0),
+        BlockList(name="single_transformer_blocks", text_output=0),
+    ),
+    layout="distilled",
+    text_inputs={"encoder_hidden_states": "prompt_embeds"},
+    encode=encode,
+    truncation=truncation,
+    size_multiple=twice_the_autoencoder,
+    options=options,
+)
+
+KONTEXT = replace(
+    FAMILY,
+    name="flux-kontext",
+    pipelines=("FluxKontextPipeline",),
+    encode=encode_edit,
+    options=edit_options,
+    edits=True,
+)

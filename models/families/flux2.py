@@ -1,0 +1,99 @@
+"""FLUX.2 dev (distilled guidance) and klein (two calls per step, or none where it is step-distilled): no text mask.
+
+The single-stream blocks take one tensor with the text first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from diffusers.pipelines.flux2.pipeline_flux2 import format_input
+from PIL import Image
+from torch import Tensor
+
+from models.families.base import BlockList, Encoded, Family, all_read, twice_the_autoencoder
+from models.spec import Sampling
+
+
+def dev_mask(pipe: Any, prompt: str, **options: Any) -> Any:
+    """The tokenizer's mask of the conversation that the pipeline makes of a prompt."""
+    conversation = format_input(prompts=[prompt], system_message=pipe.system_message)
+    return pipe.tokenizer.apply_chat_template(
+        conversation, add_generation_prompt=False, tokenize=True, return_dict=True, **options
+    )["attention_mask"]
+
+
+def klein_mask(pipe: Any, prompt: str, **options: Any) -> Any:
+    text = pipe.tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
+    return pipe.tokenizer([text], **options)["attention_mask"]
+
+
+def _encode(pipe: Any, prompt: str, sampling: Sampling, mask_1N: Tensor) -> Encoded:
+    embeds, _ = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
+    return Encoded(
+        arguments={"prompt_embeds": embeds},
+        valid_N=mask_1N[0].to(embeds.device, torch.bool),
+        attended_N=all_read(embeds),
+    )
+
+
+def _padded(sampling: Sampling) -> dict[str, Any]:
+    length = sampling.max_sequence_length
+    return {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "pt"}
+
+
+def encode_dev(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt: a conversation with the system message, padded to `max_sequence_length` tokens."""
+    return _encode(pipe, prompt, sampling, dev_mask(pipe, prompt, **_padded(sampling)))
+
+
+def encode_klein(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt: a user's turn, padded to `max_sequence_length` tokens."""
+    return _encode(pipe, prompt, sampling, klein_mask(pipe, prompt, **_padded(sampling)))
+
+
+def truncation_dev(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    return max(0, len(dev_mask(pipe, prompt)[0]) - sampling.max_sequence_length)
+
+
+def truncation_klein(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    return max(0, len(klein_mask(pipe, prompt)[0]) - sampling.max_sequence_length)
+
+
+def guided_klein(pipe: Any, sampling: Sampling) -> bool:
+    return sampling.guidance_scale > 1.0 and not pipe.config.is_distilled
+
+
+def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
+    return {"max_sequence_length": sampling.max_sequence_length}
+
+
+DEV = Family(
+    name="flux2",
+    pipelines=("Flux2Pipeline",),
+    transformer="Flux2Transformer2DModel",
+    block_lists=(
+        BlockList(name="transformer_blocks", text_output=0),
+        BlockList(name="single_transformer_blocks", text_argument="hidden_states", text_position=0, text_output=None),
+    ),
+    layout="distilled",
+    text_inputs={"encoder_hidden_states": "prompt_embeds"},
+    encode=encode_dev,
+    truncation=truncation_dev,
+    size_multiple=twice_the_autoencoder,
+    options=options,
+)
+
+KLEIN = replace(
+    DEV,
+    name="flux2-klein",
+    pipelines=("Flux2KleinPipeline",),
+    layout="two_calls",
+    encode=encode_klein,
+    truncation=truncation_klein,
+    guided=guided_klein,
+)

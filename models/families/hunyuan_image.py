@@ -1,0 +1,81 @@
+"""HunyuanImage 2.1: two calls per step through a guider, or distilled guidance; a text mask.
+
+The transformer sorts its tokens: those of the quoted text (ByT5) that are not padding, those of the prompt (Qwen), then
+the padding of both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from models.families.base import BlockList, Encoded, Family, first_tokens
+from models.spec import Sampling
+
+
+def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt at the pipeline's fixed length of 1000 tokens, and quoted text at 128.
+
+    Prompts with and without quoted text do not share a batch: the pipeline takes one guider for the whole batch.
+    """
+    embeds, mask, glyphs, glyphs_mask = pipe.encode_prompt(prompt=prompt, batch_size=1)
+    tokens = embeds[0, :, :1]
+    valid = mask[0].bool()
+    if pipe.transformer.context_embedder_2 is not None:
+        tokens = embeds.new_zeros(1, embeds.shape[1] + glyphs.shape[1])
+        valid = first_tokens(int(mask.sum() + glyphs_mask.sum()), tokens)
+    return Encoded(
+        arguments={
+            "prompt_embeds": embeds,
+            "prompt_embeds_mask": mask,
+            "prompt_embeds_2": glyphs,
+            "prompt_embeds_mask_2": glyphs_mask,
+        },
+        valid_N=valid,
+        attended_N=valid,
+        together=bool(glyphs_mask.any()),
+    )
+
+
+def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    tokens = len(pipe.tokenizer(pipe.prompt_template_encode.format(prompt)).input_ids)
+    return max(0, tokens - int(pipe.prompt_template_encode_start_idx + pipe.tokenizer_max_length))
+
+
+def guided(pipe: Any, sampling: Sampling) -> bool:
+    return pipe.guider is not None and not pipe.transformer.config.guidance_embeds and sampling.guidance_scale > 1.0
+
+
+def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
+    """The guidance scale is an input of the distilled model; in the other one the guiders hold it."""
+    if pipe.transformer.config.guidance_embeds:
+        return {"distilled_guidance_scale": sampling.guidance_scale}
+    for guider in (pipe.guider, pipe.ocr_guider):
+        if guider is not None:
+            guider.guidance_scale = max(1.0, sampling.guidance_scale)
+    return {}
+
+
+FAMILY = Family(
+    name="hunyuan-image",
+    pipelines=("HunyuanImagePipeline",),
+    transformer="HunyuanImageTransformer2DModel",
+    block_lists=(
+        BlockList(name="transformer_blocks", text_output=1),
+        BlockList(name="single_transformer_blocks", text_output=1),
+    ),
+    layout="two_calls",
+    text_inputs={
+        "encoder_hidden_states": "prompt_embeds",
+        "encoder_attention_mask": "prompt_embeds_mask",
+        "encoder_hidden_states_2": "prompt_embeds_2",
+        "encoder_attention_mask_2": "prompt_embeds_mask_2",
+    },
+    encode=encode,
+    truncation=truncation,
+    size_multiple=lambda pipe: int(pipe.vae_scale_factor),
+    guided=guided,
+    options=options,
+    guidance_argument="",
+)

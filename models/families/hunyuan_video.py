@@ -1,0 +1,45 @@
+"""HunyuanVideo: distilled guidance, a text mask by length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
+from PIL import Image
+
+from models.families.base import BlockList, Encoded, Family, first_tokens
+from models.spec import Sampling
+
+
+def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt: `max_sequence_length` Llama tokens after the template, and CLIP's pooled vector."""
+    embeds, pooled, mask = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
+    valid = first_tokens(int(mask.sum()), embeds)
+    return Encoded(
+        arguments={"prompt_embeds": embeds, "pooled_prompt_embeds": pooled, "prompt_attention_mask": mask},
+        valid_N=valid,
+        attended_N=valid,
+    )
+
+
+def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    tokens = len(pipe.tokenizer(DEFAULT_PROMPT_TEMPLATE["template"].format(prompt)).input_ids)
+    return max(0, tokens - int(DEFAULT_PROMPT_TEMPLATE["crop_start"]) - sampling.max_sequence_length)
+
+
+FAMILY = Family(
+    name="hunyuan-video",
+    pipelines=("HunyuanVideoPipeline",),
+    transformer="HunyuanVideoTransformer3DModel",
+    block_lists=(
+        BlockList(name="transformer_blocks", text_output=1),
+        BlockList(name="single_transformer_blocks", text_output=1),
+    ),
+    layout="distilled",
+    text_inputs={"encoder_hidden_states": "prompt_embeds", "encoder_attention_mask": "prompt_attention_mask"},
+    encode=encode,
+    truncation=truncation,
+    size_multiple=lambda _: 16,
+    frames_per_second=24,
+    frame_step=4,
+)

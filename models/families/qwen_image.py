@@ -1,0 +1,84 @@
+"""Qwen-Image and Qwen-Image-Edit: two calls per step, and a text mask, so prompts of any length share a batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit import calculate_dimensions
+from PIL import Image
+from torch import Tensor
+
+from models.families.base import BlockList, Encoded, Family, twice_the_autoencoder
+from models.spec import Sampling
+
+_EDIT_AREA = 1024 * 1024
+"""Pixels to which the pipeline brings every picture that it edits."""
+
+
+def _encoded(embeds: Tensor, shared: dict[str, Any]) -> Encoded:
+    # For a single prompt the pipeline gives no mask: nothing is padded.
+    mask = torch.ones(embeds.shape[:2], dtype=torch.int64, device=embeds.device)
+    valid = mask[0].bool()
+    return Encoded(
+        arguments={"prompt_embeds": embeds, "prompt_embeds_mask": mask},
+        valid_N=valid,
+        attended_N=valid,
+        shared=shared,
+    )
+
+
+def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt, without the template's beginning and without padding."""
+    embeds, _ = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
+    return _encoded(embeds, {})
+
+
+def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    tokens = len(pipe.tokenizer(pipe.prompt_template_encode.format(prompt)).input_ids)
+    return max(0, tokens - int(pipe.prompt_template_encode_start_idx) - sampling.max_sequence_length)
+
+
+def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+    """Text of one prompt, read together with the picture to edit, which the pipeline brings to one megapixel."""
+    assert image is not None
+    width, height, _ = calculate_dimensions(_EDIT_AREA, image.width / image.height)
+    picture = pipe.image_processor.resize(image, height, width)
+    embeds, _ = pipe.encode_prompt(prompt=prompt, image=picture)
+    return _encoded(embeds, {"image": [picture]})
+
+
+def truncation_edit(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    return max(0, len(pipe.tokenizer(prompt).input_ids) - sampling.max_sequence_length)
+
+
+def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
+    return {"max_sequence_length": sampling.max_sequence_length}
+
+
+FAMILY = Family(
+    name="qwen-image",
+    pipelines=("QwenImagePipeline",),
+    transformer="QwenImageTransformer2DModel",
+    block_lists=(BlockList(name="transformer_blocks", text_output=0),),
+    layout="two_calls",
+    text_inputs={
+        "encoder_hidden_states": "prompt_embeds",
+        "encoder_hidden_states_mask": "prompt_embeds_mask",
+    },
+    encode=encode,
+    truncation=truncation,
+    size_multiple=twice_the_autoencoder,
+    options=options,
+    guidance_argument="true_cfg_scale",
+)
+
+EDIT = replace(
+    FAMILY,
+    name="qwen-image-edit",
+    pipelines=("QwenImageEditPipeline",),
+    encode=encode_edit,
+    truncation=truncation_edit,
+    edits=True,
+)
