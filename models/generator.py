@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 from models.errors import ImageError, ModelError
 from models.families import family_of
-from models.families.base import Branch, Encoded, pad_tokens, stack
+from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.interventions.clock import Clock, Tokens
 from models.interventions.hooks import interventions
+from models.memory import place
+from models.parallel.division import UNDIVIDED, Division
+from models.parallel.shards import WHOLE
+from models.parallel.split import divide
 from models.revision import folder_revision
 from models.spec import Group, ModelSpec, Sampling
 from models.texts import Texts
@@ -40,16 +44,23 @@ class ModelInfo:
 class Generator:
     """A diffusion pipeline, loaded once.
 
+    divided: how ranks, of which this process is one, share the work, or a function of the family that says so.
+    torch.distributed runs on the ranks, and every call of `generate` must be made on all of them.
+
     Raises:
         ModelError: the folder or hub id holds no pipeline, or one of an unknown family.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, divided: Division | Callable[[Family], Division] = UNDIVIDED) -> None:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        self._pipe: Any = _load(spec).to(device)
+        self._pipe: Any = place(_load(spec), spec, device)
         self._pipe.set_progress_bar_config(disable=True)
+        # One picture at a time: a batch of megapixels would take the autoencoder tens of GiB.
+        self._pipe.vae.enable_slicing()
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)
+        divided = divided if isinstance(divided, Division) else divided(self._family)
+        self._shards = divide(self._pipe, self._family, divided, torch.device(device)) if divided.ranks > 1 else WHOLE
         self.info = ModelInfo(
             model=spec.path,
             revision=spec.revision,
@@ -122,6 +133,7 @@ class Generator:
             layout=family.layout,
             tokens=tokens,
             guided=guided,
+            shards=self._shards,
         )
         arguments = {
             **family.arguments(pipe, positive, negative if guided else None, sampling),
@@ -148,7 +160,7 @@ class Generator:
         if (sampling.frames - 1) % step if step else sampling.frames > 1:
             rule = f"1 more than a multiple of {step}" if step else "1, as it makes images"
             raise ModelError(f"sampling.frames = {sampling.frames}: {family.name} needs {rule}")
-        if sampling.negative_prompt and not family.has_negative(self._pipe, sampling):
+        if sampling.negative_prompt.strip() and not family.has_negative(self._pipe, sampling):
             raise ModelError(
                 f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {family.name} runs without "
                 "a negative branch here (distilled guidance, or guidance_scale of at most 1); leave it empty"

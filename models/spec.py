@@ -12,6 +12,9 @@ from typing import Any, Literal
 Interval = tuple[float, float]
 """A share of the run's steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
 
+Parallelism = Literal["auto", "context", "cfg", "group"]
+"""How several ranks share a denoising batch: see `models.parallel.layout`."""
+
 
 def _require(good: bool, owner: object, field: str, rule: str) -> None:
     if not good:
@@ -153,16 +156,26 @@ class ModelSpec:
     path: a diffusers pipeline folder or a hub id; revision: commit hash, branch or tag on the hub, or what
     `models.revision.folder_revision` says of a local folder;
     dtype: of the transformer and text encoders; device: "auto" takes CUDA where there is one.
+
+    For less memory: weights: "float8" keeps the transformer's in float8_e4m3fn and computes in `dtype`; vae_slicing
+    decodes one image at a time, vae_tiling in overlapping tiles, whose seams change pixels a little; offload: "model"
+    has only the part that is at work on the GPU, "group" only the layer of the transformer that is at work.
     """
 
     path: str
     revision: str = ""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     device: str = "auto"
+    weights: Literal["dtype", "float8"] = "dtype"
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    offload: Literal["none", "model", "group"] = "none"
 
     def __post_init__(self) -> None:
         _require(bool(self.path), self, "path", "needs a pipeline folder or a hub id")
         _require(self.dtype in ("float32", "bfloat16", "float16"), self, "dtype", "needs float32, bfloat16 or float16")
+        _require(self.weights in ("dtype", "float8"), self, "weights", "needs 'dtype' or 'float8'")
+        _require(self.offload in ("none", "model", "group"), self, "offload", "needs 'none', 'model' or 'group'")
 
 
 @dataclass(frozen=True, kw_only=True)

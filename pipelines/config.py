@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.presets import PRESETS
-from models.spec import ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from models.spec import ModelSpec, Parallelism, RepulsionConfig, Sampling, ToraConfig
 from pipelines import schema, tables
 from pipelines.errors import UserError
 
@@ -170,6 +170,14 @@ class RayOptions:
     """Writer actors."""
     gpus_per_generator: float = 0.0
     gpus_per_scorer: float = 0.0
+    gpus_per_replica: int = 1
+    """GPUs that work on the same batches, each with the whole model in a process of its own (without GPUs, processes on
+    CPUs). Above 1, gpus_per_generator is the same number, or 0 for CPUs."""
+    parallelism: Parallelism = "auto"
+    """What the processes of a replica divide: the images of a "group", the branches of guidance ("cfg"), the tokens
+    ("context"); "auto" takes what moves the fewest bytes. It can change the last bits of the pixels."""
+    rank_timeout_s: float = 600.0
+    """Seconds without a denoising step after which the processes of a replica count as hung, and are started anew."""
     cpus_per_generator: float = 1.0
     cpus_per_scorer: float = 0.5
     cpus_per_writer: float = 0.25
@@ -194,6 +202,20 @@ class RayOptions:
         _require(
             0 <= self.threads_per_generator <= 1024, "threads_per_generator", self.threads_per_generator, "needs 0+"
         )
+        _require(1 <= self.gpus_per_replica <= 64, "gpus_per_replica", self.gpus_per_replica, "needs 1 to 64")
+        _require(
+            self.gpus_per_replica == 1 or self.gpus_per_generator in (0, self.gpus_per_replica),
+            "gpus_per_generator",
+            self.gpus_per_generator,
+            f"needs 0 (CPUs) or gpus_per_replica = {self.gpus_per_replica}",
+        )
+        _require(
+            self.parallelism != "cfg" or self.gpus_per_replica % 2 == 0,
+            "gpus_per_replica",
+            self.gpus_per_replica,
+            "parallelism 'cfg' divides two branches: needs an even number",
+        )
+        _require(self.rank_timeout_s > 0, "rank_timeout_s", self.rank_timeout_s, "needs more than 0 seconds")
         _require(self.object_store_mb >= 80, "object_store_mb", self.object_store_mb, "needs 80 MiB or more")
 
     @property
@@ -261,7 +283,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers."""
     covered = {name: table for name, table in config.items() if name != "ray"}
     covered["run"] = {"seed": config["run"]["seed"]}
-    covered["model"] = {key: value for key, value in config["model"].items() if key != "device"}
+    covered["model"] = {k: v for k, v in config["model"].items() if k not in ("device", "offload")}
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     covered["prompts"] = {k: v for k, v in config["prompts"].items() if k not in ("path", "format", "limit")}
     covered["group"] = {key: value for key, value in config["group"].items() if key != "groups_per_prompt"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipelines import plan, preflight
+from pipelines import memory, plan, preflight
 from pipelines.config import RunConfig
 from pipelines.storage import Storage
 
@@ -27,6 +27,7 @@ def describe(config: RunConfig) -> str:
         ("images", f"{counts.images:,} of {config.sampling.width} x {config.sampling.height}"),
         ("shards", f"{counts.shards:,}"),
         ("output", f"{Storage.open(config.run.output).uri}, about {_bytes(size)}"),
+        ("memory", memory.describe(config)),
         (
             "time",
             "unknown: the model is not in a local folder" if flops is None else _time(config, counts.images, flops),
@@ -38,28 +39,15 @@ def describe(config: RunConfig) -> str:
 def flops_per_image(config: RunConfig) -> float | None:
     """Floating-point operations of the transformer for one image: 2 per parameter and token, in every forward pass."""
     folder = Path(config.model.path)
-    weights = list((folder / "transformer").glob("*.safetensors"))
-    if not weights:
+    parameters = memory.parameters(folder / "transformer")
+    if not parameters:
         return None
-    parameters = sum(_parameters(file) for file in weights)
     vae = json.loads((folder / "vae" / "config.json").read_bytes())
     transformer = json.loads((folder / "transformer" / "config.json").read_bytes())
     pixels_per_token = transformer.get("patch_size", 1) * 2 ** (len(vae["block_out_channels"]) - 1)
     tokens: float = config.sampling.width * config.sampling.height / pixels_per_token**2 + _TEXT_TOKENS
     passes = 2 if config.sampling.guidance_scale > 1 else 1
     return float(2 * parameters * tokens * passes * config.sampling.steps)
-
-
-def _parameters(file: Path) -> int:
-    """Number of values in a safetensors file: its header is a length of 8 bytes and a JSON object."""
-    with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            begin, end = tensor["data_offsets"]
-            total += (end - begin) // {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8}.get(tensor["dtype"], 1)
-    return total
 
 
 def _time(config: RunConfig, images: int, flops: float) -> str:

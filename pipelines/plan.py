@@ -75,7 +75,7 @@ def groups_per_shard(config: RunConfig) -> int:
 
 def raw_image_bytes(config: RunConfig) -> int:
     """Bytes of an image's pixels: an upper bound, but for some bytes, on the size of an encoded image."""
-    return 3 * config.sampling.width * config.sampling.height
+    return 3 * config.sampling.width * config.sampling.height * config.sampling.frames
 
 
 def prompts_per_shard(config: RunConfig) -> int:

@@ -77,7 +77,8 @@ class Family:
     and height must be multiples of it; guided: is there a negative branch with these settings?; options: further
     arguments of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; edits:
     it needs an input image; frames_per_second: above 0 for video; frame_step: the number of frames must be 1 more than
-    a multiple of it.
+    a multiple of it; context_plan: how tokens are divided over ranks, as diffusers' context parallelism reads it, where
+    the transformer brings no plan of its own.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Family:
     edits: bool = False
     frames_per_second: int = 0
     frame_step: int = 0
+    context_plan: Mapping[str, Any] = field(default_factory=dict)
 
     def has_negative(self, pipe: Any, sampling: Sampling) -> bool:
         """Does the transformer also run on the negative prompt?"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from PIL import Image
 
 from models.families.base import BlockList, Encoded, Family, all_read
@@ -59,4 +60,9 @@ FAMILY = Family(
     truncation=truncation,
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=options,
+    context_plan={
+        "pos_embed": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
+        "context_embedder": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
+        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=3),
+    },
 )

@@ -32,13 +32,16 @@ class Alignment:
     def __init__(self, clock: Clock, config: ToraConfig, direction: DirectionOfRun | None) -> None:
         self._clock, self._config, self._direction = clock, config, direction
         self._tokens = {
-            branch: tokens.with_padding() if config.padding else tokens for branch, tokens in clock.tokens.items()
+            branch: (tokens.with_padding() if config.padding else tokens).of_own_images(clock.shards)
+            for branch, tokens in clock.tokens.items()
         }
 
     def __call__(self, text_RND: Tensor) -> Tensor:
-        """text_RND: float [rows of the call, N, D], rows as `Clock.branches` says; the result is like it."""
-        config = self._config
-        parts = dict(zip(self._clock.branches, torch.split(text_RND, self._clock.images), strict=True))
+        """text_RND: float [rows of the call, N, D], rows as `Clock.branches` says, or this process's part of it; the
+        result is like it."""
+        config, clock = self._config, self._clock
+        whole_RND = clock.whole_text(text_RND, clock.branches[0])
+        parts = dict(zip(clock.branches, torch.chunk(whole_RND, len(clock.branches)), strict=True))
         taken = {branch: self._tokens[branch].take(part) for branch, part in parts.items()}
         if self._direction is not None:
             direction = self._direction.value
@@ -49,7 +52,8 @@ class Alignment:
             parts["cond"] = self._changed("cond", parts["cond"], taken["cond"], direction)
         if "uncond" in parts and config.branch == "both":
             parts["uncond"] = self._changed("uncond", parts["uncond"], taken["uncond"], -direction)
-        return torch.cat(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
+        aligned_RND = torch.cat(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
+        return clock.own_text(aligned_RND, text_RND)
 
     def _changed(self, branch: Any, text_BND: Tensor, taken_BMD: Tensor, direction_BD: Tensor) -> Tensor:
         """TORA costs the cube of the number of tokens, so what takes no part is left out rather than masked."""
@@ -70,8 +74,10 @@ class FirstBlockDirection:
 
     def first_block(self, text_RND: Tensor) -> None:
         """Take the direction from the text that enters the first block."""
-        parts = dict(zip(self._clock.branches, torch.split(text_RND, self._clock.images), strict=True))
-        tokens = self._clock.tokens["cond"]
+        clock = self._clock
+        whole_RND = clock.whole_text(text_RND, "cond")
+        parts = dict(zip(clock.branches, torch.chunk(whole_RND, len(clock.branches)), strict=True))
+        tokens = clock.tokens["cond"].of_own_images(clock.shards)
         self.value = semantic_direction(
             tokens.take(parts["cond"]), tokens.take(parts["uncond"]), tokens.valid_BM, self._config
         )

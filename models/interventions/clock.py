@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.errors import ModelError
 from models.families.base import Branch, Layout
+from models.parallel.shards import WHOLE, Shards
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +38,15 @@ class Tokens:
     def put(self, text_BND: Tensor, taken_BMD: Tensor) -> Tensor:
         """`text_BND` with the tokens of `take` replaced."""
         return text_BND.scatter(1, self._index_BMD(text_BND), taken_BMD)
+
+    def of_own_images(self, shards: Shards) -> Tokens:
+        """The same for the images of this rank."""
+        return Tokens(
+            valid_BM=shards.group.own_rows(self.valid_BM),
+            index_BM=shards.group.own_rows(self.index_BM),
+            attended_BN1=shards.group.own_rows(self.attended_BN1),
+            reads_all=self.reads_all,
+        )
 
     def with_padding(self) -> Tokens:
         """The same with all tokens that the model reads taking part. Waits for the device."""
@@ -66,8 +76,9 @@ class Clock:
 
     steps: denoising steps of the run; groups and samples: the batch holds `groups` groups of `samples` images, rows
     group-major; layout: how guidance calls the transformer; tokens: of the positive text ("cond") and, where the run
-    uses one, of the negative text ("uncond"); guided: the transformer runs on the negative text too. Then, moving with
-    the run, step: the current one; branches: what the rows of the current call are, in order.
+    uses one, of the negative text ("uncond"); guided: the transformer runs on the negative text too; shards: the part
+    of a call that the blocks of this process see. Then, moving with the run, step: the current one; branches: what the
+    rows of the current call are, in order.
     """
 
     steps: int
@@ -76,6 +87,7 @@ class Clock:
     layout: Layout
     tokens: Mapping[Branch, Tokens]
     guided: bool
+    shards: Shards = WHOLE
     step: int = 0
     branches: tuple[Branch, ...] = ("cond",)
     _calls: int = 0
@@ -84,6 +96,33 @@ class Clock:
     def images(self) -> int:
         """Images in the batch."""
         return self.groups * self.samples
+
+    @property
+    def own_branches(self) -> tuple[Branch, ...]:
+        """The branches of the current call that the blocks of this process see."""
+        axis = self.shards.branches(len(self.branches))
+        return (self.branches[axis.rank],) if axis.size > 1 else self.branches
+
+    def own_length(self, branch: Branch) -> int:
+        """Number of the text tokens that the blocks of this process see."""
+        context = self.shards.context
+        return context.sizes(self.tokens[branch].length)[context.rank]
+
+    def whole_text(self, text_RND: Tensor, branch: Branch) -> Tensor:
+        """All branches of the call and all tokens, for the images of this process, from what its block sees.
+
+        branch: whose tokens they are, or one of them.
+        """
+        context, cfg = self.shards.context, self.shards.branches(len(self.branches))
+        length = self.tokens[branch].length
+        if text_RND.shape[1] != length:  # some models divide the text in their first block only
+            text_RND = context.gather(text_RND, 1, length)
+        return cfg.gather(text_RND, 0, cfg.size * len(text_RND))
+
+    def own_text(self, whole_RND: Tensor, like_RND: Tensor) -> Tensor:
+        """The part of `whole_RND` that the block sees in the form of `like_RND`."""
+        own_RND = self.shards.branches(len(self.branches)).own(whole_RND, 0)
+        return own_RND if own_RND.shape == like_RND.shape else self.shards.context.own(own_RND, 1)
 
     @property
     def has_both(self) -> bool:

@@ -19,9 +19,12 @@ from models.interventions.alignment import Alignment, DirectionOfRun, FirstBlock
 from models.interventions.clock import Clock
 from models.interventions.prompt_direction import PromptDirection
 from models.interventions.repulsion import repel
+from models.parallel.rows import RowHook
+from models.parallel.shards import WHOLE
 from models.spec import RepulsionConfig, ToraConfig, active
 
 HOOK = "raydiance"
+ROW_HOOK = "raydiance_rows"
 _SKIPPING = ("fbc_", "mag_cache", "sea_cache", "faster_cache", "pyramid_attention", "taylorseer", "layer_skip")
 """Beginnings of the names of diffusers' hooks that skip or replace blocks, or drop rows of the batch."""
 
@@ -35,7 +38,8 @@ def interventions(
     repulsion: RepulsionConfig | None,
     negative: Mapping[str, Tensor] | None = None,
 ) -> Iterator[None]:
-    """Run the body with the interventions in place. With both None the transformer is not touched at all.
+    """Run the body with the interventions in place. With both None the transformer is not touched at all, unless its
+    rows are divided over ranks.
 
     negative: the negative text of all images, by pipeline argument; TORA needs it where a call does not hold both
     branches (see `prompt_direction`).
@@ -43,7 +47,7 @@ def interventions(
     Raises:
         ModelError: the transformer runs with a cache that skips blocks, or was compiled as a whole.
     """
-    if tora is None and repulsion is None:
+    if tora is None and repulsion is None and clock.shards is WHOLE:
         yield
         return
     blocks = [(blocks, block) for blocks in family.block_lists for block in getattr(transformer, blocks.name)]
@@ -63,6 +67,8 @@ def interventions(
     ]
     hooks[0].is_first = True
     try:
+        if clock.shards is not WHOLE:
+            root.register_hook(RowHook(clock), ROW_HOOK)
         root.register_hook(_RootHook(clock, tora, repulsion, hooks, direction), HOOK)
         for hook, (facts, block) in zip(hooks, blocks, strict=True):
             HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, HOOK)
@@ -73,6 +79,7 @@ def interventions(
         yield
     finally:
         root.remove_hook(HOOK, recurse=True)
+        root.remove_hook(ROW_HOOK, recurse=False)
 
 
 class _RootHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
@@ -149,21 +156,25 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
         """Apply `change` to the text part of a block's tensor."""
         if self.facts.text_output is not None:
             return change(tensor)
-        length = self.clock.tokens[self.clock.branches[0]].length
+        length = self.clock.own_length(self.clock.branches[0])
         return torch.cat([change(tensor[:, :length]), tensor[:, length:]], dim=1)
 
     def _repel(self, text_RND: Tensor) -> Tensor:
         """Every branch of every group is a set of its own. Tokens that the model does not read take no part: what they
         hold depends on the other prompts of the batch."""
         assert self.repulsion is not None
-        clock = self.clock
-        tokens = [clock.tokens[branch] for branch in clock.branches]
-        sets = (len(tokens) * clock.groups, clock.samples, *text_RND.shape[1:])
+        clock, shards = self.clock, self.clock.shards
+        tokens = [clock.tokens[branch] for branch in clock.own_branches]
+        whole_RND = shards.gather_images(text_RND, len(tokens), clock.images)
+        sets = (len(tokens) * clock.groups, clock.samples, *whole_RND.shape[1:])
         if all(one.reads_all for one in tokens):
-            return repel(text_RND.reshape(sets), self.repulsion).reshape(text_RND.shape)
-        read_RN1 = torch.cat([one.attended_BN1 for one in tokens])
-        pushed = repel(torch.where(read_RN1, text_RND, 0.0).reshape(sets), self.repulsion)
-        return torch.where(read_RN1, pushed.reshape(text_RND.shape), text_RND)
+            pushed_RND = repel(whole_RND.reshape(sets), self.repulsion, shards.context.sum).reshape(whole_RND.shape)
+        else:
+            read_RN1 = shards.context.own(torch.cat([one.attended_BN1 for one in tokens]), 1)
+            read_GBND = torch.where(read_RN1, whole_RND, 0.0).reshape(sets)
+            pushed_RND = repel(read_GBND, self.repulsion, shards.context.sum).reshape(whole_RND.shape)
+            pushed_RND = torch.where(read_RN1, pushed_RND, whole_RND)
+        return shards.own_images(pushed_RND, len(tokens))
 
 
 class _NormHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped

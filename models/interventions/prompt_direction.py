@@ -54,14 +54,17 @@ class PromptDirection:
         """Called with the text that enters the first block."""
         if self._found:
             return
+        clock = self._clock
         if self._probing:
-            tokens = self._clock.tokens["uncond"]
+            text_BND = clock.whole_text(text_BND, "uncond")
+            tokens = clock.tokens["uncond"].of_own_images(clock.shards)
             weight_BM1 = tokens.valid_BM[:, :, None].float()
             total_B1D = (tokens.take(text_BND).float() * weight_BM1).sum(1, keepdim=True)
             self._uncond_B1D = total_B1D / weight_BM1.sum(1, keepdim=True).clamp_min(1.0)
             raise _Stop
         assert self._uncond_B1D is not None
-        tokens = self._clock.tokens["cond"]
+        text_BND = clock.whole_text(text_BND, "cond")
+        tokens = clock.tokens["cond"].of_own_images(clock.shards)
         self.value = semantic_direction(tokens.take(text_BND), self._uncond_B1D, tokens.valid_BM, self._config)
         self._found = True
 

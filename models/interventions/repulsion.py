@@ -6,6 +6,8 @@ tokens are read once, for their Gram matrix, and written once: C <- T C.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -15,11 +17,14 @@ from models.spec import RepulsionConfig
 _SAME = 1e-12
 
 
-def repel(tokens_GBND: Tensor, config: RepulsionConfig) -> Tensor:
+def repel(
+    tokens_GBND: Tensor, config: RepulsionConfig, total: Callable[[Tensor], Tensor] = lambda part: part
+) -> Tensor:
     """Push the B samples of each of G groups apart.
 
     tokens_GBND: float [G, B, N, D], any float dtype; the result has the same shape and dtype. One sample (B = 1) and
-    samples that are equal come back unchanged.
+    samples that are equal come back unchanged. total: where the N tokens are a part of the text's, the sum over all
+    parts of a tensor of this part: Gram matrices are sums over tokens.
     """
     groups, samples = tokens_GBND.shape[:2]
     if samples == 1 or config.inner_steps == 0 or (config.strength == 0.0 and config.eta == 0.0):
@@ -28,7 +33,8 @@ def repel(tokens_GBND: Tensor, config: RepulsionConfig) -> Tensor:
     flat_GBX = flat_GBX if flat_GBX.dtype == torch.float64 else flat_GBX.float()
     mean_G1X = flat_GBX.mean(dim=1, keepdim=True)
     offset_GBX = flat_GBX - mean_G1X
-    move_GBB = displacement(*gram(mean_G1X, offset_GBX), config, exact=flat_GBX.dtype == torch.float64)
+    offsets_GBB, whole_GBB = total(torch.stack(gram(mean_G1X, offset_GBX)))
+    move_GBB = displacement(offsets_GBB, whole_GBB, config, exact=flat_GBX.dtype == torch.float64)
     # On mean and offsets apart: rows that push near-identical samples are large, and nearly cancel the mean.
     along_mean_GB1 = move_GBB.sum(dim=-1, keepdim=True).to(flat_GBX.dtype)
     push_GBX = torch.baddbmm(along_mean_GB1 * mean_G1X, move_GBB.to(flat_GBX.dtype), offset_GBX)

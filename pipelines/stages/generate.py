@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from pipelines.config import RunConfig, fingerprint
 from pipelines.crashes import isolated
 from pipelines.progress import Meter, Progress
 from pipelines.stages.block import Shard, failures, ordered, pack
-from pipelines.stages.isolate import Failure, packs_of_equal, run_isolated
+from pipelines.stages.isolate import Failure, free_memory, packs_of_equal, run_isolated
 from pipelines.storage import Storage
 from pipelines.telemetry import Telemetry
 
@@ -46,7 +45,7 @@ class GenerateShard:
     def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
         import torch
 
-        from models.generator import Generator
+        from models.parallel.replica import open_generator
 
         torch.set_num_threads(config.ray.generator_threads)
         self._config = config
@@ -54,7 +53,15 @@ class GenerateShard:
         self._fingerprint = fingerprint(config)
         self._telemetry = Telemetry("generate", progress)
         with self._telemetry.busy("load_model"):
-            self._generator = Generator(config.model)
+            self._generator = open_generator(
+                config.model,
+                ranks=config.ray.gpus_per_replica,
+                parallelism=config.ray.parallelism,
+                images=config.group.size * config.group.groups_per_batch,
+                guided=config.sampling.guidance_scale > 1.0,
+                threads=config.ray.generator_threads,
+                timeout_s=config.ray.rank_timeout_s,
+            )
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._denoising = threading.Lock()
 
@@ -95,7 +102,7 @@ class GenerateShard:
             return made
 
         with self._denoising:
-            for index, outcome in run_isolated(list(enumerate(groups)), packs, run, _free_memory):
+            for index, outcome in run_isolated(list(enumerate(groups)), packs, run, free_memory):
                 if isinstance(outcome, Failure):
                     failed[index] = outcome
                 elif bad := images.blank(outcome):
@@ -165,14 +172,6 @@ def _typed(columns: dict[str, Any]) -> pa.Table:
 def _died(deaths: int) -> Failure:
     error = f"the worker process died {deaths} times while it made this group; see Ray's logs for the signal"
     return Failure(error_type="WorkerDied", error=error, attempts=deaths)
-
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _failed_rows(planned: pa.Table, failed: dict[int, Failure]) -> pa.Table:

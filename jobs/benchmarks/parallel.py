@@ -1,0 +1,202 @@
+"""Which way of sharing a group among 1 to 8 GPUs is fastest: a cost model on paper, of published models' shapes.
+
+For each model, number of GPUs and division it adds up
+
+    compute   2 x parameters x tokens + 4 x layers x tokens^2 x width, per image, branch and step, at `--tflops`;
+    traffic   bytes that a GPU receives, at `--gbps`: Ulysses exchanges q, k, v and the output at every attention; TORA
+              gathers text over the context and cfg axes at every block; repulsion gathers text over the group axis in
+              its first steps; outputs are gathered once per step;
+    latency   `--microseconds` per collective.
+
+It leaves out text encoding, the autoencoder (divided over all GPUs by images), and that traffic can overlap compute.
+Whoever wants throughput only, and has GPUs that hold the model, runs as many replicas of one GPU: nothing is faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from models.parallel.division import Division
+
+_BYTES = 2  # bfloat16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Shape of a transformer and of a usual run at 1024 x 1024 pixels.
+
+    parameters, text_encoders: number of weights; width: of the tokens; text, image: number of tokens; branches: 2 with
+    classifier-free guidance; tau: steps in which repulsion acts.
+    """
+
+    name: str
+    parameters: float
+    text_encoders: float
+    layers: int
+    width: int
+    heads: int
+    text: int
+    steps: int
+    branches: int
+    tau: int
+    image: int = 4096
+
+
+MODELS = (
+    Model(
+        name="SD3.5-Large",
+        parameters=8.1e9,
+        text_encoders=5.6e9,
+        layers=38,
+        width=2432,
+        heads=38,
+        text=333,
+        steps=28,
+        branches=2,
+        tau=4,
+    ),
+    Model(
+        name="FLUX.1-dev",
+        parameters=11.9e9,
+        text_encoders=4.9e9,
+        layers=57,
+        width=3072,
+        heads=24,
+        text=512,
+        steps=28,
+        branches=1,
+        tau=1,
+    ),
+    Model(
+        name="FLUX.2-dev",
+        parameters=32e9,
+        text_encoders=24e9,
+        layers=56,
+        width=6144,
+        heads=48,
+        text=512,
+        steps=28,
+        branches=1,
+        tau=1,
+    ),
+    Model(
+        name="Qwen-Image",
+        parameters=20.4e9,
+        text_encoders=8.3e9,
+        layers=60,
+        width=3072,
+        heads=24,
+        text=64,
+        steps=50,
+        branches=2,
+        tau=4,
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    flops: float
+    bandwidth: float
+    latency: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds for one group."""
+
+    compute: float
+    traffic: float
+    latency: float
+
+    @property
+    def seconds(self) -> float:
+        return self.compute + self.traffic + self.latency
+
+
+def cost(model: Model, division: Division, images: int, machine: Machine, *, tora: bool, repulsion: bool) -> Cost:
+    """What a group of `images` images costs on `division.ranks` GPUs."""
+    tokens, branches = model.image + model.text, model.branches // division.cfg
+    rows = -(-images // division.group) * branches
+    per_row = 2 * model.parameters * tokens + 4 * model.layers * tokens**2 * model.width
+    compute = model.steps * rows * per_row / division.context / machine.flops
+
+    def received(size: float, axis: int) -> float:
+        """Bytes a GPU receives when pieces of `size` bytes in all are gathered over `axis` ranks."""
+        return size * (axis - 1) / axis
+
+    text = rows * model.text * model.width * _BYTES
+    pixels = model.branches * images * model.image * 64 * _BYTES
+    traffic = received(pixels, division.ranks)
+    collectives = 1 if division.ranks > 1 else 0
+    if division.context > 1:
+        exchanged = 4 * rows * tokens * model.width * _BYTES / division.context
+        traffic += model.layers * received(exchanged, division.context)
+        collectives += 8 * model.layers  # with the pieces' lengths, which are exchanged first
+    if tora:
+        seen = text * division.cfg
+        traffic += model.layers * received(seen, division.cfg * division.context)
+        collectives += model.layers * ((division.cfg > 1) + (division.context > 1))
+    share = model.tau / model.steps if repulsion else 0.0
+    traffic += share * model.layers * received(text * division.group / division.context, division.group)
+    collectives += int(share * model.layers * ((division.group > 1) + (division.context > 1)))
+    return Cost(
+        compute=compute,
+        traffic=model.steps * traffic / machine.bandwidth,
+        latency=model.steps * collectives * machine.latency,
+    )
+
+
+def divisions(model: Model, gpus: int) -> Iterator[Division]:
+    """All divisions of `gpus` GPUs that the model allows."""
+    for cfg, group in product((1, 2), (1, 2, 4, 8)):
+        context, rest = divmod(gpus, cfg * group)
+        if not rest and context >= 1 and cfg <= model.branches and model.heads >= context:
+            yield Division(cfg=cfg, group=group, context=context)
+
+
+def weights_gb(model: Model) -> tuple[float, float]:
+    """Gigabytes of the transformer, and of it with the text encoders, in bfloat16."""
+    return model.parameters * _BYTES / 1e9, (model.parameters + model.text_encoders) * _BYTES / 1e9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tflops", type=float, default=400.0, help="arithmetic a GPU achieves, in TFLOP/s (an H100)")
+    parser.add_argument("--gbps", type=float, default=250.0, help="GB/s that a GPU receives (NVLink); PCIe 4: about 20")
+    parser.add_argument("--microseconds", type=float, default=30.0, help="latency of a collective")
+    parser.add_argument("--images", type=int, nargs="+", default=[1, 4, 32], help="images of a group")
+
+
+def run(options: argparse.Namespace) -> int:
+    machine = Machine(flops=options.tflops * 1e12, bandwidth=options.gbps * 1e9, latency=options.microseconds * 1e-6)
+    assumed = f"{options.tflops:g} TFLOP/s, {options.gbps:g} GB/s, {options.microseconds:g} us"
+    print(f"{assumed}; both interventions on; bfloat16; 1024 x 1024 pixels")
+    for model in MODELS:
+        alone_gb, all_gb = weights_gb(model)
+        print(f"\n{model.name}: {alone_gb:.0f} GB of weights on every GPU, {all_gb:.0f} GB with the text encoders")
+        print(f"  {'images':>6} {'GPUs':>4}  {'division':<24}{'seconds':>8} {'traffic':>8} {'speed-up':>9}   next best")
+        for images, gpus in product(options.images, (1, 2, 4, 8)):
+            ranked = sorted(
+                (
+                    (cost(model, division, images, machine, tora=True, repulsion=True), division)
+                    for division in divisions(model, gpus)
+                ),
+                key=lambda pair: pair[0].seconds,
+            )
+            single = cost(model, Division(), images, machine, tora=True, repulsion=True).seconds
+            best, division = ranked[0]
+            others = "" if len(ranked) == 1 else f"{named(ranked[1][1])} {ranked[1][0].seconds:.2f} s"
+            share = (best.traffic + best.latency) / best.seconds
+            print(
+                f"  {images:>6} {gpus:>4}  {named(division):<24}{best.seconds:>8.2f} {share:>8.1%} "
+                f"{single / best.seconds:>8.2f}x   {others}"
+            )
+    return 0
+
+
+def named(division: Division) -> str:
+    parts = [(name, getattr(division, name)) for name in ("cfg", "group", "context")]
+    return " x ".join(f"{name} {size}" for name, size in parts if size > 1) or "one GPU"

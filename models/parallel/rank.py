@@ -1,0 +1,143 @@
+"""One rank of a replica: a process that loads the model and does its share of every batch.
+
+`replica.py` starts it, with two inherited file descriptors as arguments: requests, and a lifeline. It ends by itself
+when the process that owns it is gone, however that ended: the lifeline is then closed.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from models.errors import ModelError
+from models.families.base import Family
+from models.generator import Generator
+from models.parallel.division import Division, division
+from models.spec import ModelSpec, Parallelism
+
+STOP = "stop"
+"""Message that ends the batch in work at its next step."""
+
+
+class Interrupted(Exception):
+    """The owner wants this batch no more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """The first message to a rank.
+
+    parallelism, images, guided: as for `division`, where guided leaves out whether the model's family is guided at all;
+    store: a file that no other replica uses, through which the ranks find each other; threads: of the CPU's maths, 0
+    leaves torch's own choice; timeout_s: how long ranks wait for each other.
+    """
+
+    spec: ModelSpec
+    rank: int
+    ranks: int
+    parallelism: Parallelism
+    images: int
+    guided: bool
+    store: str
+    threads: int
+    timeout_s: float
+
+
+def main() -> None:
+    owner = Connection(int(sys.argv[1]))
+    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
+    assignment: Assignment = owner.recv()
+    try:
+        generator = _join(assignment)
+    except Exception as error:
+        _report(owner, error)
+        return
+    owner.send(("ready", generator.info))
+    while (groups := _next(owner)) is not None:
+        if groups == STOP:  # came after the batch had ended
+            continue
+        try:
+            images = generator.generate(groups, _StepReport(owner, assignment.rank))
+        except Exception as error:
+            _report(owner, error)
+        else:
+            owner.send(("done", images if assignment.rank == 0 else None))
+
+
+def _next(owner: Connection) -> Any:
+    try:
+        return owner.recv()
+    except EOFError:  # the owner has closed this end first
+        return None
+
+
+def _end_with(lifeline: int) -> None:
+    os.read(lifeline, 1)  # returns when the other end is closed
+    os._exit(0)
+
+
+def _join(assignment: Assignment) -> Generator:
+    if assignment.threads:
+        torch.set_num_threads(assignment.threads)
+    ranks, spec = assignment.ranks, assignment.spec
+    device, backend = spec.device, "cpu:gloo"
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        if torch.cuda.device_count() < ranks:
+            raise ModelError(
+                f"{ranks} GPUs per replica are asked for, but this process sees {torch.cuda.device_count()}"
+            )
+        device, backend = f"cuda:{assignment.rank}", "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        backend,
+        store=dist.FileStore(assignment.store, ranks),
+        rank=assignment.rank,
+        world_size=ranks,
+        timeout=timedelta(seconds=assignment.timeout_s),
+    )
+    return Generator(replace(spec, device=device), partial(_division, assignment))
+
+
+def _division(assignment: Assignment, family: Family) -> Division:
+    return division(
+        assignment.parallelism,
+        assignment.ranks,
+        images=assignment.images,
+        guided=assignment.guided and family.layout != "distilled",
+    )
+
+
+class _StepReport:
+    """Tells the owner of every step, and lets all ranks stop at the same step when the owner says so to rank 0."""
+
+    def __init__(self, owner: Connection, rank: int) -> None:
+        self.owner, self.rank = owner, rank
+
+    def __call__(self, done: int, of: int) -> None:
+        stop = torch.zeros(1)
+        if self.rank == 0:
+            self.owner.send(("step", (done, of)))
+            if self.owner.poll():
+                self.owner.recv()
+                stop += 1
+        dist.broadcast(stop, src=0)
+        if stop:
+            raise Interrupted
+
+
+def _report(owner: Connection, error: Exception) -> None:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes)
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    owner.send(("error", error))

@@ -1,0 +1,84 @@
+"""How much memory a generator will need, from the sizes of a local model's files. Importable without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from models.parallel.division import Division, division
+from pipelines.config import RunConfig
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_FILE_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "F8_E4M3": 1, "U8": 1, "I8": 1}
+_COPIES = 24
+"""Tensors of the size of a block's tokens that are alive at once in it: the MLP is four times as wide, among others."""
+_DECODER_WIDTH = 1200
+"""Values per pixel that are alive at once in an autoencoder's last layers."""
+_TILE = 512 * 512
+"""Pixels of a tile of the autoencoder."""
+
+
+def parameters(folder: Path) -> int:
+    """Number of values in the safetensors files of a folder."""
+    return sum(_values(file) for file in folder.glob("*.safetensors"))
+
+
+def describe(config: RunConfig) -> str:
+    """Gigabytes per GPU (without GPUs, per process), in words."""
+    folder = Path(config.model.path)
+    parts = {file.parent.name: parameters(file.parent) for file in folder.glob("*/*.safetensors")}
+    if "transformer" not in parts:
+        return "unknown: the model is not in a local folder"
+    shape = shared(config)
+    weights, working = weight_bytes(config, parts), activation_bytes(config, shape)
+    share = "" if shape.ranks == 1 else f", on each of {shape.ranks}"
+    return (
+        f"about {(weights + working) / 1e9:.1f} GB{share}: {weights / 1e9:.1f} GB of weights and, to a factor of 2, "
+        f"{working / 1e9:.1f} GB for {config.group.size * config.group.groups_per_batch} images at once"
+    )
+
+
+def shared(config: RunConfig) -> Division:
+    """How the processes of a replica divide a batch, if the model's guidance is not distilled."""
+    return division(
+        config.ray.parallelism,
+        config.ray.gpus_per_replica,
+        images=config.group.size * config.group.groups_per_batch,
+        guided=config.sampling.guidance_scale > 1.0,
+    )
+
+
+def weight_bytes(config: RunConfig, parts: dict[str, int]) -> int:
+    """Bytes of weights that are on a GPU at once. parts: component -> number of values."""
+    model = config.model
+    sizes = {name: count * _BYTES[model.dtype] for name, count in parts.items()}
+    if model.weights == "float8":
+        sizes["transformer"] = parts["transformer"]
+    if model.offload == "model":
+        return max(sizes.values())
+    if model.offload == "group":
+        return sum(sizes.values()) - sizes["transformer"]
+    return sum(sizes.values())
+
+
+def activation_bytes(config: RunConfig, shape: Division) -> int:
+    """Bytes of a transformer block or of the autoencoder at work, whichever is more."""
+    folder, sampling, size = Path(config.model.path), config.sampling, _BYTES[config.model.dtype]
+    transformer = json.loads((folder / "transformer" / "config.json").read_bytes())
+    width = transformer.get("num_attention_heads", 24) * transformer.get("attention_head_dim", 64)
+    branches = 2 if sampling.guidance_scale > 1.0 else 1
+    images = config.group.size * config.group.groups_per_batch
+    rows = -(-images // shape.group) * max(1, branches // shape.cfg)
+    pixels = sampling.width * sampling.height
+    tokens = (pixels // 256 + sampling.max_sequence_length + 77) // shape.context
+    decoded = 1 if config.model.vae_slicing else -(-images // shape.ranks)
+    at_once = decoded * (min(pixels, _TILE) if config.model.vae_tiling else pixels)
+    return max(rows * tokens * width * _COPIES * size, at_once * _DECODER_WIDTH * size)
+
+
+def _values(file: Path) -> int:
+    """The file begins with a length of 8 bytes and a JSON object."""
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    tensors = (tensor for name, tensor in header.items() if name != "__metadata__")
+    return sum((t["data_offsets"][1] - t["data_offsets"][0]) // _FILE_BYTES.get(t["dtype"], 1) for t in tensors)

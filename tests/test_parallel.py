@@ -1,0 +1,143 @@
+"""A batch divided over 2 and 4 ranks, in every mode and with every intervention, against one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.benchmarks import parallel
+from models.errors import ModelError
+from models.families import FAMILIES
+from models.families.base import Family
+from models.generator import Generator
+from models.parallel.division import Division, division
+from models.parallel.shards import Axis
+from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from tests.ranks import Batch, Made, divided, make
+from tests.toys import pipelines as toys
+
+TOLERANCE = 1e-4
+STEPS = 3
+PROMPTS = ("a red star", "a dot")
+SEEDS = (11, 12, 13)
+IMAGES = len(PROMPTS) * len(SEEDS)
+ARMS: dict[str, dict[str, Any]] = {
+    "stock": {},
+    "tora": {"tora": ToraConfig(branch="both")},
+    "repulsion": {"repulsion": RepulsionConfig(steps=(0.0, 1.0))},
+    "both": {"tora": ToraConfig(), "repulsion": RepulsionConfig(steps=(0.0, 1.0))},
+}
+DIVIDED = ("sd3", "flux", "flux2", "flux2-klein", "qwen-image")
+"""Families that are divided along all axes; toy models have heads for two ranks of the context axis."""
+
+
+pytestmark = pytest.mark.timeout(500)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy:
+    """A toy pipeline, the batches that it makes, and what one process makes of them."""
+
+    family: Family
+    path: str
+    batches: list[Batch]
+    alone: Made
+
+
+@pytest.fixture(scope="module", params=DIVIDED)
+def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    family = next(family for family in FAMILIES if family.name == request.param)
+    path = toys.save(family.name, tmp_path_factory.mktemp(family.name))
+    generator = Generator(ModelSpec(path=path, dtype="float32", device="cpu"))
+    sampling = Sampling(steps=STEPS, guidance_scale=3.0, width=16, height=16, max_sequence_length=63)
+    batches = [
+        [Group(prompt=prompt, seeds=SEEDS, sampling=sampling, **arm) for prompt in PROMPTS] for arm in ARMS.values()
+    ]
+    return Toy(family=family, path=path, batches=batches, alone=make(generator, batches))
+
+
+def largest(a: Made, b: Made) -> list[float]:
+    return [float(np.abs(x - y).max()) for x, y in zip(a.images, b.images, strict=True)]
+
+
+def divisions(ranks: int, family: Family) -> list[Division]:
+    """All divisions among 2 or 4 ranks that the toy models allow."""
+    guided = family.layout != "distilled"
+    found = [
+        Division(cfg=cfg, group=group, context=context)
+        for cfg, group, context in product((1, 2), (1, 2, 4), (1, 2))
+        if cfg * group * context == ranks and (guided or cfg == 1)
+    ]
+    return [*found, Division(context=4)] if ranks == 4 and family.name == "sd3" else found
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_make_what_one_process_makes(ranks: int, toy: Toy, tmp_path: Path) -> None:
+    shapes = divisions(ranks, toy.family)
+    for shape, made in zip(shapes, divided(tmp_path, toy.path, shapes, toy.batches), strict=True):
+        assert made[0].images[0].shape == (IMAGES, 3, 16, 16)
+        worst = dict(zip(ARMS, largest(made[0], toy.alone), strict=True))
+        print(f"{toy.family.name:<12}{shape}  " + "  ".join(f"{arm} {value:.1e}" for arm, value in worst.items()))
+        assert max(worst.values()) < TOLERANCE
+        for rank in made:  # the ranks agree to the bit, or they would drift apart
+            assert largest(rank, made[0]) == [0.0] * len(ARMS)
+        check_shares(shape, made, toy)
+
+
+def check_shares(shape: Division, made: list[Made], toy: Toy) -> None:
+    """Each rank did its share and no more."""
+    one_call = toy.family.layout == "one_call"
+    for index, (_, tokens) in enumerate(toy.alone.text):
+        rows = -(-IMAGES // shape.group) * (2 // shape.cfg if one_call else 1)
+        assert {rank.text[index][0] for rank in made} == {rows}
+        assert {rank.text[index][1] for rank in made} == set(Axis(size=shape.context).sizes(tokens))
+    takes_turns = toy.family.layout == "two_calls" and shape.cfg == 2
+    calls = len(ARMS) * (2 + (STEPS - 1)) if takes_turns else toy.alone.calls
+    assert {rank.calls for rank in made} == {calls}
+
+
+@pytest.mark.parametrize("axis", ["context", "group"])
+@pytest.mark.parametrize("toy", ["sd3"], indirect=True)
+def test_a_forgotten_collective_shows(axis: str, toy: Toy, tmp_path: Path) -> None:
+    one_group = [batch[:1] for batch in toy.batches]
+    expected = make(Generator(ModelSpec(path=toy.path, dtype="float32", device="cpu")), one_group)
+    ((made, *_),) = divided(tmp_path, toy.path, [Division(**{axis: 2})], one_group, deaf=axis)
+    wrong = dict(zip(ARMS, largest(made, expected), strict=True))
+    assert min(wrong["repulsion"], wrong["both"]) > 10 * TOLERANCE
+    assert max(wrong["stock"], wrong["tora"]) < TOLERANCE  # which need no other samples
+
+
+def test_divisions() -> None:
+    assert division("context", 3, images=4, guided=True) == Division(context=3)
+    assert division("group", 3, images=4, guided=True) == Division(group=3)
+    assert division("cfg", 8, images=4, guided=True) == Division(cfg=2, group=4)
+    with pytest.raises(ModelError, match="3 ranks cannot share"):
+        division("cfg", 3, images=4, guided=True)
+    auto = {
+        (ranks, images, guided): division("auto", ranks, images=images, guided=guided)
+        for ranks, images, guided in product((1, 2, 4, 8), (1, 4), (True, False))
+    }
+    assert auto[4, 4, True] == Division(group=4)
+    assert auto[8, 4, True] == Division(cfg=2, group=4)
+    assert auto[2, 1, True] == Division(cfg=2)
+    assert auto[8, 1, True] == Division(cfg=2, context=4)
+    assert auto[8, 4, False] == Division(group=4, context=2)
+    assert all(found.ranks == ranks for (ranks, _, _), found in auto.items())
+
+
+def test_auto_is_near_the_best_of_the_cost_model() -> None:
+    machine = parallel.Machine(flops=4e14, bandwidth=2.5e11, latency=3e-5)
+    for model, gpus, images in product(parallel.MODELS, (2, 4, 8), (1, 2, 4, 32)):
+
+        def seconds(one: Division, model: parallel.Model = model, images: int = images) -> float:
+            return parallel.cost(model, one, images, machine, tora=True, repulsion=True).seconds
+
+        chosen = division("auto", gpus, images=images, guided=model.branches == 2)
+        assert chosen.ranks == gpus
+        assert seconds(chosen) < 1.1 * min(seconds(one) for one in parallel.divisions(model, gpus))
+        assert seconds(chosen) > seconds(Division()) / gpus  # nothing is won for nothing
