@@ -117,7 +117,7 @@ def _batch(output: Storage, row: pa.Table) -> tuple[list[Group], int]:
     index = planned["group_id"].to_pylist().index(group_id)
     groups = plan.groups_of(planned)
     pack = next(p for p in packs_of_equal((g.batch_key for g in groups), per_batch) if index in p)
-    return [groups[i] for i in pack], pack.index(index)
+    return [own if i == index else groups[i] for i in pack], pack.index(index)
 
 
 def _shard_of(output: Storage, group_id: str) -> int:

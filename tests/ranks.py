@@ -30,7 +30,7 @@ _SECONDS = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What a process made: floats [B, 3, H, W] of each batch before rounding; text [rows, tokens] that its first
+    """What a process made: floats [B, 3, (frames,) H, W] of each batch, not rounded; text [rows, tokens] that its first
     block saw in each; and how often it called that block in all."""
 
     images: list[NDArray[np.float32]]

@@ -80,7 +80,7 @@ def divisions(ranks: int, family: Family) -> list[Division]:
 def test_ranks_make_what_one_process_makes(ranks: int, toy: Toy, tmp_path: Path) -> None:
     shapes = divisions(ranks, toy.family)
     for shape, made in zip(shapes, divided(tmp_path, toy.path, shapes, toy.batches), strict=True):
-        assert made[0].images[0].shape == (IMAGES, 3, 16, 16)
+        assert len(made[0].images[0]) == IMAGES
         worst = dict(zip(ARMS, largest(made[0], toy.alone), strict=True))
         print(f"{toy.family.name:<12}{shape}  " + "  ".join(f"{arm} {value:.1e}" for arm, value in worst.items()))
         assert max(worst.values()) < TOLERANCE

@@ -66,7 +66,7 @@ class Watch(threading.Thread):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_replicas_on_both_nodes_and_a_rank_that_dies(
     two_nodes: None, configure: Configure, tiny_pipeline: str, tiny_clip: str, tmp_path: Path
 ) -> None:

@@ -99,7 +99,7 @@ def test_faults_cost_their_groups_and_retrying_them_heals(
 
 
 def test_workers_that_die_cost_a_restart_and_what_kills_them_is_given_up(
-    tmp_path: Path, tiny_pipeline: str, tiny_clip: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_pipeline: str, tiny_clip: str, local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through Ray Data: one call finds its GPU lost, and one group kills its worker whenever it is made."""
     synth = write_job(tmp_path, tiny_pipeline, tiny_clip, [{"prompt": "a dot"}, {"prompt": "dies"}])
