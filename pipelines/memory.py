@@ -73,7 +73,7 @@ def activation_bytes(config: RunConfig, shape: Division) -> int:
     tokens = (pixels // 256 + sampling.max_sequence_length + 77) // shape.context
     decoded = 1 if config.model.vae_slicing else -(-images // shape.ranks)
     at_once = decoded * (min(pixels, _TILE) if config.model.vae_tiling else pixels)
-    return max(rows * tokens * width * _COPIES * size, at_once * _DECODER_WIDTH * size)
+    return int(max(rows * tokens * width * _COPIES * size, at_once * _DECODER_WIDTH * size))
 
 
 def _values(file: Path) -> int:

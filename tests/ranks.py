@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch._C._distributed_c10d import FileStore
 
 from models import generator as module
 from models.generator import Generator
@@ -113,14 +114,18 @@ def _rank(
     ranks = divisions[0].ranks
     dist.init_process_group(
         "cpu:gloo",
-        store=dist.FileStore(store, ranks),
+        store=FileStore(store, ranks),
         rank=rank,
         world_size=ranks,
         timeout=timedelta(seconds=_SECONDS),
     )
     spec = ModelSpec(path=path, dtype="float32", device="cpu")
     loaded = module._load(spec)
-    module._load = lambda _: copy.deepcopy(loaded)  # loading takes longer than all the rest
+
+    def load_again(spec: ModelSpec) -> Any:
+        return copy.deepcopy(loaded)
+
+    module._load = load_again  # loading takes longer than all the rest
     made = []
     for division in divisions:
         generator = Generator(spec, division)

@@ -24,7 +24,11 @@ path = "owner/model"
 [scoring]
 model = "ViT-B-32"
 """
-CONFIGS = sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*.toml"))
+CONFIGS = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "jobs" / "configs").glob("*.toml"))
+    if not path.name.startswith("evaluate_")  # evaluations have settings of their own
+]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -32,7 +33,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     if ray.is_initialized():
         pytest.skip("this process has joined another Ray already")
-    each = {"num_cpus": 2, "object_store_memory": 100 << 20}
+    each: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100 << 20}
     cluster = Cluster(initialize_head=True, head_node_args={**each, "include_dashboard": False})
     cluster.add_node(**each)
     ray.init(address=cluster.address, log_to_driver=False)
@@ -40,7 +41,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Watch(threading.Thread):

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import FileStore
 
 from models.errors import ModelError
 from models.families.base import Family
@@ -100,7 +101,7 @@ def _join(assignment: Assignment) -> Generator:
         torch.cuda.set_device(device)
     dist.init_process_group(
         backend,
-        store=dist.FileStore(assignment.store, ranks),
+        store=FileStore(assignment.store, ranks),
         rank=assignment.rank,
         world_size=ranks,
         timeout=timedelta(seconds=assignment.timeout_s),

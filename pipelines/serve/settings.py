@@ -144,7 +144,7 @@ def resolve(args: ServeArgs) -> Serving:
         raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
     if sampling.frames != 1:
         raise UserError(f"sampling.frames = {sampling.frames}: the endpoint makes still images, 1 frame")
-    model = replace(base.model, device=args.device, **({"dtype": args.dtype} if args.dtype else {}))
+    model = replace(base.model, device=args.device, dtype=args.dtype or base.model.dtype)
     return replace(
         base,
         name=args.name or base.name,
