@@ -4,6 +4,7 @@ python jobs/bench.py interventions                    # both methods against bas
 python jobs/bench.py interventions --device cuda      # SD3.5-Large shape, 1024 px, 28 steps, bfloat16
 python jobs/bench.py pipeline                         # the job against a bare loop and against a plain script
 python jobs/bench.py scale                            # planning, the driver, and a 1,000-node run on paper
+python jobs/bench.py serve                            # the endpoint: one caller, many callers, the bare generator
 python jobs/bench.py parallel                         # a group on 1 to 8 GPUs: a cost model, nothing is run
 python jobs/bench.py interventions --help
 """
@@ -13,10 +14,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from jobs.benchmarks import interventions, parallel, pipeline, scale
+from jobs.benchmarks import interventions, parallel, pipeline, scale, serve
 from pipelines import console
 
-BENCHMARKS = {"interventions": interventions, "pipeline": pipeline, "scale": scale, "parallel": parallel}
+BENCHMARKS = {
+    "interventions": interventions,
+    "pipeline": pipeline,
+    "scale": scale,
+    "serve": serve,
+    "parallel": parallel,
+}
 """Sub-command -> module with `add_arguments` and `run`; the first line of its docstring is its help."""
 
 

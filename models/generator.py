@@ -55,6 +55,8 @@ class Generator:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self._pipe: Any = place(_load(spec), spec, device)
         self._pipe.set_progress_bar_config(disable=True)
+        # One picture at a time: a batch of megapixels would take the autoencoder tens of GiB.
+        self._pipe.vae.enable_slicing()
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)
         divided = divided if isinstance(divided, Division) else divided(self._family)
@@ -158,7 +160,7 @@ class Generator:
         if (sampling.frames - 1) % step if step else sampling.frames > 1:
             rule = f"1 more than a multiple of {step}" if step else "1, as it makes images"
             raise ModelError(f"sampling.frames = {sampling.frames}: {family.name} needs {rule}")
-        if sampling.negative_prompt and not family.has_negative(self._pipe, sampling):
+        if sampling.negative_prompt.strip() and not family.has_negative(self._pipe, sampling):
             raise ModelError(
                 f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {family.name} runs without "
                 "a negative branch here (distilled guidance, or guidance_scale of at most 1); leave it empty"

@@ -243,7 +243,6 @@ class RunConfig:
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
         _require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
-        _require(self.sampling.frames == 1, "sampling.frames", self.sampling.frames, "rows are images; needs 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""

@@ -115,7 +115,7 @@ class Stage:
     threads: int = 1
 
 
-def stages(config: RunConfig, output: Storage, tracker: progress.ProgressActor) -> list[Stage]:
+def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> list[Stage]:
     where = config.ray
     return [
         Stage(

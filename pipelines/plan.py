@@ -75,7 +75,7 @@ def groups_per_shard(config: RunConfig) -> int:
 
 def raw_image_bytes(config: RunConfig) -> int:
     """Bytes of an image's pixels: an upper bound, but for some bytes, on the size of an encoded image."""
-    return 3 * config.sampling.width * config.sampling.height
+    return 3 * config.sampling.width * config.sampling.height * config.sampling.frames
 
 
 def prompts_per_shard(config: RunConfig) -> int:
@@ -199,11 +199,7 @@ def _arm_columns(config: RunConfig) -> dict[str, pa.Array[Any]]:
         "arm": [arm.name for arm in config.arms],
         "tora": [tora if arm.tora else None for arm in config.arms],
         "repulsion": [repulsion if arm.repulsion else None for arm in config.arms],
-        **{
-            name: [value] * len(config.arms)
-            for name, value in asdict(config.sampling).items()
-            if name != "frames"  # rows are single images, which the config makes sure of
-        },
+        **{name: [value] * len(config.arms) for name, value in asdict(config.sampling).items()},
     }
     return {name: pa.array(column, schema.PLAN.field(name).type) for name, column in values.items()}
 

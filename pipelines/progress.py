@@ -6,20 +6,45 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pipelines.crashes import Crashes
 from pipelines.progress_file import ProgressFile
 
-ProgressActor = Any
-"""Handle of a `Tracker` actor (Ray's handles have no static type)."""
+
+class Progress(Protocol):
+    """The way from a worker to the job's `Tracker`."""
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        """Call one of its methods, without waiting for it."""
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call one of its methods; returns what it returns."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """`Progress` through the handle of a Ray actor (which has no static type)."""
+
+    actor: Any
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        getattr(self.actor, method).remote(*arguments)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        import ray
+
+        return ray.get(getattr(self.actor, method).remote(*arguments))
+
 
 STAGES = {"generate": "denoise", "score": "score", "write": "write"}
 """Stage -> the name of its bar, in the order of the flow."""
 _REFRESH_SECONDS = 0.5
 _REFRESH_SECONDS_IN_A_LOG = 15.0
+_LAST_LOOK_SECONDS = 30.0
 
 
 class Tracker(Crashes):
@@ -58,7 +83,7 @@ class Tracker(Crashes):
 class Meter:
     """Reports the steps of a batch of `images` images; takes them back if the batch raises, since it will be redone."""
 
-    def __init__(self, progress: ProgressActor, *, images: int) -> None:
+    def __init__(self, progress: Progress, *, images: int) -> None:
         self._progress = progress
         self._images = images
         self._reported = 0.0
@@ -75,20 +100,20 @@ class Meter:
 
     def _report(self, images: float) -> None:
         if images != self._reported:
-            self._progress.add.remote("generate", images - self._reported)
+            self._progress.tell("add", "generate", images - self._reported)
             self._reported = images
 
 
 @contextmanager
-def followed(file: ProgressFile, total_images: int, done_images: int) -> Iterator[ProgressActor]:
-    """Show bars on standard error and keep progress.json until the block ends; yields the actor to report to."""
+def followed(file: ProgressFile, total_images: int, done_images: int) -> Iterator[Progress]:
+    """Show bars on standard error and keep progress.json until the block ends; yields the way to report to it."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # Beside the driver, which outlives the spot machines of the workers.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tracker)
-    tracker: ProgressActor = actor.options(scheduling_strategy=here).remote()
+    tracker: Any = actor.options(scheduling_strategy=here).remote()
     ended = threading.Event()
     with ExitStack() as stack:
         bars = _bars(stack, total_images, done_images)
@@ -111,14 +136,18 @@ def followed(file: ProgressFile, total_images: int, done_images: int) -> Iterato
         follower = threading.Thread(target=follow, daemon=True)
         follower.start()
         try:
-            yield tracker
+            yield Remote(tracker)
             ended.set()
             follower.join()
-            look(60.0)
+            with suppress(ray.exceptions.RayError):  # the last numbers are a courtesy
+                look(_LAST_LOOK_SECONDS)
+            for shown in bars.values():
+                shown.update(total_images - shown.n)
         finally:
             ended.set()
             follower.join()
-            ray.kill(tracker)
+            with suppress(ray.exceptions.RayError):
+                ray.kill(tracker)
 
 
 def _every() -> float:

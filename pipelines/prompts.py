@@ -50,6 +50,13 @@ def read(prompts: Prompts) -> Iterator[PromptRow | BadPrompt | Dropped]:
         yield check.row(f"{uri}:{number}", values)
 
 
+def single(text: str, max_characters: int) -> PromptRow | BadPrompt:
+    """A prompt that comes alone, checked, cleaned and named like one of a file."""
+    row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *[None] * 4))
+    assert not isinstance(row, Dropped)  # which a first prompt never is
+    return row
+
+
 def digests(prompts: Prompts) -> list[dict[str, Any]]:
     """Size and sha256 of every prompt file, in order: equal lists are equal prompts, wherever the files lie."""
     return [readers.digest(uri) for uri in readers.files(prompts)]

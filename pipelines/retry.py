@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines import schema
 from pipelines.manifest import shard_file
 from pipelines.storage import Storage
 
@@ -47,9 +48,12 @@ def requested(output: Storage, shards: Iterable[int]) -> list[int]:
 
 
 def read(output: Storage, shard: int) -> pa.Table:
-    """The failures to retry, with the columns of `schema.FAILED`."""
-    with output.open_input(f"{FOLDER}/{shard_file(shard)}") as file:
-        return pq.ParquetFile(file).read()
+    """The failures to retry: rows of `schema.FAILED`; none where the retry is done, as Ray may ask a second time."""
+    try:
+        with output.open_input(f"{FOLDER}/{shard_file(shard)}") as file:
+            return pq.ParquetFile(file).read()
+    except FileNotFoundError:
+        return schema.FAILED.empty_table()
 
 
 def only_failed(output: Storage, shard: int, planned: pa.Table) -> pa.Table:

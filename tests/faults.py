@@ -15,8 +15,7 @@ from pipelines.stages.generate import GenerateShard
 
 
 class FaultyGenerateShard(GenerateShard):
-    """Prompts: "raises", "memory" (alone), "crowd" (with others), "nan", "black", "dies" (always), "lost" (its GPU,
-    once: until the file `lost` is beside the output)."""
+    """Prompts: "raises", "memory" (also alone), "crowd" (with others), "nan", "black"."""
 
     def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:
         prompts = [group.prompt for group in groups]
@@ -26,20 +25,20 @@ class FaultyGenerateShard(GenerateShard):
             raise RuntimeError("CUDA out of memory. Tried to allocate 9 GiB")
         if "nan" in prompts:
             raise ImageError("the model produced NaN")
-        if "dies" in prompts:
-            os.kill(os.getpid(), signal.SIGKILL)
         made = super()._generate(groups)
         return [
             np.zeros_like(images) if prompt == "black" else images for prompt, images in zip(prompts, made, strict=True)
         ]
 
 
-class LosesItsDeviceOnce(GenerateShard):
-    """The first call anywhere finds its GPU broken, as torch says it."""
+class DyingGenerateShard(GenerateShard):
+    """The first call anywhere finds its GPU broken, as torch says it; the prompt "dies" kills its process each time."""
 
     def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:
         if self._output.create_bytes("../device-was-lost", b""):
             self._generator.generate = _broken  # type: ignore[method-assign, assignment]
+        elif "dies" in [group.prompt for group in groups]:
+            os.kill(os.getpid(), signal.SIGKILL)
         return super()._generate(groups)
 
 

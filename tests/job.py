@@ -7,7 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from jobs.synth import main
+from pipelines import config, flow, preflight, retry
+from pipelines.finish import Summary, finish
+from pipelines.progress import Tracker
+from pipelines.storage import Storage
 
 Synth = Callable[..., int]
 
@@ -49,3 +55,32 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet")) if path.is_file()
     }
+
+
+class Here:
+    """`Progress` to a tracker in this process."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        getattr(self._tracker, method)(*arguments)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        return getattr(self._tracker, method)(*arguments)
+
+
+def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Summary:
+    """The job of `write_job` with its real stages, called one after the other in this process: without Ray, whose start
+    and whose workers' start take most of the time of a small run."""
+    settings = preflight.check(config.load(folder / "run.toml", overrides))
+    output = Storage.open(settings.run.output)
+    counts = flow._planned(settings, output)
+    if retry_failed:
+        retry.request(output, counts.shard_numbers())
+    stages = [stage.kind(**stage.arguments) for stage in flow.stages(settings, output, Here(Tracker()))]
+    for order in flow.pending_shards(output, counts):
+        block = pa.table({name: [value] for name, value in order.items()})
+        for stage in stages:
+            block = stage(block)
+    return finish(output)

@@ -77,14 +77,17 @@ def test_the_table_has_a_line_per_arm() -> None:
 
 
 class Recorder:
-    """Stands where Ray's actor handle would: `add.remote(stage, images)`."""
+    """Stands where the way to Ray's actor would."""
 
     def __init__(self) -> None:
         self.total = 0.0
-        self.add: Any = self
 
-    def remote(self, stage: str, images: float) -> None:
-        self.total += images
+    def tell(self, method: str, *arguments: Any) -> None:
+        assert (method, arguments[0]) == ("add", "generate")
+        self.total += arguments[1]
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        raise AssertionError("a meter only tells")
 
 
 def test_a_meter_counts_each_image_once() -> None:

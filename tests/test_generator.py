@@ -89,6 +89,17 @@ def test_a_group_depends_on_itself_alone(generator: Generator) -> None:
     assert difference(mirrored[::-1], together[0]) <= 2
 
 
+def test_texts_are_kept_while_they_fit(tiny_pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = Generator(ModelSpec(path=tiny_pipeline, dtype="float32"))
+    groups = [group("a dot"), group("a ring")]
+    made = generator.generate(groups)
+    assert [key[0] for key in generator._texts._kept] == ["a dot", "a ring", ""]
+    monkeypatch.setattr("models.texts._BYTES_KEPT", 1)
+    generator._texts.encode("a star", None, SAMPLING)
+    assert [key[0] for key in generator._texts._kept] == ["a star"]
+    assert np.array_equal(generator.generate(groups), made)
+
+
 def test_repulsion_stops_after_its_steps(generator: Generator) -> None:
     first_only = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 0.25)))])[0]
     all_steps = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 1.0)))])[0]

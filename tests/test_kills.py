@@ -150,6 +150,23 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any
     return files_of(folder / "out"), longest
 
 
+def test_a_retry_that_is_written_twice_is_written_once(tmp_path: Path) -> None:
+    (config, _), *_ = stages(tmp_path)
+    drive(config, retry_failed=False)
+    output = Storage.open(config.run.output)
+    counts = flow._planned(config, output)
+    retry.request(output, counts.shard_numbers())
+    order, *others = flow.pending_shards(output, counts)
+    assert order["retry"]
+    block = made(config, output, order)
+    write_shard(block, output)
+    once = files_of(tmp_path / "out")
+    write_shard(block, output)
+    assert files_of(tmp_path / "out") == once
+    assert flow.pending_shards(output, counts) == others
+    assert made(config, output, order).num_rows == 1  # nothing is asked for any more, which is no error
+
+
 @pytest.mark.parametrize("trial", range(TRIALS))
 def test_killed_at_random(trial: int, tmp_path: Path, undisturbed: tuple[dict[str, Any], float]) -> None:
     expected, longest = undisturbed

@@ -145,6 +145,22 @@ def test_bad_prompts_are_rows(configure: Configure, tmp_path: Path) -> None:
     assert not output.exists(plan_files.FAILED_PROMPTS)
 
 
+def test_bad_prompts_planted_at_one_percent_are_all_found_again(configure: Configure, tmp_path: Path) -> None:
+    bad = (b"", b"  ", b"\xff\xfe", b"nul \x00 inside", b"x" * 3000, b"prompt 1")
+    lines = [b"prompt %d" % number for number in range(1, 3001)]
+    planted = {number: bad[number // 100 % len(bad)] for number in range(50, 3000, 100)}
+    for number, text in planted.items():
+        lines[number] = text
+    (tmp_path / "p.txt").write_bytes(b"\n".join(lines))
+    config = configure(prompts={"path": str(tmp_path / "p.txt")})
+    counts = plan.write(config, Storage.open(tmp_path / "out"))
+    # An empty line of a text file is no prompt; every other planted line is a row.
+    expected = {f"{tmp_path}/p.txt:{number + 1}" for number, text in planted.items() if text.strip()}
+    rows = pq.read_table(tmp_path / "out" / plan_files.FAILED_PROMPTS)["source"].to_pylist()
+    assert sorted(map(str, rows)) == sorted(expected)
+    assert (counts.prompts, counts.bad_prompts) == (3000 - len(planted), len(expected))
+
+
 def test_dropped_repeats_are_counted(configure: Configure, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("a\na\nb\n")
     config = configure(prompts={"path": str(tmp_path / "p.txt"), "duplicates": "drop"})

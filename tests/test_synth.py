@@ -218,8 +218,8 @@ def test_s3_in_and_out_from_the_command_line(
 
 def test_videos_are_rows_with_all_frames(tmp_path: Path, tiny_clip: str, local_ray: None) -> None:
     pipeline = toys.save("cogvideox", tmp_path)
-    job = write_job(tmp_path, pipeline, tiny_clip)
-    assert job("sampling.frames=9", "prompts.limit=1", "selection.keep_per_group=2") == 0
+    job = write_job(tmp_path, pipeline, tiny_clip, [{"prompt": "a red square"}])
+    assert job("sampling.frames=9", "selection.keep_per_group=2") == 0
     rows = [row for folder in ("data", "rejected") for row in pq.read_table(tmp_path / "out" / folder).to_pylist()]
     assert len(rows) == 6
     made = Generator(ModelSpec(path=pipeline, dtype="float32")).generate(

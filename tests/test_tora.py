@@ -92,8 +92,9 @@ def test_the_form_for_other_devices_is_the_same() -> None:
     tokens, direction, _ = tokens_and_direction()
     rows = torch.cat([tokens - tokens.mean(1, keepdim=True), direction[:, None]], dim=1).double()
     for settings in ((1.3, 0, 1.0), (0.8, 3, 0.5), (1.3, 2, 0.0)):
-        arguments = (rows @ rows.mT, torch.full((B,), N - 1.0, dtype=torch.float64), *settings)
-        torch.testing.assert_close(_transform(torch, *arguments), transform(*arguments), rtol=1e-9, atol=1e-9)
+        gram, rank = rows @ rows.mT, torch.full((B,), N - 1.0, dtype=torch.float64)
+        found = _transform(torch, torch.linalg.eigh(gram[:, :-1, :-1]), gram, rank, *settings)
+        torch.testing.assert_close(found, transform(gram, rank, *settings), rtol=1e-9, atol=1e-9)
 
 
 def test_degenerate_texts_stay_finite() -> None:

@@ -59,7 +59,7 @@ def _config(options: argparse.Namespace, folder: Path) -> RunConfig:
     words = product(world.COLOURS, world.SHAPES, world.BACKGROUNDS)
     prompts = [f"a {colour} {shape} on {place}" for colour, shape, place in islice(words, options.prompts)]
     (folder / "prompts.txt").write_text("\n".join(prompts) + "\n")
-    pipeline, clip = _models(folder)
+    pipeline, clip = embedded_models(folder)
     table = {
         "run": {"output": str(folder / "out")},
         "prompts": {"path": str(folder / "prompts.txt")},
@@ -79,7 +79,8 @@ def _config(options: argparse.Namespace, folder: Path) -> RunConfig:
     return tables.build(RunConfig, table, file="the benchmark")
 
 
-def _models(folder: Path) -> tuple[str, str]:
+def embedded_models(folder: Path) -> tuple[str, str]:
+    """Folders of the embedded pipeline and scorer; with random weights, in `folder`, where the trained are missing."""
     if WEIGHTS.is_dir():
         return str(WEIGHTS / "pipeline"), str(WEIGHTS / "clip")
     import open_clip

@@ -1,7 +1,8 @@
-"""Chroma: two calls per step; its text mask only weighs padding down.
+"""Chroma: two calls per step, and a mask of the text and one padding token.
 
-The single-stream blocks take one tensor with the text first. The pipeline's mask is a floating-point one, which the
-attention adds to its logits: padding counts e times less than text, but it is read.
+The single-stream blocks take one tensor with the text first. The pipeline's own mask holds floating-point numbers,
+which the attention adds to its logits instead of leaving tokens out, so padding drowns short prompts (diffusers issue
+12116). The model was trained with padding left out; a boolean mask does that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, first_tokens, twice_the_autoencoder
+from models.families.base import BlockList, Encoded, Family, first_tokens, twice_the_autoencoder
 from models.spec import Sampling
 
 
@@ -19,10 +20,11 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     embeds, _, mask, _, _, _ = pipe.encode_prompt(
         prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length
     )
+    read = mask.bool()
     return Encoded(
-        arguments={"prompt_embeds": embeds, "prompt_attention_mask": mask},
+        arguments={"prompt_embeds": embeds, "prompt_attention_mask": read},
         valid_N=first_tokens(len(pipe.tokenizer(prompt).input_ids), embeds),
-        attended_N=all_read(embeds),
+        attended_N=read[0],
     )
 
 

@@ -1,7 +1,8 @@
 """FLUX.1 (dev, schnell) and FLUX.1 Kontext, which edits a picture: distilled guidance, no text mask.
 
 Guidance was distilled into dev (`guidance_scale` is an input of the model) and away in schnell (it has no effect
-there). The single-stream blocks take and return text and image apart, so both block lists are alike.
+there). A negative prompt would cost a second call per step and is not taken. The single-stream blocks take and return
+text and image apart, so both block lists are alike.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.interventions import leaps
+from models.interventions.eigen import eigh, gpu_kernels
 
 Floats = NDArray[np.float64]
 
@@ -35,18 +36,22 @@ def entropy_ascent(gram_GBB: Tensor, step_G: Tensor, inner_steps: int, exact: bo
     gram_GBB: float64 Gram matrices C C^T, none with a zero vector; step_G: float64, eta / M of each group; exact: take
     every step, where otherwise those of a smooth stretch are taken together, with an error below 1e-5.
     """
-    # One step is some fifteen operations on B x B matrices, and numpy's cost a third of torch's at that size.
-    gram, step = gram_GBB.numpy(force=True), step_G.numpy(force=True)
-    values, vectors = np.linalg.eigh(gram)
-    scale = np.sqrt(np.maximum(values, 0.0))
-    start = vectors * scale[:, None, :]
-    end = _ascend(start, step * (-2.0 / gram.shape[-1]), inner_steps, exact=exact)
-    known = values > _SMALLEST_EIGENVALUE * values[:, -1:]
-    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=known)
-    transform = (end * inverse[:, None, :]) @ vectors.mT
+    values_GB, vectors_GBB = eigh(gram_GBB)
+    scale_GB = values_GB.clamp_min(0.0).sqrt()
+    start_GBB, factor_G = vectors_GBB * scale_GB[:, None, :], step_G * (-2.0 / gram_GBB.shape[-1])
+    kernels = gpu_kernels(gram_GBB.device, gram_GBB.shape[-1])
+    if kernels is not None:
+        end_GBB = kernels.ascend(start_GBB, factor_G, inner_steps, _SMALLEST_EIGENVALUE)
+    else:
+        # A step is some fifteen operations on B x B matrices, and numpy's cost a third of torch's at that size.
+        start, factor = start_GBB.numpy(force=True), factor_G.numpy(force=True)
+        end_GBB = torch.from_numpy(_ascend(start, factor, inner_steps, exact=exact)).to(gram_GBB.device)
+    known_GB = values_GB > _SMALLEST_EIGENVALUE * values_GB[:, -1:]
+    inverse_GB = torch.where(known_GB, 1.0 / scale_GB, 0.0)
     # Directions in which the group has no extent stay as they are.
-    transform -= (vectors * known[:, None, :]) @ vectors.mT
-    return torch.from_numpy(transform).to(gram_GBB.device)
+    moved_GBB = end_GBB * inverse_GB[:, None, :] - vectors_GBB * known_GB[:, None, :]
+    move_GBB: Tensor = moved_GBB @ vectors_GBB.mT
+    return move_GBB
 
 
 @entropy_ascent.register_fake

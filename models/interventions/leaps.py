@@ -53,7 +53,7 @@ def leap(start_GBB: Floats, increment: Callable[[Floats], Floats], steps: int) -
 
 def _weighted(weights: Floats, increments: list[Floats]) -> Floats:
     chosen = increments[-len(weights) :]
-    total = weights[0] * chosen[0]
+    total: Floats = weights[0] * chosen[0]
     for weight, one in zip(weights[1:], chosen[1:], strict=True):
         total += weight * one
     return total

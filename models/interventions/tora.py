@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.interventions.eigen import eigh
 from models.spec import ToraConfig
 
 _TINY = 1e-12
@@ -57,10 +58,12 @@ def transform(gram_BRR: Tensor, rank_B: Tensor, sigma: float, components: int, a
     valid tokens, less one where their mean was taken off; sigma, components, angle: see `ToraConfig`.
     """
     if gram_BRR.device.type != "cpu":
-        result: Tensor = _transform(torch, gram_BRR, rank_B, sigma, components, angle)
+        eigen = eigh(gram_BRR[:, :-1, :-1])
+        result: Tensor = _transform(torch, eigen, gram_BRR, rank_B, sigma, components, angle)
         return result
     # Some forty operations on small matrices: numpy's cost a third of torch's at that size.
-    return torch.from_numpy(_transform(np, gram_BRR.numpy(), rank_B.numpy(), sigma, components, angle))
+    gram, rank = gram_BRR.numpy(), rank_B.numpy()
+    return torch.from_numpy(_transform(np, np.linalg.eigh(gram[:, :-1, :-1]), gram, rank, sigma, components, angle))
 
 
 @transform.register_fake
@@ -68,9 +71,14 @@ def _(gram_BRR: Tensor, rank_B: Tensor, sigma: float, components: int, angle: fl
     return torch.empty_like(gram_BRR[:, :-1])
 
 
-def _transform(xp: Any, gram_BRR: Any, rank_B: Any, sigma: float, components: int, angle: float) -> Any:
-    """`transform` on the arrays of `xp`, which is torch or numpy, in coordinates along the left singular vectors U."""
-    values_BN, u_BNN = xp.linalg.eigh(gram_BRR[:, :-1, :-1])  # ascending
+def _transform(
+    xp: Any, eigen: tuple[Any, Any], gram_BRR: Any, rank_B: Any, sigma: float, components: int, angle: float
+) -> Any:
+    """`transform` on the arrays of `xp`, which is torch or numpy, in coordinates along the left singular vectors U.
+
+    eigen: eigenvalues, ascending, and eigenvectors of X X^T.
+    """
+    values_BN, u_BNN = eigen
     values_BN = xp.clip(values_BN, 0.0, None)
     singular_BN = xp.sqrt(values_BN)
     rank_B1, tokens = rank_B[:, None], values_BN.shape[-1]
@@ -143,7 +151,7 @@ def semantic_direction(cond_BND: Tensor, uncond_BND: Tensor, valid_BN: Tensor, c
     mean_BD = difference_BND.sum(1) / weight_BN.sum(-1, keepdim=True).clamp_min(1.0)
     if config.direction == "mean":
         return mean_BD
-    _, vectors_BNN = torch.linalg.eigh((difference_BND @ difference_BND.mT).double())
+    _, vectors_BNN = eigh((difference_BND @ difference_BND.mT).double())
     leading_BD: Tensor = (vectors_BNN[:, None, :, -1].float() @ difference_BND)[:, 0]
     sign_B1 = torch.where((leading_BD * mean_BD).sum(-1, keepdim=True) < 0, -1.0, 1.0)
     return leading_BD * sign_B1

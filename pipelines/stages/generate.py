@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ from models.spec import Group
 from pipelines import images, plan, retry, schema
 from pipelines.config import RunConfig, fingerprint
 from pipelines.crashes import isolated
-from pipelines.progress import Meter, ProgressActor
+from pipelines.progress import Meter, Progress
 from pipelines.stages.block import Shard, failures, ordered, pack
-from pipelines.stages.isolate import Failure, packs_of_equal, run_isolated
+from pipelines.stages.isolate import Failure, free_memory, packs_of_equal, run_isolated
 from pipelines.storage import Storage
 from pipelines.telemetry import Telemetry
 
@@ -43,7 +42,7 @@ class GenerateShard:
     the images of the last one are encoded and packed.
     """
 
-    def __init__(self, config: RunConfig, output: Storage, progress: ProgressActor) -> None:
+    def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
         import torch
 
         from models.parallel.replica import open_generator
@@ -67,17 +66,14 @@ class GenerateShard:
         self._denoising = threading.Lock()
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        import ray
-
         shard, again = ordered(block)
-        deaths: dict[int, int] = ray.get(self._telemetry.progress.attempt.remote(shard))
+        deaths: dict[int, int] = self._telemetry.progress.ask("attempt", shard)
         planned = plan.read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
         encoded, failed = self._make(shard, plan.groups_of(planned), deaths)
         self._telemetry.failed((f.error_type for f in failed.values()), group_size=self._config.group.size)
         self._telemetry.images(sum(map(len, encoded.values())), moved=True)
-        self._telemetry.gpu_memory(self._generator.info.device)
         return pack(
             Shard(
                 shard=shard,
@@ -91,8 +87,6 @@ class GenerateShard:
         self, shard: int, groups: list[Group], deaths: dict[int, int]
     ) -> tuple[dict[int, list[Future[_Encoded]]], dict[int, Failure]]:
         """The images of each group, in the hands of the encoders, and the groups that failed, by index."""
-        import ray
-
         progress = self._telemetry.progress
         per_batch = self._config.group.groups_per_batch
         packs, lost = isolated(packs_of_equal((group.batch_key for group in groups), per_batch), deaths)
@@ -100,13 +94,15 @@ class GenerateShard:
         failed = {index: _died(deaths[index]) for index in lost}
 
         def run(batch: list[tuple[int, Group]]) -> Sequence[NDArray[np.uint8]]:
-            ray.get(progress.begin.remote(shard, [index for index, _ in batch]))
+            progress.ask("begin", shard, [index for index, _ in batch])  # known before the worker may die of it
             self._telemetry.fill(len(batch) / per_batch)
             with self._telemetry.busy("denoise"):
-                return self._generate([group for _, group in batch])
+                made = self._generate([group for _, group in batch])
+            self._telemetry.gpu_memory(self._generator.info.device)
+            return made
 
         with self._denoising:
-            for index, outcome in run_isolated(list(enumerate(groups)), packs, run, _free_memory):
+            for index, outcome in run_isolated(list(enumerate(groups)), packs, run, free_memory):
                 if isinstance(outcome, Failure):
                     failed[index] = outcome
                 elif bad := images.blank(outcome):
@@ -114,7 +110,7 @@ class GenerateShard:
                     failed[index] = Failure(error_type="BlankImage", error=error, attempts=1)
                 else:  # encoded beside the denoising of the next pack
                     encoded[index] = [self._encoders.submit(self._encode, image) for image in outcome]
-            ray.get(progress.end.remote(shard))
+            progress.ask("end", shard)
         return encoded, failed
 
     def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:
@@ -176,14 +172,6 @@ def _typed(columns: dict[str, Any]) -> pa.Table:
 def _died(deaths: int) -> Failure:
     error = f"the worker process died {deaths} times while it made this group; see Ray's logs for the signal"
     return Failure(error_type="WorkerDied", error=error, attempts=deaths)
-
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _failed_rows(planned: pa.Table, failed: dict[int, Failure]) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -74,3 +75,12 @@ def _run(
         return
     for part in parts:
         yield from _run(items, part, run, recover, attempts + 1)
+
+
+def free_memory() -> None:
+    """Give back what a failed attempt of a model left behind."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models import diversity
 from pipelines import images, schema
 from pipelines.config import RunConfig
-from pipelines.progress import ProgressActor
+from pipelines.progress import Progress
 from pipelines.selection import select
 from pipelines.stages.block import failures, pack, unpack
 from pipelines.stages.isolate import Failure, run_isolated
@@ -35,7 +35,7 @@ class _Scored:
 class ScoreShard:
     """Actor. Reads a block with images of `schema.GENERATED`; writes it with images of `schema.scored`."""
 
-    def __init__(self, config: RunConfig, progress: ProgressActor) -> None:
+    def __init__(self, config: RunConfig, progress: Progress) -> None:
         from models.scorers.clip import ClipScorer
 
         self._config = config

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipelines import plan, retry, schema
 from pipelines.manifest import shard_file
-from pipelines.progress import ProgressActor
+from pipelines.progress import Progress
 from pipelines.stages.block import Shard, unpack
 from pipelines.storage import Storage
 from pipelines.telemetry import Telemetry
@@ -28,7 +28,7 @@ class WriteShard:
     An actor and not a task, so that its process is warm when the first shard comes.
     """
 
-    def __init__(self, output: Storage, progress: ProgressActor) -> None:
+    def __init__(self, output: Storage, progress: Progress) -> None:
         self._output = output
         self._telemetry = Telemetry("write", progress)
 
@@ -44,8 +44,10 @@ def write_shard(block: pa.Table, output: Storage) -> pa.Table:
     shard = unpack(block)
     planned = plan.read_shard(output, shard.shard)
     if shard.retry:
-        _check_complete(shard, retry.only_failed(output, shard.shard, planned))
-        _write_again(output, shard, planned["group_id"])
+        asked = retry.only_failed(output, shard.shard, planned)
+        if asked.num_rows:  # else Ray runs the call a second time, since the worker died right after the first
+            _check_complete(shard, asked)
+            _write_again(output, shard, planned["group_id"])
     else:
         _check_complete(shard, planned)
         _write_first(output, shard)

@@ -1,0 +1,88 @@
+"""The endpoint as a Ray Serve app.
+
+    serve run pipelines.serve.app:app                                            the embedded model, on this machine
+    serve run pipelines.serve.app:app config=jobs/configs/demo.toml max_n=4      the model of a batch job
+    serve run pipelines.serve.app:app model=stabilityai/stable-diffusion-3.5-large gpus_per_replica=1 size=1024x1024
+
+It listens on 127.0.0.1:8000. A Serve YAML with `import_path: pipelines.serve.app:app` and `args:` does the same, and
+sets the address; on other addresses than loopback it asks for API keys.
+"""
+
+# No postponed annotations: Serve reads the builder's.
+
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+from ray.serve.handle import DeploymentHandle
+
+from pipelines.serve import keys
+from pipelines.serve.settings import ServeArgs, resolve
+
+_WEB_REQUESTS = 1000
+"""Requests that the web side has open at once, most of them waiting for a worker."""
+
+
+class Web:
+    """The web side, in one process: it holds the counters, and the images whose URL was asked for."""
+
+    def __init__(self, args: ServeArgs, workers: DeploymentHandle[Any]) -> None:
+        from ray.serve.context import _get_global_client
+
+        self._args, self._workers = args, workers
+        self._keys = keys.read(args.api_keys_file)
+        client: Any = _get_global_client()
+        keys.require_for(client.http_config.host, self._keys, allow_anonymous=args.allow_anonymous)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        from pipelines.serve.engine import ServeEngine
+        from pipelines.serve.web import create_app
+
+        return create_app(self._args, resolve(self._args), ServeEngine(self._workers), self._keys)
+
+
+def app(args: ServeArgs) -> Application:
+    """Build the app: one web process in front of `replicas` copies of the model.
+
+    Raises UserError for settings that contradict each other.
+    """
+    from pipelines.serve.worker import Worker
+
+    resolve(args)  # mistakes show here, not in a worker's log
+    deployment: Any = serve.deployment  # whose overloads do not see that options may be given with the class
+    workers = deployment(
+        Worker,
+        name="Worker",
+        ray_actor_options={"num_cpus": args.cpus_per_replica, "num_gpus": args.gpus_per_replica},
+        # One batch in the making and the next one waiting, so that it can be packed.
+        max_ongoing_requests=2 * args.groups_per_batch,
+        max_queued_requests=args.max_queue,
+        graceful_shutdown_timeout_s=args.timeout_s,
+        **_scale(args),
+    ).bind(args)
+    web = deployment(
+        serve.ingress()(Web),
+        name="Web",
+        ray_actor_options={"num_cpus": 0.1},
+        max_ongoing_requests=_WEB_REQUESTS,
+        max_queued_requests=_WEB_REQUESTS,
+        backpressure_config={"status_code": 429, "retry_after_s": 1},
+    )
+    built: Application = web.bind(args, workers)
+    return built
+
+
+def _scale(args: ServeArgs) -> dict[str, Any]:
+    if args.max_replicas == 0 and args.fewest_replicas == args.replicas:
+        return {"num_replicas": args.replicas}
+    return {
+        "autoscaling_config": AutoscalingConfig(
+            min_replicas=args.fewest_replicas,
+            initial_replicas=args.replicas,
+            max_replicas=args.max_replicas or args.replicas,
+            target_ongoing_requests=args.groups_per_batch,
+            downscale_delay_s=args.idle_s,
+        )
+    }

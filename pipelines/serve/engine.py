@@ -1,0 +1,53 @@
+"""The workers behind Ray Serve, as an `Engine`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayActorError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from pipelines.serve.jobs import Event, Job, Lost, Overloaded
+
+_STATUS_SECONDS = 1.0
+
+
+class ServeEngine:
+    """workers: handle of the deployment of `Worker`."""
+
+    def __init__(self, workers: DeploymentHandle[Any]) -> None:
+        self._workers = workers.options(stream=True)
+        self._name = workers.deployment_name
+        self._ready = (0.0, False)
+
+    async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
+        """See `Engine.generate`."""
+        response: Any = self._workers.generate.remote(job)
+        try:
+            async for event in response:
+                yield event
+        except BackPressureError:
+            raise Overloaded from None
+        except (RayActorError, TaskCancelledError, DeploymentUnavailableError):
+            raise Lost from None
+        finally:
+            response.cancel()
+
+    async def ready(self) -> bool:
+        """Is a copy of the model there, or may all of them have gone to sleep?"""
+        asked, answer = self._ready
+        if time.monotonic() - asked > _STATUS_SECONDS:
+            answer = await asyncio.to_thread(self._status)
+            self._ready = (time.monotonic(), answer)
+        return answer
+
+    def _status(self) -> bool:
+        application = serve.status().applications[serve.get_replica_context().app_name]
+        deployment = application.deployments[self._name]
+        running = {state.value: count for state, count in deployment.replica_states.items()}.get("RUNNING", 0)
+        return running > 0 or deployment.status == "HEALTHY"

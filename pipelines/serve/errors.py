@@ -1,0 +1,62 @@
+"""Errors as OpenAI's clients expect them, and nothing else: no traceback and no echo of what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from pipelines.prompts import printable
+from pipelines.serve.schema import ErrorBody, ErrorResponse
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class ApiError(HTTPException):
+    """An answer other than 200. param: the field at fault; retry_after_s: when trying again may help."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        retry = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        super().__init__(status, printable(message), headers={**retry, **(headers or {})})
+        self.param, self.code = param, code
+
+    def body(self) -> dict[str, Any]:
+        kind = _TYPES.get(self.status_code, "server_error" if self.status_code >= 500 else "invalid_request_error")
+        return ErrorResponse(
+            error=ErrorBody(message=self.detail, type=kind, param=self.param, code=self.code)
+        ).model_dump()
+
+
+def response(error: HTTPException) -> JSONResponse:
+    """The answer for an error of ours or of the web framework."""
+    if not isinstance(error, ApiError):
+        error = ApiError(
+            error.status_code, str(error.detail), code=_CODES.get(error.status_code), headers=error.headers
+        )
+    return JSONResponse(error.body(), error.status_code, headers=error.headers)
+
+
+def invalid(problems: Sequence[Any]) -> ApiError:
+    """A body that does not fit; problems: what pydantic found."""
+    named = [(_field(problem["loc"]), problem["msg"]) for problem in problems]
+    message = "; ".join(f"{field}: {text}" if field else text for field, text in named[:5])
+    return ApiError(400, message, param=named[0][0] or None, code="invalid_value")
+
+
+def _field(location: Sequence[Any]) -> str:
+    """("body", "tora", "Tora", "sigma") -> "tora.sigma"; names of types inside unions begin with a capital."""
+    return ".".join(
+        str(part) for part in location[1:] if not isinstance(part, str) or (part[:1].islower() and "[" not in part)
+    ).removesuffix(".bool")

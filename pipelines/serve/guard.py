@@ -1,0 +1,109 @@
+"""The outermost layer: bounds what a caller can send, and sees to it that every answer is whole and says little."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.serve.errors import ApiError, response
+
+_log = logging.getLogger("ray.serve")
+
+_BODY_SECONDS = 30.0
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Guard:
+    """ASGI middleware.
+
+    max_body: bytes; loopback_only: answer only to loopback's own names, so that a web page whose name was pointed at
+    127.0.0.1 cannot call an endpoint that asks for no key.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body: int, loopback_only: bool, log_errors: bool) -> None:
+        self._app, self._max_body, self._loopback_only = app, max_body, loopback_only
+        self._log_errors = log_errors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            self._check_host(Headers(scope=scope))
+            body = await self._body(receive)
+            await self._answer(body, scope, receive, send_noting)
+        except ApiError as error:
+            await response(error)(scope, receive, send_noting)
+        except Exception as error:
+            # A traceback can hold what the caller sent.
+            _log.error("%s on %s", type(error).__name__, scope["path"], exc_info=self._log_errors)
+            if started:
+                raise ConnectionAbortedError("the answer broke off") from None
+            await response(ApiError(500, "something went wrong here", code="internal_error"))(
+                scope, receive, send_noting
+            )
+
+    def _check_host(self, headers: Headers) -> None:
+        host = headers.get("host", "").lower()
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if self._loopback_only and name not in _LOOPBACK_NAMES:
+            raise ApiError(403, "without API keys this endpoint answers to loopback's names only", code="wrong_host")
+
+    async def _body(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ApiError(400, "the caller went away", code="disconnected")
+                    parts.append(message.get("body", b""))
+                    more = message.get("more_body", False)
+                    if sum(map(len, parts)) > self._max_body:
+                        raise ApiError(413, f"the body is larger than {self._max_body} bytes", code="body_too_large")
+        except TimeoutError:
+            raise ApiError(408, f"the body did not come within {_BODY_SECONDS:g} s", code="timeout") from None
+        return b"".join(parts)
+
+    async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application on a body that is there already, and cancel it when the caller goes away."""
+        unread, gone = [body], asyncio.Event()
+
+        async def replayed() -> Message:
+            if unread:
+                return {"type": "http.request", "body": unread.pop(), "more_body": False}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        answer = asyncio.ensure_future(self._app(scope, replayed, send))
+        watch = asyncio.ensure_future(_disconnection(receive))
+        try:
+            await asyncio.wait((answer, watch), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                answer.result()
+        finally:
+            gone.set()
+            answer.cancel()
+            watch.cancel()
+            await asyncio.gather(answer, watch, return_exceptions=True)
+
+
+async def _disconnection(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

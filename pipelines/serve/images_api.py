@@ -1,0 +1,144 @@
+"""POST /v1/images/generations behind its route: one answer, or a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from pipelines.serve.errors import ApiError
+from pipelines.serve.files import Files
+from pipelines.serve.jobs import Engine, Event, Failed, Job, Started, Step
+from pipelines.serve.limits import Pace, events_in_time
+from pipelines.serve.metrics import Metrics
+from pipelines.serve.requests import error_of, job_of, response_of
+from pipelines.serve.schema import ImageRequest, ImageResponse
+from pipelines.serve.settings import ServeArgs, Serving
+
+UrlOf = Callable[[str], str]
+"""Name of a kept file -> the URL under which this caller can have it."""
+
+
+class ImagesApi:
+    """Answers requests for images with an engine."""
+
+    def __init__(self, args: ServeArgs, serving: Serving, engine: Engine) -> None:
+        self._args, self._serving, self._engine = args, serving, engine
+        self._pace = Pace()
+        self.files = Files(args.url_cache_mb << 20, args.url_minutes * 60)
+        self.metrics = Metrics()
+
+    async def create(self, request: ImageRequest, url_of: UrlOf) -> ImageResponse:
+        """All images at once. Raises ApiError."""
+        with self._measured():
+            async with aclosing(self._events(request, url_of)) as events:
+                async for event in events:
+                    if isinstance(event, ImageResponse):
+                        return event
+        raise ApiError(503, "the worker ended without an answer; send it again", code="worker_lost", retry_after_s=1)
+
+    async def stream(self, request: ImageRequest, url_of: UrlOf) -> EventStream:
+        """Server-sent events. Raises ApiError for what fails before the first denoising step is done."""
+        chunks = self._chunks(request, url_of)
+        return EventStream(await anext(chunks), chunks)
+
+    async def _chunks(self, request: ImageRequest, url_of: UrlOf) -> AsyncGenerator[str, None]:
+        begun = False
+        try:
+            with self._measured():
+                async with aclosing(self._events(request, url_of)) as events:
+                    async for event in events:
+                        begun = True
+                        if isinstance(event, Step):
+                            yield _sse("image_generation.progress", {"step": event.done, "steps": event.of})
+                        else:
+                            for chunk in _images(event):
+                                yield chunk
+        except ApiError as error:
+            if not begun:
+                raise
+            yield _sse("error", error.body())
+
+    async def _events(self, request: ImageRequest, url_of: UrlOf) -> AsyncGenerator[Step | ImageResponse, None]:
+        job, seed = job_of(request, self._args, self._serving)
+        began, queue_s = time.monotonic(), 0.0
+        async with aclosing(self._in_time(job)) as events:
+            async for event in events:
+                if isinstance(event, Failed):
+                    raise error_of(event)
+                if isinstance(event, Started):
+                    queue_s = time.monotonic() - began
+                    self.metrics.queue.observe(queue_s)
+                elif isinstance(event, Step):
+                    yield event
+                else:
+                    self.metrics.images.inc(len(event.images))
+                    self.metrics.generate.observe(event.generate_s)
+                    self.metrics.groups.observe(event.groups_in_batch)
+                    yield response_of(
+                        request,
+                        job,
+                        seed,
+                        event,
+                        queue_s=queue_s,
+                        serving=self._serving,
+                        keep=lambda data, ending: url_of(self.files.add(data, ending)),
+                    )
+
+    def _in_time(self, job: Job) -> AsyncGenerator[Event, None]:
+        limits = {"queue_s": self._args.queue_timeout_s, "total_s": self._args.timeout_s}
+        return events_in_time(self._engine, job, pace=self._pace, **limits)
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        began, status = time.monotonic(), "500"
+        self.metrics.in_flight.inc()
+        try:
+            yield
+            status = "200"
+            self.metrics.latency.observe(time.monotonic() - began)
+        except ApiError as error:
+            status = str(error.status_code)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            status = "cancelled"
+            raise
+        finally:
+            self.metrics.in_flight.dec()
+            self.metrics.requests.labels(status).inc()
+
+
+class EventStream(StreamingResponse):
+    """Sends chunks, the first of which is there already; when the caller goes away, the source is closed at once."""
+
+    def __init__(self, first: str, rest: AsyncGenerator[str, None]) -> None:
+        super().__init__(_joined(first, rest), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._rest):
+            await super().__call__(scope, receive, send)
+
+
+async def _joined(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+def _images(response: ImageResponse) -> Iterator[str]:
+    """OpenAI's event per image, with the fields of `Image` and its place, and in the end how the group was made."""
+    shared = {"created_at": response.created, "output_format": response.output_format, "size": response.group.size}
+    for index, image in enumerate(response.data):
+        yield _sse("image_generation.completed", {**image.model_dump(), **shared, "index": index})
+    yield _sse("image_generation.group", response.group.model_dump())
+
+
+def _sse(event: str, data: dict[str, Any]) -> str:
+    return f"event: {event}\ndata: {json.dumps({'type': event, **data})}\n\n"

@@ -1,0 +1,28 @@
+"""What Prometheus reads at /metrics. Ray exports its own numbers of every deployment beside these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+_GROUPS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Numbers of one web process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        every: dict[str, Any] = {"namespace": "raydiance", "registry": self._registry}
+        self.requests = Counter("image_requests", "Requests for images, by the answer's status", ["status"], **every)
+        self.images = Counter("images", "Images made", **every)
+        self.in_flight = Gauge("requests_in_flight", "Requests for images being answered", **every)
+        self.latency = Histogram("request_seconds", "Seconds from request to images", buckets=_SECONDS, **every)
+        self.queue = Histogram("queue_seconds", "Seconds until a batch begins", buckets=_SECONDS, **every)
+        self.generate = Histogram("generate_seconds", "Seconds of a denoising batch", buckets=_SECONDS, **every)
+        self.groups = Histogram("groups_per_batch", "Groups denoised together", buckets=_GROUPS, **every)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)

@@ -1,0 +1,163 @@
+"""From a request to the group that it asks for, and from the made group to the response."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from models.seeds import image_seed
+from models.spec import Group, Sampling
+from pipelines import prompts
+from pipelines.prompts import BadPrompt
+from pipelines.serve.errors import ApiError
+from pipelines.serve.jobs import Done, Failed, Job, Scores
+from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageResponse
+from pipelines.serve.settings import ServeArgs, Serving
+
+T = TypeVar("T")
+
+_RANDOM_SEEDS = 2**31
+_IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity")
+_GROUP_SCORES = ("clip_model", "group_vendi", "group_pair_similarity")
+
+
+def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Job, int | None]:
+    """The job, and the seed that its image seeds come from (None where they were given).
+
+    Raises ApiError 400 or 404 for what the model's types cannot say.
+    """
+    if request.model not in (None, serving.name):
+        raise ApiError(404, f"there is no such model; this is {serving.name}", param="model", code="model_not_found")
+    prompt_id, prompt = _cleaned(request.prompt, "prompt", args)
+    counterfactual = None if request.counterfactual is None else request.counterfactual.strip() or None
+    if counterfactual is not None:
+        _, counterfactual = _cleaned(counterfactual, "counterfactual", args)
+    count = len(request.seeds) if request.seeds and "n" not in request.model_fields_set else _or(request.n, 1)
+    seed, seeds = _seeds(request, prompt_id, count)
+    group = Group(
+        prompt=prompt,
+        seeds=seeds,
+        sampling=_sampling(request, serving),
+        tora=_intervention("tora", request.tora, serving.tora),
+        repulsion=_intervention("repulsion", request.repulsion, serving.repulsion),
+    )
+    if group.repulsion is not None and group.repulsion.inner_steps > args.max_inner_steps:
+        raise ApiError(
+            400, f"at most {args.max_inner_steps} inner steps", param="repulsion.inner_steps", code="invalid_value"
+        )
+    job = Job(
+        group=group,
+        counterfactual=counterfactual,
+        scores=_or(request.scores, True),
+        exact=_or(request.exact, False),
+        progress=_or(request.stream, False),
+        image_format=request.output_format or "png",
+    )
+    return job, seed
+
+
+def response_of(
+    request: ImageRequest,
+    job: Job,
+    seed: int | None,
+    done: Done,
+    *,
+    queue_s: float,
+    serving: Serving,
+    keep: Callable[[bytes, str], str],
+) -> ImageResponse:
+    """keep: (file, format) -> URL under which the file can be had."""
+    data = [
+        Image(
+            b64_json=None if request.response_format == "url" else base64.b64encode(file).decode(),
+            url=keep(file, job.image_format) if request.response_format == "url" else None,
+            seed=job.group.seeds[index],
+            image_id=done.image_ids[index],
+            **_image_scores(done.scores, index),
+        )
+        for index, file in enumerate(done.images)
+    ]
+    sampling = asdict(job.group.sampling)
+    width, height = sampling.pop("width"), sampling.pop("height")
+    group = GroupReport(
+        model=serving.name,  # not the path, which is the server's own business
+        model_revision=done.info.revision,
+        family=done.info.family,
+        dtype=done.info.dtype,
+        scheduler=done.info.scheduler,
+        prompt=job.group.prompt,
+        seed=seed,
+        seeds=list(job.group.seeds),
+        size=f"{width}x{height}",
+        **sampling,
+        tora=None if job.group.tora is None else asdict(job.group.tora),
+        repulsion=None if job.group.repulsion is None else asdict(job.group.repulsion),
+        **({} if done.scores is None else {name: getattr(done.scores, name) for name in _GROUP_SCORES}),
+        groups_in_batch=done.groups_in_batch,
+        queue_seconds=round(queue_s, 4),
+        generate_seconds=round(done.generate_s, 4),
+    )
+    return ImageResponse(created=int(time.time()), data=data, output_format=job.image_format, group=group)
+
+
+def _image_scores(scores: Scores | None, index: int) -> dict[str, Any]:
+    columns = {} if scores is None else {name: getattr(scores, name) for name in _IMAGE_SCORES}
+    return {name: values[index] for name, values in columns.items() if values is not None}
+
+
+def error_of(failed: Failed) -> ApiError:
+    """What a group that could not be made is answered with. A ValueError says that its settings were at fault."""
+    if failed.error_type == "PromptError":
+        return ApiError(400, failed.error, param="prompt", code="prompt_too_long")
+    if failed.error_type in ("ImageError", "BlankImage"):
+        return ApiError(422, f"no image with these settings: {failed.error}", code="no_image")
+    if failed.error_type in ("ValueError", "ModelError"):
+        return ApiError(400, failed.error, code="invalid_value")
+    return ApiError(500, "the model failed on this request", code=failed.error_type)
+
+
+def _cleaned(text: str, param: str, args: ServeArgs) -> tuple[str, str]:
+    row = prompts.single(text, args.max_prompt_characters)
+    if isinstance(row, BadPrompt):
+        raise ApiError(400, row.error.replace("the prompt", f"the {param}"), param=param, code="invalid_prompt")
+    return row.prompt_id, row.prompt
+
+
+def _seeds(request: ImageRequest, prompt_id: str, count: int) -> tuple[int | None, tuple[int, ...]]:
+    if request.seeds is None:
+        seed = secrets.randbelow(_RANDOM_SEEDS) if request.seed is None else request.seed
+        return seed, tuple(image_seed(seed, prompt_id, index) for index in range(count))
+    if request.seed is not None:
+        raise ApiError(400, "give seed or seeds, not both", param="seeds", code="invalid_value")
+    if len(request.seeds) != count:
+        raise ApiError(400, f"{len(request.seeds)} seeds for {count} images", param="seeds", code="invalid_value")
+    return None, tuple(request.seeds)
+
+
+def _sampling(request: ImageRequest, serving: Serving) -> Sampling:
+    size = serving.sizes[0] if request.size in (None, "auto") else request.size
+    assert size is not None
+    width, height = (int(side) for side in size.split("x"))
+    given = {name: getattr(request, name) for name in ("steps", "guidance_scale", "negative_prompt")}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return replace(serving.sampling, width=width, height=height, **changes)
+
+
+def _intervention(name: str, asked: Any, defaults: T) -> T | None:
+    """None where it is off; `True` takes the app's settings."""
+    if not isinstance(asked, BaseModel):
+        return defaults if asked else None
+    try:
+        return type(defaults)(**asked.model_dump())
+    except ValueError as error:
+        raise ApiError(400, str(error), param=name, code="invalid_value") from None
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

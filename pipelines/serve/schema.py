@@ -1,0 +1,186 @@
+"""The bodies of requests and responses: OpenAI's images API, and the extensions that make it this project's.
+
+The request's model is made for each app, so that its OpenAPI document states the limits and defaults that hold there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model
+
+from models.spec import RepulsionConfig, ToraConfig
+from pipelines.serve.settings import ServeArgs, Serving
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ImageRequest(_Body):
+    """What every app accepts; `request_model` adds the fields whose limits differ from app to app."""
+
+    prompt: str
+    model: str | None = Field(None, description="The served model's name; the default is the only one there is.")
+    n: int | None
+    size: str | None
+    steps: int | None
+    guidance_scale: float | None
+    negative_prompt: str | None
+    tora: Any
+    repulsion: Any
+    response_format: Literal["b64_json", "url"] | None = Field(
+        "b64_json", description='Image bytes in the response, or a URL that works for a while ("url").'
+    )
+    output_format: Literal["png", "webp"] | None = Field("png", description="Both lossless.")
+    stream: bool | None = Field(
+        False, description="Server-sent events: `image_generation.progress` after each step, then the images."
+    )
+    user: str | None = Field(None, description="Accepted for compatibility; it has no effect and is not stored.")
+    seed: Seed | None = Field(
+        None,
+        description="Extension. `run.seed` of the batch job: with the same prompt it gives the same images. Chosen at "
+        "random, and returned, if absent.",
+    )
+    seeds: list[Seed] | None
+    counterfactual: str | None = Field(
+        None, description="Extension. The prompt with its rare attribute made common; gives `clip_margin`."
+    )
+    scores: bool | None = Field(True, description="Extension. Score the images; false saves a little time.")
+    exact: bool | None = Field(
+        False,
+        description="Extension. Share the denoising batch with no other request, for the very bytes of a batch job "
+        "that has one group per batch. Otherwise pixels may differ by a last bit (1/255).",
+    )
+    quality: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
+    style: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
+    background: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
+    moderation: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
+    output_compression: int | None = Field(None, description="Accepted for compatibility; both formats are lossless.")
+
+
+def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
+    """The request's model with this app's limits and defaults."""
+    sampling, text = serving.sampling, args.max_prompt_characters
+    changed: dict[str, Any] = {
+        "prompt": (str, Field(..., min_length=1, max_length=text)),
+        "n": (int | None, Field(1, ge=1, le=args.max_n, description="Images of the group; made together.")),
+        "size": (
+            Literal[(*serving.sizes, "auto")] | None,
+            Field(serving.sizes[0], description="Width x height in pixels."),
+        ),
+        "steps": (
+            int | None,
+            Field(sampling.steps, ge=1, le=args.max_steps, description="Extension. Denoising steps."),
+        ),
+        "guidance_scale": (
+            float | None,
+            Field(sampling.guidance_scale, ge=0, le=100, description="Extension. 1 and below: no guidance."),
+        ),
+        "negative_prompt": (
+            str | None,
+            Field(sampling.negative_prompt, max_length=text, description="Extension."),
+        ),
+        "seeds": (
+            list[Seed] | None,
+            Field(
+                None,
+                min_length=1,
+                max_length=args.max_n,
+                description="Extension. The seeds of the images themselves, n of them, in place of `seed`.",
+            ),
+        ),
+        "tora": (
+            StrictBool | _options("Tora", ToraConfig, serving.tora) | None,
+            Field(False, description="Extension. Token Spacing and Residual Alignment: true, or its settings."),
+        ),
+        "repulsion": (
+            StrictBool | _options("Repulsion", RepulsionConfig, serving.repulsion) | None,
+            Field(False, description="Extension. Contextual repulsion inside the group: true, or its settings."),
+        ),
+    }
+    return create_model("ImageRequestHere", __base__=ImageRequest, **changed)
+
+
+def _options(name: str, config: type[ToraConfig] | type[RepulsionConfig], defaults: object) -> type[BaseModel]:
+    """A model with the fields of an intervention's config, each with the app's default."""
+    hints = get_type_hints(config)
+    here: dict[str, Any] = {f.name: (hints[f.name], getattr(defaults, f.name)) for f in fields(config)}
+    assert all(f.default is not MISSING for f in fields(config))
+    return create_model(name, __base__=_Body, **here)
+
+
+class Image(BaseModel):
+    """One image. Fields beyond OpenAI's: seed, image_id, and the scores where they are on."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    revised_prompt: None = None
+    seed: int
+    image_id: str
+    clip_score: float | None = None
+    clip_margin: float | None = None
+    nearest_similarity: float | None = None
+
+
+class GroupReport(BaseModel):
+    """How the group was made: enough to make it again, here or in the batch job."""
+
+    model: str
+    model_revision: str
+    family: str
+    dtype: str
+    scheduler: str
+    prompt: str
+    seed: int | None
+    seeds: list[int]
+    size: str
+    steps: int
+    guidance_scale: float
+    negative_prompt: str
+    max_sequence_length: int
+    tora: dict[str, Any] | None
+    repulsion: dict[str, Any] | None
+    clip_model: str | None = None
+    group_vendi: float | None = None
+    group_pair_similarity: float | None = None
+    groups_in_batch: int
+    queue_seconds: float
+    generate_seconds: float
+
+
+class ImageResponse(BaseModel):
+    created: int
+    data: list[Image]
+    output_format: str
+    group: GroupReport
+
+
+class ModelCard(BaseModel):
+    """A model as OpenAI lists it; limits and defaults say what a request may hold."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "raydiance"
+    limits: dict[str, Any]
+    defaults: dict[str, Any]
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorResponse(BaseModel):
+    error: ErrorBody

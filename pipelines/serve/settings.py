@@ -1,0 +1,206 @@
+"""What `serve run` and a Serve YAML can set, and what that means for the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from models import embedded
+from models.spec import ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from pipelines import config
+from pipelines.config import Scoring
+from pipelines.errors import UserError
+
+EMBEDDED = "raydiance-embedded"
+
+
+def _words(value: Any) -> Any:
+    """Command lines give one text where YAML gives a list."""
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Size = Annotated[str, Field(pattern=r"^[1-9]\d{0,3}x[1-9]\d{0,3}$")]
+
+
+class ServeArgs(BaseModel):
+    """Arguments of the app: `serve run pipelines.serve.app:app steps=20 max_n=4`, or `args:` in a Serve YAML."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: str = ""
+    """TOML file of a batch job: its model, scorer, sampling and interventions become the endpoint's."""
+    model: str = ""
+    """Pipeline folder or hub id; "" takes the config's, and without a config the embedded model."""
+    revision: str = ""
+    """Revision on the hub, for `model`."""
+    dtype: Literal["", "float32", "bfloat16", "float16"] = ""
+    """"" takes the config's; else bfloat16, and float32 for the embedded model."""
+    device: str = "auto"
+    name: str = ""
+    """The model's name in the API; "" takes the hub id or the folder's name."""
+    scoring: str = ""
+    """open_clip model, MODEL or MODEL/PRETRAINED or local-dir:FOLDER; "" takes the config's; "off" scores nothing."""
+
+    size: Size | Literal[""] = ""
+    steps: int = Field(default=0, ge=0, le=1000)
+    guidance_scale: float = Field(default=-1.0, le=100.0, allow_inf_nan=False)
+    max_sequence_length: int = Field(default=-1, le=4096)
+    """What a request gets that does not say otherwise; "", 0 and below 0 take the config's or the model's."""
+
+    sizes: Annotated[tuple[Size, ...], BeforeValidator(_words)] = ()
+    """Sizes that may be asked for besides the default, "512x512,1024x1024" (width x height)."""
+    max_n: int = Field(default=10, ge=1, le=256)
+    max_steps: int = Field(default=100, ge=1, le=1000)
+    max_inner_steps: int = Field(default=1000, ge=1, le=10_000)
+    max_prompt_characters: int = Field(default=2000, ge=1, le=100_000)
+    max_body_kb: int = Field(default=64, ge=1, le=65_536)
+
+    replicas: int = Field(default=1, ge=1)
+    """Copies of the model; with `max_replicas` above it, the fewest or the start of the autoscaling."""
+    min_replicas: int = Field(default=-1, ge=-1)
+    """Fewest copies when autoscaling, 0 to give everything back when nobody asks; -1 takes `replicas`."""
+    max_replicas: int = Field(default=0, ge=0)
+    """Most copies; 0 takes `replicas`, which means no autoscaling."""
+    idle_s: float = Field(default=600.0, ge=1.0)
+    """Seconds without need after which autoscaling takes a copy away."""
+    gpus_per_replica: float = Field(default=0.0, ge=0.0, le=64.0)
+    cpus_per_replica: float = Field(default=1.0, ge=0.0, le=1024.0)
+    threads_per_replica: int = Field(default=0, ge=0, le=1024)
+    """CPU threads of the model's maths; 0 leaves torch's own choice."""
+
+    groups_per_batch: int = Field(default=8, ge=1, le=256)
+    """Most groups that are denoised together."""
+    megapixels_per_batch: float = Field(default=8.0, gt=0.0)
+    """Most millions of pixels that are denoised together, if more than one group: bounds the memory."""
+    pack_wait_ms: float = Field(default=10.0, ge=0.0, le=10_000.0)
+    """How long a group waits for others to share its batch, when the model is free."""
+    max_queue: int = Field(default=32, ge=1, le=100_000)
+    """Requests that wait beyond those that the copies hold; more are refused with 429."""
+    queue_timeout_s: float = Field(default=60.0, gt=0.0)
+    """A request that has not started after so long is refused with 429."""
+    timeout_s: float = Field(default=300.0, gt=0.0)
+    """A request that is not done after so long is stopped, with 504."""
+    url_minutes: float = Field(default=60.0, gt=0.0)
+    url_cache_mb: int = Field(default=256, ge=1)
+    """How long, and in how much memory, images are kept whose URL was asked for."""
+
+    api_keys_file: str = ""
+    """File with one key per line, besides the keys in the environment variable RAYDIANCE_API_KEYS (commas between)."""
+    allow_anonymous: bool = False
+    """Answer without keys on addresses other than loopback, for use behind a proxy that checks who calls."""
+    cors_origins: Words = ()
+    """Web pages of other origins that may call, such as "https://example.org"."""
+    log_prompts: bool = False
+    """Write prompts and error messages into the log."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ServeArgs:
+        if self.max_replicas and self.max_replicas < max(1, self.fewest_replicas):
+            raise ValueError(f"max_replicas = {self.max_replicas} is below the fewest, {self.fewest_replicas}")
+        if self.config and self.model:
+            raise ValueError("give config or model, not both: a config names its own model")
+        return self
+
+    @property
+    def fewest_replicas(self) -> int:
+        return self.replicas if self.min_replicas < 0 else self.min_replicas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """The model and what a request gets that does not say otherwise."""
+
+    name: str
+    model: ModelSpec
+    scoring: Scoring | None
+    sampling: Sampling
+    tora: ToraConfig
+    repulsion: RepulsionConfig
+    sizes: tuple[str, ...]
+    """Allowed sizes, "WIDTHxHEIGHT", the default first."""
+
+
+def resolve(args: ServeArgs) -> Serving:
+    """What `args` say, with files read where this runs.
+
+    Raises UserError for a config that cannot be read or settings that contradict each other.
+    """
+    base = _base(args)
+    size = args.size or f"{base.sampling.width}x{base.sampling.height}"
+    width, height = (int(side) for side in size.split("x"))
+    given: dict[str, Any] = {"width": width, "height": height}
+    if args.steps:
+        given["steps"] = args.steps
+    if args.guidance_scale >= 0:
+        given["guidance_scale"] = args.guidance_scale
+    if args.max_sequence_length >= 0:
+        given["max_sequence_length"] = args.max_sequence_length
+    sampling = replace(base.sampling, **given)
+    if sampling.steps > args.max_steps:
+        raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
+    if sampling.frames != 1:
+        raise UserError(f"sampling.frames = {sampling.frames}: the endpoint makes still images, 1 frame")
+    model = replace(base.model, device=args.device, **({"dtype": args.dtype} if args.dtype else {}))
+    return replace(
+        base,
+        name=args.name or base.name,
+        model=model,
+        scoring=_scoring(args, base.scoring),
+        sampling=sampling,
+        sizes=tuple(dict.fromkeys([size, *args.sizes])),
+    )
+
+
+def _base(args: ServeArgs) -> Serving:
+    if args.config:
+        job = config.load(args.config)
+        return Serving(
+            name=_name_of(job.model.path),
+            model=job.model,
+            scoring=job.scoring,
+            sampling=job.sampling,
+            tora=job.tora,
+            repulsion=job.repulsion,
+            sizes=(),
+        )
+    if args.model:
+        model, name, sampling, scoring = (
+            ModelSpec(path=args.model, revision=args.revision),
+            _name_of(args.model),
+            Sampling(),
+            None,
+        )
+    else:
+        model = ModelSpec(path=str(embedded.WEIGHTS / "pipeline"), dtype="float32")
+        name, sampling = EMBEDDED, embedded.SAMPLING
+        scoring = Scoring(model=f"local-dir:{embedded.WEIGHTS / 'clip'}")
+    return Serving(
+        name=name,
+        model=model,
+        scoring=scoring,
+        sampling=sampling,
+        tora=ToraConfig(),
+        repulsion=RepulsionConfig(),
+        sizes=(),
+    )
+
+
+def _name_of(path: str) -> str:
+    if Path(path) == embedded.WEIGHTS / "pipeline" or path == "models/embedded/weights/pipeline":
+        return EMBEDDED
+    return Path(path).resolve().name if Path(path).exists() else path
+
+
+def _scoring(args: ServeArgs, base: Scoring | None) -> Scoring | None:
+    if args.scoring == "off":
+        return None
+    if not args.scoring:
+        return base
+    if args.scoring.startswith(("local-dir:", "hf-hub:")):
+        return Scoring(model=args.scoring)
+    model, _, pretrained = args.scoring.partition("/")
+    return Scoring(model=model, pretrained=pretrained)

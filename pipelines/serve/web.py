@@ -1,0 +1,175 @@
+"""The web application: routes, keys and documents in front of any engine that makes groups."""
+
+# No postponed annotations: FastAPI reads them, and the request's model is made at run time.
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from pipelines.serve import errors, page
+from pipelines.serve.errors import ApiError
+from pipelines.serve.guard import Guard
+from pipelines.serve.images_api import ImagesApi
+from pipelines.serve.jobs import Engine
+from pipelines.serve.keys import Keys
+from pipelines.serve.schema import ErrorResponse, ImageRequest, ImageResponse, ModelCard, ModelList, request_model
+from pipelines.serve.settings import ServeArgs, Serving
+
+_ABOUT = """OpenAI's images API on MM-DiT diffusion models, with two training-free interventions: **TORA** brings out
+rare concepts, **contextual repulsion** drives the images of a group apart."""
+_REFUSALS = {
+    400: "The request does not fit",
+    401: "No valid API key",
+    403: "Not by this name",
+    404: "No such model or file",
+    408: "The body did not come in time",
+    413: "The body is too large",
+    422: "No image with these settings",
+    429: "Too busy: Retry-After says when to come again",
+    500: "Something went wrong here",
+    503: "The worker with this request was lost, or none is ready",
+    504: "Not done in time",
+}
+_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
+
+
+def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) -> FastAPI:
+    """The whole web application in front of `engine`."""
+    api = ImagesApi(args, serving, engine)
+    app = FastAPIOffline(title="Raydiance", description=_ABOUT, version="1", redoc_url=None)
+    if args.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=args.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
+    app.add_middleware(
+        Guard,
+        max_body=args.max_body_kb << 10,
+        loopback_only=not keys and not args.allow_anonymous,
+        log_errors=args.log_prompts,
+    )
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _unreadable)
+    _add_api(app, api, card(args, serving), request_model(args, serving), _key_check(keys))
+    _add_documents(app, engine)
+    return app
+
+
+def card(args: ServeArgs, serving: Serving) -> ModelCard:
+    """The served model, with what a request may hold and what it gets otherwise."""
+    sampling = asdict(serving.sampling)
+    del sampling["width"], sampling["height"]
+    return ModelCard(
+        id=serving.name,
+        created=int(time.time()),
+        limits={
+            "n": args.max_n,
+            "sizes": list(serving.sizes),
+            "steps": args.max_steps,
+            "inner_steps": args.max_inner_steps,
+            "prompt_characters": args.max_prompt_characters,
+        },
+        defaults={
+            "size": serving.sizes[0],
+            **sampling,
+            "tora": asdict(serving.tora),
+            "repulsion": asdict(serving.repulsion),
+        },
+    )
+
+
+def _add_api(
+    app: FastAPI, api: ImagesApi, model: ModelCard, body: type[ImageRequest], key_check: Callable[..., None]
+) -> None:
+    guarded: dict[str, Any] = {"dependencies": [Depends(key_check)], "responses": _refusals(401, 403)}
+
+    @app.post(
+        "/v1/images/generations",
+        response_model=ImageResponse,
+        dependencies=[Depends(key_check)],
+        responses=_refusals(*_REFUSALS) | {200: {"description": "The group; events if asked for", "content": _EVENTS}},
+        summary="Make a group of images",
+    )
+    async def generate(request: Request, asked: body) -> Any:  # type: ignore[valid-type] # made at run time
+        def url_of(name: str) -> str:
+            return str(request.url_for("file", name=name))
+
+        return await (api.stream if asked.stream else api.create)(asked, url_of)  # type: ignore[attr-defined]
+
+    @app.get("/v1/models", summary="The served model, its limits and defaults", **guarded)
+    async def models() -> ModelList:
+        return ModelList(data=[model])
+
+    @app.get("/v1/models/{name:path}", **guarded | {"responses": _refusals(401, 403, 404)})
+    async def one_model(name: str) -> ModelCard:
+        if name != model.id:
+            raise ApiError(404, f"there is no such model; this is {model.id}", code="model_not_found")
+        return model
+
+    @app.get(
+        "/v1/images/files/{name}",
+        response_class=Response,
+        responses=_refusals(403, 404),
+        summary="An image whose URL was asked for",
+    )
+    async def file(name: str) -> Response:
+        data = api.files.get(name)
+        if data is None:
+            raise ApiError(404, "there is no such image, or not any more", code="not_found")
+        return Response(data, media_type=f"image/{name.rpartition('.')[2]}")
+
+    @app.get("/metrics", response_class=Response, summary="For Prometheus", **guarded)
+    async def metrics() -> Response:
+        return Response(api.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_documents(app: FastAPI, engine: Engine) -> None:
+    @app.get("/healthz", responses=_refusals(403), summary="Does the web side answer?")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", responses=_refusals(403, 503), summary="Is there a worker, or can one start?")
+    async def ready() -> dict[str, str]:
+        if not await engine.ready():
+            raise ApiError(503, "no worker is ready", code="not_ready", retry_after_s=5)
+        return {"status": "ready"}
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> HTMLResponse:
+        return HTMLResponse(page.HTML, headers={"Content-Security-Policy": page.POLICY})
+
+
+def _key_check(keys: Keys) -> Callable[..., None]:
+    bearer = HTTPBearer(auto_error=False, description="One of the server's API keys, where it asks for them")
+
+    def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+        if not keys.admit(request.headers.get("authorization")):
+            raise ApiError(
+                401, "no valid API key in the header Authorization: Bearer ...", code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip
+
+    return check
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorResponse, "description": _REFUSALS[status]} for status in statuses}
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return errors.response(error)
+
+
+async def _unreadable(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return errors.response(errors.invalid(error.errors()))

@@ -1,0 +1,57 @@
+"""The endpoint without Ray, for tests: the real web application on a real worker at toy size, on a real port."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from pipelines.serve.keys import Keys
+from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.web import create_app
+from pipelines.serve.worker import Worker
+
+TINY: dict[str, Any] = {
+    "size": "16x16",
+    "sizes": "16x16,24x16",
+    "steps": 2,
+    "guidance_scale": 4.0,
+    "max_sequence_length": 16,
+    "max_n": 4,
+    "max_steps": 1000,
+}
+"""Settings that fit the tiny pipeline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    url: str
+    worker: Worker
+    args: ServeArgs
+
+
+@contextmanager
+def serving(args: ServeArgs, keys: Keys | None = None) -> Iterator[Served]:
+    """Run the endpoint in this process until the block ends."""
+    worker = Worker(args)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(args, resolve(args), worker, keys or Keys()), port=0, log_level="warning", lifespan="off"
+        )
+    )
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the web server ended at once"
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Served(url=f"http://127.0.0.1:{port}", worker=worker, args=args)
+    finally:
+        server.should_exit = True
+        thread.join()
+        worker.close()

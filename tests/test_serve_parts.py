@@ -1,0 +1,104 @@
+"""The parts of the endpoint that need no model: packing, keys, kept files."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import UserError
+from pipelines.serve import keys
+from pipelines.serve.app import _scale
+from pipelines.serve.files import Files
+from pipelines.serve.keys import Keys
+from pipelines.serve.packing import PackQueue, Room, Waiting
+from pipelines.serve.settings import ServeArgs
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=20), st.integers(1, 4), st.integers(1, 12))
+def test_packs_are_compatible_bounded_and_led_by_the_oldest(
+    arrivals: list[tuple[int, int]], items: int, pixels: int
+) -> None:
+    queue: PackQueue[int] = PackQueue(Room(items=items, pixels=pixels, wait_s=0))
+    for number, (key, size) in enumerate(arrivals):
+        queue.put(Waiting(item=number, key=key, pixels=size))
+    left = list(range(len(arrivals)))
+    while left:
+        pack = [waiting.item for waiting in queue.take()]
+        assert pack[0] == left[0]
+        assert len({arrivals[number][0] for number in pack}) == 1
+        assert len(pack) == 1 or (len(pack) <= items and sum(arrivals[number][1] for number in pack) <= pixels)
+        passed_over = [n for n in left if n < pack[-1] and n not in pack]
+        assert all(arrivals[n][0] != arrivals[pack[0]][0] for n in passed_over)
+        left = [number for number in left if number not in pack]
+
+
+def test_the_oldest_waits_for_company_and_can_leave() -> None:
+    queue: PackQueue[str] = PackQueue(Room(items=2, pixels=9, wait_s=60))
+    gone, first, second = (Waiting(item=name, key=0, pixels=1) for name in ("gone", "first", "second"))
+    queue.put(gone)
+    assert queue.discard(gone)
+    assert not queue.discard(gone)
+    queue.put(first)
+    threading.Timer(0.05, queue.put, [second]).start()
+    assert queue.take() == [first, second]  # at once, for the pack is full
+    threading.Timer(0.05, queue.close).start()
+    assert queue.take() == []
+
+
+def test_keys(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# ours\nfirst-key-of-the-file  # for Ann\n\nsecond-key-of-the-file\n")
+    known = keys.read(str(file), {"RAYDIANCE_API_KEYS": "key-from-environment"})
+    for key in ("first-key-of-the-file", "second-key-of-the-file", "key-from-environment"):
+        assert known.admit(f"Bearer {key}")
+        assert known.admit(f"bearer  {key} ")
+        assert not known.admit(f"Basic {key}")
+    for header in (None, "", "Bearer", "Bearer ", "Bearer first-key-of-the-fil", "Bearer \udcff"):
+        assert not known.admit(header)
+    assert "key-from" not in repr(vars(known))
+    assert Keys().admit(None)
+    for text in ("short\n", "\n"):
+        file.write_text(text)
+        with pytest.raises(UserError, match="key"):
+            keys.read(str(file), {})
+    with pytest.raises(UserError, match="cannot be read"):
+        keys.read(str(tmp_path / "none"), {})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])
+def test_other_addresses_need_keys(host: str) -> None:
+    with pytest.raises(UserError, match="without API keys"):
+        keys.require_for(host, Keys(), allow_anonymous=False)
+    keys.require_for(host, Keys(), allow_anonymous=True)
+    keys.require_for(host, Keys(frozenset({"long-enough-for-a-key"})), allow_anonymous=False)
+    for loopback in ("127.0.0.1", "127.8.0.1", "::1", "localhost", None):
+        keys.require_for(loopback, Keys(), allow_anonymous=False)
+
+
+def test_kept_files_are_bounded_in_time_and_space() -> None:
+    now = [0.0]
+    files = Files(max_bytes=10, seconds=60, clock=lambda: now[0])
+    names = [files.add(bytes([i]) * 4, "png") for i in range(3)]
+    assert len(set(names)) == 3
+    assert [files.get(name) for name in names] == [None, b"\1" * 4, b"\2" * 4]
+    now[0] = 61
+    assert [files.get(name) for name in names] == [None] * 3
+
+
+def test_scaling() -> None:
+    assert _scale(ServeArgs(replicas=3)) == {"num_replicas": 3}
+    scale = _scale(ServeArgs(min_replicas=0, max_replicas=4, groups_per_batch=2, idle_s=60))["autoscaling_config"]
+    assert (scale.min_replicas, scale.initial_replicas, scale.max_replicas) == (0, 1, 4)
+    assert (scale.target_ongoing_requests, scale.downscale_delay_s) == (2, 60)
+    asleep = _scale(ServeArgs(min_replicas=0))["autoscaling_config"]
+    assert (asleep.min_replicas, asleep.max_replicas) == (0, 1)
+
+
+def test_arguments_that_contradict_each_other() -> None:
+    for wrong in ({"max_replicas": 1, "replicas": 2}, {"config": "a.toml", "model": "b/c"}, {"size": "0x8"}, {"x": 1}):
+        with pytest.raises(ValueError, match="validation error"):
+            ServeArgs.model_validate(wrong)
