@@ -99,6 +99,12 @@ def test_scaling() -> None:
 
 
 def test_arguments_that_contradict_each_other() -> None:
-    for wrong in ({"max_replicas": 1, "replicas": 2}, {"config": "a.toml", "model": "b/c"}, {"size": "0x8"}, {"x": 1}):
+    for wrong in (
+        {"max_replicas": 1, "replicas": 2},
+        {"config": "a.toml", "model": "b/c"},
+        {"gpus_per_replica": 1.5},
+        {"size": "0x8"},
+        {"x": 1},
+    ):
         with pytest.raises(ValueError, match="validation error"):
             ServeArgs.model_validate(wrong)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models import embedded
-from models.spec import ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from models.spec import ModelSpec, Parallelism, RepulsionConfig, Sampling, ToraConfig
 from pipelines import config
 from pipelines.config import Scoring
 from pipelines.errors import UserError
@@ -68,6 +68,9 @@ class ServeArgs(BaseModel):
     idle_s: float = Field(default=600.0, ge=1.0)
     """Seconds without need after which autoscaling takes a copy away."""
     gpus_per_replica: float = Field(default=0.0, ge=0.0, le=64.0)
+    """A share of one GPU, or a whole number of GPUs that work on the same batches."""
+    parallelism: Parallelism = "auto"
+    """What several GPUs of a copy divide, as in the batch job's `ray.parallelism`."""
     cpus_per_replica: float = Field(default=1.0, ge=0.0, le=1024.0)
     threads_per_replica: int = Field(default=0, ge=0, le=1024)
     """CPU threads of the model's maths; 0 leaves torch's own choice."""
@@ -101,6 +104,8 @@ class ServeArgs(BaseModel):
     def _consistent(self) -> ServeArgs:
         if self.max_replicas and self.max_replicas < max(1, self.fewest_replicas):
             raise ValueError(f"max_replicas = {self.max_replicas} is below the fewest, {self.fewest_replicas}")
+        if self.gpus_per_replica > 1 and self.gpus_per_replica % 1:
+            raise ValueError(f"gpus_per_replica = {self.gpus_per_replica}: above 1 it is a whole number")
         if self.config and self.model:
             raise ValueError("give config or model, not both: a config names its own model")
         return self

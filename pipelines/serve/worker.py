@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from models import diversity
 from models.errors import device_lost
-from models.generator import Generator, ModelInfo
+from models.generator import ModelInfo
+from models.parallel.replica import open_generator
 from models.revision import folder_revision
 from models.scorers.clip import ClipScorer
 from pipelines import images
@@ -61,7 +62,14 @@ class Worker:
         model, folder = serving.model, Path(serving.model.path)
         if folder.exists() and not model.revision:
             model = replace(model, revision=folder_revision(folder))
-        self._generator = Generator(model)
+        self._generator = open_generator(
+            model,
+            ranks=max(1, int(args.gpus_per_replica)),
+            parallelism=args.parallelism,
+            images=args.groups_per_batch,
+            guided=serving.sampling.guidance_scale > 1.0,
+            threads=args.threads_per_replica,
+        )
         self._scorer = None
         if serving.scoring is not None:
             device = serving.model.device if args.gpus_per_replica else "cpu"
