@@ -20,7 +20,7 @@ ALONE = ["unshare", "--user", "--map-root-user", "--net", "--pid", "--mount", "-
 LONG = 540
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.soak,
     pytest.mark.timeout(600),
     pytest.mark.skipif(
         subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode != 0,

@@ -54,7 +54,7 @@ def page(browser: Browser, gallery: str) -> Iterator[Page]:
     opened.on("console", lambda message: complaints.append(message.text))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("request", lambda request: _note_request(request.url, complaints))
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(60_000)
     opened.goto(gallery)
     yield opened
     opened.close()

@@ -26,11 +26,14 @@ STEPS = 3
 PROMPTS = ("a red star", "a dot")
 SEEDS = (11, 12, 13)
 IMAGES = len(PROMPTS) * len(SEEDS)
+STRONG = RepulsionConfig(strength=10.0, max_displacement=0.5, steps=(0.0, 1.0))
+"""Strong enough for a forgotten collective to show at this size."""
+
 ARMS: dict[str, dict[str, Any]] = {
     "stock": {},
     "tora": {"tora": ToraConfig(branch="both")},
-    "repulsion": {"repulsion": RepulsionConfig(steps=(0.0, 1.0))},
-    "both": {"tora": ToraConfig(), "repulsion": RepulsionConfig(steps=(0.0, 1.0))},
+    "repulsion": {"repulsion": STRONG},
+    "both": {"tora": ToraConfig(), "repulsion": STRONG},
 }
 DIVIDED = ("sd3", "flux", "flux2", "flux2-klein", "qwen-image")
 """Families that are divided along all axes; toy models have heads for two ranks of the context axis."""
@@ -101,7 +104,7 @@ def check_shares(shape: Division, made: list[Made], toy: Toy) -> None:
     assert {rank.calls for rank in made} == {calls}
 
 
-@pytest.mark.parametrize("axis", ["context", "group"])
+@pytest.mark.parametrize("axis", [pytest.param("context", marks=pytest.mark.soak), "group"])
 @pytest.mark.parametrize("toy", ["sd3"], indirect=True)
 def test_a_forgotten_collective_shows(axis: str, toy: Toy, tmp_path: Path) -> None:
     one_group = [batch[:1] for batch in toy.batches]

@@ -57,7 +57,7 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
     opened.on("console", lambda message: complaints.append(message.text))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("request", lambda r: None if r.url.startswith((served.url, "data:")) else complaints.append(r.url))
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(60_000)
     opened.goto(served.url)
     opened.get_by_text("tiny").wait_for()
     yield opened

@@ -27,7 +27,7 @@ from tests.served import TINY
 OVERLOAD_SECONDS = float(os.environ.get("OVERLOAD_SECONDS", "5"))
 TIMEOUT_SECONDS = 120.0
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -116,12 +116,12 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert f"{copied}/gallery.html" in capsys.readouterr().out
 
 
-def test_a_crash_while_planning_plans_anew(synth: Synth, copied: Path) -> None:
+def test_a_crash_while_planning_plans_anew(synth: Synth, finished: Path, copied: Path) -> None:
     whole = files_of(copied)
     record = json.loads((copied / "run.json").read_bytes())
     (copied / "run.json").write_text(json.dumps({**record, "plan": None}))
     (copied / "plan" / "plan-000000.parquet").unlink()
-    assert synth() == 0
+    assert synth(f"prompts.path={finished.parent}/prompts.jsonl") == 0  # rows in failed/ name their file
     assert files_of(copied) == whole
 
 
@@ -245,6 +245,7 @@ def test_dry_run_makes_nothing(synth: Synth, tmp_path: Path, capsys: pytest.Capt
 
 @pytest.mark.skipif(not PROMPTS.is_dir(), reason="the PartiPrompts file is not beside this checkout")
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_all_parti_prompts_are_accounted_for(synth: Synth, tmp_path: Path) -> None:
     assert (
         synth(

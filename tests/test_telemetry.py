@@ -15,6 +15,8 @@ from pipelines.progress import Remote, Tracker
 from pipelines.telemetry import Telemetry
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.soak
+
 _SECONDS = 150.0
 
 

@@ -23,6 +23,8 @@ from pipelines.images import decode
 from tests.conftest import Configure
 from tests.ranks import gone
 
+pytestmark = pytest.mark.soak
+
 RANK = "models.parallel.rank"
 
 

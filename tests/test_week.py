@@ -30,6 +30,8 @@ from tests.faults import DyingGenerateShard, FaultyGenerateShard
 from tests.flaky import flaky_proxy
 from tests.job import files_of, run_inline, write_job
 
+pytestmark = pytest.mark.soak
+
 WORDS = ("a red square", "a star", "a dot", "a sun", "a blue moon", "two rings", "a heart", "a drop")
 PLAIN = [{"prompt": word} for word in WORDS]
 
