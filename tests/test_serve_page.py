@@ -100,7 +100,7 @@ def test_with_and_without_interventions_side_by_side(page: Page, tmp_path: Path)
 
 def copied(page: Page, name: str) -> str:
     page.get_by_role("button", name=name).first.click()
-    page.get_by_text("Copied").wait_for()
+    page.get_by_text("Copied").last.wait_for()
     text: str = page.evaluate("navigator.clipboard.readText()")
     return text
 
@@ -146,10 +146,11 @@ def test_by_keyboard(page: Page) -> None:
     assert nameless == 0
 
 
+@pytest.mark.soak
 def test_stop(page: Page) -> None:
     page.get_by_text("Sampling").click()
     page.get_by_label("Prompt", exact=True).fill("a dot")
-    page.get_by_label("Steps", exact=True).fill("400")
+    page.get_by_label("Steps", exact=True).fill("1000")
     page.get_by_role("button", name="Make images").click()
     page.get_by_text("Denoising").wait_for()
     page.get_by_role("button", name="Stop").click()
