@@ -45,7 +45,8 @@ def run_isolated(
 
     When a pack runs out of memory, its halves are tried, down to single items. When it raises something else, its items
     get one more try, each alone. An item that was alone and raised ValueError (its input is at fault) is not tried
-    again. recover: called after each error, when nothing of the failed attempt is referenced any more.
+    again. recover: called after running out of memory, when nothing of the failed attempt is referenced any more (other
+    errors do without: a full collection takes long).
     """
     for pack in packs:
         yield from _run(items, pack, run, recover, attempts=1)
@@ -64,7 +65,8 @@ def _run(
     except Exception as error:
         failure = Failure(error_type=type(error).__name__, error=str(error) or repr(error), attempts=attempts)
         memory, hopeless = out_of_memory(error), isinstance(error, ValueError)
-    recover()
+    if memory:
+        recover()
     if len(pack) > 1 and memory:
         middle = (len(pack) + 1) // 2
         parts = [pack[:middle], pack[middle:]]
