@@ -62,6 +62,16 @@ def twice_the_autoencoder(pipe: Any) -> int:
     return int(pipe.vae_scale_factor) * 2
 
 
+def text_length(pipe: Any, sampling: Sampling) -> dict[str, Any]:
+    """`options` of pipelines that take the length of the text."""
+    return {"max_sequence_length": sampling.max_sequence_length}
+
+
+def tokens_cut(pipe: Any, prompt: str, sampling: Sampling) -> int:
+    """`truncation` of pipelines that cut one tokenizer's output at the length of the text."""
+    return max(0, len(pipe.tokenizer(prompt).input_ids) - sampling.max_sequence_length)
+
+
 def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
     return {}
 

@@ -11,7 +11,15 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, first_tokens, twice_the_autoencoder
+from models.families.base import (
+    BlockList,
+    Encoded,
+    Family,
+    first_tokens,
+    text_length,
+    tokens_cut,
+    twice_the_autoencoder,
+)
 from models.spec import Sampling
 
 
@@ -28,14 +36,6 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     )
 
 
-def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(pipe.tokenizer(prompt).input_ids) - sampling.max_sequence_length)
-
-
-def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
-    return {"max_sequence_length": sampling.max_sequence_length}
-
-
 FAMILY = Family(
     name="chroma",
     pipelines=("ChromaPipeline",),
@@ -47,7 +47,7 @@ FAMILY = Family(
     layout="two_calls",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
-    truncation=truncation,
+    truncation=tokens_cut,
     size_multiple=twice_the_autoencoder,
-    options=options,
+    options=text_length,
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read
+from models.families.base import BlockList, Encoded, Family, all_read, tokens_cut
 from models.spec import Sampling
 
 
@@ -24,10 +24,6 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     return Encoded(arguments={"prompt_embeds": embeds}, valid_N=valid, attended_N=attended, together=embeds.shape[1])
 
 
-def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(pipe.tokenizer(prompt).input_ids) - sampling.max_sequence_length)
-
-
 FAMILY = Family(
     name="cogview4",
     pipelines=("CogView4Pipeline",),
@@ -36,6 +32,6 @@ FAMILY = Family(
     layout="two_calls",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
-    truncation=truncation,
+    truncation=tokens_cut,
     size_multiple=lambda _: 16,
 )

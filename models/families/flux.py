@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, first_tokens, twice_the_autoencoder
+from models.families.base import BlockList, Encoded, Family, all_read, first_tokens, text_length, twice_the_autoencoder
 from models.spec import Sampling
 
 
@@ -32,10 +32,6 @@ def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
     return max(0, len(pipe.tokenizer_2(prompt).input_ids) - sampling.max_sequence_length)
 
 
-def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
-    return {"max_sequence_length": sampling.max_sequence_length}
-
-
 def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
     """The same text, with the picture to edit at its own aspect ratio and the area of the output."""
     assert image is not None
@@ -48,7 +44,7 @@ def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sam
 
 def edit_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
     # Left alone, the pipeline makes every output and every input about one megapixel.
-    return {**options(pipe, sampling), "max_area": sampling.width * sampling.height, "_auto_resize": False}
+    return {**text_length(pipe, sampling), "max_area": sampling.width * sampling.height, "_auto_resize": False}
 
 
 FAMILY = Family(
@@ -64,7 +60,7 @@ FAMILY = Family(
     encode=encode,
     truncation=truncation,
     size_multiple=twice_the_autoencoder,
-    options=options,
+    options=text_length,
 )
 
 KONTEXT = replace(

@@ -13,7 +13,7 @@ from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 from PIL import Image
 from torch import Tensor
 
-from models.families.base import BlockList, Encoded, Family, all_read, twice_the_autoencoder
+from models.families.base import BlockList, Encoded, Family, all_read, text_length, twice_the_autoencoder
 from models.spec import Sampling
 
 
@@ -68,10 +68,6 @@ def guided_klein(pipe: Any, sampling: Sampling) -> bool:
     return sampling.guidance_scale > 1.0 and not pipe.config.is_distilled
 
 
-def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
-    return {"max_sequence_length": sampling.max_sequence_length}
-
-
 DEV = Family(
     name="flux2",
     pipelines=("Flux2Pipeline",),
@@ -85,7 +81,7 @@ DEV = Family(
     encode=encode_dev,
     truncation=truncation_dev,
     size_multiple=twice_the_autoencoder,
-    options=options,
+    options=text_length,
 )
 
 KLEIN = replace(

@@ -10,7 +10,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit import calculate_dime
 from PIL import Image
 from torch import Tensor
 
-from models.families.base import BlockList, Encoded, Family, twice_the_autoencoder
+from models.families.base import BlockList, Encoded, Family, text_length, tokens_cut, twice_the_autoencoder
 from models.spec import Sampling
 
 _EDIT_AREA = 1024 * 1024
@@ -49,14 +49,6 @@ def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sam
     return _encoded(embeds, {"image": [picture]})
 
 
-def truncation_edit(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(pipe.tokenizer(prompt).input_ids) - sampling.max_sequence_length)
-
-
-def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
-    return {"max_sequence_length": sampling.max_sequence_length}
-
-
 FAMILY = Family(
     name="qwen-image",
     pipelines=("QwenImagePipeline",),
@@ -70,7 +62,7 @@ FAMILY = Family(
     encode=encode,
     truncation=truncation,
     size_multiple=twice_the_autoencoder,
-    options=options,
+    options=text_length,
     guidance_argument="true_cfg_scale",
 )
 
@@ -79,6 +71,6 @@ EDIT = replace(
     name="qwen-image-edit",
     pipelines=("QwenImageEditPipeline",),
     encode=encode_edit,
-    truncation=truncation_edit,
+    truncation=tokens_cut,
     edits=True,
 )

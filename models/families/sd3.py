@@ -8,7 +8,7 @@ import torch
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read
+from models.families.base import BlockList, Encoded, Family, all_read, text_length
 from models.spec import Sampling
 
 
@@ -44,10 +44,6 @@ def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
     return max(0, int(excess))
 
 
-def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
-    return {"max_sequence_length": sampling.max_sequence_length}
-
-
 FAMILY = Family(
     name="sd3",
     pipelines=("StableDiffusion3Pipeline",),
@@ -59,7 +55,7 @@ FAMILY = Family(
     encode=encode,
     truncation=truncation,
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
-    options=options,
+    options=text_length,
     context_plan={
         "pos_embed": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
         "context_embedder": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
