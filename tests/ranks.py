@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch._C._distributed_c10d import FileStore
 
 from models import generator as module
 from models.generator import Generator
@@ -114,7 +113,7 @@ def _rank(
     ranks = divisions[0].ranks
     dist.init_process_group(
         "cpu:gloo",
-        store=FileStore(store, ranks),
+        store=dist.FileStore(store, ranks),  # type: ignore[attr-defined] # it is public, but torch does not say so
         rank=rank,
         world_size=ranks,
         timeout=timedelta(seconds=_SECONDS),

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.embedded import measures
 from models.embedded.attributes import ABSENT, HEADS, scene_of
-from models.embedded.captions import agreement, caption, named_attributes
+from models.embedded.captions import caption
 from models.embedded.oracle import Oracle
 from models.embedded.promptset import WorldPrompt, relation_prompts, single_prompts
 from models.embedded.training.data import RenderedSet
@@ -103,9 +104,4 @@ def pictures(
 
 def success(oracle: Oracle, prompts: Sequence[str], groups: Iterable[NDArray[np.uint8]]) -> list[NDArray[np.float64]]:
     """Per prompt, per picture: 1 where the oracle sees all that the prompt names, else 0."""
-    result = []
-    for prompt, images in zip(prompts, groups, strict=True):
-        named = named_attributes(prompt)
-        rows = oracle.read(images).labels
-        result.append(np.array([all(agreement(named, row).values()) for row in rows], dtype=np.float64))
-    return result
+    return [measures.success(prompt, oracle.read(images)) for prompt, images in zip(prompts, groups, strict=True)]

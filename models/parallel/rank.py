@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch._C._distributed_c10d import FileStore
 
 from models.errors import ModelError
 from models.families.base import Family
@@ -101,7 +100,7 @@ def _join(assignment: Assignment) -> Generator:
         torch.cuda.set_device(device)
     dist.init_process_group(
         backend,
-        store=FileStore(assignment.store, ranks),
+        store=dist.FileStore(assignment.store, ranks),  # type: ignore[attr-defined] # it is public, but torch does not say so
         rank=assignment.rank,
         world_size=ranks,
         timeout=timedelta(seconds=assignment.timeout_s),

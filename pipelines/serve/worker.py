@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -18,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from models import diversity
-from models.errors import device_lost
 from models.generator import ModelInfo
 from models.parallel.replica import open_generator
 from models.revision import folder_revision
@@ -27,11 +25,9 @@ from pipelines import images
 from pipelines.serve.jobs import Done, Event, Failed, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.settings import ServeArgs, resolve
-from pipelines.stages.isolate import Failure, free_memory, run_isolated
+from pipelines.stages.isolate import Failure, free_memory, leaving_a_lost_device, run_isolated
 
 _log = logging.getLogger("ray.serve")
-
-_EXIT_OF_A_LOST_DEVICE = 70
 
 Pixels = NDArray[np.uint8]
 
@@ -141,12 +137,8 @@ class Worker:
 
         def run(batch: list[_Ticket]) -> list[Pixels]:
             _wanted(batch)
-            try:
+            with leaving_a_lost_device():
                 return self._generator.generate([t.job.group for t in batch], lambda done, of: _step(batch, done, of))
-            except Exception as error:
-                if device_lost(error):  # only a new process gets a working GPU; Ray Serve starts it
-                    os._exit(_EXIT_OF_A_LOST_DEVICE)
-                raise
 
         for index, outcome in run_isolated(tickets, [range(len(tickets))], run, free_memory):
             if isinstance(outcome, Failure):

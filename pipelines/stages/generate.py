@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,19 +12,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.errors import device_lost
 from models.spec import Group
 from pipelines import images, plan, retry, schema
 from pipelines.config import RunConfig, fingerprint
 from pipelines.crashes import isolated
 from pipelines.progress import Meter, Progress
 from pipelines.stages.block import Shard, failures, ordered, pack
-from pipelines.stages.isolate import Failure, free_memory, packs_of_equal, run_isolated
+from pipelines.stages.isolate import Failure, free_memory, leaving_a_lost_device, packs_of_equal, run_isolated
 from pipelines.storage import Storage
 from pipelines.telemetry import Telemetry
 
 _ENCODING_THREADS = 2
-_EXIT_OF_A_LOST_DEVICE = 70
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +111,9 @@ class GenerateShard:
         return encoded, failed
 
     def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:
-        with Meter(self._telemetry.progress, images=sum(len(group.seeds) for group in groups)) as meter:
-            try:
-                return self._generator.generate(groups, meter.step)
-            except Exception as error:
-                if device_lost(error):  # only a new process gets a working GPU; Ray starts it and tries again
-                    os._exit(_EXIT_OF_A_LOST_DEVICE)
-                raise
+        images_in_hand = sum(len(group.seeds) for group in groups)
+        with Meter(self._telemetry.progress, images=images_in_hand) as meter, leaving_a_lost_device():
+            return self._generator.generate(groups, meter.step)
 
     def _encode(self, image: NDArray[np.uint8]) -> _Encoded:
         video = image.ndim == 4

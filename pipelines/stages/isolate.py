@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from models.errors import out_of_memory
+from models.errors import device_lost, out_of_memory
+
+_EXIT_OF_A_LOST_DEVICE = 70
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,6 +81,17 @@ def _run(
         return
     for part in parts:
         yield from _run(items, part, run, recover, attempts + 1)
+
+
+@contextmanager
+def leaving_a_lost_device() -> Iterator[None]:
+    """End the process where the block loses its GPU: only a new process, which Ray starts, gets a working one."""
+    try:
+        yield
+    except Exception as error:
+        if device_lost(error):
+            os._exit(_EXIT_OF_A_LOST_DEVICE)
+        raise
 
 
 def free_memory() -> None:

@@ -49,7 +49,7 @@ CLEAN = Phase(
 )
 NOISY = Phase(
     loop=LoopConfig(
-        steps=1_400, learning_rate=1.5e-3, matrix_learning_rate=2e-3, ema_decay=0.998, cooldown=0.6, warmup_steps=50
+        steps=1_500, learning_rate=1.5e-3, matrix_learning_rate=2e-3, ema_decay=0.998, cooldown=0.6, warmup_steps=50
     ),
     captions=CaptionStyle(noise=0.10),
 )

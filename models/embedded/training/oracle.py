@@ -16,7 +16,7 @@ from models.embedded.training.data import RenderedSet
 from models.embedded.training.loop import LoopConfig, train
 from models.embedded.training.vae import to_model_range
 
-LOOP = LoopConfig(steps=4000, learning_rate=1.5e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.02)
+LOOP = LoopConfig(steps=1600, learning_rate=1.5e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.02)
 BATCH = 96
 
 

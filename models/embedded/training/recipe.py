@@ -23,7 +23,6 @@ from models.embedded.training.tokenizer import build_tokenizer
 LONG_TAILED = {"count": 120_000, "seed": 1, "balanced": False}
 BALANCED_ORACLE = {"count": 60_000, "seed": 2, "balanced": True}
 BALANCED_SCORER = {"count": 60_000, "seed": 4, "balanced": True}
-LATENT_SIZE = 16
 
 _SEEDS = {"clean": 11, "noisy": 12}
 _WARM_START_SEED = 100
@@ -109,7 +108,7 @@ class Recipe:
 
     def _untrained(self) -> mmdit.TextToLatent:
         torch.manual_seed(0)
-        return mmdit.TextToLatent(self.tokenizer, vae.LATENT_CHANNELS, LATENT_SIZE)
+        return mmdit.TextToLatent(self.tokenizer, vae.LATENT_CHANNELS, vae.LATENT_SIZE)
 
     def _averaged(self, phase: str) -> mmdit.TextToLatent:
         """What a phase has reached."""

@@ -7,19 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.embedded.render import IMAGE_SIZE
 from models.embedded.training import vae
 from models.embedded.training.export import export_pipeline
 from models.embedded.training.latents import Latents
 from models.embedded.training.mmdit import TextToLatent
 from models.embedded.training.tokenizer import build_tokenizer
 
-_PIXELS_PER_LATENT = 4
-
 
 def save_untrained(directory: Path) -> str:
     """Write a complete pipeline folder into `directory`, which exists; the same bytes every time."""
-    size = IMAGE_SIZE // _PIXELS_PER_LATENT
+    size = vae.LATENT_SIZE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         tokenizer = build_tokenizer(directory / "words")

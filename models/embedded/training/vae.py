@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.embedded.render import IMAGE_SIZE
 from models.embedded.training.loop import LoopConfig, train
 
 LATENT_CHANNELS = 6
+LATENT_SIZE = IMAGE_SIZE // 4
 LOOP = LoopConfig(steps=2500, learning_rate=1.5e-3, ema_decay=0.998, cooldown=0.4, weight_decay=1e-4)
 CROP_PX, CROP_BATCH, WHOLE_BATCH = 32, 32, 16
 WHOLE_FROM = 0.75
