@@ -1,6 +1,6 @@
 """Measure the embedded model: every number of its card, with 95 % intervals.
 
-    python jobs/measure_embedded.py                  # about ten minutes on 2 cores
+    python jobs/measure_embedded.py                  # about half an hour on 2 cores
     python jobs/measure_embedded.py --images 2 --held-out 300
 
 Writes the numbers to `measures.json` and the model card, `README.md`, beside the weights.

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTokenizer
 
 from models.embedded.attributes import HEADS, scene_of
@@ -20,7 +21,7 @@ from models.embedded.training.data import RenderedSet
 from models.embedded.training.loop import LoopConfig, train
 from models.embedded.training.tokenizer import MAX_TOKENS
 
-LOOP = LoopConfig(steps=3000, learning_rate=1e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.05)
+LOOP = LoopConfig(steps=1600, learning_rate=2e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.05)
 BATCH, HARD_NEGATIVES = 128, 3
 STYLE = CaptionStyle(
     keep_shape=0.97, keep_colour=0.85, keep_texture=0.75, keep_size=0.5, keep_position=0.5, keep_background=0.65
@@ -35,11 +36,8 @@ def model_config(vocabulary_size: int) -> dict[str, Any]:
         "embed_dim": 128,
         "vision_cfg": {
             "image_size": 64,
-            "patch_size": 8,
-            "width": 192,
-            "layers": 5,
-            "head_width": 32,
-            "mlp_ratio": 3.0,
+            "width": 24,
+            "layers": [1, 1, 1, 1],
         },
         "text_cfg": {
             "context_length": MAX_TOKENS,
@@ -82,7 +80,8 @@ def train_scorer(
         texts += [altered(text, rng) for text in texts for _ in range(HARD_NEGATIVES)]
         ids = tokenizer(texts, padding="max_length", max_length=MAX_TOKENS, return_tensors="pt").input_ids
         noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(step))
-        with torch.autocast("cpu", torch.bfloat16):
+        # The fused attention's backward pass is slow on a CPU for so short sequences.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             image, text, scale = net(_normalise(pixels + 8.0 * noise), ids)
         scores = scale.clamp_max(100.0) * image.float() @ text.float().T
         target = torch.arange(BATCH)
