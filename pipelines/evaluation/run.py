@@ -17,11 +17,10 @@ from tqdm import tqdm
 
 from models.embedded import measures
 from models.embedded.oracle import Oracle, Reading
+from models.embedded.pictures import pictures
 from models.generator import Generator
-from models.interventions.rivals import Progress, rival
 from models.revision import folder_revision
 from models.seeds import image_seed
-from models.spec import Group
 from pipelines.errors import UserError
 from pipelines.evaluation.config import Arm, EvaluationConfig
 from pipelines.evaluation.page import page
@@ -91,25 +90,20 @@ def _make(setting: _Setting, arms: Sequence[Arm]) -> None:
 def _pictures(
     generator: Generator, config: EvaluationConfig, arm: Arm, prompts: Sequence[str]
 ) -> Iterator[NDArray[np.uint8]]:
-    """uint8 [group_size, H, W, 3] per prompt. Seeds depend on the prompt and the picture's number alone."""
-    size, at_once = config.prompts.group_size, config.prompts.groups_per_batch
     sampling = config.sampling
     if arm.guidance_scale is not None:
         sampling = replace(sampling, guidance_scale=arm.guidance_scale)
-    for at in range(0, len(prompts), at_once):
-        groups = [
-            Group(
-                prompt=prompt,
-                seeds=tuple(image_seed(config.prompts.seed, prompt, index) for index in range(size)),
-                sampling=sampling,
-                tora=arm.tora,
-                repulsion=arm.repulsion,
-            )
-            for prompt in prompts[at : at + at_once]
-        ]
-        progress = Progress(steps=sampling.steps, seeds=[group.seeds for group in groups])
-        with rival(generator.transformer, arm.rival, progress):
-            yield from generator.generate(groups, progress.note)
+    return pictures(
+        generator,
+        prompts,
+        sampling,
+        images=config.prompts.group_size,
+        groups_per_batch=config.prompts.groups_per_batch,
+        run_seed=config.prompts.seed,
+        tora=arm.tora,
+        repulsion=arm.repulsion,
+        other=arm.rival,
+    )
 
 
 def _file(setting: _Setting, arm: Arm) -> Path:
