@@ -7,7 +7,6 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.spec import Group
-from pipelines import images, plan
+from pipelines import images, plan, run_record
 from pipelines.config import RayOptions
 from pipelines.errors import UserError
 from pipelines.stages.isolate import packs_of_equal
@@ -98,8 +97,7 @@ def replay(output: Storage, rows: pa.Table, generate: Generate) -> list[Replayed
 def made_with(output: Storage) -> tuple[bool, int]:
     """Were the libraries those that are here, and with how many CPU threads was each image made?"""
     record = json.loads(output.read_bytes("run.json"))
-    same = all(_installed(name) == there for name, there in record["libraries"].items())
-    return same, RayOptions(**record["config"]["ray"]).generator_threads
+    return record["libraries"] == run_record.libraries(), RayOptions(**record["config"]["ray"]).generator_threads
 
 
 def _batch(output: Storage, row: pa.Table) -> tuple[list[Group], int]:
@@ -153,10 +151,3 @@ def _psnr(difference: NDArray[np.int16]) -> float:
     """Peak signal-to-noise ratio in dB of 8-bit pixels: 10 log10(255^2 / mean squared difference)."""
     error = float(np.square(difference.astype(np.float64)).mean())
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
