@@ -6,10 +6,9 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
-from string import Template
 from typing import Any
 
+from pipelines import pages
 from pipelines.evaluation.curve import curve
 from pipelines.storage import Storage
 
@@ -25,8 +24,6 @@ COLUMNS: dict[str, tuple[str, float, int]] = {
 }
 """Measure -> its heading, the factor on it, and digits after the point."""
 
-_TEMPLATE = Path(__file__).parents[1] / "templates" / "evaluation.html"
-
 Entry = Mapping[str, Any]
 
 
@@ -36,7 +33,9 @@ def page(title: str, result: Mapping[str, Any], output: Storage) -> str:
     base = entries[0]
     questions = list(dict.fromkeys(entry["question"] for entry in entries))
     sections = "".join(_section(question, base, entries) for question in questions)
-    return Template(_TEMPLATE.read_text("utf-8")).substitute(
+    return pages.fill(
+        "evaluation.html",
+        palette=pages.part("palette.css"),
         title=escape(title),
         lead=escape(_lead(result)),
         sections=sections,
