@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from models.spec import Group
 from pipelines import images, plan, run_record
-from pipelines.config import RayOptions
 from pipelines.errors import UserError
+from pipelines.settings import RayOptions
 from pipelines.stages.isolate import packs_of_equal
 from pipelines.storage import Storage
 
