@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.spec import Group
 from pipelines import images, plan, run_record
 from pipelines.errors import UserError
+from pipelines.plan_groups import groups_of
 from pipelines.settings import RayOptions
 from pipelines.stages.isolate import packs_of_equal
 from pipelines.storage import Storage
@@ -103,7 +104,7 @@ def made_with(output: Storage) -> tuple[bool, int]:
 def _batch(output: Storage, row: pa.Table) -> tuple[list[Group], int]:
     """The group, and the others of its denoising batch where the run made several at a time: the shape of a batch
     decides the last bits. Without the plan, which a copied dataset may lack, the group is made alone."""
-    own = plan.groups_of(row)[0]
+    own = groups_of(row)[0]
     group_id = str(row["group_id"][0].as_py())
     try:
         per_batch = json.loads(output.read_bytes("run.json"))["config"]["group"]["groups_per_batch"]
@@ -113,7 +114,7 @@ def _batch(output: Storage, row: pa.Table) -> tuple[list[Group], int]:
     except FileNotFoundError:
         return [own], 0
     index = planned["group_id"].to_pylist().index(group_id)
-    groups = plan.groups_of(planned)
+    groups = groups_of(planned)
     pack = next(p for p in packs_of_equal((g.batch_key for g in groups), per_batch) if index in p)
     return [own if i == index else groups[i] for i in pack], pack.index(index)
 

@@ -24,6 +24,7 @@ from models.spec import Group, RepulsionConfig, Sampling, ToraConfig
 from pipelines import config, plan, tables
 from pipelines.config import RunConfig
 from pipelines.images import decode, encode
+from pipelines.plan_groups import groups_of
 from pipelines.serve.jobs import Done, Failed, Job, Started, Step
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs
@@ -103,7 +104,7 @@ def test_the_bytes_of_the_batch_jobs_groups(served: Served, tmp_path: Path) -> N
     plan.write(job, output)
     generator = Generator(job.model)
     extras: list[dict[str, Any]] = [{}, {"tora": {"sigma": 1.5}, "repulsion": True}]
-    for planned, extra in zip(plan.groups_of(plan.read_shard(output, 0)), extras, strict=True):
+    for planned, extra in zip(groups_of(plan.read_shard(output, 0)), extras, strict=True):
         files = [encode(image, "png") for image in generator.generate([planned])[0]]
         body = post(served, n=3, seed=3, steps=3, exact=True, **extra).json()
         assert [base64.b64decode(image["b64_json"]) for image in body["data"]] == files
