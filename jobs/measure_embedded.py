@@ -16,6 +16,7 @@ from pathlib import Path
 
 from models.embedded import SAMPLING, WEIGHTS, quality
 from models.embedded.oracle import Oracle
+from models.embedded.pictures import pictures
 from models.embedded.training.card import write_card
 from models.embedded.training.data import rendered_set
 from models.generator import Generator
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     for rarity in quality.RARITIES:
         for scenes, prompts in quality.world_prompts(rarity).items():
             texts = [prompt.prompt for prompt in prompts]
-            made = quality.pictures(generator, texts, SAMPLING, images=options.images)
+            made = pictures(generator, texts, SAMPLING, images=options.images)
             show(f"all named attributes right: {rarity}, {scenes}", bootstrap(quality.success(oracle, texts, made)))
     text = json.dumps({name: asdict(estimate) for name, estimate in rows.items()}, indent=2) + "\n"
     (options.weights / "measures.json").write_text(text)

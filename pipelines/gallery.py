@@ -6,14 +6,11 @@ pictures are `data:` addresses.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
-from string import Template
 from typing import Any
 
+from pipelines import pages
 from pipelines.gallery_chart import chart
 from pipelines.gallery_html import arm_tile, card, counted, details
 from pipelines.gallery_pick import pick_prompts
@@ -25,8 +22,6 @@ from pipelines.tally import rarity_rank
 PROMPTS_SHOWN = 60
 THUMBNAIL_BYTES = 12_000_000
 """Most bytes of thumbnails on a page; with marks and details the page stays below 15 MB."""
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def gallery(
@@ -40,13 +35,14 @@ def gallery(
     """The page for a run. report: the content of report.json; at most `prompts` prompts are shown."""
     cards = read_cards(output, pick_prompts(planned_shards(output), prompts), thumbnail_bytes)
     arms = [arm["arm"] for arm in report["by_arm"]]
-    style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("gallery.css", "gallery.js"))
+    style, script = pages.style("gallery.css"), pages.part("gallery.js")
     articles, shot = [], 0
     for number, view in enumerate(cards):
         articles.append(card(view, number, arms, shot))
         shot += sum(len(group.shots) for group in view.groups)
     does = {group.plan["arm"]: _does(group.plan) for view in cards for group in view.groups}
-    return Template((_TEMPLATES / "gallery.html").read_text(encoding="utf-8")).substitute(
+    return pages.fill(
+        "gallery.html",
         policy=_policy(style, script),
         style=style,
         script=script,
@@ -71,12 +67,8 @@ _CHARTS = (
 
 def _policy(style: str, script: str) -> str:
     """Nothing but this very style, this very script and inline pictures may load or run."""
-
-    def digest(text: str) -> str:
-        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
-
     return (
-        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; "
+        f"default-src 'none'; img-src data:; style-src {pages.digest(style)}; script-src {pages.digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
 

@@ -11,9 +11,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines import readers
-from pipelines.config import Prompts
 from pipelines.hash_set import HashSet
 from pipelines.readers import NotARow
+from pipelines.settings import Prompts
 
 
 class PromptRow(NamedTuple):

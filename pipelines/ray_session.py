@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from pipelines.config import RayOptions
 from pipelines.errors import UserError
+from pipelines.settings import RayOptions
 
 T = TypeVar("T")
 R = TypeVar("R")

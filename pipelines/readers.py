@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.config import Columns, Prompts
 from pipelines.errors import UserError
+from pipelines.settings import Columns, Prompts
 from pipelines.storage import Storage, is_s3
 
 FIELDS = ("prompt", "prompt_id", "concept", "rarity", "counterfactual")

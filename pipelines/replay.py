@@ -7,7 +7,6 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.spec import Group
-from pipelines import images, plan
-from pipelines.config import RayOptions
+from pipelines import images, plan, run_record
 from pipelines.errors import UserError
+from pipelines.plan_groups import groups_of
+from pipelines.settings import RayOptions
 from pipelines.stages.isolate import packs_of_equal
 from pipelines.storage import Storage
 
@@ -98,14 +98,13 @@ def replay(output: Storage, rows: pa.Table, generate: Generate) -> list[Replayed
 def made_with(output: Storage) -> tuple[bool, int]:
     """Were the libraries those that are here, and with how many CPU threads was each image made?"""
     record = json.loads(output.read_bytes("run.json"))
-    same = all(_installed(name) == there for name, there in record["libraries"].items())
-    return same, RayOptions(**record["config"]["ray"]).generator_threads
+    return record["libraries"] == run_record.libraries(), RayOptions(**record["config"]["ray"]).generator_threads
 
 
 def _batch(output: Storage, row: pa.Table) -> tuple[list[Group], int]:
     """The group, and the others of its denoising batch where the run made several at a time: the shape of a batch
     decides the last bits. Without the plan, which a copied dataset may lack, the group is made alone."""
-    own = plan.groups_of(row)[0]
+    own = groups_of(row)[0]
     group_id = str(row["group_id"][0].as_py())
     try:
         per_batch = json.loads(output.read_bytes("run.json"))["config"]["group"]["groups_per_batch"]
@@ -115,7 +114,7 @@ def _batch(output: Storage, row: pa.Table) -> tuple[list[Group], int]:
     except FileNotFoundError:
         return [own], 0
     index = planned["group_id"].to_pylist().index(group_id)
-    groups = plan.groups_of(planned)
+    groups = groups_of(planned)
     pack = next(p for p in packs_of_equal((g.batch_key for g in groups), per_batch) if index in p)
     return [own if i == index else groups[i] for i in pack], pack.index(index)
 
@@ -153,10 +152,3 @@ def _psnr(difference: NDArray[np.int16]) -> float:
     """Peak signal-to-noise ratio in dB of 8-bit pixels: 10 log10(255^2 / mean squared difference)."""
     error = float(np.square(difference.astype(np.float64)).mean())
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -64,12 +64,17 @@ def planned(config: RunConfig, output: Storage, plan: Planned) -> None:
     _write(output, {**_record(config), "plan": asdict(plan.counts), "plan_made_from": plan.made_from})
 
 
+def libraries() -> dict[str, str]:
+    """Versions of the libraries that decide what a run makes."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
 def _record(config: RunConfig) -> dict[str, Any]:
     return {
         "schema_version": schema.VERSION,
         "fingerprint": fingerprint(config),
         "config": config.to_dict(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": libraries(),
         "plan": None,
         "plan_made_from": None,
     }

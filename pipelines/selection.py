@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import Selection
+from pipelines.settings import Selection
 
 DUPLICATE, MARGIN, RANK = "duplicate", "margin", "rank"
 

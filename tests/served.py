@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 import uvicorn
 
 from pipelines.serve.keys import Keys
@@ -26,6 +27,11 @@ TINY: dict[str, Any] = {
     "max_steps": 1000,
 }
 """Settings that fit the tiny pipeline."""
+
+
+def tiny_args(pipeline: str, clip: str) -> ServeArgs:
+    """An endpoint on these tiny models, in which requests easily share a batch."""
+    return ServeArgs(model=pipeline, dtype="float32", scoring=clip, groups_per_batch=4, pack_wait_ms=100, **TINY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,3 +61,7 @@ def serving(args: ServeArgs, keys: Keys | None = None) -> Iterator[Served]:
         server.should_exit = True
         thread.join()
         worker.close()
+
+
+def post(served: Served, *, timeout: float = 60, **body: Any) -> httpx2.Response:
+    return httpx2.post(f"{served.url}/v1/images/generations", json={"prompt": "a red star", **body}, timeout=timeout)

@@ -16,6 +16,7 @@ from models.seeds import image_seed
 from models.spec import RepulsionConfig, ToraConfig
 from pipelines import plan, plan_files, schema
 from pipelines.errors import UserError
+from pipelines.plan_groups import groups_of
 from pipelines.storage import Storage
 from tests.conftest import Configure
 
@@ -42,7 +43,7 @@ def test_a_group_is_what_the_config_says(configure: Configure, tmp_path: Path) -
     assert (counts.prompts, counts.groups, counts.images, counts.shards) == (2, 12, 36, 1)
     table = plan.read_shard(output, 0)
     assert table.schema == schema.PLAN
-    groups = plan.groups_of(table)
+    groups = groups_of(table)
     assert [g.prompt for g in groups] == ["a red square"] * 6 + ["a purple star"] * 6
     assert table["arm"].to_pylist() == ["stock", "tora", "both"] * 4
     assert all(g.sampling == config.sampling for g in groups)

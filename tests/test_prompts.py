@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import prompts, readers
-from pipelines.config import Columns, Prompts
 from pipelines.errors import UserError
 from pipelines.hash_set import HashSet
 from pipelines.prompts import BadPrompt, Dropped, PromptRow
+from pipelines.settings import Columns, Prompts
 from pipelines.storage import Storage
 from tests.conftest import PROMPTS
 

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from models.seeds import image_seed
 from pipelines import plan, prompts, tables
 from pipelines.config import RunConfig
+from pipelines.plan_groups import groups_of
 from pipelines.serve.keys import Keys
 from pipelines.serve.requests import job_of
 from pipelines.serve.schema import request_model
@@ -124,7 +125,7 @@ def test_copies_the_request_for_a_batch_job(page: Page, served: Served, tmp_path
     job = tables.build(RunConfig, table, file="copied.toml")
     output = Storage.open(str(tmp_path / "out"))
     plan.write(job, output)
-    (planned,) = plan.groups_of(plan.read_shard(output, 0))
+    (planned,) = groups_of(plan.read_shard(output, 0))
     words = shlex.split(copied(page, "Copy as curl"))
     serving_here = resolve(served.args)
     body = request_model(served.args, serving_here).model_validate(json.loads(words[words.index("-d") + 1]))

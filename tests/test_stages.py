@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from pipelines import images, plan, schema
-from pipelines.config import Selection
 from pipelines.selection import Selected, select
+from pipelines.settings import Selection
 from pipelines.stages.block import Shard, failures, pack, unpack
 from pipelines.stages.isolate import Failure, packs_of_equal, run_isolated
 from pipelines.stages.write import write_shard

@@ -20,8 +20,8 @@ from PIL import Image, ImageSequence
 
 from models.generator import Generator
 from models.spec import ModelSpec
-from pipelines import plan
 from pipelines.images import decode
+from pipelines.plan_groups import groups_of
 from pipelines.schema import scored
 from pipelines.storage import Storage
 from tests.conftest import PROMPTS, ROOT
@@ -85,7 +85,7 @@ def test_rows_say_what_is_in_them(finished: Path, tiny_pipeline: str) -> None:
     assert stock["seed"] == both["seed"]
     assert stock["image_id"] != both["image_id"]
     # A row is enough to make its image again.
-    groups = plan.groups_of(pq.read_table(finished / "plan"))
+    groups = groups_of(pq.read_table(finished / "plan"))
     again = next(group for group in groups if group.prompt == "a dot" and group.tora is not None)
     pixels = Generator(ModelSpec(path=tiny_pipeline, dtype="float32")).generate([again])[0]
     difference = np.abs(pixels[0].astype(int) - decode(both["image"]["bytes"]).astype(int))
@@ -223,7 +223,7 @@ def test_videos_are_rows_with_all_frames(tmp_path: Path, tiny_clip: str, local_r
     rows = [row for folder in ("data", "rejected") for row in pq.read_table(tmp_path / "out" / folder).to_pylist()]
     assert len(rows) == 6
     made = Generator(ModelSpec(path=pipeline, dtype="float32")).generate(
-        plan.groups_of(pq.read_table(tmp_path / "out" / "plan"))[:1]
+        groups_of(pq.read_table(tmp_path / "out" / "plan"))[:1]
     )[0]
     for row in rows:
         assert row["frames"] == 9

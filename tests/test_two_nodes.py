@@ -18,8 +18,9 @@ import pytest
 
 from models.generator import Generator
 from models.spec import ModelSpec
-from pipelines import flow, plan
+from pipelines import flow
 from pipelines.images import decode
+from pipelines.plan_groups import groups_of
 from tests.conftest import Configure
 from tests.ranks import gone
 
@@ -104,7 +105,7 @@ def test_replicas_on_both_nodes_and_a_rank_that_dies(
     # What one process makes, but for the rounding of other batch shapes.
     generator = Generator(ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu"))
     images = {(row["prompt"], row["index_in_group"]): row for row in pq.read_table(watch.output / "data").to_pylist()}
-    for group in plan.groups_of(pq.read_table(watch.output / "plan"))[:2]:
+    for group in groups_of(pq.read_table(watch.output / "plan"))[:2]:
         for index, expected in enumerate(generator.generate([group])[0]):
             made = decode(images[group.prompt, index]["image"]["bytes"])
             assert np.abs(made.astype(int) - expected.astype(int)).max() <= 1

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from models.embedded import SAMPLING, WEIGHTS, world
 from pipelines import flow, plan, preflight, tables
 from pipelines.config import RunConfig
+from pipelines.plan_groups import groups_of
 from pipelines.stages.isolate import packs_of_equal
 from pipelines.storage import Storage
 
@@ -102,7 +103,7 @@ def _bare_loop(config: RunConfig, folder: Path) -> float:
     torch.set_num_threads(1)
     output = Storage.open(folder / "plan-only")
     counts = plan.write(config, output)
-    groups = [group for shard in counts.shard_numbers() for group in plan.groups_of(plan.read_shard(output, shard))]
+    groups = [group for shard in counts.shard_numbers() for group in groups_of(plan.read_shard(output, shard))]
     packs = packs_of_equal((group.batch_key for group in groups), config.group.groups_per_batch)
     generator = Generator(config.model)
     ends: list[float] = []

@@ -22,7 +22,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines import flow, plan, ray_session, tables
-from pipelines.config import RayOptions, RunConfig
+from pipelines.config import RunConfig
+from pipelines.settings import RayOptions
 from pipelines.stages.block import order
 from pipelines.storage import Storage
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -19,8 +19,6 @@ from models.embedded.training.scorer import STYLE, altered
 from models.embedded.world import Rarity
 from models.generator import Generator
 from models.scorers.clip import ClipScorer
-from models.seeds import image_seed
-from models.spec import Group, RepulsionConfig, Sampling, ToraConfig
 from models.statistics import Estimate, bootstrap, share
 
 RARITIES: tuple[Rarity, ...] = ("common", "uncommon", "rare", "unseen")
@@ -73,33 +71,6 @@ def world_prompts(rarity: Rarity) -> dict[str, list[WorldPrompt]]:
     """Prompts of one rarity: single things, and two things in a relation."""
     single = [*single_prompts("colour", rarity), *single_prompts("texture", rarity)]
     return {"single": single, "relation": [*relation_prompts("colour", rarity, seed=5)]}
-
-
-def pictures(
-    generator: Generator,
-    prompts: Sequence[str],
-    sampling: Sampling,
-    *,
-    images: int,
-    tora: ToraConfig | None = None,
-    repulsion: RepulsionConfig | None = None,
-    groups_per_batch: int = 4,
-    run_seed: int = 0,
-) -> Iterator[NDArray[np.uint8]]:
-    """A group of `images` pictures for every prompt, uint8 [images, 64, 64, 3]; seeds depend on the prompt alone."""
-    for at in range(0, len(prompts), groups_per_batch):
-        yield from generator.generate(
-            [
-                Group(
-                    prompt=prompt,
-                    seeds=tuple(image_seed(run_seed, prompt, index) for index in range(images)),
-                    sampling=sampling,
-                    tora=tora,
-                    repulsion=repulsion,
-                )
-                for prompt in prompts[at : at + groups_per_batch]
-            ]
-        )
 
 
 def success(oracle: Oracle, prompts: Sequence[str], groups: Iterable[NDArray[np.uint8]]) -> list[NDArray[np.float64]]:

@@ -93,6 +93,7 @@ class EvaluationConfig:
     """Everything an evaluation run is made from. The first arm is what the others are compared with."""
 
     output: str
+    """Folder of the results: a local path or s3://bucket/folder."""
     name: str = "Raydiance evaluation"
     model: ModelSpec
     oracle: str

@@ -6,11 +6,11 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
-from string import Template
 from typing import Any
 
+from pipelines import pages
 from pipelines.evaluation.curve import curve
+from pipelines.storage import Storage
 
 COLUMNS: dict[str, tuple[str, float, int]] = {
     "right: common": ("common right, %", 100, 1),
@@ -24,22 +24,22 @@ COLUMNS: dict[str, tuple[str, float, int]] = {
 }
 """Measure -> its heading, the factor on it, and digits after the point."""
 
-_TEMPLATE = Path(__file__).parents[1] / "templates" / "evaluation.html"
-
 Entry = Mapping[str, Any]
 
 
-def page(title: str, result: Mapping[str, Any], images: Path) -> str:
-    """The page of a report; images: folder of the picture sheets that it names."""
+def page(title: str, result: Mapping[str, Any], output: Storage) -> str:
+    """The page of a report; output: holds the picture sheets that it names, in images/."""
     entries: list[Entry] = result["arms"]
     base = entries[0]
     questions = list(dict.fromkeys(entry["question"] for entry in entries))
     sections = "".join(_section(question, base, entries) for question in questions)
-    return Template(_TEMPLATE.read_text("utf-8")).substitute(
+    return pages.fill(
+        "evaluation.html",
+        palette=pages.part("palette.css"),
         title=escape(title),
         lead=escape(_lead(result)),
         sections=sections,
-        pictures=_pictures([e for e in entries if e["question"] == base["question"]], images),
+        pictures=_pictures([e for e in entries if e["question"] == base["question"]], output),
         settings=escape(json.dumps({e["arm"]: e["settings"] for e in entries}, indent=1)),
     )
 
@@ -97,18 +97,18 @@ def _cell(estimate: Mapping[str, Any], factor: float, digits: int) -> str:
     return f"<td>{text}</td>"
 
 
-def _pictures(entries: Sequence[Entry], images: Path) -> str:
+def _pictures(entries: Sequence[Entry], output: Storage) -> str:
     """The same prompts and seeds, arm under arm."""
     parts = []
     for prompt in entries[0]["sheets"]:
         rows = "".join(
             f"<tr><th>{escape(entry['arm'])}</th><td>"
-            f'<img alt="" src="{_inline(images / entry["sheets"][prompt])}"></td></tr>'
+            f'<img alt="" src="{_inline(output.read_bytes("images/" + entry["sheets"][prompt]))}"></td></tr>'
             for entry in entries
         )
         parts.append(f"<figure><figcaption>{escape(prompt)}</figcaption><table>{rows}</table></figure>")
     return "".join(parts)
 
 
-def _inline(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+def _inline(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

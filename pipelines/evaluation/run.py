@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from models.embedded import measures
 from models.embedded.oracle import Oracle, Reading
+from models.embedded.pictures import pictures
 from models.generator import Generator
-from models.interventions.rivals import Progress, rival
 from models.revision import folder_revision
 from models.seeds import image_seed
-from models.spec import Group
 from pipelines.errors import UserError
 from pipelines.evaluation.config import Arm, EvaluationConfig
 from pipelines.evaluation.page import page
 from pipelines.evaluation.prompts import PromptSet, prompt_sets
 from pipelines.evaluation.report import ArmReadings, report
+from pipelines.images import encode
+from pipelines.storage import Storage
 
 _SHEETS_PER_SET = 4
 _REAL_PER_PROMPT = 8
@@ -37,14 +37,14 @@ class _Setting:
     """What all arms share."""
 
     config: EvaluationConfig
-    output: Path
+    output: Storage
     sets: list[PromptSet]
     oracle: Oracle
     revision: str
 
 
-def run(config: EvaluationConfig) -> Path:
-    """Run what is missing, then write `report.json` and `report.html`; returns the latter.
+def run(config: EvaluationConfig) -> str:
+    """Run what is missing, then write `report.json` and `report.html`; returns the path of the latter.
 
     Raises:
         UserError: the model's or the oracle's files are missing.
@@ -53,8 +53,7 @@ def run(config: EvaluationConfig) -> Path:
     for path, key in ((model / "model_index.json", "model.path"), (oracle, "oracle")):
         if not path.is_file():
             raise UserError(f"{key}: {path} does not exist; train it with jobs/train_embedded.py or name another")
-    output = Path(config.output)
-    (output / "arms").mkdir(parents=True, exist_ok=True)
+    output = Storage.open(config.output)
     setting = _Setting(
         config=config,
         output=output,
@@ -68,9 +67,9 @@ def run(config: EvaluationConfig) -> Path:
     real = _real(setting)
     readings = {arm.name: _load(setting, arm) for arm in config.all_arms}
     result = report(config, setting.sets, readings, real) | {"revision": setting.revision}
-    _write(output / "report.json", json.dumps(result, indent=1) + "\n")
-    _write(output / "report.html", page(config.name, result, output / "images"))
-    return output / "report.html"
+    output.write_bytes("report.json", (json.dumps(result, indent=1) + "\n").encode())
+    output.write_bytes("report.html", page(config.name, result, output).encode())
+    return output.path("report.html")
 
 
 def _make(setting: _Setting, arms: Sequence[Arm]) -> None:
@@ -91,28 +90,23 @@ def _make(setting: _Setting, arms: Sequence[Arm]) -> None:
 def _pictures(
     generator: Generator, config: EvaluationConfig, arm: Arm, prompts: Sequence[str]
 ) -> Iterator[NDArray[np.uint8]]:
-    """uint8 [group_size, H, W, 3] per prompt. Seeds depend on the prompt and the picture's number alone."""
-    size, at_once = config.prompts.group_size, config.prompts.groups_per_batch
     sampling = config.sampling
     if arm.guidance_scale is not None:
         sampling = replace(sampling, guidance_scale=arm.guidance_scale)
-    for at in range(0, len(prompts), at_once):
-        groups = [
-            Group(
-                prompt=prompt,
-                seeds=tuple(image_seed(config.prompts.seed, prompt, index) for index in range(size)),
-                sampling=sampling,
-                tora=arm.tora,
-                repulsion=arm.repulsion,
-            )
-            for prompt in prompts[at : at + at_once]
-        ]
-        progress = Progress(steps=sampling.steps, seeds=[group.seeds for group in groups])
-        with rival(generator.transformer, arm.rival, progress):
-            yield from generator.generate(groups, progress.note)
+    return pictures(
+        generator,
+        prompts,
+        sampling,
+        images=config.prompts.group_size,
+        groups_per_batch=config.prompts.groups_per_batch,
+        run_seed=config.prompts.seed,
+        tora=arm.tora,
+        repulsion=arm.repulsion,
+        other=arm.rival,
+    )
 
 
-def _file(setting: _Setting, arm: Arm) -> Path:
+def _file(setting: _Setting, arm: Arm) -> str:
     """Named after all that changes the arm's pictures, so that a file of other settings is never taken for it."""
     made_of = {
         "arm": arm.settings(),
@@ -122,30 +116,28 @@ def _file(setting: _Setting, arm: Arm) -> Path:
         "model": [setting.revision, setting.config.model.dtype],
     }
     digest = hashlib.blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=8).hexdigest()
-    return setting.output / "arms" / f"{digest}.npz"
+    return f"arms/{digest}.npz"
 
 
 def _is_done(setting: _Setting, arm: Arm) -> bool:
-    return _file(setting, arm).exists()
+    return setting.output.exists(_file(setting, arm))
 
 
 def _save(setting: _Setting, arm: Arm, parts: list[tuple[NDArray[np.uint8], Reading]]) -> None:
-    path = _file(setting, arm)
-    partial = path.with_suffix(".part.npz")
-    np.savez(
-        partial,
-        images=np.stack([images for images, _ in parts]),
-        labels=np.stack([reading.labels for _, reading in parts]),
-        confidence=np.stack([reading.confidence for _, reading in parts]),
-        features=np.stack([reading.features for _, reading in parts]),
-    )
-    partial.replace(path)
+    with setting.output.open_output(_file(setting, arm)) as file:
+        np.savez(
+            file,
+            images=np.stack([images for images, _ in parts]),
+            labels=np.stack([reading.labels for _, reading in parts]),
+            confidence=np.stack([reading.confidence for _, reading in parts]),
+            features=np.stack([reading.features for _, reading in parts]),
+        )
 
 
 def _load(setting: _Setting, arm: Arm) -> ArmReadings:
     """Readings per prompt; also writes the arm's sheets of pictures."""
-    with np.load(_file(setting, arm)) as file:
-        columns: dict[str, Any] = dict(file)
+    with setting.output.open_input(_file(setting, arm)) as file, np.load(file) as arrays:
+        columns: dict[str, Any] = dict(arrays)
     readings = [
         Reading(labels=labels, confidence=confidence, features=features)
         for labels, confidence, features in zip(
@@ -163,10 +155,8 @@ def _load(setting: _Setting, arm: Arm) -> ArmReadings:
 
 def _sheet(setting: _Setting, arm: Arm, prompt: str, images: NDArray[np.uint8]) -> str:
     """A group side by side as a PNG under `images/`; returns its name."""
-    name = f"{_file(setting, arm).stem}-{hashlib.blake2b(prompt.encode(), digest_size=4).hexdigest()}.png"
-    path = setting.output / "images" / name
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.concatenate(list(images), axis=1)).save(path)
+    name = f"{Path(_file(setting, arm)).stem}-{hashlib.blake2b(prompt.encode(), digest_size=4).hexdigest()}.png"
+    setting.output.write_bytes(f"images/{name}", encode(np.concatenate(list(images), axis=1), "png"))
     return name
 
 
@@ -178,9 +168,3 @@ def _real(setting: _Setting) -> list[NDArray[np.float32]]:
             rng = np.random.default_rng(image_seed(setting.config.prompts.seed, prompt, -1))
             features.append(setting.oracle.read(measures.real_pictures(prompt, _REAL_PER_PROMPT, rng)).features)
     return features
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(path.suffix + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

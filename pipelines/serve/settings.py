@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from models import embedded
 from models.spec import ModelSpec, Parallelism, RepulsionConfig, Sampling, ToraConfig
 from pipelines import config
-from pipelines.config import Scoring
 from pipelines.errors import UserError
+from pipelines.settings import Scoring
 
 EMBEDDED = "raydiance-embedded"
 

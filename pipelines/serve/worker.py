@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import diversity
 from models.generator import ModelInfo
 from models.parallel.replica import open_generator
 from models.revision import folder_revision
 from models.scorers.clip import ClipScorer
+from models.scorers.group import score_group
 from pipelines import images
 from pipelines.serve.jobs import Done, Event, Failed, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
@@ -216,14 +216,13 @@ def _public_name(scorer: str) -> str:
 
 def _describe(scorer: ClipScorer, job: Job, features_BD: NDArray[np.float32]) -> Scores:
     texts = [job.group.prompt] + ([] if job.counterfactual is None else [job.counterfactual])
-    against_TD = scorer.embed_texts(texts)
-    scores_B = features_BD @ against_TD[0]
-    several = len(features_BD) > 1
+    prompt_D, *counterfactual_D = scorer.embed_texts(texts)
+    group = score_group(features_BD, prompt_D, counterfactual_D[0] if counterfactual_D else None)
     return Scores(
         clip_model=_public_name(scorer.name),
-        clip_score=tuple(scores_B.tolist()),
-        clip_margin=tuple((scores_B - features_BD @ against_TD[1]).tolist()) if len(texts) == 2 else None,
-        nearest_similarity=tuple(diversity.nearest(features_BD)[0].tolist()) if several else None,
-        group_vendi=diversity.vendi(features_BD),
-        group_pair_similarity=diversity.pair_similarity(features_BD) if several else None,
+        clip_score=tuple(group.score_B.tolist()),
+        clip_margin=None if group.margin_B is None else tuple(group.margin_B.tolist()),
+        nearest_similarity=None if group.nearest_B is None else tuple(group.nearest_B.tolist()),
+        group_vendi=group.vendi,
+        group_pair_similarity=group.pair_similarity,
     )

@@ -16,6 +16,7 @@ from models.spec import Group
 from pipelines import images, plan, retry, schema
 from pipelines.config import RunConfig, fingerprint
 from pipelines.crashes import isolated
+from pipelines.plan_groups import groups_of
 from pipelines.progress import Meter, Progress
 from pipelines.stages.block import Shard, failures, ordered, pack
 from pipelines.stages.isolate import Failure, free_memory, leaving_a_lost_device, packs_of_equal, run_isolated
@@ -68,7 +69,7 @@ class GenerateShard:
         planned = plan.read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
-        encoded, failed = self._make(shard, plan.groups_of(planned), deaths)
+        encoded, failed = self._make(shard, groups_of(planned), deaths)
         self._telemetry.failed((f.error_type for f in failed.values()), group_size=self._config.group.size)
         self._telemetry.images(sum(map(len, encoded.values())), moved=True)
         return pack(

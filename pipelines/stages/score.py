@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models import diversity
+from models.scorers.group import score_group
 from pipelines import images, schema
 from pipelines.config import RunConfig
 from pipelines.progress import Progress
@@ -105,21 +105,19 @@ class ScoreShard:
         counterfactual_D: NDArray[np.float32] | None,
     ) -> _Scored:
         count = len(image_ids)
-        scores_B = features_BD @ prompt_D
-        margins_B = None if counterfactual_D is None else scores_B - features_BD @ counterfactual_D
-        chosen = select(self._config.selection, image_ids, features_BD, scores_B, margins_B)
-        alone = count == 1
-        nearest_B = [None] if alone else diversity.nearest(features_BD)[0].tolist()
+        group = score_group(features_BD, prompt_D, counterfactual_D)
+        chosen = select(self._config.selection, image_ids, features_BD, group.score_B, group.margin_B)
+        nothing = [None] * count
         return _Scored(
             embedding=features_BD,
             columns={
                 "clip_model": [self._name] * count,
-                "clip_score": scores_B.tolist(),
-                "clip_margin": [None] * count if margins_B is None else margins_B.tolist(),
+                "clip_score": group.score_B.tolist(),
+                "clip_margin": nothing if group.margin_B is None else group.margin_B.tolist(),
                 "rank_in_group": chosen.rank,
-                "group_vendi": [diversity.vendi(features_BD)] * count,
-                "group_pair_similarity": [None if alone else diversity.pair_similarity(features_BD)] * count,
-                "nearest_similarity": nearest_B,
+                "group_vendi": [group.vendi] * count,
+                "group_pair_similarity": [group.pair_similarity] * count,
+                "nearest_similarity": nothing if group.nearest_B is None else group.nearest_B.tolist(),
                 "duplicate_of": chosen.duplicate_of,
                 "keep": [reason is None for reason in chosen.drop_reason],
                 "drop_reason": chosen.drop_reason,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 import transformers
 from torch import nn
-
-from tests.tiny import clip_tokenizer
 
 library: Any = diffusers  # which has no types
 encoders: Any = transformers
@@ -68,14 +68,25 @@ def t5(tokenizer: Any) -> Any:
     return encoders.T5EncoderModel(config)
 
 
-def clip(tokenizer: Any, *, projected: bool = False) -> Any:
+def clip_tokenizer(folder: Path) -> Any:
+    """A CLIPTokenizer whose words are single bytes, so that it needs no downloaded vocabulary."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return encoders.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
+
+
+def clip(tokenizer: Any, *, positions: int = 77, projected: bool = False) -> Any:
     config = encoders.CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
-        max_position_embeddings=77,
+        max_position_embeddings=positions,
         projection_dim=WIDTH,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -101,6 +112,18 @@ def decoder_config(tokenizer: Any, layers: int) -> dict[str, Any]:
     }
 
 
+QWEN_MARKS = {"image": "<|image_pad|>", "start": "<|vision_start|>", "end": "<|vision_end|>", "video": "<|video_pad|>"}
+
+_DESCRIBE = (
+    "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial relationships of the "
+    "objects and background:"
+)
+
+
+def qwen_tokenizer(seen: str = _DESCRIBE) -> Any:
+    return tokenizer(seen=[seen], specials=("<|im_start|>", "<|im_end|>", *QWEN_MARKS.values()))
+
+
 def qwen25_vl(tokenizer: Any) -> Any:
     ids = {name: tokenizer.convert_tokens_to_ids(mark) for name, mark in QWEN_MARKS.items()}
     config = encoders.Qwen2_5_VLConfig(
@@ -121,9 +144,6 @@ def qwen25_vl(tokenizer: Any) -> Any:
         vision_end_token_id=ids["end"],
     )
     return encoders.Qwen2_5_VLForConditionalGeneration(config)
-
-
-QWEN_MARKS = {"image": "<|image_pad|>", "start": "<|vision_start|>", "end": "<|vision_end|>", "video": "<|video_pad|>"}
 
 
 def kl(latent_channels: int = 4) -> Any:
@@ -168,7 +188,7 @@ def randomise(*modules: nn.Module) -> None:
                 parameter.normal_(std=0.2)
 
 
-def clip_parts(folder: Any) -> tuple[Any, Any]:
+def clip_parts(folder: Path) -> tuple[Any, Any]:
     """A CLIP tokenizer and a text encoder for it."""
     words = clip_tokenizer(folder)
     return words, clip(words)

@@ -1,137 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>Raydiance</title>
-<style>
-:root {
-  color-scheme: light dark;
-  --paper: light-dark(#faf9f7, #141416);
-  --sheet: light-dark(#ffffff, #1c1c1f);
-  --ink: light-dark(#1d1c1a, #ecebe8);
-  --soft: light-dark(#67645e, #a09d97);
-  --line: light-dark(#d9d5cd, #3a3a40);
-  --accent: light-dark(#1f5fbf, #8ab4f8);
-  --on-accent: light-dark(#ffffff, #10203a);
-  --bad: light-dark(#a3321f, #f2957f);
-  --with: light-dark(#6747bd, #b49df2);
-  --without: light-dark(#6d7178, #a4a9b1);
-}
-* { box-sizing: border-box; }
-[hidden] { display: none !important; }
-body {
-  margin: 0 auto; padding: 0 clamp(14px, 3vw, 40px) 56px; max-width: 1320px; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif;
-  font-variant-numeric: tabular-nums;
-}
-h1, h2, h3, p, fieldset, figure, dl, dd, ol { margin: 0; padding: 0; border: 0; }
-h1 { font-size: 22px; letter-spacing: -0.01em; }
-h2 { font-size: 17px; overflow-wrap: anywhere; }
-h3 { font-size: 14px; display: flex; align-items: center; gap: 7px; }
-button, input, select, textarea { font: inherit; color: inherit; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-header { display: flex; flex-wrap: wrap; gap: 2px 16px; align-items: baseline; justify-content: space-between; padding: 20px 0 14px; }
-header p, .soft { color: var(--soft); font-size: 13px; }
-a { color: var(--accent); }
-main { display: grid; grid-template-columns: minmax(280px, 340px) minmax(0, 1fr); gap: 22px; align-items: start; }
-form { display: grid; gap: 14px; position: sticky; top: 14px; }
-form, .card { background: var(--sheet); border: 1px solid var(--line); border-radius: 12px; padding: 16px 18px 18px; }
-label, legend { font-size: 13px; color: var(--soft); }
-input[type="number"], input[type="password"], select, textarea {
-  display: block; width: 100%; min-height: 38px; margin-top: 3px; padding: 6px 10px; color: var(--ink); background: var(--paper);
-  border: 1px solid var(--line); border-radius: 8px;
-}
-textarea { resize: vertical; min-height: 76px; }
-input[type="range"] { width: 100%; height: 28px; margin: 0; accent-color: var(--accent); }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; }
-.switch { display: flex; align-items: center; gap: 9px; min-height: 34px; color: var(--ink); font-size: 15px; cursor: pointer; }
-.switch input { width: 18px; height: 18px; margin: 0; accent-color: var(--accent); }
-.value { float: right; color: var(--ink); }
-fieldset { padding-top: 10px; border-top: 1px solid var(--line); }
-fieldset:not(:has(.switch :checked)) .settings { display: none; }
-details summary { cursor: pointer; color: var(--soft); font-size: 13px; min-height: 28px; }
-details > div { display: grid; gap: 12px; padding-top: 8px; }
-.row { display: flex; flex-wrap: wrap; gap: 8px; }
-button { min-height: 38px; padding: 6px 14px; border: 1px solid var(--line); border-radius: 8px; background: var(--sheet); cursor: pointer; }
-button:hover { border-color: var(--soft); }
-button[type="submit"] { flex: 1; border: 0; background: var(--accent); color: var(--on-accent); font-weight: 600; }
-button:disabled { opacity: 0.5; cursor: default; }
-progress { width: 100%; height: 6px; accent-color: var(--accent); }
-#status { min-height: 1.5em; font-size: 13px; color: var(--soft); overflow-wrap: anywhere; }
-#status.bad { color: var(--bad); }
-#history { list-style: none; display: grid; gap: 16px; padding: 0; }
-.card > .row { justify-content: space-between; align-items: baseline; margin-bottom: 4px; }
-.groups { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 260px), 1fr)); gap: 18px 22px; margin-top: 12px; }
-h3 i { width: 10px; height: 10px; border-radius: 50%; background: var(--arm); }
-.groups .row { margin-top: 10px; }
-.with { --arm: var(--with); }
-.without { --arm: var(--without); }
-.numbers { font-size: 13px; color: var(--soft); margin: 2px 0 8px; }
-.numbers span { white-space: nowrap; margin-right: 8px; }
-.numbers b { color: var(--ink); }
-.shots { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 8px; }
-.shots.single { grid-template-columns: minmax(0, 280px); }
-figure img { display: block; width: 100%; height: auto; border-radius: 7px; background: var(--line); }
-img.pixel { image-rendering: pixelated; }
-figcaption { font-size: 12px; color: var(--soft); padding-top: 2px; }
-.card button { min-height: 32px; padding: 3px 10px; font-size: 13px; }
-#empty { color: var(--soft); padding: 48px 12px; text-align: center; border: 1px dashed var(--line); border-radius: 12px; }
-@media (max-width: 760px) {
-  main { grid-template-columns: minmax(0, 1fr); }
-  form { position: static; }
-  .shots { grid-template-columns: repeat(auto-fill, minmax(84px, 1fr)); }
-  input, select, textarea { font-size: 16px; }
-}
-</style>
-</head>
-<body>
-<header>
-<h1>Raydiance</h1>
-<p><span id="model">loading the model's name</span> &middot; <a href="docs">API</a></p>
-</header>
-<main>
-<form id="form" aria-label="What to make">
-<label>Prompt <textarea id="prompt" required rows="3" spellcheck="false"></textarea></label>
-<div class="pair">
-<label>Images <input type="number" id="n" min="1" value="4" required></label>
-<label>Seed <input type="number" id="seed" min="0" max="2147483647" step="1" placeholder="random"></label>
-</div>
-<fieldset>
-<label class="switch"><input type="checkbox" id="tora" checked> TORA (rare concepts)</label>
-<div class="settings"><label>Spacing sigma <output class="value" for="sigma"></output><input type="range" id="sigma" min="0.5" max="3" step="0.05"></label>
-<label>Alignment angle <output class="value" for="angle"></output><input type="range" id="angle" min="0" max="1" step="0.05"></label></div>
-</fieldset>
-<fieldset>
-<label class="switch"><input type="checkbox" id="repulsion" checked> Contextual repulsion (diversity)</label>
-<div class="settings"><label>Strength <output class="value" for="strength"></output><input type="range" id="strength" min="-1" max="3" step="0.1"></label>
-<label>Share of the steps <output class="value" for="until"></output><input type="range" id="until" min="0.05" max="1" step="0.05"></label></div>
-</fieldset>
-<label class="switch"><input type="checkbox" id="compare" checked> Also without interventions, from the same seeds</label>
-<details>
-<summary>Sampling</summary>
-<div>
-<label>Size <select id="size"></select></label>
-<div class="pair">
-<label>Steps <input type="number" id="steps" min="1" required></label>
-<label>Guidance <input type="number" id="guidance" min="0" max="100" step="0.1" required></label>
-</div>
-<label>Negative prompt <textarea id="negative" rows="2" spellcheck="false"></textarea></label>
-<label>Counterfactual, for a margin: the prompt with its rare part made common <textarea id="counterfactual" rows="2" spellcheck="false"></textarea></label>
-</div>
-</details>
-<label id="key-field" hidden>API key, kept for this tab only <input type="password" id="key" autocomplete="off"></label>
-<div class="row"><button type="submit" id="make">Make images</button><button type="button" id="stop" disabled>Stop</button></div>
-<div><progress id="progress" max="1" value="0" aria-label="Progress" hidden></progress><p id="status" role="status" aria-live="polite"></p></div>
-</form>
-<section aria-label="Images made so far">
-<p id="empty">The images appear here, those with interventions beside those without.</p>
-<ol id="history"></ol>
-</section>
-</main>
-<script>
 "use strict";
 const $ = id => document.getElementById(id);
 const PIXEL_ART_SIDE = 128;
@@ -256,7 +122,7 @@ function groupView({ request, images, group }) {
     element("figcaption", {}, [rounded(image.clip_score), image.clip_margin !== null && `margin ${rounded(image.clip_margin)}`].filter(Boolean).join(", "))));
   const row = element("div", { class: "row" }, copyButton("Copy as curl", () => curl(request)), copyButton("Copy for a batch job", () => toml(request)));
   const on = request.tora || request.repulsion;
-  return element("section", { class: on ? "with" : "without", "aria-label": armName(request) },
+  return element("section", { class: on ? "arm-3" : "arm-0", "aria-label": armName(request) },
     element("h3", {}, element("i"), armName(request)), numbers,
     element("div", { class: images.length === 1 ? "shots single" : "shots" }, ...shots), row);
 }
@@ -364,6 +230,3 @@ $("prompt").addEventListener("keydown", event => {
 });
 try { $("key").value = sessionStorage.getItem("key") || ""; } catch { /* no storage */ }
 load().catch(error => say(error.message, true));
-</script>
-</body>
-</html>

@@ -1,0 +1,211 @@
+"""The tables of a run's TOML file, each a frozen class. Importable without torch or ray."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from models.spec import Parallelism
+
+
+def require(good: bool, name: str, value: object, rule: str) -> None:
+    if not good:
+        raise ValueError(f"{name} = {value!r} is out of range: {rule}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    output: str
+    """Folder of the results: a local path or s3://bucket/folder. Not part of the fingerprint."""
+    name: str = "raydiance"
+    """Title of the dataset card and the gallery. Not part of the fingerprint."""
+    seed: int = 0
+    """Every image seed is derived from it."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.output), "output", self.output, "needs a local path or s3://bucket/folder")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "needs 0 to 2**63 - 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Names of the columns in the prompt files; "" takes the column of the field's own name where there is one."""
+
+    prompt: str = "prompt"
+    prompt_id: str = ""
+    """Text or whole numbers; made from the prompt's text where there is no such column."""
+    concept: str = ""
+    """What the prompt is about, for grouping in reports."""
+    rarity: str = ""
+    """How rare the concept is, for grouping in reports."""
+    counterfactual: str = ""
+    """The prompt with its rare attribute replaced by the common one; gives `clip_margin`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    path: str | tuple[str, ...]
+    """File, glob or s3:// URI (or several); relative ones start at the working directory."""
+    format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "text"] = "auto"
+    """"auto" goes by the file's ending (.txt is text: one prompt per line)."""
+    columns: Columns = field(default_factory=Columns)
+    limit: int = 0
+    """Stop after this many rows; 0 reads all."""
+    duplicates: Literal["fail", "keep", "drop"] = "fail"
+    """What a repeated prompt text gives: a row in failed/, images of its own, or nothing."""
+    max_characters: int = 2000
+    """A longer prompt becomes a row in failed/."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.path) and all(self.paths), "path", self.path, "needs at least one file")
+        require(self.limit >= 0, "limit", self.limit, "needs 0 (all) or more")
+        require(1 <= self.max_characters <= 100_000, "max_characters", self.max_characters, "needs 1 to 100,000")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupSize:
+    size: int = 4
+    """Images per group: made together, pushed apart by repulsion."""
+    groups_per_prompt: int = 1
+    """Groups of each prompt in each arm, with different seeds. A higher number extends a run."""
+    groups_per_batch: int = 1
+    """Groups that are denoised together. Another batch shape can change the last bits of the pixels."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.size <= 256, "size", self.size, "needs 1 to 256 images")
+        require(1 <= self.groups_per_prompt <= 10_000, "groups_per_prompt", self.groups_per_prompt, "needs 1 to 10,000")
+        require(1 <= self.groups_per_batch <= 10_000, "groups_per_batch", self.groups_per_batch, "needs 1 to 10,000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to make every prompt. Arms share their seeds, so they can be compared image by image."""
+
+    name: str
+    tora: bool = False
+    repulsion: bool = False
+
+    def __post_init__(self) -> None:
+        require(bool(self.name.strip()), "name", self.name, "needs a name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    model: str
+    """An open_clip model name such as "ViT-L-14", or "local-dir:" and a folder."""
+    pretrained: str = ""
+    """Tag of open_clip's weights, for example "openai"; "" for a local folder."""
+    revision: str = ""
+    """Filled in with a hash of the contents of a local folder."""
+    batch_size: int = 64
+    """Images per forward pass; whole groups are put together up to this number."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.model), "model", self.model, "needs an open_clip name or local-dir:<folder>")
+        require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "needs 1 to 65,536 images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which images stay in data/; the others go to rejected/ with the reason. Relative by default: see the docs."""
+
+    keep_per_group: int = 0
+    """Best images of a group that stay; 0 keeps all."""
+    min_margin: float = -math.inf
+    """Lowest `clip_margin` that stays, for images that have one; -inf keeps all."""
+    duplicate_similarity: float = 1.0
+    """Images of a group at least this similar (cosine of embeddings) are duplicates; 1 means equal pixels only."""
+
+    def __post_init__(self) -> None:
+        require(self.keep_per_group >= 0, "keep_per_group", self.keep_per_group, "needs 0 (all) or more")
+        require(not math.isnan(self.min_margin), "min_margin", self.min_margin, "needs a number")
+        name = "duplicate_similarity"
+        require(0.0 < self.duplicate_similarity <= 1.0, name, self.duplicate_similarity, "needs more than 0, at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    image_format: Literal["png", "webp"] = "png"
+    """Both lossless; webp is smaller and slower to write."""
+    groups_per_shard: int = 0
+    """Groups in one output file: the unit of commit, of resume and of a worker's memory. 0 goes by `shard_mb`."""
+    shard_mb: int = 256
+    """Rough size of an output file in MiB, up to 64 groups."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.groups_per_shard <= 100_000, "groups_per_shard", self.groups_per_shard, "needs 0 to 100,000")
+        require(1 <= self.shard_mb <= 2048, "shard_mb", self.shard_mb, "needs 1 to 2048 MiB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayOptions:
+    """Where and how wide the job runs. Nothing here changes which rows come out."""
+
+    address: str = ""
+    """A Ray cluster to join; "" takes RAY_ADDRESS, and without that starts Ray on this machine for the job."""
+    generators: int = 1
+    """Generator actors, each with its own copy of the model."""
+    min_generators: int = 0
+    """The pool starts with this many and grows to `generators` as the cluster does; 0 waits for all of them."""
+    scorers: int = 1
+    """Scorer actors."""
+    writers: int = 1
+    """Writer actors."""
+    gpus_per_generator: float = 0.0
+    gpus_per_scorer: float = 0.0
+    gpus_per_replica: int = 1
+    """GPUs that work on the same batches, each with the whole model in a process of its own (without GPUs, processes on
+    CPUs). Above 1, gpus_per_generator is the same number, or 0 for CPUs."""
+    parallelism: Parallelism = "auto"
+    """What the processes of a replica divide: the images of a "group", the branches of guidance ("cfg"), the tokens
+    ("context"); "auto" takes what moves the fewest bytes. It can change the last bits of the pixels."""
+    rank_timeout_s: float = 600.0
+    """Seconds without a denoising step after which the processes of a replica count as hung, and are started anew."""
+    cpus_per_generator: float = 1.0
+    cpus_per_scorer: float = 0.5
+    cpus_per_writer: float = 0.25
+    """CPUs and GPUs that Ray reserves for each; they are not limits."""
+    check_fit: bool = True
+    """Refuse to start where the workers do not fit the cluster as it is. Turn it off for one that grows on demand."""
+    threads_per_generator: int = 0
+    """CPU threads of a generator's maths; 0 takes `cpus_per_generator`. Where a CPU does the maths, another number
+    can change the last bits of the pixels."""
+    object_store_mb: int = 256
+    """Size of the object store of a Ray that the job starts itself, in MiB."""
+
+    def __post_init__(self) -> None:
+        for name in ("generators", "scorers", "writers"):
+            require(1 <= getattr(self, name) <= 100_000, name, getattr(self, name), "needs 1 or more")
+        name = "min_generators"
+        require(0 <= self.min_generators <= self.generators, name, self.min_generators, "needs 0 to ray.generators")
+        for name in ("gpus_per_generator", "gpus_per_scorer"):
+            require(0 <= getattr(self, name) <= 64, name, getattr(self, name), "needs 0 to 64")
+        for name in ("cpus_per_generator", "cpus_per_scorer", "cpus_per_writer"):
+            require(0 <= getattr(self, name) <= 1024, name, getattr(self, name), "needs 0 to 1024")
+        require(
+            0 <= self.threads_per_generator <= 1024, "threads_per_generator", self.threads_per_generator, "needs 0+"
+        )
+        require(1 <= self.gpus_per_replica <= 64, "gpus_per_replica", self.gpus_per_replica, "needs 1 to 64")
+        require(
+            self.gpus_per_replica == 1 or self.gpus_per_generator in (0, self.gpus_per_replica),
+            "gpus_per_generator",
+            self.gpus_per_generator,
+            f"needs 0 (CPUs) or gpus_per_replica = {self.gpus_per_replica}",
+        )
+        require(
+            self.parallelism != "cfg" or self.gpus_per_replica % 2 == 0,
+            "gpus_per_replica",
+            self.gpus_per_replica,
+            "parallelism 'cfg' divides two branches: needs an even number",
+        )
+        require(self.rank_timeout_s > 0, "rank_timeout_s", self.rank_timeout_s, "needs more than 0 seconds")
+        require(self.object_store_mb >= 80, "object_store_mb", self.object_store_mb, "needs 80 MiB or more")
+
+    @property
+    def generator_threads(self) -> int:
+        return self.threads_per_generator or max(1, int(self.cpus_per_generator))

@@ -1,0 +1,106 @@
+"""A toy pipeline of a family, loaded from disk, and what the tests of all families do with it."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from models.families.base import BlockList, Family
+from models.generator import Generator
+from models.spec import Group, RepulsionConfig, Sampling, ToraConfig
+
+TORA = ToraConfig(sigma=4.0)
+REPULSION = RepulsionConfig(strength=10.0, inner_steps=5, steps=(0.0, 0.5))
+BOTH: dict[str, Any] = {"tora": TORA, "repulsion": REPULSION}
+SEEDS = (11, 12, 13)
+TOLERANCE = 1e-4
+"""Of float32 transformer outputs, relative to their largest: other batch shapes sum in another order, and blocks and
+steps amplify it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy:
+    """A loaded toy pipeline and what it is run with."""
+
+    family: Family
+    generator: Generator
+    sampling: Sampling
+    image: bytes | None
+
+    @property
+    def pipe(self) -> Any:
+        return self.generator._pipe
+
+    def group(self, prompt: str = "a red star", seeds: tuple[int, ...] = SEEDS, **changes: Any) -> Group:
+        return Group(prompt=prompt, seeds=seeds, **{"sampling": self.sampling, "image": self.image, **changes})
+
+    def blocks(self) -> list[tuple[BlockList, nn.Module]]:
+        return [(facts, b) for facts in self.family.block_lists for b in getattr(self.pipe.transformer, facts.name)]
+
+    def outputs(self, *groups: Group) -> Tensor:
+        """What the transformer predicts for the last step, [rows, ...]: every image's own rows lie apart."""
+        calls: list[Tensor] = []
+        record = self.pipe.transformer.register_forward_hook(lambda _m, _a, out: calls.append(out[0]))
+        try:
+            self.generator.generate(groups)
+        finally:
+            record.remove()
+        return calls[-1].float()
+
+    def images(self, *groups: Group) -> list[Tensor]:
+        """The positive branch of `outputs`, one [B, ...] per group of equal size."""
+        rows = sum(len(group.seeds) for group in groups)
+        return list(self.outputs(*groups)[-rows:].chunk(len(groups)))
+
+
+def picture(*, dark: bool = False) -> bytes:
+    pixels = np.indices((24, 32)).sum(0)[..., None] * np.array([1, 2, 1] if dark else [4, 3, 2])
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+def stock(toy: Toy) -> NDArray[np.uint8]:
+    """The prompt's images from the pipeline itself, which encodes the text and expands it in its own way."""
+    pipe, family, sampling = toy.pipe, toy.family, toy.sampling
+    many = {"prompt": ["a red star"] * len(SEEDS)}
+    arguments = family.arguments(pipe, {}, None, sampling) | many
+    accepted = inspect.signature(pipe.__call__).parameters
+    if "max_sequence_length" in accepted:
+        positions = getattr(pipe.transformer.config, "max_text_seq_length", sampling.max_sequence_length)
+        arguments["max_sequence_length"] = positions
+    if family.name == "qwen-image":
+        arguments["negative_prompt"] = [""] * len(SEEDS)
+    if family.name == "chroma":  # its own mask does not mask; see models/families/chroma.py
+        embeds, _, mask, negative, _, negative_mask = pipe.encode_prompt(
+            **many, max_sequence_length=sampling.max_sequence_length
+        )
+        arguments |= {"prompt": None, "prompt_embeds": embeds, "prompt_attention_mask": mask.bool()}
+        arguments |= {"negative_prompt_embeds": negative, "negative_prompt_attention_mask": negative_mask.bool()}
+    if toy.image is not None:
+        opened = Image.open(io.BytesIO(toy.image)).convert("RGB")
+        shared = family.encode(pipe, "a red star", opened, sampling).shared
+        arguments |= {"prompt": "a red star", "num_images_per_prompt": len(SEEDS), **shared}
+        arguments |= {"negative_prompt": ""} if family.has_negative(pipe, sampling) else {}
+    arguments |= {"generator": [torch.Generator().manual_seed(seed) for seed in SEEDS], "output_type": "np"}
+    with torch.inference_mode():
+        made = pipe(**arguments)
+    pictures: NDArray[np.float32] = made.frames if family.frames_per_second else made.images
+    return np.rint(pictures * 255).astype(np.uint8)
+
+
+def only(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("toy", names, indirect=True)
