@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import CLIPTokenizer
 
+from models.embedded import WEIGHTS
 from models.embedded.training.attention import plain_attention
 from models.embedded.training.mmdit import TextToLatent
 from models.embedded.training.tokenizer import MAX_TOKENS, build_tokenizer
@@ -46,3 +48,9 @@ def test_plain_attention_leaves_the_library_as_it_was() -> None:
     with pytest.raises(ZeroDivisionError), plain_attention(torch.ones(2)):
         _ = 1 // 0
     assert F.scaled_dot_product_attention is fused
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "tokenizer_2"])
+def test_words_have_the_ids_that_the_shipped_weights_were_trained_with(part: str, tmp_path: Path) -> None:
+    shipped = CLIPTokenizer.from_pretrained(WEIGHTS / "pipeline" / part)
+    assert shipped.get_vocab() == build_tokenizer(tmp_path).get_vocab()

@@ -83,7 +83,7 @@ class Oracle:
         """images uint8 [n, 64, 64, 3] -> what they show."""
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for at in range(0, len(images_NHWC), batch):
-            pixels = torch.from_numpy(np.ascontiguousarray(images_NHWC[at : at + batch])).permute(0, 3, 1, 2)
+            pixels = torch.from_numpy(np.array(images_NHWC[at : at + batch])).permute(0, 3, 1, 2)
             tokens = self.net.features(pixels.float() / 127.5 - 1.0)
             best = [head(tokens[:, _SLOT_OF[name]]).softmax(-1).max(-1) for name, head in self.net.heads.items()]
             parts.append(

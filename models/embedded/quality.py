@@ -41,7 +41,7 @@ def reconstruction_psnr(generator: Generator, images_NHWC: NDArray[np.uint8], ba
     vae = generator.vae
     values: list[NDArray[np.float64]] = []
     for at in range(0, len(images_NHWC), batch):
-        pixels = torch.from_numpy(np.ascontiguousarray(images_NHWC[at : at + batch])).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.array(images_NHWC[at : at + batch])).permute(0, 3, 1, 2)
         pixels = (pixels.float() / 127.5 - 1.0).to(vae.dtype)
         again = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
         error = ((again.float() - pixels.float()) / 2.0).square().mean(dim=(1, 2, 3))

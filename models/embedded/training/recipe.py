@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from models.embedded import WEIGHTS
@@ -100,7 +100,13 @@ class Recipe:
 
     def train_scorer(self) -> None:
         """open_clip model, written to the shipped weights."""
-        net = scorer.train_scorer(self.data("balanced", BALANCED_SCORER), self.tokenizer, self._checkpoints, seed=2)
+        torch.manual_seed(2)
+        net = scorer.untrained_scorer(self.tokenizer)
+        if self.warm_start:
+            net.load_state_dict(load_file(self.weights / "clip" / "open_clip_model.safetensors"))
+        seed = 2 + (_WARM_START_SEED if self.warm_start else 0)
+        data = self.data("balanced", BALANCED_SCORER)
+        net = scorer.train_scorer(net, data, self.tokenizer, self._checkpoints, seed=seed)
         scorer.export_scorer(net, self.tokenizer, self.weights / "clip")
 
     def _checkpoint(self, phase: str) -> Path:

@@ -15,14 +15,15 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTokenizer
 
-from models.embedded.attributes import HEADS, scene_of
+from models.embedded.attributes import ABSENT, HEADS, scene_of
 from models.embedded.captions import CaptionStyle, caption
 from models.embedded.training.data import RenderedSet
 from models.embedded.training.loop import LoopConfig, train
 from models.embedded.training.tokenizer import MAX_TOKENS
 
-LOOP = LoopConfig(steps=1600, learning_rate=2e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.05)
-BATCH, HARD_NEGATIVES = 128, 3
+LOOP = LoopConfig(steps=2000, learning_rate=1.5e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.05)
+BATCH, HARD_NEGATIVES = 96, 5
+_HEAD_SCALE = 10.0
 STYLE = CaptionStyle(
     keep_shape=0.97, keep_colour=0.85, keep_texture=0.75, keep_size=0.5, keep_position=0.5, keep_background=0.65
 )
@@ -63,14 +64,36 @@ def altered(text: str, rng: np.random.Generator) -> str:
     return " ".join(words)
 
 
-def train_scorer(
-    data: RenderedSet, tokenizer: CLIPTokenizer, directory: Path, *, seed: int, loop: LoopConfig = LOOP
-) -> nn.Module:
-    """Contrastive training (Radford et al. 2021), each picture also against captions that differ in one attribute."""
-    torch.manual_seed(seed)
+class _Pupil(nn.Module):
+    """The CLIP model and, for training only, linear heads that read every attribute off the image vector: words alone
+    teach it slowly what to look at."""
+
+    def __init__(self, clip: nn.Module, width: int) -> None:
+        super().__init__()
+        self.clip = clip
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(words)) for name, words in HEADS.items()})
+
+
+def untrained_scorer(tokenizer: CLIPTokenizer) -> nn.Module:
+    """The open_clip model before training."""
     config = model_config(len(tokenizer))
     config["text_cfg"] = {k: v for k, v in config["text_cfg"].items() if "tokenizer" not in k}
     net: nn.Module = open_clip.CLIP(**config)
+    return net
+
+
+def train_scorer(
+    net: nn.Module,
+    data: RenderedSet,
+    tokenizer: CLIPTokenizer,
+    directory: Path,
+    *,
+    seed: int,
+    loop: LoopConfig = LOOP,
+) -> nn.Module:
+    """Contrastive training (Radford et al. 2021), each picture also against captions that differ in one attribute."""
+    torch.manual_seed(seed)
+    pupil = _Pupil(net, model_config(0)["embed_dim"])
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([seed, step])
@@ -83,17 +106,24 @@ def train_scorer(
         # The fused attention's backward pass is slow on a CPU for so short sequences.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             image, text, scale = net(_normalise(pixels + 8.0 * noise), ids)
-        scores = scale.clamp_max(100.0) * image.float() @ text.float().T
+        image = image.float()
+        scores = scale.clamp_max(100.0) * image @ text.float().T
         target = torch.arange(BATCH)
         hard = torch.cat([scores[target, target, None], scores[:, BATCH:].view(BATCH, BATCH, -1)[target, target]], 1)
+        labels = torch.from_numpy(data.labels[rows].astype(np.int64))
+        attributes = [
+            F.cross_entropy(head(_HEAD_SCALE * image), labels[:, i], ignore_index=ABSENT)
+            for i, head in enumerate(pupil.heads.values())
+        ]
         total = (
             F.cross_entropy(scores, target)
             + F.cross_entropy(scores[:, :BATCH].T, target)
             + F.cross_entropy(hard, torch.zeros(BATCH, dtype=torch.long))
+            + torch.stack(attributes).mean()
         )
-        return total, {"hard": float((hard.argmax(1) == 0).float().mean())}
+        return total, {"hard": float((hard.argmax(1) == 0).float().mean()), "attributes": float(torch.stack(attributes).mean().detach())}
 
-    net.load_state_dict(train("scorer", net, loss, loop, directory))
+    pupil.load_state_dict(train("scorer", pupil, loss, loop, directory))
     return net.eval()
 
 
