@@ -55,8 +55,6 @@ class Generator:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         self._pipe: Any = place(_load(spec), spec, device)
         self._pipe.set_progress_bar_config(disable=True)
-        # One picture at a time: a batch of megapixels would take the autoencoder tens of GiB.
-        self._pipe.vae.enable_slicing()
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)
         divided = divided if isinstance(divided, Division) else divided(self._family)
@@ -70,6 +68,11 @@ class Generator:
             device=device,
             frames_per_second=self._family.frames_per_second,
         )
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Most GPU memory that this process had in use; 0 without a GPU."""
+        return torch.cuda.max_memory_allocated(device) if (device := self.info.device).startswith("cuda") else 0
 
     @property
     def vae(self) -> Any:

@@ -13,7 +13,10 @@ Interval = tuple[float, float]
 """A share of the run's steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
 
 Parallelism = Literal["auto", "context", "cfg", "group"]
-"""How several ranks share a denoising batch: see `models.parallel.layout`."""
+"""How several ranks share a denoising batch: see `models.parallel.division`."""
+
+Weights = Literal["dtype", "float8"]
+Offload = Literal["none", "model", "group"]
 
 
 def _require(good: bool, owner: object, field: str, rule: str) -> None:
@@ -158,18 +161,19 @@ class ModelSpec:
     dtype: of the transformer and text encoders; device: "auto" takes CUDA where there is one.
 
     For less memory: weights: "float8" keeps the transformer's in float8_e4m3fn and computes in `dtype`; vae_slicing
-    decodes one image at a time, vae_tiling in overlapping tiles, whose seams change pixels a little; offload: "model"
-    has only the part that is at work on the GPU, "group" only the layer of the transformer that is at work.
+    (on, as a batch of megapixels would take tens of GB) decodes one image at a time, vae_tiling in overlapping tiles,
+    whose seams change pixels a little; offload: "model" has only the part that is at work on the GPU, "group" only the
+    layer of the transformer that is at work.
     """
 
     path: str
     revision: str = ""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     device: str = "auto"
-    weights: Literal["dtype", "float8"] = "dtype"
-    vae_slicing: bool = False
+    weights: Weights = "dtype"
+    vae_slicing: bool = True
     vae_tiling: bool = False
-    offload: Literal["none", "model", "group"] = "none"
+    offload: Offload = "none"
 
     def __post_init__(self) -> None:
         _require(bool(self.path), self, "path", "needs a pipeline folder or a hub id")

@@ -52,7 +52,7 @@ def flops_per_image(config: RunConfig) -> float | None:
 
 def _time(config: RunConfig, images: int, flops: float) -> str:
     where = config.ray
-    speed = where.gpus_per_generator * _GPU_FLOPS or where.generator_threads * _CPU_FLOPS
+    speed = where.gpus_per_generator * _GPU_FLOPS or where.generator_threads * where.gpus_per_replica * _CPU_FLOPS
     seconds = images * flops / (speed * where.generators)
     amount = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.1f} minutes"
     kind = "GPU" if where.gpus_per_generator else "CPU"

@@ -1,11 +1,17 @@
-"""How much memory a generator will need, from the sizes of a local model's files. Importable without torch."""
+"""How much memory a generator will need, from the sizes of the model's files or of published models. Importable without
+torch."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 from models.parallel.division import Division, division
+from models.sizes import SIZES
+from models.spec import Offload, Weights
 from pipelines.config import RunConfig
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -24,18 +30,37 @@ def parameters(folder: Path) -> int:
 
 
 def describe(config: RunConfig) -> str:
-    """Gigabytes per GPU (without GPUs, per process), in words."""
+    """Gigabytes per GPU (without GPUs, per process), in words; on GPUs also what other settings would need."""
+    parts = sizes(config)
+    if parts is None:
+        return "unknown: the model is not in a local folder"
+    shape, model = shared(config), config.model
+    weights, working = weight_bytes(config, parts), activation_bytes(config, shape)
+    share = "" if shape.ranks == 1 else f", on each of {shape.ranks} ({shape})"
+    chosen = f"{model.dtype}, weights = {model.weights!r}, offload = {model.offload!r}"
+    told = (
+        f"about {(weights + working) / 1e9:.1f} GB{share}: {weights / 1e9:.1f} GB of weights ({chosen}) and, to a "
+        f"factor of 2, {working / 1e9:.1f} GB for {config.group.size * config.group.groups_per_batch} images at once"
+    )
+    if not config.ray.gpus_per_generator:
+        return told
+    others = [
+        f"{(weight_bytes(replace(config, model=other), parts) + working) / 1e9:.1f} GB with weights = "
+        f"{other.weights!r}, offload = {other.offload!r}"
+        for other in (replace(model, weights=w, offload=o) for w, o in product(get_args(Weights), get_args(Offload)))
+        if other != model
+    ]
+    return "\n         ".join([told, *others])
+
+
+def sizes(config: RunConfig) -> dict[str, int] | None:
+    """Component -> number of values; None where it is not known."""
     folder = Path(config.model.path)
     parts = {file.parent.name: parameters(file.parent) for file in folder.glob("*/*.safetensors")}
-    if "transformer" not in parts:
-        return "unknown: the model is not in a local folder"
-    shape = shared(config)
-    weights, working = weight_bytes(config, parts), activation_bytes(config, shape)
-    share = "" if shape.ranks == 1 else f", on each of {shape.ranks}"
-    return (
-        f"about {(weights + working) / 1e9:.1f} GB{share}: {weights / 1e9:.1f} GB of weights and, to a factor of 2, "
-        f"{working / 1e9:.1f} GB for {config.group.size * config.group.groups_per_batch} images at once"
-    )
+    if "transformer" in parts:
+        return parts
+    published = SIZES.get(config.model.path)
+    return published.parts if published else None
 
 
 def shared(config: RunConfig) -> Division:
@@ -63,9 +88,7 @@ def weight_bytes(config: RunConfig, parts: dict[str, int]) -> int:
 
 def activation_bytes(config: RunConfig, shape: Division) -> int:
     """Bytes of a transformer block or of the autoencoder at work, whichever is more."""
-    folder, sampling, size = Path(config.model.path), config.sampling, _BYTES[config.model.dtype]
-    transformer = json.loads((folder / "transformer" / "config.json").read_bytes())
-    width = transformer.get("num_attention_heads", 24) * transformer.get("attention_head_dim", 64)
+    sampling, size = config.sampling, _BYTES[config.model.dtype]
     branches = 2 if sampling.guidance_scale > 1.0 else 1
     images = config.group.size * config.group.groups_per_batch
     rows = -(-images // shape.group) * max(1, branches // shape.cfg)
@@ -73,7 +96,15 @@ def activation_bytes(config: RunConfig, shape: Division) -> int:
     tokens = (pixels // 256 + sampling.max_sequence_length + 77) // shape.context
     decoded = 1 if config.model.vae_slicing else -(-images // shape.ranks)
     at_once = decoded * (min(pixels, _TILE) if config.model.vae_tiling else pixels)
-    return int(max(rows * tokens * width * _COPIES * size, at_once * _DECODER_WIDTH * size))
+    return int(max(rows * tokens * _width(config) * _COPIES * size, at_once * _DECODER_WIDTH * size))
+
+
+def _width(config: RunConfig) -> int:
+    if published := SIZES.get(config.model.path):
+        return published.width
+    transformer = json.loads((Path(config.model.path) / "transformer" / "config.json").read_bytes())
+    width: int = transformer.get("num_attention_heads", 24) * transformer.get("attention_head_dim", 64)
+    return width
 
 
 def _values(file: Path) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
@@ -58,7 +59,8 @@ def session(options: RayOptions) -> Iterator[None]:
     try:
         _configure_data(joined=bool(address))
         if options.check_fit:
-            _check_resources(options, ray.cluster_resources(), "cluster" if address else "machine")  # type: ignore[no-untyped-call]
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+            _check_resources(options, nodes, "cluster" if address else "machine")
         with stoppable(), _without_native_chatter():  # after ray.init, which installs its own handler
             yield
     finally:
@@ -134,14 +136,14 @@ def _configure_data(*, joined: bool) -> None:
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that its bars are off
 
 
-def _check_resources(options: RayOptions, resources: dict[str, float], where: str) -> None:
+def _check_resources(options: RayOptions, nodes: Sequence[Mapping[str, float]], where: str) -> None:
     """Ray waits for ever for actors that do not fit."""
     generators = options.min_generators or options.generators
     for kind, each in (
         ("CPU", (options.cpus_per_generator, options.cpus_per_scorer, options.cpus_per_writer)),
         ("GPU", (options.gpus_per_generator, options.gpus_per_scorer, 0.0)),
     ):
-        there = resources.get(kind, 0.0)
+        there = sum(node.get(kind, 0.0) for node in nodes)
         needed = generators * each[0] + options.scorers * each[1] + options.writers * each[2]
         if needed > there + 1e-9:
             raise UserError(
@@ -150,3 +152,18 @@ def _check_resources(options: RayOptions, resources: dict[str, float], where: st
                 f"Lower ray.generators, or the {kind.lower()}s_per_* settings, which are fractions if need be. Where "
                 "the cluster grows on demand, set ray.min_generators to what is there, or ray.check_fit = false."
             )
+    wanted = {"CPU": options.cpus_per_generator, "GPU": options.gpus_per_generator}
+    room = sum(_room(node, wanted) for node in nodes)
+    if room < generators:
+        raise UserError(
+            f"[ray] asks for {generators} generators, each on one node with {wanted['CPU']:g} CPUs and "
+            f"{wanted['GPU']:g} GPUs, but the nodes of this {where} have room for {room}. Lower ray.generators, "
+            "ray.gpus_per_replica or ray.cpus_per_generator, or set ray.check_fit = false where the cluster grows on "
+            "demand."
+        )
+
+
+def _room(node: Mapping[str, float], wanted: Mapping[str, float]) -> float:
+    """Number of workers that want so much of a node's resources for which it has room."""
+    fits = (int(node.get(kind, 0.0) / each + 1e-9) for kind, each in wanted.items() if each)
+    return min(fits, default=math.inf)

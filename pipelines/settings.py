@@ -173,8 +173,8 @@ class RayOptions:
     check_fit: bool = True
     """Refuse to start where the workers do not fit the cluster as it is. Turn it off for one that grows on demand."""
     threads_per_generator: int = 0
-    """CPU threads of a generator's maths; 0 takes `cpus_per_generator`. Where a CPU does the maths, another number
-    can change the last bits of the pixels."""
+    """CPU threads of a generator's maths, of all its processes together; 0 takes `cpus_per_generator`. Where a CPU
+    does the maths, another number can change the last bits of the pixels."""
     object_store_mb: int = 256
     """Size of the object store of a Ray that the job starts itself, in MiB."""
 
@@ -208,4 +208,5 @@ class RayOptions:
 
     @property
     def generator_threads(self) -> int:
-        return self.threads_per_generator or max(1, int(self.cpus_per_generator))
+        """Of each process."""
+        return max(1, (self.threads_per_generator or int(self.cpus_per_generator)) // self.gpus_per_replica)

@@ -62,8 +62,7 @@ class Telemetry:
         """A denoising batch held this share of the groups it could hold."""
         self._fill.observe(share)
 
-    def gpu_memory(self, device: str) -> None:
-        if device.startswith("cuda"):
-            import torch
-
-            self._gpu.set(torch.cuda.max_memory_allocated(), {"stage": self._stage})
+    def gpu_memory(self, bytes_: int) -> None:
+        """The worker had as much GPU memory in use (on one GPU, where it has several); 0 without a GPU."""
+        if bytes_:
+            self._gpu.set(bytes_, {"stage": self._stage})

@@ -25,7 +25,7 @@ from models.spec import Group, ModelSpec
 
 Batch = list[Group]
 
-_SECONDS = 400
+_SECONDS = 800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,22 @@ class Made:
     calls: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A division; deaf: an axis whose collectives are left out."""
+
+    division: Division
+    deaf: str = ""
+
+
 class Deaf(Axis):
     """An axis on which a rank hears nothing of the others, as if a collective had been forgotten."""
 
     def sum(self, part: torch.Tensor) -> torch.Tensor:
         return part
 
-    def gather_rows(self, piece: torch.Tensor, total: int) -> torch.Tensor:
-        return piece if len(piece) == total else piece.repeat(self.size, *[1] * (piece.dim() - 1))[:total]
+    def gather(self, piece: torch.Tensor, dim: int, total: int) -> torch.Tensor:
+        return piece.index_select(dim, torch.arange(total) % piece.shape[dim])
 
 
 def make(generator: Generator, batches: Sequence[Batch]) -> Made:
@@ -76,19 +84,14 @@ def make(generator: Generator, batches: Sequence[Batch]) -> Made:
     return Made(images=images, text=[seen[i] for i in first], calls=len(seen))
 
 
-def divided(
-    folder: Path, path: str, divisions: Sequence[Division], batches: Sequence[Batch], deaf: str = ""
-) -> list[list[Made]]:
-    """What each rank makes, for each of some divisions among equally many ranks.
-
-    deaf: an axis whose collectives are left out of the interventions.
-    """
-    ranks = divisions[0].ranks
+def divided(folder: Path, path: str, shapes: Sequence[Shape], batches: Sequence[Batch]) -> list[list[Made]]:
+    """What each rank makes, for each of some shapes of equally many ranks."""
+    ranks = shapes[0].division.ranks
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.ranks"])
     ends = [context.Pipe(duplex=False) for _ in range(ranks)]
     processes = [
-        context.Process(target=_rank, args=(rank, path, divisions, str(folder / "store"), batches, deaf, ends[rank][1]))
+        context.Process(target=_rank, args=(rank, path, shapes, str(folder / "store"), batches, ends[rank][1]))
         for rank in range(ranks)
     ]
     for process in processes:
@@ -98,19 +101,17 @@ def divided(
         for receiver, _ in ends:
             assert receiver.poll(_SECONDS), "a rank does not answer"
             answers.append(receiver.recv())
-        return [list(of_division) for of_division in zip(*answers, strict=True)]
+        return [list(of_shape) for of_shape in zip(*answers, strict=True)]
     finally:
         for process in processes:
             process.kill()
             process.join()
 
 
-def _rank(
-    rank: int, path: str, divisions: Sequence[Division], store: str, batches: list[Batch], deaf: str, answer: Any
-) -> None:
+def _rank(rank: int, path: str, shapes: Sequence[Shape], store: str, batches: list[Batch], answer: Any) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    ranks = divisions[0].ranks
+    ranks = shapes[0].division.ranks
     dist.init_process_group(
         "cpu:gloo",
         store=dist.FileStore(store, ranks),  # type: ignore[attr-defined] # it is public, but torch does not say so
@@ -126,12 +127,12 @@ def _rank(
 
     module._load = load_again  # loading takes longer than all the rest
     made = []
-    for division in divisions:
-        generator = Generator(spec, division)
-        if deaf:
-            axis: Axis = getattr(generator._shards, deaf)
+    for shape in shapes:
+        generator = Generator(spec, shape.division)
+        if shape.deaf:
+            axis: Axis = getattr(generator._shards, shape.deaf)
             plugged = Deaf(size=axis.size, rank=axis.rank, process_group=axis.process_group)
-            generator._shards = replace(generator._shards, **{deaf: plugged})
+            generator._shards = replace(generator._shards, **{shape.deaf: plugged})
         made.append(make(generator, batches))
     dist.barrier()  # who has answered is ended, and would break the others' last collective
     answer.send(made)

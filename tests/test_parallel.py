@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs import bench
 from jobs.benchmarks import parallel
 from models.errors import ModelError
 from models.families import FAMILIES
@@ -18,12 +20,13 @@ from models.generator import Generator
 from models.parallel.division import Division, division
 from models.parallel.shards import Axis
 from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
-from tests.ranks import Batch, Made, divided, make
+from tests.ranks import Batch, Made, Shape, divided, make
 from tests.toys import pipelines as toys
 
 TOLERANCE = 1e-4
 STEPS = 3
-PROMPTS = ("a red star", "a dot")
+PROMPTS = ("a red star over a blue moon at dusk", "a dot")
+"""The first reaches into the text of the second rank, wherever tokens are divided in two."""
 SEEDS = (11, 12, 13)
 IMAGES = len(PROMPTS) * len(SEEDS)
 STRONG = RepulsionConfig(strength=10.0, max_displacement=0.5, steps=(0.0, 1.0))
@@ -38,8 +41,11 @@ ARMS: dict[str, dict[str, Any]] = {
 DIVIDED = ("sd3", "flux", "flux2", "flux2-klein", "qwen-image")
 """Families that are divided along all axes; toy models have heads for two ranks of the context axis."""
 
+GAIN = {"sd3": 1.5}
+"""Of attention, where it is not 2.5: enough for text tokens to move each in its own way, so that part of a text does
+not tell what the whole tells; and not so much that rounding grows beyond the tolerance."""
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(900)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +61,8 @@ class Toy:
 @pytest.fixture(scope="module", params=DIVIDED)
 def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Toy:
     family = next(family for family in FAMILIES if family.name == request.param)
-    path = toys.save(family.name, tmp_path_factory.mktemp(family.name))
+    gain = GAIN.get(family.name, 2.5)
+    path = toys.save(family.name, tmp_path_factory.mktemp(family.name), attention_gain=gain)
     generator = Generator(ModelSpec(path=path, dtype="float32", device="cpu"))
     sampling = Sampling(steps=STEPS, guidance_scale=3.0, width=16, height=16, max_sequence_length=63)
     batches = [
@@ -81,15 +88,20 @@ def divisions(ranks: int, family: Family) -> list[Division]:
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks_make_what_one_process_makes(ranks: int, toy: Toy, tmp_path: Path) -> None:
-    shapes = divisions(ranks, toy.family)
-    for shape, made in zip(shapes, divided(tmp_path, toy.path, shapes, toy.batches), strict=True):
+    """The same ranks make them once more with a forgotten collective, which has to show."""
+    right = [Shape(division=division) for division in divisions(ranks, toy.family)]
+    made_by = divided(tmp_path, toy.path, [*right, *wrong(ranks)], toy.batches)
+    for shape, made in zip([*right, *wrong(ranks)], made_by, strict=True):
         assert len(made[0].images[0]) == IMAGES
-        worst = dict(zip(ARMS, largest(made[0], toy.alone), strict=True))
-        print(f"{toy.family.name:<12}{shape}  " + "  ".join(f"{arm} {value:.1e}" for arm, value in worst.items()))
-        assert max(worst.values()) < TOLERANCE
+        off = dict(zip(ARMS, largest(made[0], toy.alone), strict=True))
+        print(f"{toy.family.name:<12}{shape}  " + "  ".join(f"{arm} {value:.1e}" for arm, value in off.items()))
+        if shape.deaf:
+            check_that_it_shows(shape, off)
+            continue
+        assert max(off.values()) < TOLERANCE
         for rank in made:  # the ranks agree to the bit, or they would drift apart
             assert largest(rank, made[0]) == [0.0] * len(ARMS)
-        check_shares(shape, made, toy)
+        check_shares(shape.division, made, toy)
 
 
 def check_shares(shape: Division, made: list[Made], toy: Toy) -> None:
@@ -104,15 +116,16 @@ def check_shares(shape: Division, made: list[Made], toy: Toy) -> None:
     assert {rank.calls for rank in made} == {calls}
 
 
-@pytest.mark.parametrize("axis", [pytest.param("context", marks=pytest.mark.soak), "group"])
-@pytest.mark.parametrize("toy", ["sd3"], indirect=True)
-def test_a_forgotten_collective_shows(axis: str, toy: Toy, tmp_path: Path) -> None:
-    one_group = [batch[:1] for batch in toy.batches]
-    expected = make(Generator(ModelSpec(path=toy.path, dtype="float32", device="cpu")), one_group)
-    ((made, *_),) = divided(tmp_path, toy.path, [Division(**{axis: 2})], one_group, deaf=axis)
-    wrong = dict(zip(ARMS, largest(made, expected), strict=True))
-    assert min(wrong["repulsion"], wrong["both"]) > 10 * TOLERANCE
-    assert max(wrong["stock"], wrong["tora"]) < TOLERANCE  # which need no other samples
+def wrong(ranks: int) -> list[Shape]:
+    """Text that is divided by tokens, and not put together; a group on two ranks, each with its own samples only."""
+    without_sum = Shape(division=Division(group=ranks // 2, context=2), deaf="context")
+    return [without_sum, Shape(division=Division(group=4), deaf="group")] if ranks == 4 else [without_sum]
+
+
+def check_that_it_shows(shape: Shape, off: dict[str, float]) -> None:
+    needs_no_others = ["stock"] if shape.deaf == "context" else ["stock", "tora"]
+    assert max(off[arm] for arm in needs_no_others) < TOLERANCE
+    assert min(value for arm, value in off.items() if arm not in needs_no_others) > 10 * TOLERANCE
 
 
 def test_divisions() -> None:
@@ -121,6 +134,8 @@ def test_divisions() -> None:
     assert division("cfg", 8, images=4, guided=True) == Division(cfg=2, group=4)
     with pytest.raises(ModelError, match="3 ranks cannot share"):
         division("cfg", 3, images=4, guided=True)
+    with pytest.raises(ModelError, match="but there is one"):
+        division("cfg", 2, images=4, guided=False)
     auto = {
         (ranks, images, guided): division("auto", ranks, images=images, guided=guided)
         for ranks, images, guided in product((1, 2, 4, 8), (1, 4), (True, False))
@@ -131,6 +146,15 @@ def test_divisions() -> None:
     assert auto[8, 1, True] == Division(cfg=2, context=4)
     assert auto[8, 4, False] == Division(group=4, context=2)
     assert all(found.ranks == ranks for (ranks, _, _), found in auto.items())
+
+
+def test_the_cost_model_says_which_mode_wins_where(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["parallel", "--images", "1", "4"]) == 0
+    shown = capsys.readouterr().out
+    assert all(model.name in shown for model in parallel.MODELS)
+    assert re.findall(r"^ +(\d) +(\d)  \w", shown, re.MULTILINE) == [
+        (images, gpus) for _ in parallel.MODELS for images in "14" for gpus in "1248"
+    ]
 
 
 def test_auto_is_near_the_best_of_the_cost_model() -> None:

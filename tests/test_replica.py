@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from models.errors import PromptError
 from models.generator import Generator
-from models.parallel.replica import Replica
+from models.parallel.replica import Replica, _Process
 from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 from tests.conftest import ROOT
 from tests.ranks import gone
@@ -103,6 +104,27 @@ def test_a_lost_rank_costs_one_retry_and_no_byte(
     assert not set(pids(replica)) & set(before)
 
 
+def test_ranks_that_die_while_they_load_are_started_once_more(
+    tiny_pipeline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    send = _Process.send
+
+    def send_and_die(process: _Process, message: object) -> None:
+        send(process, message)
+        started.append(process.pid)
+        if len(started) == 2:
+            os.kill(process.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(_Process, "send", send_and_die)
+    with Replica(ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu"), ranks=2, threads=1) as replica:
+        assert pids(replica) == started[2:]
+        folder = Path(replica._folder)
+        assert folder.is_dir()  # NCCL meets there again when a collective is first used
+    assert not folder.exists()
+    assert all(gone(pid) for pid in started)
+
+
 def test_no_rank_outlives_its_owner(tiny_pipeline: str) -> None:
     """The owner is killed without a chance to clean up, as Ray and the kernel kill."""
     code = f"""
@@ -110,12 +132,13 @@ import time
 from models.parallel.replica import Replica
 from models.spec import ModelSpec
 replica = Replica(ModelSpec(path={tiny_pipeline!r}, dtype="float32", device="cpu"), ranks=2, threads=1)
-print(*[rank.pid for rank in replica._ranks], flush=True)
+print(replica._folder, *[rank.pid for rank in replica._ranks], flush=True)
 time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
-        ranks = [int(pid) for pid in owner.stdout.readline().split()]
+        folder, *ranks = owner.stdout.readline().split()
         owner.kill()
     assert len(ranks) == 2
-    assert all(gone(pid) for pid in ranks)
+    assert all(gone(int(pid)) for pid in ranks)
+    assert not Path(folder).exists()

@@ -32,7 +32,7 @@ class Worker:
         self._telemetry.images(3)
         self._telemetry.failed(["PromptError", "PromptError"], group_size=4)
         self._telemetry.fill(0.5)
-        self._telemetry.gpu_memory("cuda")
+        self._telemetry.gpu_memory(1 << 30)
 
 
 class Slow:

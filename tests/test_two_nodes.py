@@ -48,7 +48,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Watch(threading.Thread):
-    """Notes under which raylet each rank runs, and kills one when the first shard is done."""
+    """Notes under which raylet each rank runs, and kills one when both have some and the first shard is done."""
 
     def __init__(self, output: Path) -> None:
         super().__init__(daemon=True)
@@ -64,7 +64,8 @@ class Watch(threading.Thread):
                     if RANK in " ".join(process.cmdline()):
                         raylet = next(above.pid for above in process.parents() if "raylet" in above.name())
                         self.of_raylet[raylet].add(process.pid)
-            if not self.killed and list(self.output.glob("data/*.parquet")):
+            started = len(self.of_raylet) == 2
+            if started and not self.killed and list(self.output.glob("data/*.parquet")):
                 self.killed = max(pid for pids in self.of_raylet.values() for pid in pids)
                 os.kill(self.killed, signal.SIGKILL)
 
@@ -80,7 +81,7 @@ def test_replicas_on_both_nodes_and_a_rank_that_dies(
         prompts={"path": str(prompts)},
         model={"path": tiny_pipeline, "dtype": "float32", "device": "cpu"},
         scoring={"model": tiny_clip},
-        sampling={"steps": 60, "width": 16, "height": 16, "max_sequence_length": 4},
+        sampling={"steps": 120, "width": 16, "height": 16, "max_sequence_length": 4},
         group={"size": 2},
         output={"groups_per_shard": 1},
         ray={

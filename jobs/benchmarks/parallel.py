@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from models.parallel.division import Division
+from models.sizes import SIZES, Size
 
 _BYTES = 2  # bfloat16
 
@@ -28,15 +29,12 @@ _BYTES = 2  # bfloat16
 class Model:
     """Shape of a transformer and of a usual run at 1024 x 1024 pixels.
 
-    parameters, text_encoders: number of weights; width: of the tokens; text, image: number of tokens; branches: 2 with
-    classifier-free guidance; tau: steps in which repulsion acts.
+    text, image: number of tokens; branches: 2 with classifier-free guidance; tau: steps in which repulsion acts.
     """
 
     name: str
-    parameters: float
-    text_encoders: float
+    size: Size
     layers: int
-    width: int
     heads: int
     text: int
     steps: int
@@ -48,10 +46,8 @@ class Model:
 MODELS = (
     Model(
         name="SD3.5-Large",
-        parameters=8.1e9,
-        text_encoders=5.6e9,
+        size=SIZES["stabilityai/stable-diffusion-3.5-large"],
         layers=38,
-        width=2432,
         heads=38,
         text=333,
         steps=28,
@@ -60,10 +56,8 @@ MODELS = (
     ),
     Model(
         name="FLUX.1-dev",
-        parameters=11.9e9,
-        text_encoders=4.9e9,
+        size=SIZES["black-forest-labs/FLUX.1-dev"],
         layers=57,
-        width=3072,
         heads=24,
         text=512,
         steps=28,
@@ -72,10 +66,8 @@ MODELS = (
     ),
     Model(
         name="FLUX.2-dev",
-        parameters=32e9,
-        text_encoders=24e9,
+        size=SIZES["black-forest-labs/FLUX.2-dev"],
         layers=56,
-        width=6144,
         heads=48,
         text=512,
         steps=28,
@@ -84,10 +76,8 @@ MODELS = (
     ),
     Model(
         name="Qwen-Image",
-        parameters=20.4e9,
-        text_encoders=8.3e9,
+        size=SIZES["Qwen/Qwen-Image"],
         layers=60,
-        width=3072,
         heads=24,
         text=64,
         steps=50,
@@ -119,21 +109,21 @@ class Cost:
 
 def cost(model: Model, division: Division, images: int, machine: Machine, *, tora: bool, repulsion: bool) -> Cost:
     """What a group of `images` images costs on `division.ranks` GPUs."""
-    tokens, branches = model.image + model.text, model.branches // division.cfg
+    tokens, branches, width = model.image + model.text, model.branches // division.cfg, model.size.width
     rows = -(-images // division.group) * branches
-    per_row = 2 * model.parameters * tokens + 4 * model.layers * tokens**2 * model.width
+    per_row = 2 * model.size.transformer * tokens + 4 * model.layers * tokens**2 * width
     compute = model.steps * rows * per_row / division.context / machine.flops
 
     def received(size: float, axis: int) -> float:
         """Bytes a GPU receives when pieces of `size` bytes in all are gathered over `axis` ranks."""
         return size * (axis - 1) / axis
 
-    text = rows * model.text * model.width * _BYTES
+    text = rows * model.text * width * _BYTES
     pixels = model.branches * images * model.image * 64 * _BYTES
     traffic = received(pixels, division.ranks)
     collectives = 1 if division.ranks > 1 else 0
     if division.context > 1:
-        exchanged = 4 * rows * tokens * model.width * _BYTES / division.context
+        exchanged = 4 * rows * tokens * width * _BYTES / division.context
         traffic += model.layers * received(exchanged, division.context)
         collectives += 8 * model.layers  # with the pieces' lengths, which are exchanged first
     if tora:
@@ -160,7 +150,8 @@ def divisions(model: Model, gpus: int) -> Iterator[Division]:
 
 def weights_gb(model: Model) -> tuple[float, float]:
     """Gigabytes of the transformer, and of it with the text encoders, in bfloat16."""
-    return model.parameters * _BYTES / 1e9, (model.parameters + model.text_encoders) * _BYTES / 1e9
+    transformer, encoders = model.size.transformer, sum(model.size.text_encoders)
+    return transformer * _BYTES / 1e9, (transformer + encoders) * _BYTES / 1e9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -188,15 +179,10 @@ def run(options: argparse.Namespace) -> int:
             )
             single = cost(model, Division(), images, machine, tora=True, repulsion=True).seconds
             best, division = ranked[0]
-            others = "" if len(ranked) == 1 else f"{named(ranked[1][1])} {ranked[1][0].seconds:.2f} s"
+            others = "" if len(ranked) == 1 else f"{ranked[1][1]} {ranked[1][0].seconds:.2f} s"
             share = (best.traffic + best.latency) / best.seconds
             print(
-                f"  {images:>6} {gpus:>4}  {named(division):<24}{best.seconds:>8.2f} {share:>8.1%} "
+                f"  {images:>6} {gpus:>4}  {division!s:<24}{best.seconds:>8.2f} {share:>8.1%} "
                 f"{single / best.seconds:>8.2f}x   {others}"
             )
     return 0
-
-
-def named(division: Division) -> str:
-    parts = [(name, getattr(division, name)) for name in ("cfg", "group", "context")]
-    return " x ".join(f"{name} {size}" for name, size in parts if size > 1) or "one GPU"

@@ -21,6 +21,10 @@ class Division:
     def ranks(self) -> int:
         return self.cfg * self.group * self.context
 
+    def __str__(self) -> str:
+        parts = [(name, getattr(self, name)) for name in ("cfg", "group", "context")]
+        return " x ".join(f"{name} {size}" for name, size in parts if size > 1) or "undivided"
+
 
 UNDIVIDED = Division()
 
@@ -40,6 +44,11 @@ def division(parallelism: Parallelism, ranks: int, *, images: int, guided: bool)
     if parallelism == "context":
         return Division(context=ranks)
     if parallelism == "cfg":
+        if not guided:
+            raise ModelError(
+                "parallelism 'cfg' shares two branches, but there is one: the model's guidance is distilled, or "
+                "sampling.guidance_scale is at most 1; use 'auto', 'group' or 'context'"
+            )
         if ranks % 2:
             raise ModelError(f"parallelism 'cfg' has two branches, which {ranks} ranks cannot share: use 2, 4, 6...")
         return Division(cfg=2, group=ranks // 2)

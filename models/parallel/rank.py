@@ -1,13 +1,16 @@
 """One rank of a replica: a process that loads the model and does its share of every batch.
 
-`replica.py` starts it, with two inherited file descriptors as arguments: requests, and a lifeline. It ends by itself
-when the process that owns it is gone, however that ended: the lifeline is then closed.
+`replica.py` starts it, with two inherited file descriptors as arguments (requests, and a lifeline) and the folder where
+the ranks meet. It ends by itself when the process that owns it is gone, however that ended: the lifeline is then
+closed.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
+import shutil
 import sys
 import threading
 from dataclasses import dataclass, replace
@@ -19,7 +22,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from models.errors import ModelError
+from models.errors import ModelError, out_of_memory
 from models.families.base import Family
 from models.generator import Generator
 from models.parallel.division import Division, division
@@ -27,6 +30,9 @@ from models.spec import ModelSpec, Parallelism
 
 STOP = "stop"
 """Message that ends the batch in work at its next step."""
+_COLLECTIVE_PATIENCE = 2.0
+"""Of ranks with each other, as a multiple of the owner's, which is to be the first to see that one hangs: to it that is
+a lost rank and a reason to try again, to them an error."""
 
 
 class Interrupted(Exception):
@@ -38,8 +44,8 @@ class Assignment:
     """The first message to a rank.
 
     parallelism, images, guided: as for `division`, where guided leaves out whether the model's family is guided at all;
-    store: a file that no other replica uses, through which the ranks find each other; threads: of the CPU's maths, 0
-    leaves torch's own choice; timeout_s: how long ranks wait for each other.
+    folder: of this replica alone; threads: of the CPU's maths, 0 leaves torch's own choice; timeout_s: the owner's
+    patience with a step.
     """
 
     spec: ModelSpec
@@ -48,14 +54,14 @@ class Assignment:
     parallelism: Parallelism
     images: int
     guided: bool
-    store: str
+    folder: str
     threads: int
     timeout_s: float
 
 
 def main() -> None:
     owner = Connection(int(sys.argv[1]))
-    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(sys.argv[2]), sys.argv[3]), daemon=True).start()
     assignment: Assignment = owner.recv()
     try:
         generator = _join(assignment)
@@ -70,8 +76,13 @@ def main() -> None:
             images = generator.generate(groups, _StepReport(owner, assignment.rank))
         except Exception as error:
             _report(owner, error)
+            full = out_of_memory(error)
         else:
-            owner.send(("done", images if assignment.rank == 0 else None))
+            owner.send(("done", (images if assignment.rank == 0 else None, generator.peak_memory_bytes)))
+            continue
+        if full and torch.cuda.is_available():
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 def _next(owner: Connection) -> Any:
@@ -81,8 +92,9 @@ def _next(owner: Connection) -> Any:
         return None
 
 
-def _end_with(lifeline: int) -> None:
+def _end_with(lifeline: int, folder: str) -> None:
     os.read(lifeline, 1)  # returns when the other end is closed
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
@@ -100,10 +112,10 @@ def _join(assignment: Assignment) -> Generator:
         torch.cuda.set_device(device)
     dist.init_process_group(
         backend,
-        store=dist.FileStore(assignment.store, ranks),  # type: ignore[attr-defined] # it is public, but torch does not say so
+        store=dist.FileStore(f"{assignment.folder}/store", ranks),  # type: ignore[attr-defined] # it is public, but torch does not say so
         rank=assignment.rank,
         world_size=ranks,
-        timeout=timedelta(seconds=assignment.timeout_s),
+        timeout=timedelta(seconds=_COLLECTIVE_PATIENCE * assignment.timeout_s),
     )
     return Generator(replace(spec, device=device), partial(_division, assignment))
 

@@ -37,17 +37,20 @@ class RankLost(RuntimeError):
 class Replica:
     """A generator of `ranks` processes on this machine, with the interface of `Generator`.
 
-    The ranks meet through a file in a folder of their own and talk over the loopback interface: replicas on one machine
-    cannot meet each other, and nothing listens to the outside. parallelism, images, guided: as for `division`; threads:
-    of each rank's CPU maths, 0 leaves torch's own choice; timeout_s: seconds without a denoising step after which the
-    ranks count as hung (loading the model may take as long as it likes).
+    The ranks meet through a file in a folder of their own (NCCL not before a collective's first use) and talk over the
+    loopback interface: replicas on one machine cannot meet each other, and nothing listens to the outside.
+    parallelism, images, guided: as for `division`; threads: of each rank's CPU maths, 0 leaves torch's own choice;
+    timeout_s: seconds without a denoising step after which the ranks count as hung (loading the model may take as long
+    as it likes).
 
     Raises:
         ModelError: as `Generator` does.
-        RankLost: a rank died while it loaded the model.
+        RankLost: ranks died twice while they loaded the model.
     """
 
     info: ModelInfo
+    peak_memory_bytes: int
+    """As of `Generator`, of the rank that needed most."""
 
     def __init__(
         self,
@@ -67,12 +70,17 @@ class Replica:
             parallelism=parallelism,
             images=images,
             guided=guided,
-            store="",
+            folder="",
             threads=threads,
             timeout_s=timeout_s,
         )
         self._ranks: list[_Process] = []
-        self._start()
+        self._folder = ""
+        self.peak_memory_bytes = 0
+        try:
+            self._start()
+        except RankLost:
+            self._start()
 
     def generate(self, groups: Sequence[Group], on_step: OnStep | None = None) -> list[NDArray[np.uint8]]:
         """Make the images of several groups in one denoising batch, as `Generator.generate`.
@@ -92,6 +100,8 @@ class Replica:
         for rank in self._ranks:
             rank.kill()
         self._ranks = []
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -105,19 +115,18 @@ class Replica:
 
     def _start(self) -> None:
         self.close()
-        folder = Path(tempfile.mkdtemp(prefix="raydiance-ranks-"))
-        try:
-            self._ranks = [_Process() for _ in range(self._assignment.ranks)]
-            for number, rank in enumerate(self._ranks):
-                rank.send(replace(self._assignment, rank=number, store=str(folder / "store")))
-            self.info = self._answers(None, patience_s=None)[0]
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        self._folder = tempfile.mkdtemp(prefix="raydiance-ranks-")
+        for number in range(self._assignment.ranks):
+            self._ranks.append(_Process(self._folder))
+            self._ranks[-1].send(replace(self._assignment, rank=number, folder=self._folder))
+        self.info = self._answers(None, patience_s=None)[0]
 
     def _make(self, groups: Sequence[Group], on_step: OnStep | None) -> list[NDArray[np.uint8]]:
         for rank in self._ranks:
             rank.send(list(groups))
-        images: list[NDArray[np.uint8]] = self._answers(on_step, patience_s=self._assignment.timeout_s)[0]
+        answers = self._answers(on_step, patience_s=self._assignment.timeout_s)
+        self.peak_memory_bytes = max(peak for _, peak in answers)
+        images: list[NDArray[np.uint8]] = answers[0][0]
         return images
 
     def _answers(self, on_step: OnStep | None, *, patience_s: float | None) -> list[Any]:
@@ -169,12 +178,12 @@ def open_generator(spec: ModelSpec, *, ranks: int = 1, **options: Any) -> Genera
 class _Process:
     """The process of one rank, as its owner sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         ours, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         descriptors = (theirs.fileno(), lifeline)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from models.parallel.rank import main; main()", *map(str, descriptors)],
+            [sys.executable, "-c", "from models.parallel.rank import main; main()", *map(str, descriptors), folder],
             pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             env=os.environ

@@ -63,8 +63,11 @@ def _divide_tokens(transformer: Any, family: Family, mesh: DeviceMesh, device: t
         raise ModelError(
             f"the tokens of {family.name} models cannot be divided over ranks: use parallelism 'group' or 'cfg'"
         )
+    heads, ranks = transformer.config.num_attention_heads, mesh["ulysses"].size()
+    if -heads % ranks >= -(-heads // ranks):  # diffusers pads them for the last rank only
+        raise ModelError(f"the {heads} attention heads of this model cannot be divided over {ranks} ranks")
     # `enable_parallelism` does this too, but not without a GPU, and its mesh has no room for other axes.
-    config = ContextParallelConfig(ulysses_degree=mesh["ulysses"].size(), ulysses_anything=True, mesh=mesh)
+    config = ContextParallelConfig(ulysses_degree=ranks, ulysses_anything=True, mesh=mesh)
     parallel = ParallelConfig(context_parallel_config=config)
     parallel.setup(dist.get_rank(), dist.get_world_size(), device, mesh=mesh)
     for module in transformer.modules():

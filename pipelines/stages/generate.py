@@ -96,7 +96,7 @@ class GenerateShard:
             self._telemetry.fill(len(batch) / per_batch)
             with self._telemetry.busy("denoise"):
                 made = self._generate([group for _, group in batch])
-            self._telemetry.gpu_memory(self._generator.info.device)
+            self._telemetry.gpu_memory(self._generator.peak_memory_bytes)
             return made
 
         with self._denoising:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,15 @@ def randomise(*modules: nn.Module) -> None:
         for module in modules:
             for parameter in module.parameters():
                 parameter.normal_(std=0.2)
+
+
+def sharpen(transformer: nn.Module, gain: float) -> None:
+    """Make attention choose: queries and keys are scaled by the weights of their norms."""
+    norms = [p for name, p in transformer.named_parameters() if re.search(r"norm_(added_)?[qk]\.weight$", name)]
+    assert norms
+    with torch.no_grad():
+        for weight in norms:
+            weight.fill_(gain)
 
 
 def clip_parts(folder: Path) -> tuple[Any, Any]:

@@ -35,10 +35,16 @@ DISTILLED: dict[str, Callable[[Path], Any]] = {
 """The checkpoints of some families that take few steps and no guidance."""
 
 
-def save(name: str, folder: Path) -> str:
-    """Build a toy pipeline and save it; returns the folder that holds it."""
+def save(name: str, folder: Path, *, attention_gain: float = 0.0) -> str:
+    """Build a toy pipeline and save it; returns the folder that holds it.
+
+    attention_gain: of queries and keys; 0 leaves them so small that attention looks at all tokens alike, and all text
+    tokens of an image move alike.
+    """
     torch.manual_seed(0)
     pipeline = (BUILDERS | DISTILLED)[name](folder)
     parts.randomise(*(m for n, m in pipeline.components.items() if n.startswith(("transformer", "text_encoder"))))
+    if attention_gain:
+        parts.sharpen(pipeline.transformer, attention_gain)
     pipeline.save_pretrained(folder / "pipeline")
     return str(folder / "pipeline")

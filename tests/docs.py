@@ -1,0 +1,19 @@
+"""The commands that the documentation tells a reader to type."""
+
+from __future__ import annotations
+
+import re
+
+from tests.conftest import ROOT
+
+README, INFRA = ((ROOT / name).read_text() for name in ("README.md", "infra/README.md"))
+BLOCK = re.compile(r"<!-- (test|needs): (.+?) -->\n```\n(.+?)```\n<!-- end -->", re.DOTALL)
+"""Of infra/README.md: how it is tested or what it needs, in a word and in words, and its lines."""
+JOB = re.compile(r"python jobs/(\w+)\.py((?: +[^\s#`]+)*)")
+"""The name of a job and its arguments."""
+_FENCED = re.compile(r"^```(\w*)\n(.+?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def plain_blocks(text: str) -> list[str]:
+    """What stands between fences that name no language."""
+    return [body for language, body in _FENCED.findall(text) if not language]
