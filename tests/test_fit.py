@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.config import RayOptions
 from pipelines.errors import UserError
 from pipelines.ray_session import _check_resources
+from pipelines.settings import RayOptions
 
 FOUR_GPUS = RayOptions(generators=2, gpus_per_generator=4, gpus_per_replica=4)
 HEAD = {"memory": 8e9}

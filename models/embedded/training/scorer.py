@@ -111,17 +111,19 @@ def train_scorer(
         target = torch.arange(BATCH)
         hard = torch.cat([scores[target, target, None], scores[:, BATCH:].view(BATCH, BATCH, -1)[target, target]], 1)
         labels = torch.from_numpy(data.labels[rows].astype(np.int64))
-        attributes = [
-            F.cross_entropy(head(_HEAD_SCALE * image), labels[:, i], ignore_index=ABSENT)
-            for i, head in enumerate(pupil.heads.values())
-        ]
+        read = torch.stack(
+            [
+                F.cross_entropy(head(_HEAD_SCALE * image), labels[:, i], ignore_index=ABSENT)
+                for i, head in enumerate(pupil.heads.values())
+            ]
+        ).mean()
         total = (
             F.cross_entropy(scores, target)
             + F.cross_entropy(scores[:, :BATCH].T, target)
             + F.cross_entropy(hard, torch.zeros(BATCH, dtype=torch.long))
-            + torch.stack(attributes).mean()
+            + read
         )
-        return total, {"hard": float((hard.argmax(1) == 0).float().mean()), "attributes": float(torch.stack(attributes).mean().detach())}
+        return total, {"hard": float((hard.argmax(1) == 0).float().mean()), "attributes": float(read.detach())}
 
     pupil.load_state_dict(train("scorer", pupil, loss, loop, directory))
     return net.eval()
