@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ray.exceptions import ActorDiedError, NodeDiedError, OwnerDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, OwnerDiedError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import BackPressureError, RequestCancelledError
 
 from models.generator import ModelInfo
@@ -148,9 +148,9 @@ def test_a_refusal_says_how_long_a_group_takes() -> None:
         (BackPressureError(num_queued_requests=1, max_queued_requests=1), Overloaded),
         (ActorDiedError(), Lost),
         (OwnerDiedError("00", None, "x"), Lost),
-        (NodeDiedError("x"), Lost),
+        (WorkerCrashedError(), Lost),
         (RequestCancelledError("x"), Lost),
-        (RayTaskError("f", "traceback", ValueError("ours")), RayTaskError),
+        (RayTaskError("f", "traceback", ValueError("ours")), RayTaskError),  # type: ignore[no-untyped-call]
     ],
 )
 def test_what_ray_raises_is_told_apart(raised: Exception, seen: type[Exception]) -> None:

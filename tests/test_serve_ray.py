@@ -121,9 +121,13 @@ def test_a_caller_who_goes_away_frees_the_worker(url: str, stream: bool) -> None
 
 def idle(processes: Sequence[int]) -> bool:
     """Did they compute for less than a tenth of a second?"""
-    used = [sum(psutil.Process(pid).cpu_times()[:2]) for pid in processes]
+    before = cpu_seconds(processes)
     time.sleep(1)
-    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in processes) - sum(used) < 0.1
+    return cpu_seconds(processes) - before < 0.1
+
+
+def cpu_seconds(processes: Sequence[int]) -> float:
+    return float(sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in processes))
 
 
 def test_overload_is_refused_early(url: str) -> None:
