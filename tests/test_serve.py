@@ -66,12 +66,14 @@ def test_the_official_client(client: OpenAI) -> None:
 def test_the_official_client_streams(client: OpenAI) -> None:
     extra = {"seed": 5}
     whole = client.images.generate(prompt="a red star", n=2, extra_body=extra)
-    events = list(client.images.generate(prompt="a red star", n=2, stream=True, extra_body=extra))
+    events = list(client.images.generate(prompt="a red star", n=2, stream=True, partial_images=1, extra_body=extra))
     kinds = [event.type.removeprefix("image_generation.") for event in events]
     assert kinds == ["progress", "progress", "completed", "completed", "group"]
     assert [event.b64_json for event in events if event.type == "image_generation.completed"] == [
         image.b64_json for image in whole.data or []
     ]
+    images = [event for event in events if event.type == "image_generation.completed"]
+    assert [(event.background, event.usage.total_tokens) for event in images] == [("opaque", 0)] * 2
 
 
 def test_the_bytes_of_the_batch_jobs_groups(served: Served, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from models.seeds import image_seed
 from pipelines import plan, prompts, tables
 from pipelines.config import RunConfig
 from pipelines.plan_groups import groups_of
+from pipelines.serve.jobs import Done, Event, Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.requests import job_of
 from pipelines.serve.schema import request_model
@@ -86,7 +88,7 @@ def test_with_and_without_interventions_side_by_side(page: Page, tmp_path: Path)
     assert page.locator("#history h2").inner_text() == PROMPT
     assert "Vendi" in page.locator(".numbers").first.inner_text()
     page.get_by_label("Prompt", exact=True).fill("a dot")
-    page.get_by_label("Also without").uncheck()
+    page.get_by_label("Compare").uncheck()
     page.get_by_role("button", name="Make images").click()
     page.locator("#history > li").nth(1).wait_for()
     assert page.locator("#history h2").all_inner_texts() == ["a dot", PROMPT]
@@ -147,15 +149,50 @@ def test_by_keyboard(page: Page) -> None:
     assert nameless == 0
 
 
+def test_enlarges_an_image_by_keyboard(page: Page) -> None:
+    make(page)
+    page.get_by_role("button", name="Enlarge image 3").first.focus()
+    page.keyboard.press("Enter")
+    large = page.get_by_role("dialog", name="Image")
+    assert "TORA + repulsion, image 3 of 3; seed " in large.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "Without interventions, image 1 of 3; seed " in large.inner_text()
+    with page.expect_download() as download:
+        large.get_by_text("Save").click()
+    assert download.value.suggested_filename.endswith(".png")
+    page.keyboard.press("Escape")
+    large.wait_for(state="hidden")
+
+
+def test_asks_for_one_group_at_a_time(page: Page, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time, a slow model would refuse the second because the first takes so long."""
+    real, running, most = served.worker.generate, 0, 0
+
+    async def counted(job: Job) -> AsyncGenerator[Event, None]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        async with aclosing(real(job)) as events:
+            async for event in events:
+                running -= isinstance(event, Done)
+                yield event
+
+    monkeypatch.setattr(served.worker, "generate", counted)
+    make(page)
+    assert page.locator("#history h3").all_inner_texts() == ["TORA + repulsion", "Without interventions"]
+    assert (most, running) == (1, 0)
+
+
 @pytest.mark.soak
 def test_stop(page: Page) -> None:
-    page.get_by_text("Sampling").click()
+    page.get_by_text("Size, steps").click()
     page.get_by_label("Prompt", exact=True).fill("a dot")
     page.get_by_label("Steps", exact=True).fill("1000")
     page.get_by_role("button", name="Make images").click()
     page.get_by_text("Denoising").wait_for()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped").wait_for()
+    assert page.locator("#history > li").count() == 0
     page.get_by_label("Steps", exact=True).fill("2")
     page.get_by_role("button", name="Make images").click()
     page.get_by_text("Done").wait_for()

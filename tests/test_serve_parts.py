@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.exceptions import ActorDiedError, OwnerDiedError, RayTaskError, WorkerCrashedError
+from ray.serve.exceptions import BackPressureError, RequestCancelledError
 
+from models.generator import ModelInfo
+from models.spec import Group, Sampling
 from pipelines.errors import UserError
 from pipelines.serve import keys
 from pipelines.serve.app import _scale
+from pipelines.serve.engine import ServeEngine
 from pipelines.serve.files import Files
+from pipelines.serve.jobs import Done, Event, Job, Lost, Overloaded, Started
 from pipelines.serve.keys import Keys
+from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.settings import ServeArgs
+
+INFO = ModelInfo(
+    model="m", revision="", family="sd3", dtype="float32", scheduler="s", device="cpu", frames_per_second=0
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=20), st.integers(1, 4), st.integers(1, 12))
@@ -98,9 +114,77 @@ def test_scaling() -> None:
     assert (asleep.min_replicas, asleep.max_replicas) == (0, 1)
 
 
+def test_a_refusal_says_how_long_a_group_takes() -> None:
+    """Also where the caller stops reading at the images."""
+    taken = [0.0]
+
+    class Slow:
+        async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
+            yield Started()
+            await asyncio.sleep(0.05)
+            yield Done(images=(), image_ids=(), info=INFO, scores=None, groups_in_batch=1, generate_s=0.05)
+
+        async def ready(self) -> bool:
+            return True
+
+    class Noting(Pace):
+        def note(self, seconds: float) -> None:
+            taken.append(seconds)
+
+    async def until_done() -> None:
+        job = Job(group=Group(prompt="a dot", seeds=(1,), sampling=Sampling()))
+        async with aclosing(events_in_time(Slow(), job, queue_s=60, total_s=60, pace=Noting())) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    return
+
+    asyncio.run(until_done())
+    assert taken[-1] >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (BackPressureError(num_queued_requests=1, max_queued_requests=1), Overloaded),
+        (ActorDiedError(), Lost),
+        (OwnerDiedError("00", None, "x"), Lost),
+        (WorkerCrashedError(), Lost),
+        (RequestCancelledError("x"), Lost),
+        (RayTaskError("f", "traceback", ValueError("ours")), RayTaskError),  # type: ignore[no-untyped-call]
+    ],
+)
+def test_what_ray_raises_is_told_apart(raised: Exception, seen: type[Exception]) -> None:
+    closed: list[bool] = []
+
+    class Response:
+        def __aiter__(self) -> Response:
+            return self
+
+        async def __anext__(self) -> Event:
+            raise raised
+
+        def cancel(self) -> None:
+            closed.append(True)
+
+    handle: Any = SimpleNamespace(deployment_name="Worker")
+    handle.options = lambda **_: SimpleNamespace(generate=SimpleNamespace(remote=lambda _: Response()))
+    engine = ServeEngine(handle)
+
+    async def ask() -> None:
+        async with aclosing(engine.generate(Job(group=Group(prompt="a", seeds=(1,), sampling=Sampling())))) as events:
+            async for _ in events:
+                pass
+
+    with pytest.raises(seen):
+        asyncio.run(ask())
+    assert closed == [True]
+
+
 def test_arguments_that_contradict_each_other() -> None:
     for wrong in (
         {"max_replicas": 1, "replicas": 2},
+        {"min_replicas": 2, "replicas": 1, "max_replicas": 3},
+        {"min_replicas": 0, "replicas": 3, "max_replicas": 2},
         {"config": "a.toml", "model": "b/c"},
         {"gpus_per_replica": 1.5},
         {"size": "0x8"},

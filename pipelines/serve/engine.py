@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayActorError, TaskCancelledError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from pipelines.serve.jobs import Event, Job, Lost, Overloaded
@@ -33,7 +33,9 @@ class ServeEngine:
                 yield event
         except BackPressureError:
             raise Overloaded from None
-        except (RayActorError, TaskCancelledError, DeploymentUnavailableError):
+        except RayTaskError:  # a mistake of ours, and no loss
+            raise
+        except (RayError, DeploymentUnavailableError, ReplicaUnavailableError):  # a copy, its node, or what it sent
             raise Lost from None
         finally:
             response.cancel()
@@ -42,7 +44,10 @@ class ServeEngine:
         """Is a copy of the model there, or may all of them have gone to sleep?"""
         asked, answer = self._ready
         if time.monotonic() - asked > _STATUS_SECONDS:
-            answer = await asyncio.to_thread(self._status)
+            try:
+                answer = await asyncio.to_thread(self._status)
+            except (RayError, KeyError):  # the controller is away, or the app is on its way out
+                answer = False
             self._ready = (time.monotonic(), answer)
         return answer
 

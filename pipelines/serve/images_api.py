@@ -24,6 +24,18 @@ from pipelines.serve.settings import ServeArgs, Serving
 UrlOf = Callable[[str], str]
 """Name of a kept file -> the URL under which this caller can have it."""
 
+_ALWAYS: dict[str, Any] = {
+    "background": "opaque",
+    "quality": "auto",
+    "usage": {
+        "input_tokens": 0,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+        "output_tokens": 0,
+        "total_tokens": 0,
+    },
+}
+"""What OpenAI's event must hold and has one value here; nothing is billed."""
+
 
 class ImagesApi:
     """Answers requests for images with an engine."""
@@ -134,7 +146,12 @@ async def _joined(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator
 
 def _images(response: ImageResponse) -> Iterator[str]:
     """OpenAI's event per image, with the fields of `Image` and its place, and in the end how the group was made."""
-    shared = {"created_at": response.created, "output_format": response.output_format, "size": response.group.size}
+    shared = {
+        "created_at": response.created,
+        "output_format": response.output_format,
+        "size": response.group.size,
+        **_ALWAYS,
+    }
     for index, image in enumerate(response.data):
         yield _sse("image_generation.completed", {**image.model_dump(), **shared, "index": index})
     yield _sse("image_generation.group", response.group.model_dump())

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from pipelines.serve.errors import ApiError
-from pipelines.serve.jobs import Engine, Event, Job, Lost, Overloaded, Started
+from pipelines.serve.jobs import Done, Engine, Event, Job, Lost, Overloaded, Started
 
 _WEIGHT = 0.2
 _LONGEST_RETRY = 60
@@ -54,9 +54,9 @@ async def events_in_time(
                 break
             if isinstance(event, Started) and started is None:
                 started = loop.time()
+            elif isinstance(event, Done) and started is not None:
+                pace.note(loop.time() - started)
             yield event
-    if started is not None:
-        pace.note(loop.time() - started)
 
 
 def _busy(message: str, pace: Pace) -> ApiError:

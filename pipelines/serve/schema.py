@@ -60,6 +60,12 @@ class ImageRequest(_Body):
     background: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
     moderation: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
     output_compression: int | None = Field(None, description="Accepted for compatibility; both formats are lossless.")
+    partial_images: int | None = Field(
+        None, ge=0, le=3, description="Accepted for compatibility; the progress events carry no images."
+    )
+    safety_identifier: str | None = Field(
+        None, description="Accepted for compatibility; it has no effect and is not stored."
+    )
 
 
 def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:

@@ -60,7 +60,7 @@ class ServeArgs(BaseModel):
     max_body_kb: int = Field(default=64, ge=1, le=65_536)
 
     replicas: int = Field(default=1, ge=1)
-    """Copies of the model; with `max_replicas` above it, the fewest or the start of the autoscaling."""
+    """Copies of the model; when autoscaling, those that it starts with."""
     min_replicas: int = Field(default=-1, ge=-1)
     """Fewest copies when autoscaling, 0 to give everything back when nobody asks; -1 takes `replicas`."""
     max_replicas: int = Field(default=0, ge=0)
@@ -102,8 +102,10 @@ class ServeArgs(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> ServeArgs:
-        if self.max_replicas and self.max_replicas < max(1, self.fewest_replicas):
-            raise ValueError(f"max_replicas = {self.max_replicas} is below the fewest, {self.fewest_replicas}")
+        if self.fewest_replicas > self.replicas:
+            raise ValueError(f"min_replicas = {self.min_replicas} is above replicas = {self.replicas}")
+        if 0 < self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas = {self.max_replicas} is below replicas = {self.replicas}")
         if self.gpus_per_replica > 1 and self.gpus_per_replica % 1:
             raise ValueError(f"gpus_per_replica = {self.gpus_per_replica}: above 1 it is a whole number")
         if self.config and self.model:

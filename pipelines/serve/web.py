@@ -49,7 +49,11 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
     app = FastAPIOffline(title="Raydiance", description=_ABOUT, version="1", redoc_url=None)
     if args.cors_origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=args.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=args.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "X-Request-Id"],
         )
     app.add_middleware(
         Guard,

@@ -76,6 +76,7 @@ class Worker:
             wait_s=args.pack_wait_ms / 1000,
         )
         self._queue: PackQueue[_Ticket] = PackQueue(room)
+        self._sign_of_life: float | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
         self._denoiser = threading.Thread(target=self._denoise_all, name="denoise", daemon=True)
         self._denoiser.start()
@@ -91,6 +92,9 @@ class Worker:
         """Ray Serve replaces a copy for which this raises."""
         if not await self.ready():
             raise RuntimeError("the denoising thread has ended")
+        last = self._sign_of_life
+        if last is not None and time.monotonic() - last > self._args.timeout_s:
+            raise RuntimeError(f"no denoising step for {self._args.timeout_s:g} s")
 
     async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
         """See `Engine.generate`."""
@@ -129,7 +133,9 @@ class Worker:
         while pack := self._queue.take():
             for waiting in pack:
                 waiting.item.emit(Started())
+            self._sign_of_life = time.monotonic()
             self._denoise([waiting.item for waiting in pack])
+            self._sign_of_life = None
 
     def _denoise(self, tickets: Sequence[_Ticket]) -> None:
         began = time.perf_counter()
@@ -138,7 +144,9 @@ class Worker:
         def run(batch: list[_Ticket]) -> list[Pixels]:
             _wanted(batch)
             with leaving_a_lost_device():
-                return self._generator.generate([t.job.group for t in batch], lambda done, of: _step(batch, done, of))
+                return self._generator.generate(
+                    [t.job.group for t in batch], lambda done, of: self._step(batch, done, of)
+                )
 
         for index, outcome in run_isolated(tickets, [range(len(tickets))], run, free_memory):
             if isinstance(outcome, Failure):
@@ -151,6 +159,12 @@ class Worker:
         made = [(ticket, pixels) for ticket, pixels in made if not ticket.cancelled.is_set()]
         if made:  # beside the denoising of the next pack
             self._finisher.submit(self._finish, made, len(tickets), seconds)
+
+    def _step(self, tickets: Sequence[_Ticket], done: int, of: int) -> None:
+        self._sign_of_life = time.monotonic()
+        for ticket in _wanted(tickets):
+            if ticket.job.progress:
+                ticket.emit(Step(done=done, of=of))
 
     def _fail(self, ticket: _Ticket, error_type: str, error: str) -> None:
         if ticket.cancelled.is_set():
@@ -200,12 +214,6 @@ def _wanted(tickets: Sequence[_Ticket]) -> list[_Ticket]:
     if not alive:
         raise _Abandoned
     return alive
-
-
-def _step(tickets: Sequence[_Ticket], done: int, of: int) -> None:
-    for ticket in _wanted(tickets):
-        if ticket.job.progress:
-            ticket.emit(Step(done=done, of=of))
 
 
 def _public_name(scorer: str) -> str:

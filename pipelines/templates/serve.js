@@ -26,12 +26,14 @@ async function refusal(response) {
   return new Refused(message);
 }
 
-const strength = () => +(10 ** +$("strength").value).toPrecision(3);
+/* A slider shows a value as near as its steps allow; what was set counts until someone moves it. */
+const settings = {};
+function set(id, value) {
+  settings[id] = value;
+  $(id).value = id === "strength" ? Math.log10(value || 0.1) : value;
+}
 function showValues() {
-  for (const output of document.querySelectorAll("output.value")) {
-    const id = output.htmlFor.value;
-    output.textContent = id === "strength" ? strength() : $(id).value;
-  }
+  for (const output of document.querySelectorAll("output.value")) output.textContent = settings[output.htmlFor.value];
 }
 async function load() {
   const response = await fetch("v1/models", { headers: headers() });
@@ -48,10 +50,10 @@ async function load() {
   $("negative").value = defaults.negative_prompt;
   $("prompt").maxLength = $("negative").maxLength = $("counterfactual").maxLength = limits.prompt_characters;
   $("size").replaceChildren(...limits.sizes.map(size => element("option", {}, size)));
-  $("sigma").value = defaults.tora.sigma;
-  $("angle").value = defaults.tora.angle;
-  $("strength").value = Math.log10(defaults.repulsion.strength || 1);
-  $("until").value = defaults.repulsion.steps[1];
+  set("sigma", defaults.tora.sigma);
+  set("angle", defaults.tora.angle);
+  set("strength", defaults.repulsion.strength);
+  set("until", defaults.repulsion.steps[1]);
   showValues();
   say("");
 }
@@ -64,10 +66,13 @@ function asked() {
   };
   if ($("negative").value) request.negative_prompt = $("negative").value;
   if ($("counterfactual").value.trim()) request.counterfactual = $("counterfactual").value;
-  if ($("tora").checked) request.tora = { ...defaults.tora, sigma: +$("sigma").value, angle: +$("angle").value };
+  if ($("tora").checked) request.tora = { ...defaults.tora, sigma: settings.sigma, angle: settings.angle };
   if ($("repulsion").checked) {
-    const steps = [defaults.repulsion.steps[0], Math.max(+$("until").value, defaults.repulsion.steps[0] + 0.01)];
-    request.repulsion = { ...defaults.repulsion, strength: strength(), eta: 0, steps };
+    const { strength, eta, steps: [from] } = defaults.repulsion;
+    request.repulsion = {
+      ...defaults.repulsion, strength: settings.strength, steps: [from, Math.max(settings.until, from + 0.01)],
+      eta: settings.strength === strength ? eta : 0, // an absolute step size would hide the slider's
+    };
   }
   return request;
 }
@@ -92,7 +97,7 @@ async function make(request, onStep) {
   const images = [];
   for await (const event of sentEvents(response)) {
     if (event.error) throw new Refused(event.error.message);
-    if (event.type === "image_generation.progress") onStep(event.step / event.steps);
+    if (event.type === "image_generation.progress") onStep(event.step, event.steps);
     if (event.type === "image_generation.completed") images[event.index] = event;
     if (event.type === "image_generation.group") return { request, images, group: event };
   }
@@ -104,40 +109,98 @@ function armName(request) {
   return parts.join(" + ") || "Without interventions";
 }
 const rounded = (value, digits = 3) => value === null ? null : value.toFixed(digits);
+const scoresOf = image => [rounded(image.clip_score), image.clip_margin !== null && `margin ${rounded(image.clip_margin)}`].filter(Boolean).join(", ");
+/* A group that is being made: as many empty places as it will have images. */
+function waitingView(request) {
+  const [width, height] = request.size.split("x");
+  const places = Array.from({ length: request.n }, () => {
+    const place = element("div", { class: "shot" });
+    place.style.aspectRatio = `${width} / ${height}`;
+    return element("figure", {}, place);
+  });
+  return element("section", { class: armClass(request), "aria-label": armName(request) },
+    element("h3", {}, element("i"), armName(request)), element("p", { class: "numbers" }, "Waiting"),
+    element("div", { class: request.n === 1 ? "shots single" : "shots" }, ...places));
+}
 function groupView({ request, images, group }) {
   const mean = images.reduce((sum, image) => sum + image.clip_score, 0) / images.length;
   const numbers = element("p", { class: "numbers" });
-  const add = (name, value) => value !== null && numbers.append(element("span", {}, `${name} `, element("b", {}, value)), " ");
+  const add = (name, value) => value !== null && numbers.append(element("span", name === "Vendi" ? { title: "How many of the images are distinct" } : {}, `${name} `, element("b", {}, value)), " ");
   if (group.clip_model) {
-    add("score", rounded(mean));
-    if (images.length > 1) add("Vendi", rounded(group.group_vendi, 2));
+    add("mean score", rounded(mean));
+    if (images.length > 1) add("Vendi", `${rounded(group.group_vendi, 2)} of ${images.length}`);
     add("pair similarity", rounded(group.group_pair_similarity));
   }
   const small = +group.size.split("x")[0] <= PIXEL_ART_SIDE;
-  const shots = images.map((image, index) => element("figure", {},
-    element("img", {
+  const shots = images.map((image, index) => {
+    const picture = element("img", {
       src: `data:image/${image.output_format};base64,${image.b64_json}`, class: small ? "pixel" : "",
       alt: `Image ${index + 1}: ${request.prompt}`,
-    }),
-    element("figcaption", {}, [rounded(image.clip_score), image.clip_margin !== null && `margin ${rounded(image.clip_margin)}`].filter(Boolean).join(", "))));
+    });
+    const button = element("button", { type: "button", class: "shot", "aria-label": `Enlarge image ${index + 1}: ${request.prompt}` }, picture);
+    button.dataset.about = [`${armName(request)}, image ${index + 1} of ${images.length}`, `seed ${image.seed}`, scoresOf(image) && `score ${scoresOf(image)}`].filter(Boolean).join("; ");
+    button.dataset.file = `${image.image_id.slice(0, 16)}.${image.output_format}`;
+    button.addEventListener("click", () => enlarge(button));
+    return element("figure", {}, button, element("figcaption", {}, scoresOf(image)));
+  });
   const row = element("div", { class: "row" }, copyButton("Copy as curl", () => curl(request)), copyButton("Copy for a batch job", () => toml(request)));
-  const on = request.tora || request.repulsion;
-  return element("section", { class: on ? "arm-3" : "arm-0", "aria-label": armName(request) },
+  return element("section", { class: armClass(request), "aria-label": armName(request) },
     element("h3", {}, element("i"), armName(request)), numbers,
     element("div", { class: images.length === 1 ? "shots single" : "shots" }, ...shots), row);
 }
-function show(groups) {
-  const { request, group } = groups[0];
+const armClass = request => request.tora || request.repulsion ? "arm-3" : "arm-0";
+/* The card of one click on "Make images"; its groups are filled in as they are made. */
+function startCard(requests) {
+  const [request] = requests;
   const again = element("button", { type: "button" }, "Use these settings");
-  again.addEventListener("click", () => fill(request));
-  const about = `seed ${request.seed}, ${group.size}, ${group.steps} steps, guidance ${group.guidance_scale}`;
-  $("empty").hidden = true;
-  $("history").prepend(element("li", { class: "card" },
+  again.addEventListener("click", () => fill(request, requests.length > 1));
+  const about = `seed ${request.seed}, ${request.size}, ${request.steps} steps, guidance ${request.guidance_scale}`;
+  const card = element("li", { class: "card" },
     element("div", { class: "row" }, element("h2", { dir: "auto" }, request.prompt), again),
     element("p", { class: "soft" }, about),
-    element("div", { class: "groups" }, ...groups.map(groupView))));
+    element("div", { class: "groups" }, ...requests.map(waitingView)));
+  $("empty").hidden = true;
+  $("history").prepend(card);
+  if (matchMedia("(max-width: 760px)").matches) card.scrollIntoView();
+  const place = index => card.querySelector(".groups").children[index];
+  return {
+    report(index, text) { place(index).classList.add("making"); place(index).querySelector(".numbers").textContent = text; },
+    fill(index, made) { place(index).replaceWith(groupView(made)); },
+    end() { // what was not made leaves no empty places behind
+      for (const left of card.querySelectorAll(".groups > :not(:has(.shot img))")) left.remove();
+      if (!card.querySelector(".shot img")) card.remove();
+      $("empty").hidden = $("history").children.length > 0;
+    },
+  };
 }
-function fill(request) {
+
+/* One image, large */
+let enlarged = null;
+function enlarge(button) {
+  enlarged = button;
+  const picture = button.querySelector("img");
+  $("large-image").src = $("save").href = picture.src;
+  $("large-image").alt = picture.alt;
+  $("large-image").className = picture.className;
+  $("large-about").textContent = button.dataset.about;
+  $("save").download = button.dataset.file;
+  if (!$("large").open) $("large").showModal();
+}
+function browse(by) {
+  const shots = [...enlarged.closest(".card").querySelectorAll(".shot:has(img)")];
+  enlarge(shots[(shots.indexOf(enlarged) + by + shots.length) % shots.length]);
+}
+$("previous").addEventListener("click", () => browse(-1));
+$("next").addEventListener("click", () => browse(1));
+$("close").addEventListener("click", () => $("large").close());
+$("large").addEventListener("click", event => event.target === $("large") && $("large").close());
+$("large").addEventListener("close", () => enlarged.focus());
+$("large").addEventListener("keydown", event => {
+  if (event.key === "ArrowLeft") browse(-1);
+  if (event.key === "ArrowRight") browse(1);
+});
+
+function fill(request, compared) {
   $("prompt").value = request.prompt;
   $("n").value = request.n;
   $("seed").value = request.seed;
@@ -148,8 +211,9 @@ function fill(request) {
   $("counterfactual").value = request.counterfactual || "";
   $("tora").checked = Boolean(request.tora);
   $("repulsion").checked = Boolean(request.repulsion);
-  if (request.tora) { $("sigma").value = request.tora.sigma; $("angle").value = request.tora.angle; }
-  if (request.repulsion) { $("strength").value = Math.log10(request.repulsion.strength); $("until").value = request.repulsion.steps[1]; }
+  $("compare").checked = compared;
+  if (request.tora) { set("sigma", request.tora.sigma); set("angle", request.tora.angle); }
+  if (request.repulsion) { set("strength", request.repulsion.strength); set("until", request.repulsion.steps[1]); }
   showValues();
   $("prompt").focus();
 }
@@ -186,7 +250,11 @@ function copyButton(name, text) {
   return button;
 }
 
-$("form").addEventListener("input", showValues);
+$("form").addEventListener("input", ({ target }) => {
+  if (target.type !== "range") return;
+  settings[target.id] = target.id === "strength" ? +(10 ** +target.value).toPrecision(3) : +target.value;
+  showValues();
+});
 $("key").addEventListener("change", () => {
   try { sessionStorage.setItem("key", $("key").value); } catch { /* no storage: the field holds it */ }
   load().catch(error => say(error.message, true));
@@ -206,19 +274,25 @@ $("form").addEventListener("submit", async event => {
   $("make").disabled = true;
   $("stop").disabled = false;
   $("progress").hidden = false;
-  const shares = requests.map(() => 0);
-  const move = () => { $("progress").value = shares.reduce((a, b) => a + b) / shares.length; };
-  move();
-  say("Waiting for a free worker");
+  $("progress").value = 0;
+  const card = startCard(requests);
   try {
-    const groups = await Promise.all(requests.map((request, index) => make(request, share => { shares[index] = share; move(); say("Denoising"); })));
-    show(groups);
+    // One after the other: a slow model would let the second wait behind the first until it is refused.
+    for (const [index, request] of requests.entries()) {
+      say("Waiting for a free worker");
+      const made = await make(request, (step, steps) => {
+        if (step === 1) say(`Denoising: ${armName(request)}`);
+        card.report(index, `Step ${step} of ${steps}`);
+        $("progress").value = (index + step / steps) / requests.length;
+      });
+      card.fill(index, made);
+    }
     say("Done");
   } catch (error) {
     const aborted = error.name === "AbortError";
-    stopper.abort();
     say(aborted ? "Stopped" : error instanceof Refused ? error.message : `The server cannot be reached: ${error.message}`, !aborted);
   } finally {
+    card.end();
     stopper = null;
     $("make").disabled = false;
     $("stop").disabled = true;
