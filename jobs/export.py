@@ -39,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipelines.config import RayOptions
     from pipelines.export.run import ExportOptions, export
+    from pipelines.settings import RayOptions
     from pipelines.storage import Storage
 
     target = Storage.open(options.to)

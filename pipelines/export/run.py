@@ -14,7 +14,6 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from pipelines import progress, ray_session, score_files
-from pipelines.config import RayOptions
 from pipelines.errors import UserError
 from pipelines.export import record
 from pipelines.export.card import Split, export_card
@@ -25,6 +24,7 @@ from pipelines.export.work import Export, Task, weigh, write_file
 from pipelines.finished import FinishedRun, open_finished
 from pipelines.manifest import FileEntry
 from pipelines.run_lock import RunLock
+from pipelines.settings import RayOptions
 from pipelines.storage import Storage
 
 T = TypeVar("T")
