@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from pipelines.columns import COLUMN_MEANING
 from pipelines.schema import VERSION, scored
@@ -35,14 +37,16 @@ def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> st
     rejected = counts["images_rejected"]
     failures = f"{counts['groups_failed']:,} groups and {counts['prompts_failed']:,} prompts"
     parts = [
-        _front_matter(title, counts["images_kept"], rejected > 0),
-        f"# {_code(title)}\n",
-        f"{counts['images_kept']:,} images of {counts['prompts']:,} prompts, made with Raydiance. Every prompt is "
-        "drawn as groups of images; each image is scored, compared with the others of its group, and kept or dropped "
-        "inside that group, so that no global threshold cuts the rare concepts away.\n",
+        front_matter(
+            title=title,
+            images=counts["images_kept"],
+            configs={"default": "data/*.parquet", **({"rejected": "rejected/*.parquet"} if rejected else {})},
+        ),
+        f"# {code(title)}\n",
+        introduction(counts["images_kept"], counts["prompts"]),
         _completeness(report),
         "## What is here\n",
-        _table(
+        table(
             ("path", "holds"),
             [
                 ("`data/*.parquet`", f"{counts['images_kept']:,} kept images, one per row"),
@@ -55,39 +59,63 @@ def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> st
                 ("`gallery.html`", "a page to look at the groups, opens in any browser"),
             ],
         ),
-        "## Results\n",
-        "Mean with 95 % interval over all scored images, kept and dropped.\n",
-        _results(report["by_arm"]),
+        results(report["by_arm"]),
         "## Load it\n",
         _LOAD,
         "## Columns\n",
         f"Row schema version {VERSION}.\n",
         column_table(),
-        "## Settings\n",
-        "```json\n" + json.dumps(run, indent=1, ensure_ascii=False, sort_keys=True) + "\n```\n",
-        "## Licence\n",
-        "`license: other` is a placeholder. The terms of the model that drew the images and of the prompts decide; "
-        "set it before you publish.\n",
+        settings(run),
+        licence(OTHER),
     ]
     return "\n".join(parts)
 
 
-def column_table() -> str:
-    """Every column of `data/` and `rejected/` with its type and meaning, as a Markdown table."""
-    return _table(
+OTHER = "other"
+
+
+def column_table(schema: pa.Schema | None = None, meaning: Callable[[str], str] = COLUMN_MEANING.__getitem__) -> str:
+    """Every column with its type and meaning, as a Markdown table: those of `data/`, or of another schema."""
+    return table(
         ("column", "type", "meaning"),
-        [(f"`{f.name}`", f"`{_type_name(str(f.type))}`", COLUMN_MEANING[f.name]) for f in _any_schema()],
+        [(f"`{f.name}`", f"`{_type_name(str(f.type))}`", meaning(f.name)) for f in schema or scored(1)],
     )
 
 
-def _front_matter(title: str, images: int, has_rejected: bool) -> str:
-    def config(name: str, folder: str, default: bool) -> list[str]:
+def introduction(images: int, prompts: int) -> str:
+    return (
+        f"{images:,} images of {prompts:,} prompts, made with Raydiance. Every prompt is "
+        "drawn as groups of images; each image is scored, compared with the others of its group, and kept or dropped "
+        "inside that group, so that no global threshold cuts the rare concepts away.\n"
+    )
+
+
+def settings(run: Mapping[str, Any]) -> str:
+    """The content of run.json as a section."""
+    return "## Settings\n\n```json\n" + json.dumps(run, indent=1, ensure_ascii=False, sort_keys=True) + "\n```\n"
+
+
+def licence(name: str) -> str:
+    """name: as the hub names licences."""
+    said = f"`license: {name}`" + (" is a placeholder." if name == OTHER else " was chosen with the export.")
+    advice = " Set it before you publish." if name == OTHER else ""
+    terms = " The terms of the model that drew the images and of the prompts decide."
+    return f"## Licence\n\n{said}{terms}{advice}\n"
+
+
+def front_matter(
+    *, title: str, images: int, configs: Mapping[str, str], license_name: str = OTHER, more: Sequence[str] = ()
+) -> str:
+    """The head of a card. configs: name -> the files of its split `train`, the default one first; more: lines of YAML
+    to put in."""
+
+    def config(name: str, files: str, default: bool) -> list[str]:
         mark = ["  default: true"] if default else []
-        return [f"- config_name: {name}", *mark, "  data_files:", "  - split: train", f"    path: {folder}/*.parquet"]
+        return [f"- config_name: {name}", *mark, "  data_files:", "  - split: train", f"    path: {files}"]
 
     lines = [
         "---",
-        "license: other",
+        f"license: {license_name}",
         f"pretty_name: {_yaml_string(title)}",
         "task_categories:",
         "- text-to-image",
@@ -96,8 +124,8 @@ def _front_matter(title: str, images: int, has_rejected: bool) -> str:
         "size_categories:",
         f"- {size_category(images)}",
         "configs:",
-        *config("default", "data", True),
-        *(config("rejected", "rejected", False) if has_rejected else []),
+        *(line for at, (name, files) in enumerate(configs.items()) for line in config(name, files, at == 0)),
+        *more,
         "---\n",
     ]
     return "\n".join(lines)
@@ -117,10 +145,11 @@ def _completeness(report: Mapping[str, Any]) -> str:
     )
 
 
-def _results(by_arm: Sequence[Mapping[str, Any]]) -> str:
+def results(by_arm: Sequence[Mapping[str, Any]]) -> str:
+    """`by_arm` of report.json as a section."""
     rows = [
         (
-            _code(arm["arm"]),
+            code(arm["arm"]),
             f"{arm['images']:,}",
             f"{arm['kept']:,}",
             _plus_minus(arm["clip_score"]),
@@ -130,7 +159,9 @@ def _results(by_arm: Sequence[Mapping[str, Any]]) -> str:
         )
         for arm in by_arm
     ]
-    return _table(("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi"), rows)
+    head = ("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi")
+    said = "## Results\n\nMean with 95 % interval over all scored images, kept and dropped.\n"
+    return f"{said}\n{table(head, rows)}"
 
 
 def _plus_minus(value: Mapping[str, Any]) -> str:
@@ -139,19 +170,16 @@ def _plus_minus(value: Mapping[str, Any]) -> str:
     return f"{value['mean']:.3f}" + ("" if value["half_width"] is None else f" ± {value['half_width']:.3f}")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """User text as an inline code span on one line, in which no markup works, also inside a table."""
     flat = " ".join(text.replace("`", "'").replace("|", "/").split())
     return f"`{flat}`"
-
-
-def _any_schema() -> Any:
-    return scored(1)
 
 
 def _type_name(arrow: str) -> str:

@@ -86,11 +86,9 @@ def _make_all(
     workers = {"generate": where.generators, "score": where.scorers, "write": where.writers}
     done = counts.images * (counts.shards - len(pending)) // counts.shards
     file = ProgressFile(output, images=counts.images, done=done, workers=workers)
-    per_round = shards_per_round(where.generators)
     with file.session(), progress.followed(file, counts.images, done) as tracker:
-        for start in range(0, len(pending), per_round):
-            for _ in make(pending[start : start + per_round], stages(config, output, tracker)):
-                check()
+        for _ in make_all(pending, stages(config, output, tracker), shards_per_round(where.generators)):
+            check()
 
 
 def shards_per_round(generators: int) -> int:
@@ -129,7 +127,13 @@ def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> li
         ),
         Stage(
             kind=ScoreShard,
-            arguments={"config": config, "progress": tracker},
+            arguments={
+                "scoring": config.scoring,
+                "selection": config.selection,
+                "progress": tracker,
+                "group_size": config.group.size,
+                "on_gpu": bool(where.gpus_per_scorer),
+            },
             workers=where.scorers,
             cpus=where.cpus_per_scorer,
             gpus=where.gpus_per_scorer,
@@ -141,6 +145,12 @@ def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> li
             cpus=where.cpus_per_writer,
         ),
     ]
+
+
+def make_all(orders: Sequence[dict[str, Any]], through: Sequence[Stage], per_round: int) -> Iterator[dict[str, Any]]:
+    """`make`, a round after the other."""
+    for start in range(0, len(orders), per_round):
+        yield from make(orders[start : start + per_round], through)
 
 
 def make(orders: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, cast
 
 import pyarrow as pa
@@ -28,6 +29,14 @@ _SHARD_FILE = re.compile(r"shard-(\d+)\.parquet")
 def shard_file(shard: int) -> str:
     """Name of a shard's file in `data/`, `rejected/` and `failed/`."""
     return f"shard-{shard:06d}.parquet"
+
+
+def shard_number(file: str) -> int:
+    """The shard whose file this is."""
+    match = _SHARD_FILE.fullmatch(PurePosixPath(file).name)
+    if match is None:
+        raise ValueError(f"{file} is not named like the file of a shard")
+    return int(match[1])
 
 
 @dataclass(frozen=True, kw_only=True)

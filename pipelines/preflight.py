@@ -13,6 +13,7 @@ from models.revision import folder_revision, hub_commit
 from pipelines import plan
 from pipelines.config import RunConfig
 from pipelines.errors import UserError
+from pipelines.settings import Scoring
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LOCAL_DIR = "local-dir:"
@@ -26,7 +27,7 @@ def check(config: RunConfig) -> RunConfig:
     Raises UserError for an unknown model or scorer, and for shards that no worker could hold.
     """
     _check_model(config.model.path)
-    _check_scorer(config.scoring.model)
+    config = replace(config, scoring=scorer(config.scoring))
     groups = plan.prompts_per_shard(config) * plan.groups_per_prompt(config)
     group_bytes = config.group.size * plan.raw_image_bytes(config)
     if groups * group_bytes > _MAX_SHARD_BYTES:
@@ -35,16 +36,21 @@ def check(config: RunConfig) -> RunConfig:
             f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {config.group.size} images of "
             f"{config.sampling.width} x {config.sampling.height} per group could exceed 2 GiB; use {fitting} or fewer"
         )
-    return _with_revisions(config)
+    return _with_revision(config)
 
 
-def _with_revisions(config: RunConfig) -> RunConfig:
-    model, scoring = Path(config.model.path), Path(config.scoring.model.removeprefix(_LOCAL_DIR))
+def _with_revision(config: RunConfig) -> RunConfig:
+    model = Path(config.model.path)
     revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
-    config = replace(config, model=replace(config.model, revision=revision))
-    if config.scoring.model.startswith(_LOCAL_DIR):
-        config = replace(config, scoring=replace(config.scoring, revision=folder_revision(scoring)))
-    return config
+    return replace(config, model=replace(config.model, revision=revision))
+
+
+def scorer(scoring: Scoring) -> Scoring:
+    """`scoring` with the revision of a local folder filled in. Raises UserError for an unknown scorer."""
+    _check_scorer(scoring.model)
+    if not scoring.model.startswith(_LOCAL_DIR):
+        return scoring
+    return replace(scoring, revision=folder_revision(Path(scoring.model.removeprefix(_LOCAL_DIR))))
 
 
 def _check_model(path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -41,7 +41,9 @@ class Remote:
 
 
 STAGES = {"generate": "denoise", "score": "score", "write": "write"}
-"""Stage -> the name of its bar, in the order of the flow."""
+"""Stage -> the name of its bar, in the order of the flow of `jobs/synth.py`."""
+LAST = "write"
+"""The last stage of every flow: what has passed it is done."""
 _REFRESH_SECONDS = 0.5
 _REFRESH_SECONDS_IN_A_LOG = 15.0
 _LAST_LOOK_SECONDS = 30.0
@@ -50,8 +52,9 @@ _LAST_LOOK_SECONDS = 30.0
 class Tracker(Crashes):
     """Actor: images through each stage (a half-denoised image counts as half), failures, seconds of work, crashes."""
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Sequence[str] = (*STAGES,)) -> None:
         super().__init__()
+        self._stages = stages
         self._images: Counter[str] = Counter()
         self._passed_over: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
@@ -63,8 +66,7 @@ class Tracker(Crashes):
     def fail(self, stage: str, kinds: dict[str, int], group_size: int) -> None:
         """Groups whose images the stages from this one on will not see."""
         self._failures.update(kinds)
-        stages = list(STAGES)
-        for later in stages[stages.index(stage) :]:
+        for later in self._stages[self._stages.index(stage) :]:
             self._passed_over[later] += sum(kinds.values()) * group_size
 
     def spend(self, stage: str, part: str, seconds: float) -> None:
@@ -73,8 +75,8 @@ class Tracker(Crashes):
     def snapshot(self) -> dict[str, Any]:
         """stages: images past each stage; made: images in files; failures: groups by type; busy_seconds by part."""
         return {
-            "stages": {stage: self._images[stage] + self._passed_over[stage] for stage in STAGES},
-            "made": self._images["write"],
+            "stages": {stage: self._images[stage] + self._passed_over[stage] for stage in self._stages},
+            "made": self._images[LAST],
             "failures": dict(self._failures),
             "busy_seconds": dict(self._seconds),
         }
@@ -105,18 +107,23 @@ class Meter:
 
 
 @contextmanager
-def followed(file: ProgressFile, total_images: int, done_images: int) -> Iterator[Progress]:
-    """Show bars on standard error and keep progress.json until the block ends; yields the way to report to it."""
+def followed(
+    file: ProgressFile, total_images: int, done_images: int, stages: dict[str, str] = STAGES
+) -> Iterator[Progress]:
+    """Show bars on standard error and keep progress.json until the block ends; yields the way to report to it.
+
+    stages: like `STAGES`.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # Beside the driver, which outlives the spot machines of the workers.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tracker)
-    tracker: Any = actor.options(scheduling_strategy=here).remote()
+    tracker: Any = actor.options(scheduling_strategy=here).remote([*stages])
     ended = threading.Event()
     with ExitStack() as stack:
-        bars = _bars(stack, total_images, done_images)
+        bars = _bars(stack, total_images, done_images, stages)
 
         def look(timeout: float) -> None:
             now = ray.get(tracker.snapshot.remote(), timeout=timeout)
@@ -154,22 +161,25 @@ def _every() -> float:
     return _REFRESH_SECONDS if sys.stderr.isatty() else _REFRESH_SECONDS_IN_A_LOG
 
 
-def _bars(stack: ExitStack, total_images: int, done_images: int) -> dict[str, Any]:
+def _bars(stack: ExitStack, total_images: int, done_images: int, stages: dict[str, str]) -> dict[str, Any]:
     """A bar per stage on a terminal; in a log only the last stage's, which is the slowest to move."""
+    shown = stages if sys.stderr.isatty() else {LAST: "images"}
+    return {
+        stage: stack.enter_context(bar(total_images, done_images, name, " images", position))
+        for position, (stage, name) in enumerate(shown.items())
+    }
+
+
+def bar(total: int, done: int, name: str, unit: str, position: int = 0) -> Any:
+    """A progress bar on standard error, for `with`; `done` of `total` are done before it starts."""
     from tqdm import tqdm
 
-    stages = STAGES if sys.stderr.isatty() else {"write": "images"}
-    return {
-        stage: stack.enter_context(
-            tqdm(
-                total=total_images,
-                initial=done_images,
-                unit=" images",
-                desc=f"{name:<8}",
-                position=position,
-                mininterval=_every(),
-                bar_format="{desc} {percentage:3.0f} %|{bar}| {n:.0f}/{total} [{elapsed} < {remaining}, {rate_fmt}]",
-            )
-        )
-        for position, (stage, name) in enumerate(stages.items())
-    }
+    return tqdm(
+        total=total,
+        initial=done,
+        unit=unit,
+        desc=f"{name:<8}",
+        position=position,
+        mininterval=_every(),
+        bar_format="{desc} {percentage:3.0f} %|{bar}| {n:.0f}/{total} [{elapsed} < {remaining}, {rate_fmt}]",
+    )

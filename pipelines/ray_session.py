@@ -29,9 +29,15 @@ class Stopped(SystemExit):
     """
 
 
+WORKERS = ("generators", "scorers", "writers")
+
+
 @contextmanager
-def session(options: RayOptions) -> Iterator[None]:
-    """A configured Ray. What this starts, it ends; a Ray that the process is connected to already is left alone."""
+def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[None]:
+    """A configured Ray. What this starts, it ends; a Ray that the process is connected to already is left alone.
+
+    workers: the pools of the job, as `RayOptions` names them, whose actors have to fit; two alike are named twice.
+    """
     import ray
 
     if ray.is_initialized():
@@ -60,7 +66,7 @@ def session(options: RayOptions) -> Iterator[None]:
         _configure_data(joined=bool(address))
         if options.check_fit:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-            _check_resources(options, nodes, "cluster" if address else "machine")
+            _check_resources(options, nodes, "cluster" if address else "machine", workers)
         with stoppable(), _without_native_chatter():  # after ray.init, which installs its own handler
             yield
     finally:
@@ -136,29 +142,40 @@ def _configure_data(*, joined: bool) -> None:
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that its bars are off
 
 
-def _check_resources(options: RayOptions, nodes: Sequence[Mapping[str, float]], where: str) -> None:
+def _check_resources(
+    options: RayOptions, nodes: Sequence[Mapping[str, float]], where: str, workers: Sequence[str] = WORKERS
+) -> None:
     """Ray waits for ever for actors that do not fit."""
-    generators = options.min_generators or options.generators
-    for kind, each in (
-        ("CPU", (options.cpus_per_generator, options.cpus_per_scorer, options.cpus_per_writer)),
-        ("GPU", (options.gpus_per_generator, options.gpus_per_scorer, 0.0)),
-    ):
+    counts = {
+        "generators": options.min_generators or options.generators,
+        "scorers": options.scorers,
+        "writers": options.writers * workers.count("writers"),
+    }
+    each = {
+        "CPU": (options.cpus_per_generator, options.cpus_per_scorer, options.cpus_per_writer),
+        "GPU": (options.gpus_per_generator, options.gpus_per_scorer, 0.0),
+    }
+    for kind, amounts in each.items():
         there = sum(node.get(kind, 0.0) for node in nodes)
-        needed = generators * each[0] + options.scorers * each[1] + options.writers * each[2]
+        asked = [(counts[name], name, amount) for name, amount in zip(counts, amounts, strict=True) if name in workers]
+        needed = sum(count * amount for count, _, amount in asked)
         if needed > there + 1e-9:
+            pools = ", ".join(f"{count} {name} x {amount:g}" for count, name, amount in asked)
             raise UserError(
-                f"[ray] asks for {needed:g} {kind}s ({generators} generators x {each[0]:g}, {options.scorers} "
-                f"scorers x {each[1]:g}, {options.writers} writers x {each[2]:g}), but this {where} has {there:g}. "
-                f"Lower ray.generators, or the {kind.lower()}s_per_* settings, which are fractions if need be. Where "
+                f"[ray] asks for {needed:g} {kind}s ({pools}), but this {where} has {there:g}. "
+                f"Lower ray.{workers[0]}, or the {kind.lower()}s_per_* settings, which are fractions if need be. Where "
                 "the cluster grows on demand, set ray.min_generators to what is there, or ray.check_fit = false."
             )
-    wanted = {"CPU": options.cpus_per_generator, "GPU": options.gpus_per_generator}
+    largest = workers[0]
+    at = list(counts).index(largest)
+    wanted = {kind: amounts[at] for kind, amounts in each.items()}
     room = sum(_room(node, wanted) for node in nodes)
-    if room < generators:
+    if room < counts[largest]:
+        gpus = "gpus_per_replica" if largest == "generators" else "gpus_per_scorer"
         raise UserError(
-            f"[ray] asks for {generators} generators, each on one node with {wanted['CPU']:g} CPUs and "
-            f"{wanted['GPU']:g} GPUs, but the nodes of this {where} have room for {room}. Lower ray.generators, "
-            "ray.gpus_per_replica or ray.cpus_per_generator, or set ray.check_fit = false where the cluster grows on "
+            f"[ray] asks for {counts[largest]} {largest}, each on one node with {wanted['CPU']:g} CPUs and "
+            f"{wanted['GPU']:g} GPUs, but the nodes of this {where} have room for {room}. Lower ray.{largest}, "
+            f"ray.{gpus} or ray.cpus_per_{largest[:-1]}, or set ray.check_fit = false where the cluster grows on "
             "demand."
         )
 

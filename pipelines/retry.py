@@ -47,6 +47,12 @@ def requested(output: Storage, shards: Iterable[int]) -> list[int]:
     return [shard for shard in shards if shard_file(shard) in there] if _MARK_NAME in there else []
 
 
+def is_open(output: Storage) -> bool:
+    """Is there a request that is not finished?"""
+    there = set(output.list(FOLDER))
+    return _MARK_NAME in there and len(there) > 1
+
+
 def read(output: Storage, shard: int) -> pa.Table:
     """The failures to retry: rows of `schema.FAILED`; none where the retry is done, as Ray may ask a second time."""
     try:

@@ -85,8 +85,13 @@ def _write(output: Storage, record: Mapping[str, Any]) -> None:
 
 
 def _differences(record: Mapping[str, Any], config: RunConfig) -> str:
-    before, now = dict(_flat(identity(record["config"]))), dict(_flat(identity(config.to_dict())))
-    before["schema_version"] = record["schema_version"]
+    before = {**identity(record["config"]), "schema_version": record["schema_version"]}
+    return differences(before, identity(config.to_dict()))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """In words, the keys (`table.key`) whose values two nested tables do not share; the first few of them."""
+    before, now = dict(_flat(old)), dict(_flat(new))
     keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     shown = [f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in keys[:_SHOWN]]
     return "; ".join(shown) + (f"; and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")

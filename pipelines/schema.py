@@ -111,12 +111,22 @@ def scored(embedding_dim: int) -> pa.Schema:
             pa.field("drop_reason", pa.string()),
         ]
     )
+    return declared(schema)
+
+
+def declared(schema: pa.Schema) -> pa.Schema:
+    """`schema` with the version of the row contract and the features that Hugging Face `datasets` reads."""
     return schema.with_metadata(
         {
             "raydiance_schema_version": str(VERSION),
-            "huggingface": json.dumps({"info": {"features": {f.name: _feature(f) for f in schema}}}),
+            "huggingface": json.dumps({"info": {"features": features(schema)}}),
         }
     )
+
+
+def features(schema: pa.Schema) -> dict[str, Any]:
+    """Column -> its Hugging Face `datasets` feature."""
+    return {field.name: _feature(field) for field in schema}
 
 
 def _feature(field: pa.Field[Any]) -> Any:

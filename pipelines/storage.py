@@ -156,7 +156,15 @@ class Storage:
 
     def list(self, rel_dir: str = "") -> list[str]:
         """Sorted names of the files directly in a folder; [] where there is no such folder. Dot files are left out."""
-        return [name for name in self._names(rel_dir) if not name.startswith(".")]
+        return [*self.sizes(rel_dir)]
+
+    def sizes(self, rel_dir: str = "") -> dict[str, int]:
+        """The files that `list` names, each with its bytes: one request for a whole folder."""
+        return {name: size for name, size in self._entries(rel_dir, "file").items() if not name.startswith(".")}
+
+    def folders(self, rel_dir: str = "") -> Sequence[str]:
+        """Sorted names of the folders directly in a folder. Dot folders are left out."""
+        return [name for name in self._entries(rel_dir, "directory") if not name.startswith(".")]
 
     def remove(self, rel: str) -> None:
         """Remove a file; one that is not there is fine."""
@@ -173,19 +181,22 @@ class Storage:
         In S3 a killed upload leaves nothing that anyone sees; a lifecycle rule of the bucket frees its parts.
         """
         if not is_s3(self.uri):
-            for name in self._names(rel_dir):
+            for name in self._entries(rel_dir, "file"):
                 if name.startswith(".") and name.endswith(_TEMPORARY):
                     self.remove(f"{rel_dir}/{name}" if rel_dir else name)
 
-    def _names(self, rel_dir: str) -> Sequence[str]:
-        def names() -> Sequence[str]:
-            try:
-                entries = self.filesystem.ls(self.path(rel_dir), detail=True)
-            except FileNotFoundError:
-                return []
-            return sorted(str(e["name"]).rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "file")
+    def _entries(self, rel_dir: str, kind: str) -> dict[str, int]:
+        """Name -> bytes, sorted by name."""
 
-        return self._do("list", rel_dir, names)
+        def entries() -> dict[str, int]:
+            try:
+                found = self.filesystem.ls(self.path(rel_dir), detail=True)
+            except FileNotFoundError:
+                return {}
+            names = {str(e["name"]).rstrip("/").rsplit("/", 1)[-1]: e["size"] or 0 for e in found if e["type"] == kind}
+            return dict(sorted(names.items()))
+
+        return self._do("list", rel_dir, entries)
 
     def _do(self, action: str, rel: str, operation: Callable[[], T], *, missing_is_user_error: bool = False) -> T:
         with self._explained(action, rel, missing_is_user_error=missing_is_user_error):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +78,17 @@ def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Sum
     counts = flow._planned(settings, output)
     if retry_failed:
         retry.request(output, counts.shard_numbers())
-    stages = [stage.kind(**stage.arguments) for stage in flow.stages(settings, output, Here(Tracker()))]
-    for order in flow.pending_shards(output, counts):
+    make_inline(flow.pending_shards(output, counts), flow.stages(settings, output, Here(Tracker())))
+    return finish(output)
+
+
+def make_inline(orders: Iterable[dict[str, Any]], through: Sequence[flow.Stage]) -> list[dict[str, Any]]:
+    """`flow.make` in this process."""
+    stages = [stage.kind(**stage.arguments) for stage in through]
+    rows: list[dict[str, Any]] = []
+    for order in orders:
         block = pa.table({name: [value] for name, value in order.items()})
         for stage in stages:
             block = stage(block)
-    return finish(output)
+        rows += block.to_pylist()
+    return rows

@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import random
-import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from pipelines.stages.block import Shard, failures, pack
 from pipelines.stages.write import write_shard
 from pipelines.storage import Storage
 from tests.conftest import build
+from tests.killing import ended
 
 TRIALS = int(os.environ.get("RAYDIANCE_KILL_TRIALS", "25"))
 DIM = 4
@@ -88,22 +89,7 @@ def drive(config: RunConfig, *, retry_failed: bool) -> None:
 
 def driven(config: RunConfig, *, retry_failed: bool, seconds: float) -> bool:
     """Drive in a process of its own and kill it after so many seconds; did it get to the end before?"""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            drive(config, retry_failed=retry_failed)
-            status = 0
-        finally:
-            os._exit(status)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if os.waitpid(child, os.WNOHANG) != (0, 0):
-            return True
-        time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    return not os.WIFSIGNALED(status)
+    return ended(partial(drive, config, retry_failed=retry_failed), seconds)
 
 
 def files_of(folder: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Toy:
     text: Callable[[int, str], str] = lambda _, prompt: prompt
 
 
-def write_run(folder: Path, toy: Toy = Toy()) -> Storage:
+def write_run(folder: Path | str, toy: Toy = Toy()) -> Storage:
     """Write run.json, plan/, data/, rejected/ and failed/ below `folder`."""
     output = Storage.open(folder)
     rng = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def write_run(folder: Path, toy: Toy = Toy()) -> Storage:
         rows = [_bad_prompt(i) for i in range(toy.bad_prompts)]
         _write(output, "failed/prompts.parquet", rows, FAILED)
     config = {"run": {"name": toy.name, "output": "out/toy", "seed": 0}}
-    run = {"fingerprint": FINGERPRINT, "config": config, "plan": {"prompts": toy.prompts}}
+    run = {"fingerprint": FINGERPRINT, "config": config, "plan": {"prompts": toy.prompts, "groups": made}}
     output.write_bytes("run.json", json.dumps(run).encode())
     return output
 

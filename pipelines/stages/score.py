@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from models.scorers.group import score_group
 from pipelines import images, schema
-from pipelines.config import RunConfig
 from pipelines.progress import Progress
 from pipelines.selection import select
+from pipelines.settings import Scoring, Selection
 from pipelines.stages.block import failures, pack, unpack
 from pipelines.stages.isolate import Failure, run_isolated
 from pipelines.telemetry import Telemetry
@@ -35,22 +35,25 @@ class _Scored:
 class ScoreShard:
     """Actor. Reads a block with images of `schema.GENERATED`; writes it with images of `schema.scored`."""
 
-    def __init__(self, config: RunConfig, progress: Progress) -> None:
+    def __init__(
+        self, scoring: Scoring, selection: Selection, progress: Progress, *, group_size: int, on_gpu: bool
+    ) -> None:
         from models.scorers.clip import ClipScorer
 
-        self._config = config
+        self._batch_size = scoring.batch_size
+        self._selection = selection
+        self._group_size = group_size
         self._telemetry = Telemetry("score", progress)
-        device = "auto" if config.ray.gpus_per_scorer else "cpu"
         with self._telemetry.busy("load_model"):
-            self._scorer = ClipScorer(config.scoring.model, config.scoring.pretrained, device)
-        self._name = self._scorer.name + (f"@{config.scoring.revision}" if config.scoring.revision else "")
+            self._scorer = ClipScorer(scoring.model, scoring.pretrained, "auto" if on_gpu else "cpu")
+        self._name = self._scorer.name + (f"@{scoring.revision}" if scoring.revision else "")
         self._decoders = ThreadPoolExecutor(_DECODING_THREADS)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         shard = unpack(block)
         with self._telemetry.busy("score"):
             rows, failed = self._score_all(_groups(shard.images))
-        self._telemetry.failed((row["error_type"] for row in failed), group_size=self._config.group.size)
+        self._telemetry.failed((row["error_type"] for row in failed), group_size=self._group_size)
         self._telemetry.images(rows.num_rows)
         return pack(replace(shard, images=rows, failed=pa.concat_tables([shard.failed, failures(failed)])))
 
@@ -70,7 +73,7 @@ class ScoreShard:
         packs: list[list[int]] = []
         filled = 0
         for index, group in enumerate(groups):
-            if not packs or filled + group.num_rows > self._config.scoring.batch_size:
+            if not packs or filled + group.num_rows > self._batch_size:
                 packs.append([])
                 filled = 0
             packs[-1].append(index)
@@ -106,7 +109,7 @@ class ScoreShard:
     ) -> _Scored:
         count = len(image_ids)
         group = score_group(features_BD, prompt_D, counterfactual_D)
-        chosen = select(self._config.selection, image_ids, features_BD, group.score_B, group.margin_B)
+        chosen = select(self._selection, image_ids, features_BD, group.score_B, group.margin_B)
         nothing = [None] * count
         return _Scored(
             embedding=features_BD,

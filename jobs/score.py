@@ -1,0 +1,74 @@
+"""Score a finished dataset with other scorers, into new columns beside its files.
+
+    python jobs/score.py --dataset out/demo --scorer b32=ViT-B-32:openai
+    python jobs/score.py --dataset s3://bucket/run --scorer b32=ViT-B-32:openai --scorer l14=ViT-L-14:openai \\
+        --set ray.scorers=8 --set ray.gpus_per_scorer=1
+
+Nothing of the dataset is changed: scores/NAME/data/shard-X.parquet has a row for each row of data/shard-X.parquet, in
+its order. The same command goes on where an interrupted one stopped, scores what the run has gained since, and tries
+again what failed. Exit status: 0 done, 1 some groups could not be scored, 2 wrong input or settings, 130 or 143 stopped
+(run it again to go on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from pipelines import config, console, tables
+from pipelines.errors import UserError
+
+_WITHOUT_WEIGHTS = ("local-dir:", "hf-hub:")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="output folder of a finished run: local or s3://bucket/folder")
+    parser.add_argument(
+        "--scorer",
+        action="append",
+        required=True,
+        metavar="NAME=MODEL[:PRETRAINED]",
+        help="an open_clip model, local-dir:FOLDER or hf-hub:ID; NAME begins its columns",
+    )
+    parser.add_argument("--embeddings", action="store_true", help="keep the image vectors as well")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of [ray], or scoring.batch_size"
+    )
+    options = parser.parse_args(arguments)
+    return console.guarded(lambda: _run(options))
+
+
+def scorer(text: str) -> tuple[str, dict[str, Any]]:
+    """NAME=MODEL[:PRETRAINED] -> the name, and the table [scoring]."""
+    name, equals, spec = text.partition("=")
+    if not equals or not spec:
+        raise UserError(f"--scorer {text!r}: write NAME=MODEL[:PRETRAINED], for example b32=ViT-B-32:openai")
+    if spec.startswith(_WITHOUT_WEIGHTS):
+        return name, {"model": spec}
+    model, _, pretrained = spec.partition(":")
+    return name, {"model": model, "pretrained": pretrained}
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipelines.rescore import RescoreConfig, rescore
+    from pipelines.storage import Storage
+
+    wanted: dict[str, RescoreConfig] = {}
+    for text in options.scorer:
+        name, scoring = scorer(text)
+        table: dict[str, Any] = {"scoring": scoring, "embeddings": options.embeddings}
+        for setting in options.set:
+            config.override(table, setting)
+        wanted[name] = tables.build(RescoreConfig, table, file="--set")
+    failed = 0
+    for name, one in wanted.items():
+        done = rescore(Storage.open(options.dataset), name, one)
+        failed += done.groups_failed
+        print(f"{name}: {done.images:,} images scored in {done.shards:,} shards, {done.groups_failed:,} groups failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""README.md of an export: the run's card, with what an export's own folder holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines import card, score_files
+from pipelines.schema import VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """files: a glob below the target; row_bytes: before packing; file_bytes: of all its files."""
+
+    name: str
+    files: str
+    rows: int
+    row_bytes: int
+    file_bytes: int
+
+    @property
+    def config(self) -> str:
+        return "default" if self.name == "train" else self.name
+
+
+def export_card(
+    *,
+    run: Mapping[str, Any],
+    report: Mapping[str, Any],
+    arms: Sequence[str],
+    splits: Sequence[Split],
+    schema: pa.Schema,
+    features: Mapping[str, Any],
+    license_name: str,
+    load: str,
+) -> str:
+    """The text of README.md. features: what a reader finds; schema: the columns before they are packed."""
+    title = run["config"]["run"]["name"]
+    images = sum(split.rows for split in splits if split.config == "default")
+    head = card.front_matter(
+        title=title,
+        images=images,
+        configs={split.config: split.files for split in splits},
+        license_name=license_name,
+        more=["dataset_info:", *(line for split in splits for line in _info(split, features))],
+    )
+    here = [(f"`{s.files}`", f"{s.rows:,} {'kept' if s.config == 'default' else 'dropped'} images") for s in splits]
+    parts = [
+        head,
+        f"# {card.code(title)}\n",
+        card.introduction(images, report["counts"]["prompts"]),
+        "## What is here\n",
+        card.table(
+            ("path", "holds"),
+            [*here, ("`export.json`", "the run it comes from, the choices, and the source rows of every file")],
+        ),
+        card.results([arm for arm in report["by_arm"] if arm["arm"] in arms]),
+        "## Load it\n",
+        load,
+        "## Columns\n",
+        f"Row schema version {VERSION}.\n",
+        card.column_table(schema, score_files.meaning),
+        card.settings(run),
+        card.licence(license_name),
+    ]
+    return "\n".join(parts)
+
+
+def _info(split: Split, features: Mapping[str, Any]) -> list[str]:
+    """`dataset_info` of a config: JSON, which is YAML, one line per column."""
+    return [
+        f"- config_name: {split.config}",
+        "  features:",
+        *(f"  - {json.dumps(column)}" for column in yaml_features(features)),
+        "  splits:",
+        "  - name: train",
+        f"    num_bytes: {split.row_bytes}",
+        f"    num_examples: {split.rows}",
+        f"  download_size: {split.file_bytes}",
+        f"  dataset_size: {split.row_bytes}",
+    ]
+
+
+def yaml_features(features: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Features as the front matter of a card has them: shorter than in Parquet's metadata."""
+    return [{"name": name, **_short(feature)} for name, feature in features.items()]
+
+
+def _short(feature: Mapping[str, Any]) -> dict[str, Any]:
+    if "_type" not in feature:
+        return {"struct": yaml_features(feature)}
+    if feature["_type"] == "List":
+        inner = _short(feature["feature"])
+        length = {"length": feature["length"]} if "length" in feature else {}
+        return {"list": inner["dtype"] if set(inner) == {"dtype"} else inner, **length}
+    return {"dtype": feature["dtype"] if feature["_type"] == "Value" else feature["_type"].lower()}

@@ -1,0 +1,88 @@
+"""A Hugging Face dataset folder: Parquet files, named and written as `datasets` itself does for the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines import schema as row_schema
+from pipelines.stages.write import BYTES_PER_ROW_GROUP, ROWS_PER_ROW_GROUP
+
+_FOLDERS = {"train": "data"}
+_CHUNKS = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
+"""Pages that begin where the content says, as the hub stores equal chunks of files once."""
+
+_LOAD = """Run these in this folder.
+
+```python
+from datasets import load_dataset
+
+rows = load_dataset(".", split="train")
+rows[0]["image"]  # a PIL image
+```
+
+```sql
+-- DuckDB
+SELECT arm, rarity, count(*) AS images, avg(clip_score) AS score, avg(group_vendi) AS diversity
+FROM 'data/*.parquet' GROUP BY ALL ORDER BY ALL;
+```
+"""
+
+
+class HuggingFace:
+    """A `Format`. `--shard-bytes` is before compression, as in `datasets`; images hardly compress."""
+
+    def load(self, files: int) -> str:
+        return _LOAD
+
+    def path(self, split: str, number: int, count: int) -> str:
+        return f"{_FOLDERS.get(split, split)}/train-{number:05d}-of-{count:05d}.parquet"
+
+    def pattern(self, split: str) -> str:
+        return f"{_FOLDERS.get(split, split)}/train-*.parquet"
+
+    def room(self, file_bytes: int) -> int:
+        return file_bytes
+
+    def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
+        """Its image, and the mean of the other columns."""
+        if not rows.num_rows:
+            return np.zeros(0, np.int64)
+        images: Any = pc.fill_null(pc.binary_length(pc.struct_field(rows["image"], "bytes")), 0)
+        others = rows.drop_columns(["image"]).nbytes
+        return np.asarray(images.to_numpy(), np.int64) + -(-others // rows.num_rows)
+
+    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        options: Any = {"use_content_defined_chunking": _CHUNKS, "write_page_index": True}
+        with pq.ParquetWriter(file, schema, compression="zstd", **options) as writer:
+            for rows in _row_groups(tables):
+                writer.write_table(rows, rows.num_rows)
+
+    def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
+        return row_schema.features(schema)
+
+    def index(self, split: str, files: Sequence[Any]) -> Mapping[str, bytes]:
+        return {}
+
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of up to so many rows or bytes, but for one row that is larger."""
+    waiting: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        for start in range(table.num_rows):
+            row = table.slice(start, 1)
+            if waiting and (rows == ROWS_PER_ROW_GROUP or size + row.nbytes > BYTES_PER_ROW_GROUP):
+                yield pa.concat_tables(waiting)
+                waiting, rows, size = [], 0, 0
+            waiting.append(row)
+            rows += 1
+            size += row.nbytes
+    if waiting:
+        yield pa.concat_tables(waiting)

@@ -1,0 +1,72 @@
+"""Which rows go into which file of an export: known before the first file is written, so files can be made anywhere,
+in any order, and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.export.rows import Piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """The chosen rows of a shard file. places: their numbers in the file; sizes: the bytes of each in an output file;
+    endings: of the image files."""
+
+    file: str
+    places: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    endings: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFile:
+    """rows, bytes: of the chosen rows in `pieces`."""
+
+    rows: int
+    bytes: int
+    pieces: tuple[Piece, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        pieces = [[piece.file, piece.first, piece.end] for piece in self.pieces]
+        return {"rows": self.rows, "bytes": self.bytes, "pieces": pieces}
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> OutputFile:
+        pieces = tuple(Piece(file=file, first=first, end=end) for file, first, end in content["pieces"])
+        return OutputFile(rows=content["rows"], bytes=content["bytes"], pieces=pieces)
+
+
+def lay_out(weighed: Iterable[Weighed], room: int) -> Iterator[OutputFile]:
+    """Fill files in order, each with at most `room` bytes of rows; a larger row gets a file of its own."""
+    filling = _Filling()
+    for shard in weighed:
+        for place, size in zip(shard.places.tolist(), shard.sizes.tolist(), strict=True):
+            if filling.rows and filling.bytes + size > room:
+                yield filling.file()
+                filling = _Filling()
+            filling.add(shard.file, place, size)
+    if filling.rows:
+        yield filling.file()
+
+
+class _Filling:
+    def __init__(self) -> None:
+        self.rows = self.bytes = 0
+        self._pieces: list[Piece] = []
+
+    def add(self, source: str, place: int, size: int) -> None:
+        if self._pieces and self._pieces[-1].file == source:
+            self._pieces[-1] = replace(self._pieces[-1], end=place + 1)
+        else:
+            self._pieces.append(Piece(file=source, first=place, end=place + 1))
+        self.rows += 1
+        self.bytes += size
+
+    def file(self) -> OutputFile:
+        return OutputFile(rows=self.rows, bytes=self.bytes, pieces=tuple(self._pieces))

@@ -1,0 +1,77 @@
+"""The rows of an export: images of a finished run, with the columns that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines import schema, score_files
+from pipelines.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """arms: those whose images go along; embeddings: also the scorers' image vectors; scores: names of the scorers
+    (`pipelines.score_files`) whose columns are put beside the run's own."""
+
+    arms: tuple[str, ...]
+    embeddings: bool
+    scores: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Rows of a shard file, from `first` up to `end`, counted before any choice of arms."""
+
+    file: str
+    first: int
+    end: int
+
+
+def columns(dataset: Storage, choice: Choice, file: str) -> pa.Schema:
+    """The schema of the export, from any shard file of the run."""
+    with dataset.open_input(file) as source:
+        fields = [field for field in pq.read_schema(source) if _wanted(field, choice)]
+    for name in choice.scores:
+        with dataset.open_input(score_files.path(name, file)) as source:
+            fields += [f for f in pq.read_schema(source) if f.name not in score_files.KEYS and _wanted(f, choice)]
+    return schema.declared(pa.schema(fields))
+
+
+def is_embedding(field: pa.Field[pa.DataType]) -> bool:
+    return pa.types.is_fixed_size_list(field.type)
+
+
+def _wanted(field: pa.Field[pa.DataType], choice: Choice) -> bool:
+    return choice.embeddings or not is_embedding(field)
+
+
+def read(
+    dataset: Storage, choice: Choice, target: pa.Schema, piece: Piece
+) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+    """The chosen rows of a piece, a row group of its file at a time: their places in the file, and a table of `target`.
+
+    Raises UserError where the score files do not hold the same images.
+    """
+    with dataset.open_input(piece.file) as source:
+        file = pq.ParquetFile(source)
+        beside = [score_files.read(dataset, name, piece.file) for name in choice.scores]
+        end = 0
+        for number in range(file.num_row_groups):
+            start, end = end, end + file.metadata.row_group(number).num_rows
+            first, last = max(piece.first, start), min(piece.end, end)
+            if first >= last:
+                continue
+            names = [name for name in target.names if name in file.schema_arrow.names]
+            rows = file.read_row_group(number, columns=names).slice(first - start, last - first)
+            for name, scores in zip(choice.scores, beside, strict=True):
+                rows = score_files.merged(dataset, name, piece.file, first, rows, scores)
+            chosen = pc.is_in(rows["arm"], value_set=pa.array(choice.arms))
+            places = np.flatnonzero(chosen.to_numpy()).astype(np.int64) + first
+            yield places, rows.filter(chosen).select(target.names).cast(target)

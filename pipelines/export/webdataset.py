@@ -1,0 +1,137 @@
+"""WebDataset: tars in which an image is `KEY.png`, `KEY.txt` (its prompt) and `KEY.json` (all its other columns)."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines import schema as row_schema
+from pipelines.export.rows import is_embedding
+
+_ENDINGS = ("png", "webp")
+_IN_OTHER_MEMBERS = ("image", "prompt")
+_END = 2 * tarfile.BLOCKSIZE
+
+_LOAD = """Run these in this folder.
+
+```python
+from datasets import load_dataset
+
+rows = load_dataset(".", split="train")  # with the column types that stand at the top of this page
+rows[0]  # {"png" (or "webp"): a PIL image, "txt": the prompt, "json": the other columns, ...}
+```
+
+```python
+import webdataset
+
+tars = webdataset.WebDataset("train-{000000..LAST}.tar", shardshuffle=False)
+rows = tars.decode("pil").to_tuple("png;webp", "txt", "json")
+```
+
+`train-index.json` names every tar with its samples and bytes. `load_dataset("webdataset", data_files=...)` guesses the
+types of the columns from the first five samples; give it `features=load_dataset_builder(".").info.features`.
+"""
+
+
+class WebDataset:
+    """A `Format`. The key is `{group_id}-{index_in_group}`; vectors are `KEY.embedding.npy`, which a reader need not
+    parse from text. Nothing in a tar tells when, where or by whom it was made."""
+
+    def load(self, files: int) -> str:
+        return _LOAD.replace("LAST", f"{files - 1:06d}")
+
+    def path(self, split: str, number: int, count: int) -> str:
+        return f"{split}-{number:06d}.tar"
+
+    def pattern(self, split: str) -> str:
+        return f"{split}-*.tar"
+
+    def room(self, file_bytes: int) -> int:
+        return file_bytes // tarfile.RECORDSIZE * tarfile.RECORDSIZE - _END
+
+    def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
+        return np.array([sum(map(_member_bytes, members)) for _, members in _samples(rows)], np.int64)
+
+    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for table in tables:
+                for key, members in _samples(table):
+                    for ending, data in members:
+                        member = tarfile.TarInfo(f"{key}.{ending}")  # its defaults: no time, no owner, mode 644
+                        member.size = len(data)
+                        tar.addfile(member, io.BytesIO(data))
+
+    def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
+        text = {"_type": "Value", "dtype": "string"}
+        vectors = [field for field in schema if is_embedding(field)]
+        others = [field for field in schema if not is_embedding(field) and field.name not in _IN_OTHER_MEMBERS]
+        return {
+            **{ending: {"_type": "Image"} for ending in endings},
+            "txt": text,
+            "json": row_schema.features(pa.schema(others)),
+            **{f"{name}.npy": feature for name, feature in row_schema.features(pa.schema(vectors)).items()},
+            "__key__": text,
+            "__url__": text,
+        }
+
+    def index(self, split: str, files: Sequence[Any]) -> Mapping[str, bytes]:
+        """The index that WebDataset's random access (wids) reads."""
+        content = {
+            "__kind__": "wids-shard-index-v1",
+            "wids_version": 1,
+            "name": split,
+            "shardlist": [{"url": file.path, "nsamples": file.rows, "filesize": file.bytes} for file in files],
+        }
+        return {f"{split}-index.json": (json.dumps(content, indent=1) + "\n").encode()}
+
+
+def _samples(rows: pa.Table) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    """(key, [(ending, content)]) of every row."""
+    vectors = {field.name: _vectors(rows[field.name]) for field in rows.schema if is_embedding(field)}
+    texts = rows.drop_columns([*vectors])
+    for number, row in enumerate(texts.to_pylist()):
+        key = f"{row['group_id']}-{row['index_in_group']}"
+        image, prompt = (row.pop(name) for name in _IN_OTHER_MEMBERS)
+        members = [(_ending(key, image), image["bytes"]), ("txt", prompt.encode()), ("json", _json(key, row))]
+        members += [(f"{name}.npy", of[number]) for name, of in vectors.items() if of[number]]
+        yield key, members
+
+
+def _ending(key: str, image: dict[str, Any] | None) -> str:
+    ending = PurePosixPath((image or {}).get("path") or "").suffix.removeprefix(".")
+    if "." in key or image is None or image["bytes"] is None or ending not in _ENDINGS:
+        named = None if image is None else image["path"]
+        raise ValueError(f"image {key} (image.path = {named!r}) has no bytes, or is not one of {_ENDINGS}")
+    return ending
+
+
+def _json(key: str, row: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        bad = [f"{name} = {value}" for name, value in row.items() if value != value]
+        raise ValueError(f"image {key}: {', '.join(bad) or error}: JSON has no such number") from error
+
+
+def _vectors(column: pa.ChunkedArray[Any]) -> list[bytes]:
+    """The .npy file of each vector; b"" where there is none."""
+    files = []
+    for vector in column:
+        file = io.BytesIO()
+        if vector.is_valid:
+            np.save(file, vector.values.to_numpy())
+        files.append(file.getvalue())
+    return files
+
+
+def _member_bytes(member: tuple[str, bytes]) -> int:
+    """A header block, and the content in whole blocks."""
+    return tarfile.BLOCKSIZE * (1 + -(-len(member[1]) // tarfile.BLOCKSIZE))

@@ -1,0 +1,79 @@
+"""The two steps of an export that any worker can do: weigh a shard of the run, and write an output file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.errors import UserError
+from pipelines.export.formats import FORMATS
+from pipelines.export.layout import OutputFile, Weighed
+from pipelines.export.rows import Choice, Piece, read
+from pipelines.finished import GO_ON, check
+from pipelines.manifest import FileEntry
+from pipelines.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """An output file: where it goes and the rows it gets."""
+
+    path: str
+    file: OutputFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What a worker needs to know: which run, into which folder, which of its rows and columns, and how."""
+
+    dataset: Storage
+    target: Storage
+    format: str
+    choice: Choice
+    schema: pa.Schema
+
+
+def weigh(job: Export, entry: FileEntry) -> Weighed:
+    """The chosen rows of a shard file. Raises UserError where it is not the manifest's, or a row does not fit."""
+    check(job.dataset, entry)
+    places, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    endings: set[str] = set()
+    piece = Piece(file=entry.path, first=0, end=entry.rows or 0)
+    for numbers, rows in read(job.dataset, job.choice, job.schema, piece):
+        try:
+            sizes.append(FORMATS[job.format].sizes(rows))
+        except ValueError as error:
+            raise UserError(f"{job.dataset.path(entry.path)}, rows {numbers[0]} to {numbers[-1]}: {error}") from error
+        places.append(numbers)
+        names: Any = pc.struct_field(rows["image"], "path")
+        endings.update(PurePosixPath(name or "").suffix.removeprefix(".") for name in names.to_pylist())
+    return Weighed(
+        file=entry.path, places=np.concatenate(places), sizes=np.concatenate(sizes), endings=frozenset(endings)
+    )
+
+
+def write_file(job: Export, task: Task) -> int:
+    """Write an output file, which appears whole; returns its rows."""
+    rows = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal rows
+        for piece in task.file.pieces:
+            for _, table in read(job.dataset, job.choice, job.schema, piece):
+                rows += table.num_rows
+                yield table
+
+    with job.target.open_output(task.path) as file:
+        FORMATS[job.format].write(file, tables(), job.schema)
+        if rows != task.file.rows:
+            raise UserError(
+                f"{task.path} would get {rows} images, but {task.file.rows} were counted: the run in "
+                f"{job.dataset.uri} has changed since. {GO_ON}"
+            )
+    return rows
