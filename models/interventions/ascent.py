@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.interventions import leaps
-from models.interventions.eigen import eigh, gpu_kernels
+from models.interventions.eigen import eigh, gpu_kernels, opaque
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ _SMALLEST_EIGENVALUE = 1e-12
 """Of K, whose largest is between 1 and B. Below it two vectors are equal as far as float64 can tell."""
 
 
-@torch.library.custom_op("raydiance::entropy_ascent", mutates_args=())
+@opaque("entropy_ascent", lambda gram_GBB, *_: torch.empty_like(gram_GBB))
 def entropy_ascent(gram_GBB: Tensor, step_G: Tensor, inner_steps: int, exact: bool) -> Tensor:
     """The displacement matrix T - I, float64 [G, B, B], of `inner_steps` steps of length step_G * dH/dC.
 
@@ -52,11 +52,6 @@ def entropy_ascent(gram_GBB: Tensor, step_G: Tensor, inner_steps: int, exact: bo
     moved_GBB = end_GBB * inverse_GB[:, None, :] - vectors_GBB * known_GB[:, None, :]
     move_GBB: Tensor = moved_GBB @ vectors_GBB.mT
     return move_GBB
-
-
-@entropy_ascent.register_fake
-def _(gram_GBB: Tensor, step_G: Tensor, inner_steps: int, exact: bool) -> Tensor:
-    return torch.empty_like(gram_GBB)
 
 
 def _ascend(start_GBB: Floats, factor_G: Floats, inner_steps: int, *, exact: bool) -> Floats:
