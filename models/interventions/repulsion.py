@@ -32,35 +32,26 @@ def repel(
     flat_GBX = tokens_GBND.reshape(groups, samples, -1)
     flat_GBX = flat_GBX if flat_GBX.dtype == torch.float64 else flat_GBX.float()
     mean_G1X = flat_GBX.mean(dim=1, keepdim=True)
-    offset_GBX = flat_GBX - mean_G1X
-    offsets_GBB, whole_GBB = total(torch.stack(gram(mean_G1X, offset_GBX)))
-    move_GBB = displacement(offsets_GBB, whole_GBB, config, exact=flat_GBX.dtype == torch.float64)
-    # On mean and offsets apart: rows that push near-identical samples are large, and nearly cancel the mean.
-    along_mean_GB1 = move_GBB.sum(dim=-1, keepdim=True).to(flat_GBX.dtype)
-    push_GBX = torch.baddbmm(along_mean_GB1 * mean_G1X, move_GBB.to(flat_GBX.dtype), offset_GBX)
-    pushed = (flat_GBX + push_GBX).reshape(tokens_GBND.shape)
+    # Offsets and mean apart: whole vectors of a group differ by little in the first blocks, and what pushes them apart
+    # nearly cancels the mean.
+    rows_GRX = torch.cat([flat_GBX - mean_G1X, mean_G1X], dim=1)
+    gram_GRR = total((rows_GRX @ rows_GRX.mT).double())
+    move_GBB = displacement(gram_GRR, config, exact=flat_GBX.dtype == torch.float64)
+    change_GBR = torch.cat([move_GBB, move_GBB.sum(dim=-1, keepdim=True)], dim=-1)
+    pushed = torch.baddbmm(flat_GBX, change_GBR.to(flat_GBX.dtype), rows_GRX).reshape(tokens_GBND.shape)
     if tokens_GBND.dtype == torch.float16:
         pushed = pushed.clamp(-65504.0, 65504.0)
     return pushed.to(tokens_GBND.dtype)
 
 
-def gram(mean_G1X: Tensor, offset_GBX: Tensor) -> tuple[Tensor, Tensor]:
-    """Gram matrices float64 [G, B, B] of the offsets and of the whole vectors (mean + offset).
-
-    Whole vectors of a group differ by little in the first blocks, so the products are taken of mean and offsets apart.
-    """
-    offsets = (offset_GBX @ offset_GBX.mT).double()
-    cross = (offset_GBX @ mean_G1X.mT).double()
-    base = (mean_G1X @ mean_G1X.mT).double()
-    return offsets, offsets + cross + cross.mT + base
-
-
-def displacement(offsets_GBB: Tensor, whole_GBB: Tensor, config: RepulsionConfig, *, exact: bool) -> Tensor:
+def displacement(gram_GRR: Tensor, config: RepulsionConfig, *, exact: bool) -> Tensor:
     """T - I, float64 [G, B, B], after all steps and the cap.
 
-    offsets_GBB, whole_GBB: float64 Gram matrices of the mean-free and of the whole vectors; exact: as in
-    `entropy_ascent`.
+    gram_GRR: float64 [G, B + 1, B + 1], the products of the vectors without their mean and, last, the mean; exact: as
+    in `entropy_ascent`.
     """
+    offsets_GBB, cross_GB1 = gram_GRR[:, :-1, :-1], gram_GRR[:, :-1, -1:]
+    whole_GBB = offsets_GBB + cross_GB1 + cross_GB1.mT + gram_GRR[:, -1:, -1:]
     scale_G = whole_GBB.diagonal(dim1=-2, dim2=-1).mean(-1)
     differs_G = offsets_GBB.diagonal(dim1=-2, dim2=-1).amax(-1) > _SAME * scale_G
     eta_G = scale_G * config.strength if config.eta == 0.0 else torch.full_like(scale_G, config.eta)
