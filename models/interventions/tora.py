@@ -91,10 +91,10 @@ def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, taking: Taking, co
         return tokens_BND
     tokens = tokens_BND.float()
     # The tokens and the direction in one matrix: one product reads all that is needed, one writes the change.
-    rows_BRD = torch.cat([taking.read_BMN @ tokens, direction_BD[:, None, :].float()], dim=1)
-    gram_BRR = (rows_BRD @ rows_BRD.mT).double()
+    rows_BRD = torch.cat([taking.read_BMN.bmm(tokens), direction_BD[:, None, :].float()], dim=1)
+    gram_BRR = rows_BRD.bmm(rows_BRD.mT).double()
     change_BMR = transform(gram_BRR, taking.rule_BMM, taking.place_M1, config.sigma, config.angle)
-    changed = torch.baddbmm(tokens, taking.write_BNM @ change_BMR.float(), rows_BRD)
+    changed = tokens.baddbmm(taking.write_BNM.bmm(change_BMR.float()), rows_BRD)
     if tokens_BND.dtype == torch.float16:
         changed = changed.clamp(-65504.0, 65504.0)
     return changed.to(tokens_BND.dtype)
@@ -165,7 +165,7 @@ def semantic_direction(cond_BND: Tensor, uncond_BND: Tensor, taking: Taking, con
     """d, float32 [B, D], from e_cond - e_uncond over the tokens that take part: their mean, or the leading right
     singular vector (of the sign of the mean)."""
     difference_BND = cond_BND.float() - uncond_BND.float()
-    mean_BD = (taking.mean_B1N @ difference_BND)[:, 0]
+    mean_BD = taking.mean_B1N.bmm(difference_BND)[:, 0]
     if config.direction != "leading":
         return mean_BD
     difference_BMD = taking.write_BNM.mT @ difference_BND
