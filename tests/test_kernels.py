@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,12 +79,7 @@ def test_nothing_on_the_way_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     kernels = SimpleNamespace(eigh=ready_eigh, ascend=lambda start, *_: start * 1.1)
     monkeypatch.setattr(ascent, "gpu_kernels", lambda *_: kernels)
     monkeypatch.setattr(ascent, "eigh", ready_eigh)
-
-    def transform(gram: torch.Tensor, *settings: Any) -> torch.Tensor:
-        result: torch.Tensor = tora._transform(torch, ready_eigh(gram[:, :-1, :-1]), gram, *settings)
-        return result
-
-    monkeypatch.setattr(tora, "transform", transform)
+    monkeypatch.setattr(tora, "_aligned", partial(tora.align, torch, ready_eigh))
     tokens, valid = torch.randn(2, 4, 6, 16), torch.ones(4, 6, dtype=torch.bool)
     taking = tora.Taking.of(Tokens.of(valid, valid), ToraConfig())
     with _Waits() as waits:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.interventions.clock import Tokens
 from models.interventions.reference import align_by_svd
-from models.interventions.tora import Taking, _transform, principal_count, rule, transform
+from models.interventions.tora import Taking, align, principal_count, rule
 from models.interventions.tora import space_and_align as with_taking
 from models.spec import ToraConfig
 
@@ -95,14 +95,13 @@ def test_follows_a_change_of_basis() -> None:
 
 
 def test_the_form_for_other_devices_is_the_same() -> None:
-    tokens, direction, _ = tokens_and_direction()
-    rows = torch.cat([tokens - tokens.mean(1, keepdim=True), direction[:, None]], dim=1).double()
-    for sigma, components, angle in ((1.3, 0, 1.0), (0.8, 3, 0.5), (1.3, 2, 0.0)):
-        valid = torch.ones(B, N, dtype=torch.bool)
-        taking = Taking.of(Tokens.of(valid, valid), ToraConfig(components=components))
-        gram, settings = rows @ rows.mT, (taking.rule_BMM, taking.place_M1, sigma, angle)
-        found = _transform(torch, torch.linalg.eigh(gram[:, :-1, :-1]), gram, *settings)
-        torch.testing.assert_close(found, transform(gram, *settings), rtol=1e-9, atol=1e-9)
+    tokens, direction, valid = tokens_and_direction()
+    for config in (ToraConfig(), ToraConfig(sigma=0.8, components=3, angle=0.5), ToraConfig(components=2, angle=0.0)):
+        taking = Taking.of(Tokens.of(valid, valid), config)
+        masks = (taking.read_BMN, taking.write_BNM, taking.rule_BMM, taking.place_M1)
+        found = align(torch, torch.linalg.eigh, tokens, direction, *masks, config.sigma, config.angle)
+        expected = space_and_align(tokens, direction, valid, config)
+        assert (found - expected).norm() < 1e-5 * (expected - tokens).norm()
 
 
 def test_degenerate_texts_stay_finite() -> None:

@@ -12,6 +12,7 @@ X' = T X + z d^T. The tokens are read once (Gram) and written once; no D x D or 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,39 +90,63 @@ def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, taking: Taking, co
     """
     if config.sigma == 1.0 and config.angle == 0.0:
         return tokens_BND
-    tokens = tokens_BND.float()
-    # The tokens and the direction in one matrix: one product reads all that is needed, one writes the change.
-    rows_BRD = torch.cat([taking.read_BMN.bmm(tokens), direction_BD[:, None, :].float()], dim=1)
-    gram_BRR = rows_BRD.bmm(rows_BRD.mT).double()
-    change_BMR = transform(gram_BRR, taking.rule_BMM, taking.place_M1, config.sigma, config.angle)
-    changed = tokens.baddbmm(taking.write_BNM.bmm(change_BMR.float()), rows_BRD)
+    masks = (taking.read_BMN, taking.write_BNM, taking.rule_BMM, taking.place_M1)
+    changed = _aligned(tokens_BND.float(), direction_BD.float(), *masks, config.sigma, config.angle)
     if tokens_BND.dtype == torch.float16:
         changed = changed.clamp(-65504.0, 65504.0)
     return changed.to(tokens_BND.dtype)
 
 
-@opaque("tora_transform", lambda gram_BRR, *_: torch.empty_like(gram_BRR[:, :-1]))
-def transform(gram_BRR: Tensor, rule_BMM: Tensor, place_M1: Tensor, sigma: float, angle: float) -> Tensor:
-    """[T - I | z], float64 [B, M, M + 1], with X' - X = (T - I) X + z d^T.
-
-    gram_BRR: float64 [B, M + 1, M + 1], the products of the rows of X and, last, d; rule_BMM, place_M1: see `Taking`;
-    sigma, angle: see `ToraConfig`.
-    """
-    if gram_BRR.device.type != "cpu":
-        eigen = eigh(gram_BRR[:, :-1, :-1])
-        result: Tensor = _transform(torch, eigen, gram_BRR, rule_BMM, place_M1, sigma, angle)
+@opaque("tora", lambda tokens_BND, *_: torch.empty_like(tokens_BND))
+def _aligned(
+    tokens_BND: Tensor,
+    direction_BD: Tensor,
+    read_BMN: Tensor,
+    write_BNM: Tensor,
+    rule_BMM: Tensor,
+    place_M1: Tensor,
+    sigma: float,
+    angle: float,
+) -> Tensor:
+    arrays = (tokens_BND, direction_BD, read_BMN, write_BNM, rule_BMM, place_M1)
+    if tokens_BND.device.type != "cpu":
+        result: Tensor = align(torch, eigh, *arrays, sigma, angle)
         return result
-    # Some sixty operations on small matrices: numpy's cost a third of torch's at that size.
-    gram, chosen, place = gram_BRR.numpy(), rule_BMM.numpy(), place_M1.numpy()
-    return torch.from_numpy(_transform(np, np.linalg.eigh(gram[:, :-1, :-1]), gram, chosen, place, sigma, angle))
+    # Some eighty operations, most on small matrices: numpy's cost a third of torch's at that size.
+    return torch.from_numpy(align(np, np.linalg.eigh, *(array.numpy() for array in arrays), sigma, angle))
+
+
+def align(
+    xp: Any,
+    eigh: Callable[[Any], tuple[Any, Any]],
+    tokens_BND: Any,
+    direction_BD: Any,
+    read_BMN: Any,
+    write_BNM: Any,
+    rule_BMM: Any,
+    place_M1: Any,
+    sigma: float,
+    angle: float,
+) -> Any:
+    """TORA on the float32 arrays of `xp`, which is torch or numpy. For the rest see `Taking` and `ToraConfig`."""
+    # The tokens and the direction in one matrix: one product reads all that is needed, one writes the change.
+    rows_BRD = xp.concatenate([read_BMN @ tokens_BND, direction_BD[:, None, :]], 1)
+    gram_BRR = _cast(rows_BRD @ rows_BRD.mT, rule_BMM)
+    change_BMR = _transform(xp, eigh(gram_BRR[:, :-1, :-1]), gram_BRR, rule_BMM, place_M1, sigma, angle)
+    return tokens_BND + write_BNM @ _cast(change_BMR, rows_BRD) @ rows_BRD
+
+
+def _cast(array: Any, like: Any) -> Any:
+    return array.to(like.dtype) if isinstance(array, Tensor) else array.astype(like.dtype)
 
 
 def _transform(
     xp: Any, eigen: tuple[Any, Any], gram_BRR: Any, rule_BMM: Any, place_M1: Any, sigma: float, angle: float
 ) -> Any:
-    """`transform` on the arrays of `xp`, which is torch or numpy, in coordinates along the left singular vectors U.
+    """[T - I | z], float64 [B, M, M + 1], with X' - X = (T - I) X + z d^T.
 
-    eigen: eigenvalues, ascending, and eigenvectors of X X^T. Vectors are columns [B, M, 1], numbers [B, 1, 1].
+    gram_BRR: float64 [B, M + 1, M + 1], the products of the rows of X and, last, d; eigen: eigenvalues, ascending, and
+    eigenvectors U of X X^T. Vectors along U are columns [B, M, 1], numbers [B, 1, 1].
     """
     values, u = abs(eigen[0])[:, :, None], eigen[1]
     singular = xp.sqrt(values)
