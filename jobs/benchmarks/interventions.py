@@ -157,7 +157,7 @@ def _parts(size: int, *, width: int, text_tokens: int, prompt_tokens: int, branc
     token_products = (rows @ rows.mT).double()
     parts: dict[str, Callable[[], object]] = {
         "repulsion, one block": lambda: repel(text, REPULSION),
-        "  of it the B x B algebra": lambda: displacement(products, REPULSION, exact=False),
+        "  of it the B x B algebra": lambda: displacement(products, 1.0, 0.0, 100, 0.3, False),
         "  of it the 100 steps": lambda: entropy_ascent(whole, step, 100, False),
         "one by one": lambda: entropy_ascent(whole, step, 100, True),
         "TORA, one block": lambda: (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_SINGLE_STEPS, _GROWTH, _SHARE, _POINTS = 6, 1.3, 16, 7
+_SINGLE_STEPS, _GROWTH, _SHARE, _POINTS = 6, 1.5, 14, 7
 """Steps before the first leap, how much longer each leap is than the last, up to that part of all steps, and increments
 that a polynomial takes."""
 
