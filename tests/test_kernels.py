@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,7 +78,13 @@ def test_nothing_on_the_way_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     kernels = SimpleNamespace(eigh=ready_eigh, ascend=lambda start, *_: start * 1.1)
     monkeypatch.setattr(ascent, "gpu_kernels", lambda *_: kernels)
     monkeypatch.setattr(ascent, "eigh", ready_eigh)
-    monkeypatch.setattr(tora, "_aligned", partial(tora.align, torch, ready_eigh))
+
+    def aligned(*arguments: Any) -> torch.Tensor:
+        *arrays, sigma, angle = arguments
+        result: torch.Tensor = tora.align(torch, ready_eigh, *arrays, sigma=sigma, angle=angle)
+        return result
+
+    monkeypatch.setattr(tora, "_aligned", aligned)
     tokens, valid = torch.randn(2, 4, 6, 16), torch.ones(4, 6, dtype=torch.bool)
     taking = tora.Taking.of(Tokens.of(valid, valid), ToraConfig())
     with _Waits() as waits:

@@ -99,7 +99,7 @@ def test_the_form_for_other_devices_is_the_same() -> None:
     for config in (ToraConfig(), ToraConfig(sigma=0.8, components=3, angle=0.5), ToraConfig(components=2, angle=0.0)):
         taking = Taking.of(Tokens.of(valid, valid), config)
         masks = (taking.read_BMN, taking.write_BNM, taking.rule_BMM, taking.place_M1)
-        found = align(torch, torch.linalg.eigh, tokens, direction, *masks, config.sigma, config.angle)
+        found = align(torch, torch.linalg.eigh, tokens, direction, *masks, sigma=config.sigma, angle=config.angle)
         expected = space_and_align(tokens, direction, valid, config)
         assert (found - expected).norm() < 1e-5 * (expected - tokens).norm()
 

@@ -38,7 +38,8 @@ def entropy_ascent(gram_GBB: Any, step_G: Any, inner_steps: int, exact: bool) ->
     arrays of torch or of numpy, and so is the result; exact: take every step, where otherwise those of a smooth stretch
     are taken together, with an error below 1e-5.
     """
-    values_GB, vectors_GBB = eigh(gram_GBB) if isinstance(gram_GBB, Tensor) else np.linalg.eigh(gram_GBB)
+    find: Any = eigh if isinstance(gram_GBB, Tensor) else np.linalg.eigh
+    values_GB, vectors_GBB = find(gram_GBB)
     scale_GB = abs(values_GB) ** 0.5
     start_GBB, factor_G = vectors_GBB * scale_GB[:, None, :], step_G * (-2.0 / gram_GBB.shape[-1])
     end_GBB = _ascend(start_GBB, factor_G, inner_steps, exact=exact)

@@ -108,12 +108,13 @@ def _aligned(
     sigma: float,
     angle: float,
 ) -> Tensor:
-    arrays = (tokens_BND, direction_BD, read_BMN, write_BNM, rule_BMM, place_M1)
+    arrays: Any = (tokens_BND, direction_BD, read_BMN, write_BNM, rule_BMM, place_M1)
     if tokens_BND.device.type != "cpu":
-        result: Tensor = align(torch, eigh, *arrays, sigma, angle)
+        result: Tensor = align(torch, eigh, *arrays, sigma=sigma, angle=angle)
         return result
     # Some eighty operations, most on small matrices: numpy's cost a third of torch's at that size.
-    return torch.from_numpy(align(np, np.linalg.eigh, *(array.numpy() for array in arrays), sigma, angle))
+    in_numpy: Any = [array.numpy() for array in arrays]
+    return torch.from_numpy(align(np, np.linalg.eigh, *in_numpy, sigma=sigma, angle=angle))
 
 
 def align(
@@ -125,6 +126,7 @@ def align(
     write_BNM: Any,
     rule_BMM: Any,
     place_M1: Any,
+    *,
     sigma: float,
     angle: float,
 ) -> Any:
