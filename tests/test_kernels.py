@@ -14,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.interventions import ascent, repulsion, tora
+from models.interventions.clock import Tokens
 from models.spec import RepulsionConfig, ToraConfig
 
 pytest.importorskip("triton")
@@ -77,18 +78,19 @@ def test_nothing_on_the_way_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     kernels = SimpleNamespace(eigh=ready_eigh, ascend=lambda start, *_: start * 1.1)
     monkeypatch.setattr(ascent, "gpu_kernels", lambda *_: kernels)
     monkeypatch.setattr(ascent, "eigh", ready_eigh)
-    monkeypatch.setattr(repulsion, "entropy_ascent", ascent.entropy_ascent._init_fn)
 
-    def transform(gram: torch.Tensor, rank: torch.Tensor, *settings: Any) -> torch.Tensor:
-        result: torch.Tensor = tora._transform(torch, ready_eigh(gram[:, :-1, :-1]), gram, rank, *settings)
+    def aligned(*arguments: Any) -> torch.Tensor:
+        *arrays, sigma, angle = arguments
+        result: torch.Tensor = tora.align(torch, ready_eigh, *arrays, sigma=sigma, angle=angle)
         return result
 
-    monkeypatch.setattr(tora, "transform", transform)
+    monkeypatch.setattr(tora, "_aligned", aligned)
     tokens, valid = torch.randn(2, 4, 6, 16), torch.ones(4, 6, dtype=torch.bool)
+    taking = tora.Taking.of(Tokens.of(valid, valid), ToraConfig())
     with _Waits() as waits:
         repulsion.repel(tokens, RepulsionConfig())
-        direction = tora.semantic_direction(tokens[0], tokens[1], valid, ToraConfig())
-        tora.space_and_align(tokens[0], direction, valid, ToraConfig())
+        direction = tora.semantic_direction(tokens[0], tokens[1], taking, ToraConfig())
+        tora.space_and_align(tokens[0], direction, taking, ToraConfig())
         assert waits.found == []
         tokens.sum().item()
         assert waits.found

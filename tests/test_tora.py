@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.interventions.clock import Tokens
 from models.interventions.reference import align_by_svd
-from models.interventions.tora import _transform, principal_count, space_and_align, transform
+from models.interventions.tora import Taking, align, principal_count, rule
+from models.interventions.tora import space_and_align as with_taking
 from models.spec import ToraConfig
 
 B, N, D = 4, 12, 48
@@ -21,6 +23,10 @@ def tokens_and_direction(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     valid = torch.ones(B, N, dtype=torch.bool)
     valid[1, 7:] = False
     return tokens, torch.randn(B, D, generator=generator), valid
+
+
+def space_and_align(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig) -> Tensor:
+    return with_taking(tokens, direction, Taking.of(Tokens.of(valid, valid), config), config)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +95,13 @@ def test_follows_a_change_of_basis() -> None:
 
 
 def test_the_form_for_other_devices_is_the_same() -> None:
-    tokens, direction, _ = tokens_and_direction()
-    rows = torch.cat([tokens - tokens.mean(1, keepdim=True), direction[:, None]], dim=1).double()
-    for settings in ((1.3, 0, 1.0), (0.8, 3, 0.5), (1.3, 2, 0.0)):
-        gram, rank = rows @ rows.mT, torch.full((B,), N - 1.0, dtype=torch.float64)
-        found = _transform(torch, torch.linalg.eigh(gram[:, :-1, :-1]), gram, rank, *settings)
-        torch.testing.assert_close(found, transform(gram, rank, *settings), rtol=1e-9, atol=1e-9)
+    tokens, direction, valid = tokens_and_direction()
+    for config in (ToraConfig(), ToraConfig(sigma=0.8, components=3, angle=0.5), ToraConfig(components=2, angle=0.0)):
+        taking = Taking.of(Tokens.of(valid, valid), config)
+        masks = (taking.read_BMN, taking.write_BNM, taking.rule_BMM, taking.place_M1)
+        found = align(torch, torch.linalg.eigh, tokens, direction, *masks, sigma=config.sigma, angle=config.angle)
+        expected = space_and_align(tokens, direction, valid, config)
+        assert (found - expected).norm() < 1e-5 * (expected - tokens).norm()
 
 
 def test_degenerate_texts_stay_finite() -> None:
@@ -108,6 +115,7 @@ def test_degenerate_texts_stay_finite() -> None:
 
 
 def test_elbow() -> None:
-    singular = torch.tensor([[0.0, 0.4, 0.6, 0.8, 1.0, 9.0, 10.0]])
-    assert principal_count(singular, torch.tensor([6.0]), 0).tolist() == [3]
-    assert principal_count(singular, torch.tensor([6.0]), 2).tolist() == [2]
+    singular = torch.tensor([0.0, 0.4, 0.6, 0.8, 1.0, 9.0, 10.0]).double()[None, :, None]
+    rank = torch.tensor([[[6.0]]]).double()
+    for components, count in ((0, 3), (2, 2), (9, 5)):
+        assert principal_count(singular, rule(rank, 7, components)).item() == count

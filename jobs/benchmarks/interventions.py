@@ -21,6 +21,7 @@ from unittest import mock
 
 import diffusers
 import torch
+from torch import Tensor
 
 from jobs.benchmarks import shapes
 from jobs.benchmarks.gpu import sd35_large_run
@@ -30,8 +31,9 @@ from models.embedded.training.untrained import save_untrained
 from models.generator import Generator
 from models.interventions import alignment, hooks, reference
 from models.interventions.ascent import entropy_ascent
-from models.interventions.repulsion import displacement, gram, repel
-from models.interventions.tora import semantic_direction, space_and_align
+from models.interventions.clock import Tokens
+from models.interventions.repulsion import displacement, repel
+from models.interventions.tora import Taking, semantic_direction, space_and_align
 from models.spec import Group, ModelSpec, RepulsionConfig, ToraConfig
 
 REPULSION = RepulsionConfig(inner_steps=100, steps=(0.0, 4 / 28))
@@ -124,9 +126,20 @@ def _papers_forms() -> Iterator[None]:
     """The generator with both methods as the papers give them."""
     with (
         mock.patch.object(hooks, "repel", reference.repel_by_autograd),
-        mock.patch.object(alignment, "space_and_align", reference.align_by_svd),
+        mock.patch.object(alignment, "space_and_align", _align_by_svd),
     ):
         yield
+
+
+def _align_by_svd(tokens: Tensor, direction: Tensor, taking: Taking, config: ToraConfig) -> Tensor:
+    valid = taking.write_BNM.amax(-1) > 0
+    return reference.align_by_svd(tokens.float(), direction, valid, config).to(tokens.dtype)
+
+
+def _taking(samples: int, text_tokens: int, prompt_tokens: int) -> Taking:
+    """The first tokens of the text, in all samples."""
+    valid = (torch.arange(text_tokens) < prompt_tokens).expand(samples, -1)
+    return Taking.of(Tokens.of(valid, torch.ones_like(valid)), TORA)
 
 
 def _parts(size: int, *, width: int, text_tokens: int, prompt_tokens: int, branches: int) -> None:
@@ -134,21 +147,24 @@ def _parts(size: int, *, width: int, text_tokens: int, prompt_tokens: int, branc
     text = torch.randn(branches, 1, text_tokens, width) + 0.3 * torch.randn(branches, size, text_tokens, width)
     flat = text.flatten(2)
     mean = flat.mean(1, keepdim=True)
-    grams = gram(mean, flat - mean)
-    step = torch.full((branches,), 0.01 * float(grams[1].diagonal(dim1=1, dim2=2).mean()), dtype=torch.float64)
-    tokens = text[-1, :, :prompt_tokens]
-    valid = torch.ones(size, prompt_tokens, dtype=torch.bool)
+    rows = torch.cat([flat - mean, mean], dim=1)
+    products, whole = (rows @ rows.mT).double(), (flat @ flat.mT).double()
+    step = 0.01 * whole.diagonal(dim1=1, dim2=2).mean(-1)
+    tokens = text[-1]
+    taking = _taking(size, text_tokens, prompt_tokens)
     direction = torch.randn(size, width)
+    rows = taking.read_BMN @ tokens
+    token_products = (rows @ rows.mT).double()
     parts: dict[str, Callable[[], object]] = {
         "repulsion, one block": lambda: repel(text, REPULSION),
-        "  of it the B x B algebra": lambda: displacement(*grams, REPULSION, exact=False),
-        "  of it the 100 steps": lambda: entropy_ascent(grams[1], step, 100, False),
-        "one by one": lambda: entropy_ascent(grams[1], step, 100, True),
+        "  of it the B x B algebra": lambda: displacement(products, 1.0, 0.0, 100, 0.3, False),
+        "  of it the 100 steps": lambda: entropy_ascent(whole, step, 100, False),
+        "one by one": lambda: entropy_ascent(whole, step, 100, True),
         "TORA, one block": lambda: (
-            semantic_direction(tokens, 0.5 * tokens, valid, TORA),
-            space_and_align(tokens, direction, valid, TORA),
+            semantic_direction(tokens, 0.5 * tokens, taking, TORA),
+            space_and_align(tokens, direction, taking, TORA),
         ),
-        "  of it the eigenvalues": lambda: torch.linalg.eigh((tokens @ tokens.mT).double()),
+        "  of it the eigenvalues": lambda: torch.linalg.eigh(token_products),
     }
     many = {name: partial(_repeat, call) for name, call in parts.items()}
     table = compare(many, repeats=9, device="cpu", label="parts")
@@ -169,14 +185,13 @@ def _block(shape: shapes.BlockShape, options: argparse.Namespace) -> None:
     text = torch.randn(shape.rows, shape.text_tokens, shape.width)
     text = (text + torch.randn(1, shape.text_tokens, shape.width)).to(torch.bfloat16)
     sets = text.reshape(-1, samples, shape.text_tokens, shape.width)
-    cond = text[-samples:, : shape.prompt_tokens]
-    valid = torch.ones(samples, shape.prompt_tokens, dtype=torch.bool)
+    cond, uncond = text[-samples:], text[:samples]
+    taking = _taking(samples, shape.text_tokens, shape.prompt_tokens)
     fixed = torch.randn(samples, shape.width)
 
     def tora(align: Callable[..., object]) -> None:
-        uncond = text[:samples, : shape.prompt_tokens]
-        direction = semantic_direction(cond, uncond, valid, TORA) if shape.both_branches else fixed
-        align(cond, direction, valid, TORA)
+        direction = semantic_direction(cond, uncond, taking, TORA) if shape.both_branches else fixed
+        align(cond, direction, taking, TORA)
 
     parts: dict[str, Callable[[], object]] = {
         "the block": lambda: shape.call(text),
@@ -186,7 +201,7 @@ def _block(shape: shapes.BlockShape, options: argparse.Namespace) -> None:
     if not options.skip_naive:
         naive = RepulsionConfig(inner_steps=2)  # of 100, scaled below
         parts |= {
-            "TORA, full SVD per sample": lambda: tora(lambda x, d, v, c: reference.align_by_svd(x.float(), d, v, c)),
+            "TORA, full SVD per sample": lambda: tora(_align_by_svd),
             "repulsion, autograd loop": lambda: reference.repel_by_autograd(sets.float(), naive),
         }
     table = compare(parts, repeats=options.repeats, device="cpu", label=shape.name)

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from models.interventions.clock import Clock, Tokens
-from models.interventions.tora import semantic_direction, space_and_align
+from models.interventions.clock import Clock
+from models.interventions.tora import Taking, semantic_direction, space_and_align
 from models.spec import ToraConfig
 
 
@@ -31,8 +31,8 @@ class Alignment:
 
     def __init__(self, clock: Clock, config: ToraConfig, direction: DirectionOfRun | None) -> None:
         self._clock, self._config, self._direction = clock, config, direction
-        self._tokens = {
-            branch: (tokens.with_padding() if config.padding else tokens).of_own_images(clock.shards)
+        self._taking = {
+            branch: Taking.of((tokens.with_padding() if config.padding else tokens).of_own_images(clock.shards), config)
             for branch, tokens in clock.tokens.items()
         }
 
@@ -42,23 +42,16 @@ class Alignment:
         config, clock = self._config, self._clock
         whole_RND = clock.whole_text(text_RND, clock.branches[0])
         parts = dict(zip(clock.branches, torch.chunk(whole_RND, len(clock.branches)), strict=True))
-        taken = {branch: self._tokens[branch].take(part) for branch, part in parts.items()}
         if self._direction is not None:
             direction = self._direction.value
         else:
-            tokens = self._tokens["cond"]
-            direction = semantic_direction(taken["cond"], tokens.take(parts["uncond"]), tokens.valid_BM, config)
+            direction = semantic_direction(parts["cond"], parts["uncond"], self._taking["cond"], config)
         if "cond" in parts:
-            parts["cond"] = self._changed("cond", parts["cond"], taken["cond"], direction)
+            parts["cond"] = space_and_align(parts["cond"], direction, self._taking["cond"], config)
         if "uncond" in parts and config.branch == "both":
-            parts["uncond"] = self._changed("uncond", parts["uncond"], taken["uncond"], -direction)
-        aligned_RND = torch.cat(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
+            parts["uncond"] = space_and_align(parts["uncond"], -direction, self._taking["uncond"], config)
+        aligned_RND = torch.cat(list(parts.values())) if len(parts) > 1 else parts[clock.branches[0]]
         return clock.own_text(aligned_RND, text_RND)
-
-    def _changed(self, branch: Any, text_BND: Tensor, taken_BMD: Tensor, direction_BD: Tensor) -> Tensor:
-        """TORA costs the cube of the number of tokens, so what takes no part is left out rather than masked."""
-        tokens: Tokens = self._tokens[branch]
-        return tokens.put(text_BND, space_and_align(taken_BMD, direction_BD, tokens.valid_BM, self._config))
 
 
 class FirstBlockDirection:
@@ -68,6 +61,7 @@ class FirstBlockDirection:
 
     def __init__(self, clock: Clock, config: ToraConfig) -> None:
         self._clock, self._config = clock, config
+        self._taking = Taking.of(clock.tokens["cond"].of_own_images(clock.shards), config)
 
     def begin_call(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Nothing is needed before the first block."""
@@ -77,7 +71,4 @@ class FirstBlockDirection:
         clock = self._clock
         whole_RND = clock.whole_text(text_RND, "cond")
         parts = dict(zip(clock.branches, torch.chunk(whole_RND, len(clock.branches)), strict=True))
-        tokens = clock.tokens["cond"].of_own_images(clock.shards)
-        self.value = semantic_direction(
-            tokens.take(parts["cond"]), tokens.take(parts["uncond"]), tokens.valid_BM, self._config
-        )
+        self.value = semantic_direction(parts["cond"], parts["uncond"], self._taking, self._config)

@@ -12,6 +12,8 @@ that span, and one matrix T with C_M = T C is the result: no autograd, no pass o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,38 +31,36 @@ _SMALLEST_EIGENVALUE = 1e-12
 """Of K, whose largest is between 1 and B. Below it two vectors are equal as far as float64 can tell."""
 
 
-@torch.library.custom_op("raydiance::entropy_ascent", mutates_args=())
-def entropy_ascent(gram_GBB: Tensor, step_G: Tensor, inner_steps: int, exact: bool) -> Tensor:
+def entropy_ascent(gram_GBB: Any, step_G: Any, inner_steps: int, exact: bool) -> Any:
     """The displacement matrix T - I, float64 [G, B, B], of `inner_steps` steps of length step_G * dH/dC.
 
-    gram_GBB: float64 Gram matrices C C^T, none with a zero vector; step_G: float64, eta / M of each group; exact: take
-    every step, where otherwise those of a smooth stretch are taken together, with an error below 1e-5.
+    gram_GBB: float64 Gram matrices C C^T, none with a zero vector; step_G: float64, eta / M of each group; both are
+    arrays of torch or of numpy, and so is the result; exact: take every step, where otherwise those of a smooth stretch
+    are taken together, with an error below 1e-5.
     """
-    values_GB, vectors_GBB = eigh(gram_GBB)
-    scale_GB = values_GB.clamp_min(0.0).sqrt()
+    find: Any = eigh if isinstance(gram_GBB, Tensor) else np.linalg.eigh
+    values_GB, vectors_GBB = find(gram_GBB)
+    scale_GB = abs(values_GB) ** 0.5
     start_GBB, factor_G = vectors_GBB * scale_GB[:, None, :], step_G * (-2.0 / gram_GBB.shape[-1])
-    kernels = gpu_kernels(gram_GBB.device, gram_GBB.shape[-1])
-    if kernels is not None:
-        end_GBB = kernels.ascend(start_GBB, factor_G, inner_steps, _SMALLEST_EIGENVALUE)
-    else:
-        # A step is some fifteen operations on B x B matrices, and numpy's cost a third of torch's at that size.
-        start, factor = start_GBB.numpy(force=True), factor_G.numpy(force=True)
-        end_GBB = torch.from_numpy(_ascend(start, factor, inner_steps, exact=exact)).to(gram_GBB.device)
+    end_GBB = _ascend(start_GBB, factor_G, inner_steps, exact=exact)
     known_GB = values_GB > _SMALLEST_EIGENVALUE * values_GB[:, -1:]
-    inverse_GB = torch.where(known_GB, 1.0 / scale_GB, 0.0)
+    inverse_GB = known_GB / (scale_GB + ~known_GB)
     # Directions in which the group has no extent stay as they are.
-    moved_GBB = end_GBB * inverse_GB[:, None, :] - vectors_GBB * known_GB[:, None, :]
-    move_GBB: Tensor = moved_GBB @ vectors_GBB.mT
-    return move_GBB
+    return (end_GBB * inverse_GB[:, None, :] - vectors_GBB * known_GB[:, None, :]) @ vectors_GBB.mT
 
 
-@entropy_ascent.register_fake
-def _(gram_GBB: Tensor, step_G: Tensor, inner_steps: int, exact: bool) -> Tensor:
-    return torch.empty_like(gram_GBB)
-
-
-def _ascend(start_GBB: Floats, factor_G: Floats, inner_steps: int, *, exact: bool) -> Floats:
+def _ascend(start_GBB: Any, factor_G: Any, inner_steps: int, *, exact: bool) -> Any:
     """The coordinates (rows are vectors) after all steps. factor_G: -2 / B * step."""
+    if not isinstance(start_GBB, Tensor):
+        return _ascend_in_numpy(start_GBB, factor_G, inner_steps, exact=exact)
+    kernels = gpu_kernels(start_GBB.device, start_GBB.shape[-1])
+    if kernels is not None:
+        return kernels.ascend(start_GBB, factor_G, inner_steps, _SMALLEST_EIGENVALUE)
+    end_GBB = _ascend_in_numpy(start_GBB.numpy(force=True), factor_G.numpy(force=True), inner_steps, exact=exact)
+    return torch.from_numpy(end_GBB).to(start_GBB.device)
+
+
+def _ascend_in_numpy(start_GBB: Floats, factor_G: Floats, inner_steps: int, *, exact: bool) -> Floats:
     increment = _Increment(start_GBB.shape, factor_G)
     if exact or inner_steps < leaps.FEWEST_STEPS:
         return _one_by_one(start_GBB, increment, inner_steps)

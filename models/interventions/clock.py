@@ -31,14 +31,6 @@ class Tokens:
         """N."""
         return self.attended_BN1.shape[1]
 
-    def take(self, text_BND: Tensor) -> Tensor:
-        """[B, M, D], the valid tokens first."""
-        return text_BND.gather(1, self._index_BMD(text_BND))
-
-    def put(self, text_BND: Tensor, taken_BMD: Tensor) -> Tensor:
-        """`text_BND` with the tokens of `take` replaced."""
-        return text_BND.scatter(1, self._index_BMD(text_BND), taken_BMD)
-
     def of_own_images(self, shards: Shards) -> Tokens:
         """The same for the images of this rank."""
         return Tokens(
@@ -53,14 +45,11 @@ class Tokens:
         read_BN = self.attended_BN1[:, :, 0]
         return Tokens.of(read_BN, read_BN)
 
-    def _index_BMD(self, text_BND: Tensor) -> Tensor:
-        return self.index_BM[:, :, None].expand(-1, -1, text_BND.shape[-1])
-
     @staticmethod
     def of(valid_BN: Tensor, attended_BN: Tensor) -> Tokens:
         """From masks over all tokens. Waits for the device, so it is done once per run."""
         most = max(1, int(valid_BN.sum(-1).max()))
-        # Valid tokens first, each part in its order: no index comes twice, so tokens can be put back by index.
+        # Valid tokens first, each part in its order.
         index_BM = (~valid_BN).to(torch.int8).argsort(dim=-1, stable=True)[:, :most]
         return Tokens(
             valid_BM=valid_BN.gather(1, index_BM),

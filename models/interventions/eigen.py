@@ -1,11 +1,39 @@
-"""Eigenvalues of small symmetric matrices, on a GPU without a wait for it."""
+"""Algebra of small matrices: eigenvalues, on a GPU without a wait for it, and functions that stay out of graphs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from types import ModuleType
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
+
+Arguments = ParamSpec("Arguments")
+
+
+def opaque(
+    name: str, fake: Callable[..., Tensor]
+) -> Callable[[Callable[Arguments, Tensor]], Callable[Arguments, Tensor]]:
+    """Make a function one operation for torch.compile, which does not look inside.
+
+    fake: what it returns, in shape and dtype. Outside of compilation it is called as it is: torch's way to its own
+    operations takes as long as the algebra of a small matrix.
+    """
+
+    def wrap(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
+        operation = torch.library.custom_op(f"raydiance::{name}", function, mutates_args=())
+        operation.register_fake(fake)
+
+        @wraps(function)
+        def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
+            found: Tensor = (operation if torch.compiler.is_compiling() else function)(*args, **kwargs)
+            return found
+
+        return call
+
+    return wrap
 
 
 def gpu_kernels(device: torch.device, rows: int) -> ModuleType | None:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_SINGLE_STEPS, _GROWTH, _POINTS = 8, 1.1, 6
-"""Steps before the first leap, how much longer each leap is than the last, and increments that a polynomial takes."""
+_SINGLE_STEPS, _GROWTH, _SHARE, _POINTS = 6, 1.5, 14, 7
+"""Steps before the first leap, how much longer each leap is than the last, up to that part of all steps, and increments
+that a polynomial takes."""
 
-FEWEST_STEPS = 4 * _SINGLE_STEPS
+FEWEST_STEPS = 2 * _SHARE
 """Below, nothing is saved."""
 
 
@@ -37,26 +38,21 @@ def leap(start_GBB: Floats, increment: Callable[[Floats], Floats], steps: int) -
 
     increment: g, a new array at every call.
     """
-    now, error_G = start_GBB.copy(), np.zeros(len(start_GBB))
-    known: list[Floats] = []
-    for _ in range(_SINGLE_STEPS):
-        known.append(increment(now))
-        now += known[-1]
-    known.append(increment(now))
-    for one in _plan(steps):
-        predicted = now + _weighted(one.predict, known)
-        known = [*known[1 - len(one.correct) :], increment(predicted)]
-        now = now + _weighted(one.correct, known)
-        np.maximum(error_G, np.abs(now - predicted).max(axis=(1, 2)), out=error_G)
-    return now, error_G
-
-
-def _weighted(weights: Floats, increments: list[Floats]) -> Floats:
-    chosen = increments[-len(weights) :]
-    total: Floats = weights[0] * chosen[0]
-    for weight, one in zip(weights[1:], chosen[1:], strict=True):
-        total += weight * one
-    return total
+    plan, now = _plan(steps), start_GBB.copy()
+    known = np.empty((_SINGLE_STEPS + 1 + len(plan), start_GBB.size))
+    for index in range(_SINGLE_STEPS + 1):
+        step = increment(now)
+        known[index] = step.ravel()
+        if index < _SINGLE_STEPS:
+            now += step
+    errors = np.empty((len(plan), *start_GBB.shape))
+    for index, one in enumerate(plan):
+        end = _SINGLE_STEPS + 1 + index
+        predicted = now + (one.predict @ known[end - len(one.predict) : end]).reshape(now.shape)
+        known[end] = increment(predicted).ravel()
+        now = now + (one.correct @ known[end + 1 - len(one.correct) : end + 1]).reshape(now.shape)
+        np.subtract(now, predicted, out=errors[index])
+    return now, np.abs(errors, out=errors).max(axis=(0, 2, 3), initial=0.0)
 
 
 @lru_cache(maxsize=16)
@@ -65,7 +61,7 @@ def _plan(steps: int) -> tuple[_Leap, ...]:
     places = list(range(_SINGLE_STEPS + 1))
     leaps, length = [], 1.0
     while places[-1] < steps:
-        length *= _GROWTH
+        length = min(_GROWTH * length, steps / _SHARE)
         start, stop = places[-1], min(steps, places[-1] + int(length))
         predict = _sum_weights(places[-_POINTS:], start, stop)
         places.append(stop)

@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
-from models.families.base import Family
+from models.families.base import Branch, Family
 from models.interventions.clock import Clock
-from models.interventions.tora import semantic_direction
+from models.interventions.tora import Taking, semantic_direction
 from models.spec import ToraConfig
 
 
@@ -57,16 +57,15 @@ class PromptDirection:
         clock = self._clock
         if self._probing:
             text_BND = clock.whole_text(text_BND, "uncond")
-            tokens = clock.tokens["uncond"].of_own_images(clock.shards)
-            weight_BM1 = tokens.valid_BM[:, :, None].float()
-            total_B1D = (tokens.take(text_BND).float() * weight_BM1).sum(1, keepdim=True)
-            self._uncond_B1D = total_B1D / weight_BM1.sum(1, keepdim=True).clamp_min(1.0)
+            self._uncond_B1D = self._taking("uncond").mean_B1N @ text_BND.float()
             raise _Stop
         assert self._uncond_B1D is not None
         text_BND = clock.whole_text(text_BND, "cond")
-        tokens = clock.tokens["cond"].of_own_images(clock.shards)
-        self.value = semantic_direction(tokens.take(text_BND), self._uncond_B1D, tokens.valid_BM, self._config)
+        self.value = semantic_direction(text_BND, self._uncond_B1D, self._taking("cond"), self._config)
         self._found = True
+
+    def _taking(self, branch: Branch) -> Taking:
+        return Taking.of(self._clock.tokens[branch].of_own_images(self._clock.shards), self._config)
 
 
 def _like(value: Tensor, replaced: Any) -> Tensor:

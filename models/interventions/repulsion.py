@@ -7,11 +7,14 @@ tokens are read once, for their Gram matrix, and written once: C <- T C.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from models.interventions.ascent import entropy_ascent
+from models.interventions.eigen import opaque
 from models.spec import RepulsionConfig
 
 _SAME = 1e-12
@@ -32,39 +35,46 @@ def repel(
     flat_GBX = tokens_GBND.reshape(groups, samples, -1)
     flat_GBX = flat_GBX if flat_GBX.dtype == torch.float64 else flat_GBX.float()
     mean_G1X = flat_GBX.mean(dim=1, keepdim=True)
-    offset_GBX = flat_GBX - mean_G1X
-    offsets_GBB, whole_GBB = total(torch.stack(gram(mean_G1X, offset_GBX)))
-    move_GBB = displacement(offsets_GBB, whole_GBB, config, exact=flat_GBX.dtype == torch.float64)
-    # On mean and offsets apart: rows that push near-identical samples are large, and nearly cancel the mean.
-    along_mean_GB1 = move_GBB.sum(dim=-1, keepdim=True).to(flat_GBX.dtype)
-    push_GBX = torch.baddbmm(along_mean_GB1 * mean_G1X, move_GBB.to(flat_GBX.dtype), offset_GBX)
-    pushed = (flat_GBX + push_GBX).reshape(tokens_GBND.shape)
+    # Offsets and mean apart: whole vectors of a group differ by little in the first blocks, and what pushes them apart
+    # nearly cancels the mean.
+    rows_GRX = torch.cat([flat_GBX - mean_G1X, mean_G1X], dim=1)
+    gram_GRR = total((rows_GRX @ rows_GRX.mT).double())
+    exact = flat_GBX.dtype == torch.float64
+    move_GBB = displacement(gram_GRR, config.strength, config.eta, config.inner_steps, config.max_displacement, exact)
+    change_GBR = torch.cat([move_GBB, move_GBB.sum(dim=-1, keepdim=True)], dim=-1)
+    pushed = torch.baddbmm(flat_GBX, change_GBR.to(flat_GBX.dtype), rows_GRX).reshape(tokens_GBND.shape)
     if tokens_GBND.dtype == torch.float16:
         pushed = pushed.clamp(-65504.0, 65504.0)
     return pushed.to(tokens_GBND.dtype)
 
 
-def gram(mean_G1X: Tensor, offset_GBX: Tensor) -> tuple[Tensor, Tensor]:
-    """Gram matrices float64 [G, B, B] of the offsets and of the whole vectors (mean + offset).
-
-    Whole vectors of a group differ by little in the first blocks, so the products are taken of mean and offsets apart.
-    """
-    offsets = (offset_GBX @ offset_GBX.mT).double()
-    cross = (offset_GBX @ mean_G1X.mT).double()
-    base = (mean_G1X @ mean_G1X.mT).double()
-    return offsets, offsets + cross + cross.mT + base
-
-
-def displacement(offsets_GBB: Tensor, whole_GBB: Tensor, config: RepulsionConfig, *, exact: bool) -> Tensor:
+@opaque("repulsion", lambda gram_GRR, *_: torch.empty_like(gram_GRR[:, :-1, :-1]))
+def displacement(
+    gram_GRR: Tensor, strength: float, eta: float, inner_steps: int, max_displacement: float, exact: bool
+) -> Tensor:
     """T - I, float64 [G, B, B], after all steps and the cap.
 
-    offsets_GBB, whole_GBB: float64 Gram matrices of the mean-free and of the whole vectors; exact: as in
-    `entropy_ascent`.
+    gram_GRR: float64 [G, B + 1, B + 1], the products of the vectors without their mean and, last, the mean; exact: as
+    in `entropy_ascent`; the others: see `RepulsionConfig`.
     """
-    scale_G = whole_GBB.diagonal(dim1=-2, dim2=-1).mean(-1)
-    differs_G = offsets_GBB.diagonal(dim1=-2, dim2=-1).amax(-1) > _SAME * scale_G
-    eta_G = scale_G * config.strength if config.eta == 0.0 else torch.full_like(scale_G, config.eta)
-    move_GBB = entropy_ascent(whole_GBB, eta_G / config.inner_steps, config.inner_steps, exact)
+    settings = (strength, eta, inner_steps, max_displacement, exact)
+    if gram_GRR.device.type != "cpu":
+        moved: Tensor = _displacement(torch, gram_GRR, *settings)
+        return moved
+    # Many operations on B x B matrices: numpy's cost a third of torch's at that size.
+    return torch.from_numpy(_displacement(np, gram_GRR.numpy(), *settings))
+
+
+def _displacement(
+    xp: Any, gram_GRR: Any, strength: float, eta: float, inner_steps: int, max_displacement: float, exact: bool
+) -> Any:
+    """`displacement` on the arrays of `xp`, which is torch or numpy."""
+    offsets_GBB, cross_GB1 = gram_GRR[:, :-1, :-1], gram_GRR[:, :-1, -1:]
+    whole_GBB = offsets_GBB + cross_GB1 + cross_GB1.mT + gram_GRR[:, -1:, -1:]
+    scale_G = xp.diagonal(whole_GBB, 0, 1, 2).mean(-1)
+    differs_G = xp.amax(xp.diagonal(offsets_GBB, 0, 1, 2), -1) > _SAME * scale_G
+    eta_G = scale_G * strength if eta == 0.0 else xp.full_like(scale_G, eta)
+    move_GBB = entropy_ascent(whole_GBB, eta_G / inner_steps, inner_steps, exact)
     moved_G = (move_GBB @ whole_GBB * move_GBB).sum(-1).mean(-1)
-    shrink_G = (config.max_displacement * (scale_G / moved_G.clamp_min(1e-300)).sqrt()).clamp_max(1.0)
-    return torch.where(differs_G[:, None, None], move_GBB * shrink_G[:, None, None], 0.0)
+    shrink_G = xp.clip(max_displacement * xp.sqrt(scale_G / xp.clip(moved_G, 1e-300, None)), None, 1.0)
+    return xp.where(differs_G[:, None, None], move_GBB * shrink_G[:, None, None], 0.0)

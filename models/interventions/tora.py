@@ -12,146 +12,191 @@ X' = T X + z d^T. The tokens are read once (Gram) and written once; no D x D or 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.interventions.eigen import eigh
+from models.interventions.clock import Tokens
+from models.interventions.eigen import eigh, opaque
 from models.spec import ToraConfig
 
 _TINY = 1e-12
 
 
-def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, valid_BN: Tensor, config: ToraConfig) -> Tensor:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Taking:
+    """What follows from which tokens take part, the same in all blocks and steps of a run. M: places for them.
+
+    read_BMN: float32, takes them out of all tokens, without their mean; mean_B1N: float32, their mean; write_BNM:
+    float32, puts them back, or nothing for a sample of rank below 2; rule_BMM: float64, how k is chosen (see
+    `_principal`); place_M1: float64, 1 - M to 0.
+    """
+
+    read_BMN: Tensor
+    mean_B1N: Tensor
+    write_BNM: Tensor
+    rule_BMM: Tensor
+    place_M1: Tensor
+
+    @staticmethod
+    def of(tokens: Tokens, config: ToraConfig) -> Taking:
+        """Its valid tokens take part."""
+        valid_BM, index_BM, places = tokens.valid_BM, tokens.index_BM, tokens.valid_BM.shape[1]
+        index_N = torch.arange(tokens.length, device=index_BM.device)
+        pick_BMN = ((index_BM[:, :, None] == index_N) & valid_BM[:, :, None]).float()
+        count_B11 = valid_BM.sum(-1).float()[:, None, None]
+        mean_B1N = pick_BMN.sum(1, keepdim=True) / count_B11.clamp_min(1.0)
+        rank_B11 = count_B11 - float(config.centre)
+        return Taking(
+            read_BMN=pick_BMN - valid_BM[:, :, None] * mean_B1N * config.centre,
+            mean_B1N=mean_B1N,
+            write_BNM=pick_BMN.mT * (rank_B11 >= 2),
+            rule_BMM=rule(rank_B11.double(), places, config.components),
+            place_M1=torch.arange(1.0 - places, 1.0, dtype=torch.float64, device=index_BM.device)[:, None],
+        )
+
+
+def rule(rank_B11: Tensor, places: int, components: int) -> Tensor:
+    """float64 [B, M, M]: k is the place of the largest entry of |rule @ s|, s being the singular values, ascending.
+
+    `components` = 0 applies Maximum Distance to Chord to the curve (j, s_j), j = 1..rank, s descending: the chord joins
+    its first and last point, and k is the j farthest from it. All points share one chord, so the vertical distance
+    decides. Otherwise k is `components`, or rank - 1 where that is less.
+    """
+    j_M = torch.arange(places, dtype=torch.float64, device=rank_B11.device)
+    last_B11 = (rank_B11 - 1.0).clamp_min(0.0)
+    eye_MM = torch.eye(places, dtype=torch.float64, device=rank_B11.device)
+    first_B1M, at_last_B1M = eye_MM[:1], (j_M == last_B11).double()
+    if components > 0:
+        k_B11 = last_B11.clamp_max(float(components))
+        descending_BMM = (j_M[:, None] == k_B11 - 1.0) * first_B1M
+    else:
+        along_BM1 = j_M[:, None] / last_B11.clamp_min(1.0)
+        chord_BMM = first_B1M * (1.0 - along_BM1) + at_last_B1M * along_BM1
+        descending_BMM = (eye_MM - chord_BMM) * (j_M[:, None] <= last_B11)
+    return descending_BMM.flip(-1)
+
+
+def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, taking: Taking, config: ToraConfig) -> Tensor:
     """Apply TORA to each sample on its own.
 
     tokens_BND: float [B, N, D], any float dtype; direction_BD: float [B, D], the semantic direction (any length);
-    valid_BN: bool [B, N], the tokens that take part; the others come back unchanged, as does a sample with fewer than
-    three valid tokens (two where the mean stays in). The result has the shape and dtype of `tokens_BND`.
+    taking: the tokens that take part; the others come back unchanged, as does a sample with fewer than three that do
+    (two where the mean stays in). The result has the shape and dtype of `tokens_BND`.
     """
     if config.sigma == 1.0 and config.angle == 0.0:
         return tokens_BND
-    tokens = tokens_BND.float()
-    weight_BN1 = valid_BN.to(torch.float32)[:, :, None]
-    count_B = weight_BN1.sum((1, 2))
-    taking_part = tokens * weight_BN1
-    if config.centre:
-        mean_B1D = taking_part.sum(1, keepdim=True) / count_B.clamp_min(1.0)[:, None, None]
-        taking_part = taking_part - mean_B1D * weight_BN1
-    # The tokens and the direction in one matrix: one product reads all that is needed, one writes the change.
-    rows_BRD = torch.cat([taking_part, direction_BD[:, None, :].float()], dim=1)
-    rank_B = (count_B - float(config.centre)).double()
-    change_BNR = transform((rows_BRD @ rows_BRD.mT).double(), rank_B, config.sigma, config.components, config.angle)
-    changed = torch.baddbmm(tokens, change_BNR.float() * weight_BN1, rows_BRD)
+    masks = (taking.read_BMN, taking.write_BNM, taking.rule_BMM, taking.place_M1)
+    changed = _aligned(tokens_BND.float(), direction_BD.float(), *masks, config.sigma, config.angle)
     if tokens_BND.dtype == torch.float16:
         changed = changed.clamp(-65504.0, 65504.0)
     return changed.to(tokens_BND.dtype)
 
 
-@torch.library.custom_op("raydiance::tora_transform", mutates_args=())
-def transform(gram_BRR: Tensor, rank_B: Tensor, sigma: float, components: int, angle: float) -> Tensor:
-    """[T - I | z], float64 [B, N, N + 1], with X' - X = (T - I) X + z d^T; 0 for a sample of rank below 2.
-
-    gram_BRR: float64 [B, N + 1, N + 1], the products of the rows of X and, last, d; rank_B: float64 [B], number of
-    valid tokens, less one where their mean was taken off; sigma, components, angle: see `ToraConfig`.
-    """
-    if gram_BRR.device.type != "cpu":
-        eigen = eigh(gram_BRR[:, :-1, :-1])
-        result: Tensor = _transform(torch, eigen, gram_BRR, rank_B, sigma, components, angle)
+@opaque("tora", lambda tokens_BND, *_: torch.empty_like(tokens_BND))
+def _aligned(
+    tokens_BND: Tensor,
+    direction_BD: Tensor,
+    read_BMN: Tensor,
+    write_BNM: Tensor,
+    rule_BMM: Tensor,
+    place_M1: Tensor,
+    sigma: float,
+    angle: float,
+) -> Tensor:
+    arrays: Any = (tokens_BND, direction_BD, read_BMN, write_BNM, rule_BMM, place_M1)
+    if tokens_BND.device.type != "cpu":
+        result: Tensor = align(torch, eigh, *arrays, sigma=sigma, angle=angle)
         return result
-    # Some forty operations on small matrices: numpy's cost a third of torch's at that size.
-    gram, rank = gram_BRR.numpy(), rank_B.numpy()
-    return torch.from_numpy(_transform(np, np.linalg.eigh(gram[:, :-1, :-1]), gram, rank, sigma, components, angle))
+    # Some eighty operations, most on small matrices: numpy's cost a third of torch's at that size.
+    in_numpy: Any = [array.numpy() for array in arrays]
+    return torch.from_numpy(align(np, np.linalg.eigh, *in_numpy, sigma=sigma, angle=angle))
 
 
-@transform.register_fake
-def _(gram_BRR: Tensor, rank_B: Tensor, sigma: float, components: int, angle: float) -> Tensor:
-    return torch.empty_like(gram_BRR[:, :-1])
+def align(
+    xp: Any,
+    eigh: Callable[[Any], tuple[Any, Any]],
+    tokens_BND: Any,
+    direction_BD: Any,
+    read_BMN: Any,
+    write_BNM: Any,
+    rule_BMM: Any,
+    place_M1: Any,
+    *,
+    sigma: float,
+    angle: float,
+) -> Any:
+    """TORA on the float32 arrays of `xp`, which is torch or numpy. For the rest see `Taking` and `ToraConfig`."""
+    # The tokens and the direction in one matrix: one product reads all that is needed, one writes the change.
+    rows_BRD = xp.concatenate([read_BMN @ tokens_BND, direction_BD[:, None, :]], 1)
+    gram_BRR = _cast(rows_BRD @ rows_BRD.mT, rule_BMM)
+    change_BMR = _transform(xp, eigh(gram_BRR[:, :-1, :-1]), gram_BRR, rule_BMM, place_M1, sigma, angle)
+    return tokens_BND + write_BNM @ _cast(change_BMR, rows_BRD) @ rows_BRD
+
+
+def _cast(array: Any, like: Any) -> Any:
+    return array.to(like.dtype) if isinstance(array, Tensor) else array.astype(like.dtype)
 
 
 def _transform(
-    xp: Any, eigen: tuple[Any, Any], gram_BRR: Any, rank_B: Any, sigma: float, components: int, angle: float
+    xp: Any, eigen: tuple[Any, Any], gram_BRR: Any, rule_BMM: Any, place_M1: Any, sigma: float, angle: float
 ) -> Any:
-    """`transform` on the arrays of `xp`, which is torch or numpy, in coordinates along the left singular vectors U.
+    """[T - I | z], float64 [B, M, M + 1], with X' - X = (T - I) X + z d^T.
 
-    eigen: eigenvalues, ascending, and eigenvectors of X X^T.
+    gram_BRR: float64 [B, M + 1, M + 1], the products of the rows of X and, last, d; eigen: eigenvalues, ascending, and
+    eigenvectors U of X X^T. Vectors along U are columns [B, M, 1], numbers [B, 1, 1].
     """
-    values_BN, u_BNN = eigen
-    values_BN = xp.clip(values_BN, 0.0, None)
-    singular_BN = xp.sqrt(values_BN)
-    rank_B1, tokens = rank_B[:, None], values_BN.shape[-1]
-    k_B1 = _principal_count(xp, singular_BN, rank_B1, components)
-    ones_BN = xp.ones_like(values_BN)
-    place_BN = xp.cumsum(ones_BN, -1) + k_B1 - tokens  # above 0: principal; 0: the next direction, a
-    principal_BN, lead_BN = ones_BN * (place_BN > 0), ones_BN * (place_BN == 0)
+    values, u = abs(eigen[0])[:, :, None], eigen[1]
+    singular = xp.sqrt(values)
+    at = place_M1 + principal_count(singular, rule_BMM) - 1.0  # from 0: principal; -1: the next direction, a
+    principal, x_a = at >= 0.0, singular * (at == -1.0)
 
-    # d, and d_r = (d - X^T q) / |d - X^T q| with q principal; a = X^T p with p = u / s.
-    along_BN = (u_BNN.mT @ gram_BRR[:, :-1, -1:])[:, :, 0]
-    length_B1 = gram_BRR[:, -1, -1:]
-    q_BN = along_BN * principal_BN / xp.clip(values_BN, _TINY, None)
-    left_over_B1 = xp.sqrt(xp.clip(length_B1 - (q_BN * along_BN).sum(-1)[:, None], 0.0, None))
-    x_d_BN = along_BN * (1.0 - principal_BN) / xp.clip(left_over_B1, _TINY, None)
-    s_B1 = (singular_BN * lead_BN).sum(-1)[:, None]
-    cosine_B1 = (x_d_BN * lead_BN).sum(-1)[:, None] / xp.clip(s_B1, _TINY, None)
+    # d, and d_r = (d - X^T q) / |d - X^T q| with q principal; a = X^T p.
+    along, square = u.mT @ gram_BRR[:, :-1, -1:], gram_BRR[:, -1:, -1:]
+    along_principal = along * principal
+    q = along_principal / (values + _TINY)
+    left_over = abs(square - q.mT @ along)
+    over = 1.0 / (xp.sqrt(left_over) + _TINY)
+    x_d = (along - along_principal) * over
+    extent = x_a.mT @ x_a
+    cosine = (x_d.mT @ x_a) / (extent + _TINY)
     # The singular vector has no sign of its own: it is taken to point along d_r.
-    lead_BN = lead_BN * (1.0 - 2.0 * (cosine_B1 < 0))
-    x_a_BN, cosine_B1 = lead_BN * s_B1, xp.clip(abs(cosine_B1), 0.0, 1.0)
-    sine_B1 = xp.sqrt(1.0 - cosine_B1**2)
+    x_a, cosine = xp.copysign(x_a, cosine), abs(cosine)
+    p = x_a / (extent + _TINY)
 
-    # w completes a to a basis of the plane; a row x turns by theta and becomes x + f a + g w.
-    theta_B1 = angle * xp.arctan2(sine_B1, cosine_B1)
-    turn_B1, lift_B1 = xp.sin(theta_B1), xp.cos(theta_B1) - 1.0
-    over_sine_B1 = 1.0 / xp.clip(sine_B1, _TINY, None)
-    x_w_BN = (x_d_BN - cosine_B1 * x_a_BN) * over_sine_B1
-    g_BN = (x_a_BN * turn_B1 + x_w_BN * lift_B1) * over_sine_B1
-    on_a_BN = x_a_BN * lift_B1 - x_w_BN * turn_B1 - g_BN * cosine_B1
-    sound_B1 = (sine_B1 > 1e-6) & (s_B1 > 1e-6 * singular_BN[:, -1:]) & (left_over_B1**2 > 1e-9 * length_B1)
-    sound_B1 = 1.0 * (sound_B1 & (rank_B1 > k_B1) & (angle > 0.0))
-    on_d_BN = g_BN * sound_B1 / xp.clip(left_over_B1, _TINY, None)
-    p_BN = lead_BN * sound_B1 / xp.clip(s_B1, _TINY, None)
+    # A row x turns by theta in the plane of a and d_r: it becomes x + on_a a + on_d d_r, with coefficients that stay
+    # finite as the two become one.
+    sine = xp.sqrt(abs(1.0 - cosine * cosine))
+    half_theta = 0.5 * angle * xp.arctan2(sine, cosine)
+    sound = (extent > 1e-12 * values[:, -1:]) & (left_over > 1e-9 * square)
+    half = sound * xp.sin(half_theta) / (sine + _TINY)
+    turn, lift = 2.0 * half * xp.cos(half_theta), -2.0 * half * half
+    mixed = lift * cosine
+    on_a = lift * x_a - (mixed + turn) * x_d
+    on_d = (lift * x_d - (mixed - turn) * x_a) * over
 
-    change_BNN = on_a_BN[:, :, None] * p_BN[:, None, :] - on_d_BN[:, :, None] * q_BN[:, None, :]
-    change_BNN = u_BNN @ change_BNN @ u_BNN.mT + (u_BNN * ((sigma - 1.0) * principal_BN)[:, None, :]) @ u_BNN.mT
-    both_BNR = xp.concatenate([change_BNN, u_BNN @ on_d_BN[:, :, None]], -1)
-    return both_BNR * (1.0 * (rank_B1 >= 2))[:, :, None]
+    change = (on_a * p.mT - on_d * q.mT) @ u.mT + (sigma - 1.0) * (principal * u.mT)
+    return u @ xp.concatenate([change, on_d], -1)
 
 
-def principal_count(singular_BN: Tensor, rank_B: Tensor, components: int) -> Tensor:
-    """Number of principal directions k, float [B], 1 <= k <= rank - 1 (0 where the rank is below 2).
-
-    singular_BN: ascending; rank_B: how many of them, from the end, count.
-
-    `components` = 0 applies Maximum Distance to Chord to the curve (j, s_j), j = 1..rank, s descending: the chord joins
-    its first and last point, and k is the j farthest from it. All points share one chord, so the vertical distance
-    decides.
-    """
-    result: Tensor = _principal_count(torch, singular_BN, rank_B[:, None], components)[:, 0]
-    return result
+def principal_count(singular_BM1: Any, rule_BMM: Any) -> Any:
+    """Number of principal directions k, int [B, 1, 1]. singular_BM1: ascending; rule_BMM: see `rule`."""
+    return abs(rule_BMM @ singular_BM1).argmax(1)[:, :, None] + 1
 
 
-def _principal_count(xp: Any, singular_BN: Any, rank_B1: Any, components: int) -> Any:
-    most_B1 = xp.clip(rank_B1 - 1.0, 0.0, None)
-    if components > 0:
-        return xp.clip(most_B1, 0.0, float(components))
-    descending_BN = xp.flip(singular_BN, (-1,))
-    index_BN = xp.cumsum(xp.ones_like(singular_BN), -1) - 1.0
-    last_B1 = (descending_BN * (index_BN == most_B1)).sum(-1)[:, None]
-    chord_BN = descending_BN[:, :1] + (last_B1 - descending_BN[:, :1]) * index_BN / xp.clip(most_B1, 1.0, None)
-    away_BN = xp.where(index_BN > most_B1, -1.0, abs(chord_BN - descending_BN))
-    return xp.minimum(away_BN.argmax(-1)[:, None] + 1.0, most_B1)
-
-
-def semantic_direction(cond_BND: Tensor, uncond_BND: Tensor, valid_BN: Tensor, config: ToraConfig) -> Tensor:
-    """d, float32 [B, D], from e_cond - e_uncond over the valid tokens: their mean, or the leading right singular vector
-    (of the sign of the mean)."""
-    weight_BN = valid_BN.to(torch.float32)
-    difference_BND = (cond_BND.float() - uncond_BND.float()) * weight_BN[:, :, None]
-    mean_BD = difference_BND.sum(1) / weight_BN.sum(-1, keepdim=True).clamp_min(1.0)
-    if config.direction == "mean":
+def semantic_direction(cond_BND: Tensor, uncond_BND: Tensor, taking: Taking, config: ToraConfig) -> Tensor:
+    """d, float32 [B, D], from e_cond - e_uncond over the tokens that take part: their mean, or the leading right
+    singular vector (of the sign of the mean)."""
+    difference_BND = cond_BND.float() - uncond_BND.float()
+    mean_BD = taking.mean_B1N.bmm(difference_BND)[:, 0]
+    if config.direction != "leading":
         return mean_BD
-    _, vectors_BNN = eigh((difference_BND @ difference_BND.mT).double())
-    leading_BD: Tensor = (vectors_BNN[:, None, :, -1].float() @ difference_BND)[:, 0]
+    difference_BMD = taking.write_BNM.mT @ difference_BND
+    _, vectors_BMM = eigh((difference_BMD @ difference_BMD.mT).double())
+    leading_BD: Tensor = (vectors_BMM[:, None, :, -1].float() @ difference_BMD)[:, 0]
     sign_B1 = torch.where((leading_BD * mean_BD).sum(-1, keepdim=True) < 0, -1.0, 1.0)
     return leading_BD * sign_B1

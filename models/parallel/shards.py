@@ -85,10 +85,14 @@ class Shards:
 
     def own_images(self, rows: Tensor, branches: int) -> Tensor:
         """This rank's images of rows [branches * images, ...]."""
+        if self.group.size == 1:
+            return rows
         return torch.cat([self.group.own_rows(part) for part in torch.chunk(rows, branches)])
 
     def gather_images(self, rows: Tensor, branches: int, images: int) -> Tensor:
         """All images from the rows that `own_images` made."""
+        if self.group.size == 1:
+            return rows
         return torch.cat([self.group.gather_rows(part, images) for part in torch.chunk(rows, branches)])
 
     def own_batch(self, rows: Tensor, branches: int) -> Tensor:
