@@ -1,8 +1,7 @@
 """Score a finished dataset with other scorers, into new columns beside its files.
 
     python jobs/score.py --dataset out/demo --scorer b32=ViT-B-32:openai
-    python jobs/score.py --dataset s3://bucket/run --scorer b32=ViT-B-32:openai --scorer l14=ViT-L-14:openai \\
-        --set ray.scorers=8 --set ray.gpus_per_scorer=1
+    python jobs/score.py --dataset s3://bucket/run --scorer l14=ViT-L-14:openai --set ray.gpus_per_scorer=1
 
 Nothing of the dataset is changed: scores/NAME/data/shard-X.parquet has a row for each row of data/shard-X.parquet, in
 its order. The same command goes on where an interrupted one stopped, scores what the run has gained since, and tries
