@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray import serve
 from ray.exceptions import ActorDiedError, OwnerDiedError, RayTaskError, WorkerCrashedError
+from ray.serve._private.common import DeploymentStatus, ReplicaState
 from ray.serve.exceptions import BackPressureError, RequestCancelledError
-from ray.serve.schema import DeploymentStatus, ReplicaState, ServeInstanceDetails
+from ray.serve.schema import ServeInstanceDetails
 
 from models.generator import ModelInfo
 from models.spec import Group, Sampling
@@ -196,9 +197,8 @@ def test_what_ray_raises_is_told_apart(raised: Exception, seen: type[Exception])
 def test_ready(
     states: dict[str, int] | None, status: DeploymentStatus, ready: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replicas = [
-        SimpleNamespace(state=ReplicaState(name)) for name, count in (states or {}).items() for _ in range(count)
-    ]
+    names = [name for name, count in (states or {}).items() for _ in range(count)]
+    replicas = [SimpleNamespace(state=ReplicaState(name)) for name in names]
     deployment = SimpleNamespace(status=status, status_trigger=None, replicas=replicas, message="")
     application = SimpleNamespace(
         status=None, message="", last_deployed_time_s=0, deployments={} if states is None else {"Worker": deployment}
