@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def url(local_ray: None, tiny_pipeline: str, tiny_clip: str) -> Iterator[str]:
-    """A running endpoint; room for 2 x 4 requests in the copies of the model and 4 that wait."""
+    """A running endpoint; room for 2 x 4 requests in the copies of the model and 8 that wait."""
     from ray import serve
 
     args = ServeArgs(
@@ -44,7 +44,7 @@ def url(local_ray: None, tiny_pipeline: str, tiny_clip: str) -> Iterator[str]:
         cpus_per_replica=0.2,
         threads_per_replica=1,
         groups_per_batch=2,
-        max_queue=4,
+        max_queue=8,  # eight that come at once wait here until Serve has found them their copies
         timeout_s=TIMEOUT_SECONDS,
         queue_timeout_s=TIMEOUT_SECONDS / 2,
         **TINY,
@@ -132,7 +132,7 @@ def cpu_seconds(processes: Sequence[int]) -> float:
 
 def test_overload_is_refused_early(url: str) -> None:
     """Four times as many callers as the endpoint holds requests, each asking again at once."""
-    callers, latencies, statuses = 4 * (2 * 4 + 4), list[float](), Counter[int]()
+    callers, latencies, statuses = 4 * (2 * 4 + 8), list[float](), Counter[int]()
     processes = pids("Worker") + pids("Web")
     before = list[int]()
 
