@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray import serve
 from ray.exceptions import ActorDiedError, OwnerDiedError, RayTaskError, WorkerCrashedError
+from ray.serve._private.common import DeploymentStatus, ReplicaState
 from ray.serve.exceptions import BackPressureError, RequestCancelledError
+from ray.serve.schema import ServeInstanceDetails
 
 from models.generator import ModelInfo
 from models.spec import Group, Sampling
@@ -165,6 +168,7 @@ def test_what_ray_raises_is_told_apart(raised: Exception, seen: type[Exception])
 
         def cancel(self) -> None:
             closed.append(True)
+            raise raised  # as Serve's does, where the request never got to a copy
 
     handle: Any = SimpleNamespace(deployment_name="Worker")
     handle.options = lambda **_: SimpleNamespace(generate=SimpleNamespace(remote=lambda _: Response()))
@@ -178,6 +182,32 @@ def test_what_ray_raises_is_told_apart(raised: Exception, seen: type[Exception])
     with pytest.raises(seen):
         asyncio.run(ask())
     assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    ("states", "status", "ready"),
+    [
+        ({"RUNNING": 1, "STARTING": 1}, DeploymentStatus.UPDATING, True),
+        ({"STARTING": 1}, DeploymentStatus.UPDATING, False),
+        ({}, DeploymentStatus.HEALTHY, True),  # asleep
+        ({}, DeploymentStatus.UNHEALTHY, False),
+        (None, DeploymentStatus.HEALTHY, False),
+    ],
+)
+def test_ready(
+    states: dict[str, int] | None, status: DeploymentStatus, ready: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [name for name, count in (states or {}).items() for _ in range(count)]
+    replicas = [SimpleNamespace(state=ReplicaState(name)) for name in names]
+    deployment = SimpleNamespace(status=status, status_trigger=None, replicas=replicas, message="")
+    application = SimpleNamespace(
+        status=None, message="", last_deployed_time_s=0, deployments={} if states is None else {"Worker": deployment}
+    )
+    details: Any = SimpleNamespace(target_capacity=None, proxies={}, applications={"here": application})
+    monkeypatch.setattr(serve, "status", lambda: ServeInstanceDetails._get_status(details))
+    monkeypatch.setattr(serve, "get_replica_context", lambda: SimpleNamespace(app_name="here"))
+    handle: Any = SimpleNamespace(deployment_name="Worker", options=lambda **_: None)
+    assert asyncio.run(ServeEngine(handle).ready()) is ready
 
 
 def test_arguments_that_contradict_each_other() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 from ray import serve
@@ -38,7 +39,8 @@ class ServeEngine:
         except (RayError, DeploymentUnavailableError, ReplicaUnavailableError):  # a copy, its node, or what it sent
             raise Lost from None
         finally:
-            response.cancel()
+            with suppress(Exception):  # it raises once more what the response has raised, in place of what we say of it
+                response.cancel()
 
     async def ready(self) -> bool:
         """Is a copy of the model there, or may all of them have gone to sleep?"""
@@ -54,5 +56,5 @@ class ServeEngine:
     def _status(self) -> bool:
         application = serve.status().applications[serve.get_replica_context().app_name]
         deployment = application.deployments[self._name]
-        running = {state.value: count for state, count in deployment.replica_states.items()}.get("RUNNING", 0)
-        return running > 0 or deployment.status == "HEALTHY"
+        copies: Any = deployment.replica_states  # Ray annotates the keys as ReplicaState, but they are texts
+        return bool(copies.get("RUNNING")) or deployment.status == "HEALTHY"
