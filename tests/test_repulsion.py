@@ -61,6 +61,21 @@ def test_identical_samples_and_single_samples_stay() -> None:
     assert torch.equal(repel(alone, UNCAPPED), alone)
 
 
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_a_group_without_directions_harms_no_other(value: float) -> None:
+    """Such as padding alone, or a run that has broken down, which has to show in its own pictures."""
+    tokens = torch.cat([group(4, 0.3, seed) for seed in range(3)]).float()
+    tokens[0] = value
+    tokens[1, 2] = value
+    pushed = repel(tokens, UNCAPPED)
+    if value == 0.0:
+        assert torch.equal(pushed[:2], tokens[:2])
+    else:
+        assert not pushed[0].isfinite().any()
+        assert not pushed[1, 2].isfinite().any()
+    assert torch.equal(pushed[2], repel(tokens[2:], UNCAPPED)[0])
+
+
 def test_groups_do_not_see_each_other_and_order_does_not_matter() -> None:
     tokens = torch.cat([group(4, 0.3, seed) for seed in range(3)]).float()
     together = repel(tokens, UNCAPPED)

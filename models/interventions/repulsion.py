@@ -25,9 +25,10 @@ def repel(
 ) -> Tensor:
     """Push the B samples of each of G groups apart.
 
-    tokens_GBND: float [G, B, N, D], any float dtype; the result has the same shape and dtype. One sample (B = 1) and
-    samples that are equal come back unchanged. total: where the N tokens are a part of the text's, the sum over all
-    parts of a tensor of this part: Gram matrices are sums over tokens.
+    tokens_GBND: float [G, B, N, D], any float dtype; the result has the same shape and dtype. One sample (B = 1) comes
+    back unchanged, and so does a group whose samples are equal, or one of which is zero; what is not finite stays so.
+    total: where the N tokens are a part of the text's, the sum over all parts of a tensor of this part: Gram matrices
+    are sums over tokens.
     """
     groups, samples = tokens_GBND.shape[:2]
     if samples == 1 or config.inner_steps == 0 or (config.strength == 0.0 and config.eta == 0.0):
@@ -71,10 +72,14 @@ def _displacement(
     """`displacement` on the arrays of `xp`, which is torch or numpy."""
     offsets_GBB, cross_GB1 = gram_GRR[:, :-1, :-1], gram_GRR[:, :-1, -1:]
     whole_GBB = offsets_GBB + cross_GB1 + cross_GB1.mT + gram_GRR[:, -1:, -1:]
+    spread_GB, square_GB = (xp.diagonal(products_GBB, 0, 1, 2) for products_GBB in (offsets_GBB, whole_GBB))
+    least_G = _SAME * xp.amax(square_GB, -1)
+    moves_G11 = ((xp.amin(square_GB, -1) > least_G) & (xp.amax(spread_GB, -1) > least_G))[:, None, None]
+    # Eigenvalues can be had of the identity, where not of the group's products.
+    whole_GBB = xp.where(moves_G11, whole_GBB, xp.tril(xp.triu(xp.ones_like(whole_GBB))))
     scale_G = xp.diagonal(whole_GBB, 0, 1, 2).mean(-1)
-    differs_G = xp.amax(xp.diagonal(offsets_GBB, 0, 1, 2), -1) > _SAME * scale_G
     eta_G = scale_G * strength if eta == 0.0 else xp.full_like(scale_G, eta)
     move_GBB = entropy_ascent(whole_GBB, eta_G / inner_steps, inner_steps, exact)
     moved_G = (move_GBB @ whole_GBB * move_GBB).sum(-1).mean(-1)
     shrink_G = xp.clip(max_displacement * xp.sqrt(scale_G / xp.clip(moved_G, 1e-300, None)), None, 1.0)
-    return xp.where(differs_G[:, None, None], move_GBB * shrink_G[:, None, None], 0.0)
+    return xp.where(moves_G11, move_GBB * shrink_G[:, None, None], 0.0)
