@@ -86,6 +86,12 @@ def test_report_page_and_pictures_and_a_second_run_that_makes_nothing(
     assert all(m["difference"]["mean"] == 0.0 for m in arms["weight: 0"].values())
     for other in ("<TORA>", "weight: 3"):
         assert arms[other]["confidence: open"]["difference"]["mean"] != 0.0
+    assert result["real"]["pair_vendi: open"]["mean"] > 1.0
+    table = (out / "report.md").read_text()
+    for question in ("the methods", "weight"):
+        _, _, section = table.partition(f"## {question}\n")
+        rows = [line.count("|") for line in section.partition("##")[0].splitlines() if line]
+        assert rows == [10] * 5  # two lines of head, three arms (here real renders are one, there base)
     page = (out / "report.html").read_text()
     assert "<TORA>" not in page
     assert all(part in page for part in ("&lt;TORA&gt;", "data:image/png", "<polyline"))

@@ -69,6 +69,10 @@ class Reading:
     confidence: NDArray[np.float32]
     features: NDArray[np.float32]
 
+    def first(self, count: int) -> Reading:
+        """Of the first `count` pictures."""
+        return Reading(labels=self.labels[:count], confidence=self.confidence[:count], features=self.features[:count])
+
 
 class Oracle:
     """Reads pictures with the shipped weights."""

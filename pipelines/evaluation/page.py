@@ -9,67 +9,38 @@ from html import escape
 from typing import Any
 
 from pipelines import pages
+from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_sure, lead, sections
 from pipelines.evaluation.curve import curve
 from pipelines.storage import Storage
-
-COLUMNS: dict[str, tuple[str, float, int]] = {
-    "right: common": ("common right, %", 100, 1),
-    "right: rare": ("rare right, %", 100, 1),
-    "right: unseen": ("never seen right, %", 100, 1),
-    "right: open": ("open right, %", 100, 1),
-    "pair_vendi: open": ("pair Vendi", 1, 3),
-    "distinct_values: open": ("distinct values", 1, 2),
-    "confidence: open": ("oracle confidence, %", 100, 1),
-    "kernel_distance": ("kernel distance x 1000", 1000, 2),
-}
-"""Measure -> its heading, the factor on it, and digits after the point."""
-
-Entry = Mapping[str, Any]
 
 
 def page(title: str, result: Mapping[str, Any], output: Storage) -> str:
     """The page of a report; output: holds the picture sheets that it names, in images/."""
     entries: list[Entry] = result["arms"]
     base = entries[0]
-    questions = list(dict.fromkeys(entry["question"] for entry in entries))
-    sections = "".join(_section(question, base, entries) for question in questions)
     return pages.fill(
         "evaluation.html",
         palette=pages.part("palette.css"),
         title=escape(title),
-        lead=escape(_lead(result)),
-        sections=sections,
+        lead=escape(lead(result)),
+        sections="".join(_section(question, base, rows, points) for question, rows, points in sections(result)),
         pictures=_pictures([e for e in entries if e["question"] == base["question"]], output),
         settings=escape(json.dumps({e["arm"]: e["settings"] for e in entries}, indent=1)),
     )
 
 
-def _lead(result: Mapping[str, Any]) -> str:
-    sets = ", ".join(f"{count} {name}" for name, count in result["prompts"]["sets"].items())
-    sampling = result["sampling"]
-    return (
-        f"{len(result['arms'])} arms on the same prompts and seeds: {sets}; {result['prompts']['group_size']} pictures "
-        f"of each, {sampling['steps']} steps, guidance {sampling['guidance_scale']:g}. Brackets are 95 % intervals "
-        f"from resampling prompts; small print is the paired difference to {result['base']!r}, bold where its interval "
-        "leaves 0."
-    )
-
-
-def _section(question: str, base: Entry, entries: Sequence[Entry]) -> str:
-    own = [entry for entry in entries if entry["question"] == question]
-    rows = own if base in own else [base, *own]
+def _section(question: str, base: Entry, rows: Sequence[Entry], points: Sequence[Entry]) -> str:
     body = "".join(_row(entry) for entry in rows)
-    head = "".join(f"<th>{escape(heading)}</th>" for heading, _, _ in COLUMNS.values())
-    points = [entry for entry in own if entry["value"] is not None]
+    head = "".join(f"<th>{escape(column.heading)}</th>" for column in COLUMNS)
     curves = ""
     if len(points) > 1:
         curves = "".join(
             curve(
-                heading,
-                [(entry["value"], _scaled(entry["measures"][name], factor)) for entry in points],
-                _scaled(base["measures"][name], factor),
+                column.heading,
+                [(entry["value"], column.numbers(entry["measures"][column.measure])) for entry in points],
+                column.numbers(base["measures"][column.measure]),
             )
-            for name, (heading, factor, _) in COLUMNS.items()
+            for column in COLUMNS
         )
     return (
         f'<section><h2>{escape(question)}</h2><div class="wide"><table><thead><tr><th>arm</th>{head}</tr></thead>'
@@ -77,23 +48,19 @@ def _section(question: str, base: Entry, entries: Sequence[Entry]) -> str:
     )
 
 
-def _scaled(estimate: Mapping[str, Any], factor: float) -> dict[str, float]:
-    return {key: estimate[key] * factor for key in ("mean", "low", "high")}
-
-
 def _row(entry: Entry) -> str:
-    cells = "".join(_cell(entry["measures"][name], factor, digits) for name, (_, factor, digits) in COLUMNS.items())
+    cells = "".join(_cell(entry["measures"].get(column.measure), column) for column in COLUMNS)
     return f"<tr><th>{escape(entry['arm'])}</th>{cells}</tr>"
 
 
-def _cell(estimate: Mapping[str, Any], factor: float, digits: int) -> str:
-    own = _scaled(estimate, factor)
-    text = f"{own['mean']:.{digits}f} <span>[{own['low']:.{digits}f}, {own['high']:.{digits}f}]</span>"
+def _cell(estimate: Mapping[str, Any] | None, column: Column) -> str:
+    if estimate is None:
+        return "<td></td>"
+    mean, _, interval = column.words(estimate).partition(" ")
+    text = f"{mean} <span>{interval}</span>"
     if estimate["difference"] is not None:
-        change = _scaled(estimate["difference"], factor)
-        words = f"{change['mean']:+.{digits}f} [{change['low']:+.{digits}f}, {change['high']:+.{digits}f}]"
-        sure = change["low"] > 0 or change["high"] < 0
-        text += f"<small>{f'<b>{words}</b>' if sure else words}</small>"
+        words = column.words(estimate["difference"], "+")
+        text += f"<small>{f'<b>{words}</b>' if is_sure(estimate['difference']) else words}</small>"
     return f"<td>{text}</td>"
 
 

@@ -36,12 +36,14 @@ def report(
     config: EvaluationConfig,
     sets: Sequence[PromptSet],
     arms: Mapping[str, ArmReadings],
-    real: Sequence[NDArray[np.float32]],
+    real: Sequence[Reading],
 ) -> dict[str, Any]:
-    """The whole report. real: features of real renders for each prompt, in the order of the sets."""
+    """The whole report. real: readings of a group or more of real renders for each prompt, in the order of the sets."""
     base = config.arms[0].name
     clusters = {name: _clusters(sets, arm.readings) for name, arm in arms.items()}
-    kernels = {name: KernelSums.of([r.features for r in arm.readings], real) for name, arm in arms.items()}
+    features = [reading.features for reading in real]
+    kernels = {name: KernelSums.of([r.features for r in arm.readings], features) for name, arm in arms.items()}
+    real_clusters = _clusters(sets, [reading.first(config.prompts.group_size) for reading in real])
     entries = [_entry(arm, arms[arm.name], clusters, kernels, base) for arm in config.all_arms]
     return {
         "version": VERSION,
@@ -49,6 +51,7 @@ def report(
         "base": base,
         "sampling": asdict(config.sampling),
         "prompts": asdict(config.prompts) | {"sets": {one.name: len(one.prompts) for one in sets}},
+        "real": {name: _with_difference(values, clusters[base][name]) for name, values in real_clusters.items()},
         "arms": entries,
     }
 

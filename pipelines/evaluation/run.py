@@ -22,6 +22,7 @@ from models.revision import folder_revision
 from models.seeds import image_seed
 from pipelines.errors import UserError
 from pipelines.evaluation.config import Arm, EvaluationConfig
+from pipelines.evaluation.markdown import markdown
 from pipelines.evaluation.page import page
 from pipelines.evaluation.prompts import PromptSet, prompt_sets
 from pipelines.evaluation.report import ArmReadings, report
@@ -44,7 +45,7 @@ class _Setting:
 
 
 def run(config: EvaluationConfig) -> str:
-    """Run what is missing, then write `report.json` and `report.html`; returns the path of the latter.
+    """Run what is missing, then write `report.json`, `report.md` and `report.html`; returns the path of the last.
 
     Raises:
         UserError: the model's or the oracle's files are missing.
@@ -68,6 +69,7 @@ def run(config: EvaluationConfig) -> str:
     readings = {arm.name: _load(setting, arm) for arm in config.all_arms}
     result = report(config, setting.sets, readings, real) | {"revision": setting.revision}
     output.write_bytes("report.json", (json.dumps(result, indent=1) + "\n").encode())
+    output.write_bytes("report.md", markdown(config.name, result).encode())
     output.write_bytes("report.html", page(config.name, result, output).encode())
     return output.path("report.html")
 
@@ -160,11 +162,12 @@ def _sheet(setting: _Setting, arm: Arm, prompt: str, images: NDArray[np.uint8]) 
     return name
 
 
-def _real(setting: _Setting) -> list[NDArray[np.float32]]:
-    """Oracle features of real renders of what each prompt names."""
-    features = []
+def _real(setting: _Setting) -> list[Reading]:
+    """Real renders of what each prompt names, read by the oracle."""
+    count = max(_REAL_PER_PROMPT, setting.config.prompts.group_size)
+    readings = []
     for one in setting.sets:
         for prompt in one.prompts:
             rng = np.random.default_rng(image_seed(setting.config.prompts.seed, prompt, -1))
-            features.append(setting.oracle.read(measures.real_pictures(prompt, _REAL_PER_PROMPT, rng)).features)
-    return features
+            readings.append(setting.oracle.read(measures.real_pictures(prompt, count, rng)))
+    return readings
