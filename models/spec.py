@@ -93,6 +93,9 @@ class RepulsionConfig:
     """M, the number of ascent steps on the entropy at each block."""
     max_displacement: float = 0.3
     """Cap on the displacement of a block, relative to the root mean square norm of the group's token vectors."""
+    branch: Literal["cond", "both"] = "cond"
+    """Which classifier-free-guidance branch is pushed apart. A push that both share partly cancels in their difference;
+    one on the unconditional branch alone makes a group less diverse."""
     steps: Interval = (0.0, 0.15)
     """Share of the denoising steps in which it acts; the paper's tau is 4 of 28 steps, or 1 of 4."""
     blocks: Interval = (0.0, 1.0)
@@ -103,6 +106,7 @@ class RepulsionConfig:
         _require(math.isfinite(self.eta) and self.eta >= 0.0, self, "eta", "needs 0 or more (0 uses strength)")
         _require(0 <= self.inner_steps <= 10_000, self, "inner_steps", "needs 0 to 10,000 (the paper uses 50 or 100)")
         _require(self.max_displacement > 0.0, self, "max_displacement", "needs a value above 0")
+        _require(self.branch in ("cond", "both"), self, "branch", "needs 'cond' or 'both'")
         _require_interval(self, "steps")
         _require_interval(self, "blocks")
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.errors import ModelError, PromptError
 from models.families import family_of
 from models.generator import Generator
-from models.interventions.hooks import HOOK
+from models.interventions import hooks, repulsion
 from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 
 SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
@@ -66,7 +67,7 @@ def test_each_intervention_changes_pixels_and_leaves_no_trace(generator: Generat
         assert np.array_equal(stock, generator.generate([group(sampling=sampling)])[0])
     transformer = generator._pipe.transformer
     for module in (transformer, *transformer.transformer_blocks):
-        assert HOOK not in module._diffusers_hook.hooks
+        assert hooks.HOOK not in module._diffusers_hook.hooks
 
 
 def test_settings_that_do_nothing_do_nothing(generator: Generator) -> None:
@@ -104,6 +105,30 @@ def test_repulsion_stops_after_its_steps(generator: Generator) -> None:
     first_only = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 0.25)))])[0]
     all_steps = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 1.0)))])[0]
     assert difference(first_only, all_steps) > 0
+
+
+@pytest.mark.parametrize("settings", [{"branch": "both"}, {"strength": 0.1}, {"max_displacement": 0.01}])
+def test_each_setting_of_repulsion_makes_other_pictures(generator: Generator, settings: dict[str, Any]) -> None:
+    default = generator.generate([group(repulsion=RepulsionConfig())])[0]
+    other = generator.generate([group(repulsion=RepulsionConfig(**settings))])[0]
+    assert difference(other, default) > 0
+
+
+def test_repulsion_of_the_conditional_branch_leaves_the_other(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[int] = []
+    repel = repulsion.repel
+
+    def watch(tokens_GBND: Tensor, *rest: Any) -> Tensor:
+        pushed.append(len(tokens_GBND))
+        return repel(tokens_GBND, *rest)
+
+    monkeypatch.setattr(hooks, "repel", watch)
+    for config, sets in ((RepulsionConfig(), {2}), (RepulsionConfig(branch="both"), {4})):
+        pushed.clear()
+        generator.generate([group(repulsion=config) for _ in range(2)])
+        assert set(pushed) == sets
 
 
 def test_reports_steps(generator: Generator) -> None:

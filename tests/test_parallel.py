@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,14 @@ PROMPTS = ("a red star over a blue moon at dusk", "a dot")
 """The first reaches into the text of the second rank, wherever tokens are divided in two."""
 SEEDS = (11, 12, 13)
 IMAGES = len(PROMPTS) * len(SEEDS)
-STRONG = RepulsionConfig(strength=10.0, max_displacement=0.5, steps=(0.0, 1.0))
+STRONG = RepulsionConfig(strength=10.0, max_displacement=0.5, branch="both", steps=(0.0, 1.0), blocks=(0.0, 1.0))
 """Strong enough for a forgotten collective to show at this size."""
 
 ARMS: dict[str, dict[str, Any]] = {
     "stock": {},
     "tora": {"tora": ToraConfig(branch="both")},
     "repulsion": {"repulsion": STRONG},
-    "both": {"tora": ToraConfig(), "repulsion": STRONG},
+    "both": {"tora": ToraConfig(), "repulsion": replace(STRONG, branch="cond")},
 }
 DIVIDED = ("sd3", "flux", "flux2", "flux2-klein", "qwen-image")
 """Families that are divided along all axes; toy models have heads for two ranks of the context axis."""

@@ -14,7 +14,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.families.base import BlockList, Family
+from models.families.base import BlockList, Branch, Family
 from models.interventions.alignment import Alignment, DirectionOfRun, FirstBlockDirection
 from models.interventions.clock import Clock
 from models.interventions.prompt_direction import PromptDirection
@@ -160,11 +160,21 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
         return torch.cat([change(tensor[:, :length]), tensor[:, length:]], dim=1)
 
     def _repel(self, text_RND: Tensor) -> Tensor:
-        """Every branch of every group is a set of its own. Tokens that the model does not read take no part: what they
-        hold depends on the other prompts of the batch."""
+        """Every branch of every group is a set of its own."""
+        assert self.repulsion is not None
+        branches = self.clock.own_branches
+        if self.repulsion.branch == "both":
+            return self._pushed(text_RND, branches)
+        parts = dict(zip(branches, torch.chunk(text_RND, len(branches)), strict=True))
+        if "cond" in parts:
+            parts["cond"] = self._pushed(parts["cond"], ("cond",))
+        return torch.cat(list(parts.values())) if len(parts) > 1 else parts[branches[0]]
+
+    def _pushed(self, text_RND: Tensor, branches: tuple[Branch, ...]) -> Tensor:
+        """Tokens that the model does not read take no part: what they hold depends on the batch's other prompts."""
         assert self.repulsion is not None
         clock, shards = self.clock, self.clock.shards
-        tokens = [clock.tokens[branch] for branch in clock.own_branches]
+        tokens = [clock.tokens[branch] for branch in branches]
         whole_RND = shards.gather_images(text_RND, len(tokens), clock.images)
         sets = (len(tokens) * clock.groups, clock.samples, *whole_RND.shape[1:])
         if all(one.reads_all for one in tokens):

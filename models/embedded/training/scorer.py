@@ -27,6 +27,8 @@ RELATIONS = 0.75
 """Share of each batch with two things: they are what is hard."""
 
 _HEAD_SCALE = 10.0
+_HARD, _READ = 2.0, 6.0
+"""Weights of the losses on altered captions and on what the heads read, beside 1 for the contrastive ones."""
 _PIXELS = 128
 """Side of what the tower sees, twice the pictures': it shrinks its input by 4 before its first block, and by 32 in all,
 too much for the texture of a small thing."""
@@ -130,8 +132,8 @@ def train_scorer(
         total = (
             F.cross_entropy(scores, target)
             + F.cross_entropy(scores[:, :BATCH].T, target)
-            + F.cross_entropy(hard, torch.zeros(BATCH, dtype=torch.long))
-            + read
+            + _HARD * F.cross_entropy(hard, torch.zeros(BATCH, dtype=torch.long))
+            + _READ * read
         )
         return total, {"hard": float((hard.argmax(1) == 0).float().mean()), "attributes": float(read.detach())}
 
