@@ -43,8 +43,9 @@ class ToraConfig:
     Spacing alone is `angle = 0`, alignment alone `sigma = 1`.
     """
 
-    sigma: float = 1.3
-    """Factor on the principal singular values (Token Spacing); 1 leaves them."""
+    sigma: float = 2.0
+    """Factor on the principal singular values (Token Spacing); 1 leaves them. The paper's is 1.3, where changes add up
+    from block to block."""
     components: int = 0
     """Number of principal directions; 0 chooses it per sample by the Maximum Distance to Chord rule."""
     angle: float = 1.0
@@ -52,7 +53,7 @@ class ToraConfig:
     direction: Literal["mean", "leading", "prompt"] = "mean"
     """Semantic direction, from e_cond - e_uncond: its mean over the tokens that enter the block, its leading right
     singular vector there, or its mean at the first block's input for all blocks."""
-    site: Literal["block", "attention"] = "block"
+    site: Literal["block", "attention"] = "attention"
     """What is changed: the text that enters a block, so that changes add up from block to block, or only the normalised
     text that the block's attention reads."""
     centre: bool = True
@@ -83,7 +84,7 @@ class ToraConfig:
 class RepulsionConfig:
     """Contextual repulsion (arXiv 2603.28762), applied to a group's text tokens at each block's output."""
 
-    strength: float = 1.0
+    strength: float = 3.0
     """Dimensionless step size: eta = strength * mean squared norm of the group's token vectors. Small differences in a
     group grow by about 2 * strength / B * |log of their share| in a block; from 3 on, a group of 4 ends up as different
     as it can be, and `max_displacement` decides."""
@@ -91,15 +92,15 @@ class RepulsionConfig:
     """The paper's absolute step size; when above 0 it is used instead of `strength`."""
     inner_steps: int = 100
     """M, the number of ascent steps on the entropy at each block."""
-    max_displacement: float = 0.3
+    max_displacement: float = 1.0
     """Cap on the displacement of a block, relative to the root mean square norm of the group's token vectors."""
     branch: Literal["cond", "both"] = "cond"
     """Which classifier-free-guidance branch is pushed apart. A push that both share partly cancels in their difference;
     one on the unconditional branch alone makes a group less diverse."""
     steps: Interval = (0.0, 0.15)
     """Share of the denoising steps in which it acts; the paper's tau is 4 of 28 steps, or 1 of 4."""
-    blocks: Interval = (0.0, 1.0)
-    """Share of the joint blocks at whose output it acts."""
+    blocks: Interval = (0.6667, 1.0)
+    """Share of the joint blocks at whose output it acts; the last block's is read by no other and does not count."""
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.strength) and self.strength >= 0.0, self, "strength", "needs 0 or more")

@@ -149,7 +149,7 @@ def test_refuses_what_it_cannot_do(generator: Generator, tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"site": "attention"}, {"direction": "prompt"}, {"direction": "leading"}, {"padding": True}]
+    "settings", [{"site": "block"}, {"direction": "prompt"}, {"direction": "leading"}, {"padding": True}]
 )
 def test_each_setting_of_tora_makes_other_pictures(generator: Generator, settings: dict[str, Any]) -> None:
     default = generator.generate([group(tora=ToraConfig())])[0]

@@ -25,15 +25,15 @@ class BlockList:
     name: attribute of the transformer; text_argument: name of the text tokens in the block's forward, and
     text_position: their place among its positional arguments; text_output: index of the text tokens in what the block
     returns (its last block may return None there), or None where the block takes and returns one tensor in which the
-    text comes first, then the image; text_norm: attribute of the block that normalises the text for the attention (""
-    where there is none for the text alone).
+    text comes first, then the image; attention: attribute of the block, which gets the normalised text by keyword, as
+    `encoder_hidden_states` or, where that is absent, before the image in `hidden_states`.
     """
 
     name: str
     text_argument: str = "encoder_hidden_states"
     text_position: int = 1
     text_output: int | None
-    text_norm: str = ""
+    attention: str = "attn"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ FAMILY = Family(
     name="cogvideox",
     pipelines=("CogVideoXPipeline",),
     transformer="CogVideoXTransformer3DModel",
-    block_lists=(BlockList(name="transformer_blocks", text_output=1),),
+    block_lists=(BlockList(name="transformer_blocks", text_output=1, attention="attn1"),),
     layout="one_call",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,

@@ -28,7 +28,7 @@ FAMILY = Family(
     name="cogview4",
     pipelines=("CogView4Pipeline",),
     transformer="CogView4Transformer2DModel",
-    block_lists=(BlockList(name="transformer_blocks", text_output=1),),
+    block_lists=(BlockList(name="transformer_blocks", text_output=1, attention="attn1"),),
     layout="two_calls",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,

@@ -49,7 +49,7 @@ FAMILY = Family(
     pipelines=("StableDiffusion3Pipeline",),
     transformer="SD3Transformer2DModel",
     # The last block has no text output. The second attention of Medium's dual-attention blocks is the image's own.
-    block_lists=(BlockList(name="transformer_blocks", text_output=0, text_norm="norm1_context"),),
+    block_lists=(BlockList(name="transformer_blocks", text_output=0),),
     layout="one_call",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,

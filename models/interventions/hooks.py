@@ -1,6 +1,7 @@
 """Puts the interventions into a transformer, through diffusers' own hooks, and takes them out again.
 
-Order inside a step: TORA at a block's input, the block's joint attention, repulsion at its output.
+Order inside a step: TORA on the text that a block or its attention reads, the joint attention, repulsion at the block's
+output.
 """
 
 from __future__ import annotations
@@ -55,12 +56,13 @@ def interventions(
     root = HookRegistry.check_if_exists_or_initialize(transformer)
     direction = None if tora is None else _direction(clock, family, negative, tora)
     alignment = None if tora is None else Alignment(clock, tora, direction)
+    last = len(blocks) - 1  # no family reads the text that leaves its last block
     hooks = [
         _BlockHook(
             facts,
             clock,
             alignment if tora is not None and active(tora.blocks, index, len(blocks)) else None,
-            repulsion if repulsion is not None and active(repulsion.blocks, index, len(blocks)) else None,
+            repulsion if repulsion is not None and index < last and active(repulsion.blocks, index, last) else None,
             direction,
         )
         for index, (facts, _) in enumerate(blocks)
@@ -74,8 +76,8 @@ def interventions(
             HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, HOOK)
             if tora is not None and tora.site == "attention":
                 hook.at_input = False
-                norm = getattr(block, _attention_norm(facts, family))
-                HookRegistry.check_if_exists_or_initialize(norm).register_hook(_NormHook(hook), HOOK)
+                attention = getattr(block, facts.attention)
+                HookRegistry.check_if_exists_or_initialize(attention).register_hook(_AttentionHook(hook), HOOK)
         yield
     finally:
         root.remove_hook(HOOK, recurse=True)
@@ -154,10 +156,12 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
 
     def _changed(self, tensor: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Apply `change` to the text part of a block's tensor."""
-        if self.facts.text_output is not None:
-            return change(tensor)
+        return change(tensor) if self.facts.text_output is not None else self.with_text(tensor, change)
+
+    def with_text(self, joint: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply `change` to the text that comes before the image in `joint`."""
         length = self.clock.own_length(self.clock.branches[0])
-        return torch.cat([change(tensor[:, :length]), tensor[:, length:]], dim=1)
+        return torch.cat([change(joint[:, :length]), joint[:, length:]], dim=1)
 
     def _repel(self, text_RND: Tensor) -> Tensor:
         """Every branch of every group is a set of its own."""
@@ -187,20 +191,20 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
         return shards.own_images(pushed_RND, len(tokens))
 
 
-class _NormHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
+class _AttentionHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
     """TORA on the normalised text that a block's attention reads."""
 
     def __init__(self, block: _BlockHook) -> None:
         super().__init__()
         self.block = block
 
-    def post_forward(self, module: nn.Module, output: Any) -> Any:
+    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         alignment = self.block.alignment
         if not self.block.tora_now or alignment is None:
-            return output
-        if isinstance(output, tuple):  # the text, then the modulation of what follows
-            return (alignment(output[0]), *output[1:])
-        return alignment(output)
+            return args, kwargs
+        if kwargs.get("encoder_hidden_states") is not None:
+            return args, kwargs | {"encoder_hidden_states": alignment(kwargs["encoder_hidden_states"])}
+        return args, kwargs | {"hidden_states": self.block.with_text(kwargs["hidden_states"], alignment)}
 
 
 def _direction(
@@ -212,14 +216,6 @@ def _direction(
     if negative is None:
         raise ModelError("TORA needs the negative text, from which the prompt differs")
     return PromptDirection(clock, family, negative, tora)
-
-
-def _attention_norm(facts: BlockList, family: Family) -> str:
-    if not facts.text_norm:
-        raise ModelError(
-            f"tora.site = 'attention': {facts.name} of {family.name} has no norm of the text alone; use 'block'"
-        )
-    return facts.text_norm
 
 
 def _refuse_what_hides_blocks(transformer: nn.Module) -> None:

@@ -33,6 +33,7 @@ def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
     for facts, block in toy.blocks():
         parameters = [*inspect.signature(type(block).forward).parameters]
         assert parameters.index(facts.text_argument) == facts.text_position + 1  # after self
+        assert "hidden_states" in inspect.signature(type(getattr(block, facts.attention)).forward).parameters
         if type(block) in TransformerBlockRegistry._registry:
             known = TransformerBlockRegistry.get(type(block))
             assert known.return_encoder_hidden_states_index == facts.text_output

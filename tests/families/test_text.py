@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models.families.base import BlockList
+from models.interventions.alignment import Alignment
 from models.interventions.prompt_direction import PromptDirection
 from tests.families.toy import BOTH, SEEDS, TOLERANCE, TORA, Toy, apart
 
@@ -71,6 +72,26 @@ def test_the_text_is_where_the_table_says(toy: Toy) -> None:
         assert torch.equal(taken[index], given[index - 1])
 
 
+@pytest.mark.parametrize("site", ["block", "attention"])
+def test_tora_gets_the_text_and_nothing_else(toy: Toy, site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every block; in the first, nothing of the images is in it yet."""
+    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    seen: list[Tensor] = []
+    align = Alignment.__call__
+
+    def note(self: Alignment, text_RND: Tensor) -> Tensor:
+        if "cond" in self._clock.branches:
+            seen.append(text_RND[-len(SEEDS) :].clone())
+        return align(self, text_RND)
+
+    monkeypatch.setattr(Alignment, "__call__", note)
+    toy.generator.generate([toy.group(tora=replace(TORA, site=site))])
+    assert {text.shape[1] for text in seen} == {len(encoded.valid_N)}
+    assert len(seen) % len(toy.blocks()) == 0
+    assert apart(seen[0], seen[0][:1].expand_as(seen[0])) < 1e-6
+    assert apart(seen[1], seen[1][:1].expand_as(seen[1])) > 1e-6
+
+
 def test_the_valid_tokens_are_those_that_are_not_padding(toy: Toy) -> None:
     """Against the token ids that the language model gets; the toy tokenizers pad with 0. CLIP is not asked."""
     seen: list[Tensor] = []
@@ -115,7 +136,7 @@ def test_padding_takes_no_part(toy: Toy) -> None:
         toy.generator.generate([toy.group()])
     block.forward = spy
     try:
-        toy.generator.generate([toy.group(tora=TORA)])
+        toy.generator.generate([toy.group(tora=replace(TORA, site="block"))])
     finally:
         block.forward = inner
     changed = (inside[0] != outside[0]).any(-1)

@@ -18,7 +18,7 @@ from models.families.base import BlockList, Family
 from models.generator import Generator
 from models.spec import Group, RepulsionConfig, Sampling, ToraConfig
 
-TORA = ToraConfig(sigma=4.0)
+TORA = ToraConfig(sigma=8.0)
 REPULSION = RepulsionConfig(strength=10.0, inner_steps=5, steps=(0.0, 0.5))
 BOTH: dict[str, Any] = {"tora": TORA, "repulsion": REPULSION}
 SEEDS = (11, 12, 13)
