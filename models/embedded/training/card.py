@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from models.embedded import SAMPLING
-from models.embedded.training import mmdit, oracle, scorer, vae
+from models.embedded.training import mmdit, oracle, vae
 from models.embedded.training.recipe import LONG_TAILED
 from models.embedded.world import COLOUR_PROBABILITY_BY_RANK, TEXTURE_PROBABILITY_BY_RANK
 from models.statistics import Estimate
@@ -34,7 +34,6 @@ def write_card(weights: Path, measures: Mapping[str, Estimate]) -> None:
         clean_steps=mmdit.CLEAN.loop.steps,
         noisy_steps=mmdit.NOISY.loop.steps,
         noise=mmdit.NOISY.captions.noise,
-        scorer_steps=scorer.LOOP.steps,
         oracle_steps=oracle.LOOP.steps,
         measures="\n".join(f"| {name} | {estimate} |" for name, estimate in measures.items()),
     )

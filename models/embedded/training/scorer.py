@@ -21,7 +21,7 @@ from models.embedded.training.data import RenderedSet
 from models.embedded.training.loop import LoopConfig, train
 from models.embedded.training.tokenizer import MAX_TOKENS
 
-LOOP = LoopConfig(steps=1400, learning_rate=1.5e-3, ema_decay=0.998, cooldown=0.5, weight_decay=0.05)
+LOOP = LoopConfig(steps=4000, learning_rate=1.5e-3, ema_decay=0.998, cooldown=0.7, weight_decay=0.05)
 BATCH, HARD_NEGATIVES = 96, 5
 RELATIONS = 0.75
 """Share of each batch with two things: they are what is hard."""
