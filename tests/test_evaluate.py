@@ -119,7 +119,7 @@ def test_shipped_configs(name: str) -> None:
     loaded = config.load(CONFIGS / f"{name}.toml")
     assert loaded.arms[0].settings() == {"tora": None, "repulsion": None, "rival": None, "guidance_scale": None}
     made = [json.dumps(arm.settings()) for arm in loaded.all_arms]
-    assert len(made) > 15
+    assert len(made) == len({*made}) > 8
     assert len(prompt_sets(config.quick(loaded).prompts)) == 7
 
 
