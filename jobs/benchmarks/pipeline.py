@@ -159,7 +159,9 @@ class PlainScript:
         from diffusers import StableDiffusion3Pipeline
 
         torch.set_num_threads(1)
-        self._pipe = StableDiffusion3Pipeline.from_pretrained(model, dtype=torch.float32)
+        self._pipe = StableDiffusion3Pipeline.from_pretrained(
+            model, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+        )
         self._pipe.set_progress_bar_config(disable=True)
         self._clip, _, self._preprocess = open_clip.create_model_and_transforms(scorer)
         self._clip.eval()
