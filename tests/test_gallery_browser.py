@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from models.spec import ToraConfig
 from pipelines.finish import finish
 from tests.toy_run import Toy, write_run
 
@@ -153,7 +154,7 @@ def test_the_dialog_by_keyboard(page: Page) -> None:
 def test_the_dialog_shows_settings_of_its_arm(page: Page) -> None:
     page.locator(".group[data-arm='1'] .shot:visible").first.click()
     text = page.get_by_role("dialog").inner_text()
-    assert "sigma\n1.3" in text
+    assert f"sigma\n{ToraConfig().sigma:g}" in text
     assert "inner_steps" not in text
     page.get_by_role("button", name="Close").click()
     page.locator(".group[data-arm='3'] .shot:visible").first.click()
