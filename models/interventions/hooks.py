@@ -199,9 +199,10 @@ class _AttentionHook(ModelHook):  # type: ignore[misc] # diffusers is read as un
         self.block = block
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        alignment = self.block.alignment
-        if not self.block.tora_now or alignment is None:
+        if not self.block.tora_now:
             return args, kwargs
+        alignment = self.block.alignment
+        assert alignment is not None
         if kwargs.get("encoder_hidden_states") is not None:
             return args, kwargs | {"encoder_hidden_states": alignment(kwargs["encoder_hidden_states"])}
         return args, kwargs | {"hidden_states": self.block.with_text(kwargs["hidden_states"], alignment)}

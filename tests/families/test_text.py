@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.families.base import BlockList
 from models.interventions.alignment import Alignment
 from models.interventions.prompt_direction import PromptDirection
+from models.spec import ToraConfig
 from tests.families.toy import BOTH, SEEDS, TOLERANCE, TORA, Toy, apart
 
 
@@ -116,31 +117,41 @@ def test_the_valid_tokens_are_those_that_are_not_padding(toy: Toy) -> None:
     assert torch.equal(valid[-len(expected) :], expected)
 
 
-def test_padding_takes_no_part(toy: Toy) -> None:
-    """TORA neither reads nor writes padding; tokens that the model does not read do not matter at all."""
+@pytest.mark.parametrize("site", ["block", "attention"])
+def test_padding_takes_no_part(toy: Toy, site: Any) -> None:
+    """Of all that the first block, or its attention, is given, TORA changes the text that is not padding."""
     encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
     valid, attended = encoded.valid_N, encoded.attended_N
     assert int(valid.sum()) >= 3
     assert not (valid & ~attended).any()
-    outside: list[Tensor] = []
-    inside: list[Tensor] = []
     facts, block = toy.blocks()[0]
-    inner = block.forward
+    module = block if site == "block" else getattr(block, facts.attention)
+    names = [facts.text_argument] if site == "block" else ["encoder_hidden_states", "hidden_states"]
+    plain, aligned = (
+        _given(toy, module, names, facts.text_position, tora) for tora in (None, replace(TORA, site=site))
+    )
+    changed = (aligned != plain).any(-1)
+    text = changed[:, : len(valid)]
+    assert torch.equal(text, valid.expand_as(text))
+    assert not changed[:, len(valid) :].any()
+
+
+def _given(toy: Toy, module: nn.Module, names: list[str], position: int, tora: ToraConfig | None) -> Tensor:
+    """The tensor with the text that the module's own forward gets in the first call, the positive branch's rows."""
+    seen: list[Tensor] = []
+    inner = module.forward
 
     def spy(*args: Any, **kwargs: Any) -> Any:
-        text = kwargs[facts.text_argument] if facts.text_argument in kwargs else args[facts.text_position]
-        inside.append(text[-len(SEEDS) :])
+        named = [kwargs[name] for name in names if kwargs.get(name) is not None]
+        seen.append((named or [args[position]])[0][-len(SEEDS) :])
         return inner(*args, **kwargs)
 
-    with texts(toy, lambda index, text, output: None if index or output else outside.append(text[-len(SEEDS) :])):
-        toy.generator.generate([toy.group()])
-    block.forward = spy
+    module.forward = spy
     try:
-        toy.generator.generate([toy.group(tora=replace(TORA, site="block"))])
+        toy.generator.generate([toy.group(tora=tora)])
     finally:
-        block.forward = inner
-    changed = (inside[0] != outside[0]).any(-1)
-    assert torch.equal(changed, valid.expand_as(changed))
+        module.forward = inner
+    return seen[0]
 
 
 def test_text_that_the_model_does_not_read_does_not_matter(toy: Toy) -> None:
