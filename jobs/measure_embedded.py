@@ -24,6 +24,9 @@ from models.scorers.clip import ClipScorer
 from models.spec import ModelSpec
 from models.statistics import Estimate, bootstrap
 
+_HELD_OUT_SEED = 9
+"""Of renders by which no training run was chosen."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,7 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         rows[name] = estimate
         print(f"{name:44s} {estimate}", flush=True)
 
-    held_out = rendered_set(options.work / "data", "balanced", count=options.held_out, seed=3, balanced=True)
+    held_out = rendered_set(
+        options.work / "data", "balanced", count=options.held_out, seed=_HELD_OUT_SEED, balanced=True
+    )
     oracle = Oracle(options.weights / "oracle.safetensors")
     for attribute, estimate in quality.oracle_accuracy(oracle, held_out).items():
         show(f"oracle accuracy: {attribute}", estimate)

@@ -6,7 +6,7 @@
     python jobs/train_embedded.py --warm-start --steps 4000 --stages mmdit-clean mmdit-noisy export   # better weights
 
 Stopping is harmless: checkpoints are written every few minutes, and the same command goes on from the last one.
-On 2 CPU cores the whole recipe takes about seven hours.
+On 2 CPU cores the whole recipe takes hours; every stage shows how long it has left.
 """
 
 from __future__ import annotations
