@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jobs.benchmarks.interventions import papers_forms
 from models.errors import ModelError, PromptError
 from models.families import family_of
 from models.generator import Generator
@@ -54,6 +55,21 @@ def test_without_interventions_it_is_the_stock_pipeline(
     sampling = Sampling(steps=4, guidance_scale=guidance, width=16, height=16, max_sequence_length=4)
     made = generator.generate([group(sampling=sampling)])[0]
     assert np.array_equal(made, np.stack([np.asarray(image) for image in images]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tora": ToraConfig(sigma=4.0)},
+        {"repulsion": RepulsionConfig(strength=0.5, inner_steps=20, max_displacement=10.0)},
+    ],
+)
+def test_the_papers_own_forms_draw_the_same(generator: Generator, changes: dict[str, Any]) -> None:
+    """Which the benchmark compares with."""
+    made = generator.generate([group(**changes)])[0]
+    with papers_forms():
+        naive = generator.generate([group(**changes)])[0]
+    assert difference(made, naive) <= 1 < difference(made, generator.generate([group()])[0])
 
 
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
