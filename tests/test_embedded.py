@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import runpy
+from pathlib import Path
+
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -45,6 +50,13 @@ def test_stock_diffusers_draws_what_common_prompts_name(oracle: Oracle) -> None:
     pixels = (images * 255).round().astype(np.uint8).reshape(len(COMMON), 2, SAMPLING.height, SAMPLING.width, 3)
     right = np.concatenate(quality.success(oracle, COMMON, pixels))
     assert right.mean() >= 0.75
+
+
+def test_the_card_s_example_draws(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (WEIGHTS / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "example.py").write_text(example)
+    names = runpy.run_path(str(tmp_path / "example.py"), {"diffusers": diffusers, "torch": torch})
+    assert names["image"].size == (SAMPLING.width, SAMPLING.height)
 
 
 def test_the_oracle_reads_renders(oracle: Oracle, held_out: RenderedSet) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.embedded import SAMPLING, WEIGHTS, world
+from models.spec import ModelSpec, Sampling
 from pipelines import flow, plan, preflight, tables
 from pipelines.config import RunConfig
 from pipelines.plan_groups import groups_of
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups-per-batch", type=int, default=4)
     parser.add_argument("--groups-per-shard", type=int, default=4)
     parser.add_argument("--steps", type=int, default=SAMPLING.steps)
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the model, in all three"
+    )
     parser.add_argument("--only", choices=("bare", "job", "plain"), help="one of the three")
 
 
@@ -64,7 +68,7 @@ def _config(options: argparse.Namespace, folder: Path) -> RunConfig:
     table = {
         "run": {"output": str(folder / "out")},
         "prompts": {"path": str(folder / "prompts.txt")},
-        "model": {"path": pipeline, "dtype": "float32", "device": "cpu"},
+        "model": {"path": pipeline, "dtype": options.dtype, "device": "cpu"},
         "scoring": {"model": f"local-dir:{clip}"},
         "sampling": {
             "steps": options.steps,
@@ -137,7 +141,7 @@ def _plain_script(config: RunConfig, folder: Path) -> float:
             .repartition(config.prompts.limit or 8)
             .map_batches(
                 PlainScript,
-                fn_constructor_args=(config.model.path, config.scoring.model, config.sampling.steps),
+                fn_constructor_args=(config.model, config.scoring.model, config.sampling),
                 batch_size=1,
                 num_cpus=1,
                 compute=ray.data.ActorPoolStrategy(size=1),
@@ -153,20 +157,20 @@ def _plain_script(config: RunConfig, folder: Path) -> float:
 class PlainScript:
     """What a user would otherwise write: one actor that draws and scores, with stock diffusers and open_clip."""
 
-    def __init__(self, model: str, scorer: str, steps: int) -> None:
+    def __init__(self, model: ModelSpec, scorer: str, sampling: Sampling) -> None:
         import open_clip
         import torch
         from diffusers import StableDiffusion3Pipeline
 
         torch.set_num_threads(1)
         self._pipe = StableDiffusion3Pipeline.from_pretrained(
-            model, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+            model.path, text_encoder_3=None, tokenizer_3=None, dtype=getattr(torch, model.dtype)
         )
         self._pipe.set_progress_bar_config(disable=True)
         self._clip, _, self._preprocess = open_clip.create_model_and_transforms(scorer)
         self._clip.eval()
         self._tokenize = open_clip.get_tokenizer(scorer)
-        self._steps = steps
+        self._sampling = sampling
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
         import torch
@@ -175,10 +179,11 @@ class PlainScript:
         images = self._pipe(
             str(prompt),
             num_images_per_prompt=4,
-            num_inference_steps=self._steps,
-            guidance_scale=4.0,
-            width=64,
-            height=64,
+            num_inference_steps=self._sampling.steps,
+            guidance_scale=self._sampling.guidance_scale,
+            width=self._sampling.width,
+            height=self._sampling.height,
+            max_sequence_length=self._sampling.max_sequence_length,
         ).images
         with torch.no_grad():
             pixels = self._clip.encode_image(torch.stack([self._preprocess(image) for image in images]), normalize=True)

@@ -26,6 +26,7 @@ def write_card(weights: Path, measures: Mapping[str, Estimate]) -> None:
         size=SAMPLING.width,
         steps=SAMPLING.steps,
         guidance=SAMPLING.guidance_scale,
+        length=SAMPLING.max_sequence_length,
         colours=listed(COLOUR_PROBABILITY_BY_RANK),
         textures=listed(TEXTURE_PROBABILITY_BY_RANK),
         pictures=LONG_TAILED["count"],
