@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
+from models.compiled import compile_blocks
 from models.errors import ImageError, ModelError
 from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
@@ -58,6 +59,8 @@ class Generator:
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)
         divided = divided if isinstance(divided, Division) else divided(self._family)
+        if spec.compile:
+            compile_blocks(self._pipe.transformer, self._family, divided)
         self._shards = divide(self._pipe, self._family, divided, torch.device(device)) if divided.ranks > 1 else WHOLE
         self.info = ModelInfo(
             model=spec.path,

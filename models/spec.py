@@ -169,6 +169,9 @@ class ModelSpec:
     (on, as a batch of megapixels would take tens of GB) decodes one image at a time, vae_tiling in overlapping tiles,
     whose seams change pixels a little; offload: "model" has only the part that is at work on the GPU, "group" only the
     layer of the transformer that is at work.
+
+    For more speed: compile has torch.compile make the joint blocks anew, which takes a minute or more on every worker,
+    and a C++ compiler where the device is a CPU.
     """
 
     path: str
@@ -179,12 +182,15 @@ class ModelSpec:
     vae_slicing: bool = True
     vae_tiling: bool = False
     offload: Offload = "none"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _require(bool(self.path), self, "path", "needs a pipeline folder or a hub id")
         _require(self.dtype in ("float32", "bfloat16", "float16"), self, "dtype", "needs float32, bfloat16 or float16")
         _require(self.weights in ("dtype", "float8"), self, "weights", "needs 'dtype' or 'float8'")
         _require(self.offload in ("none", "model", "group"), self, "offload", "needs 'none', 'model' or 'group'")
+        whole = self.weights == "dtype" and self.offload != "group"
+        _require(whole or not self.compile, self, "compile", "needs weights = 'dtype', and no offload by group")
 
 
 @dataclass(frozen=True, kw_only=True)

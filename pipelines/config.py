@@ -38,6 +38,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
         require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
+        alone = self.ray.gpus_per_replica == 1
+        require(alone or not self.model.compile, "model.compile", True, "needs ray.gpus_per_replica = 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""

@@ -91,6 +91,7 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("group.size=0", ["[group]", "size = 0"]),
         ("arms=[]", ["arms"]),
         ("arms=[{name='a'}, {name='a'}]", ["each name once"]),
+        ("model={path='owner/model', compile=true}", ["model.compile", "gpus_per_replica = 1"]),
         ("arms=[{tora=true}]", ["arms[0]", "'name' is missing"]),
         ("prompts.format=xml", ["prompts.format = 'xml'", "'jsonl'"]),
         ("prompts=3", ["prompts = 3", "table"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import diffusers
@@ -16,6 +17,7 @@ from models.errors import ModelError, PromptError
 from models.families import family_of
 from models.generator import Generator
 from models.interventions import hooks, repulsion
+from models.parallel.division import Division
 from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 
 SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
@@ -172,3 +174,28 @@ def test_each_setting_of_tora_makes_other_pictures(generator: Generator, setting
     other = generator.generate([group(tora=ToraConfig(**settings))])[0]
     assert difference(other, default) > 0
     assert np.array_equal(generator.generate([group(tora=ToraConfig())])[0], default)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++, for minutes")
+def test_compiled_blocks_draw_the_same_whatever_came_before(generator: Generator, tiny_pipeline: str) -> None:
+    both: dict[str, Any] = {"tora": ToraConfig(), "repulsion": RepulsionConfig()}
+    groups = [group(**both), group("a dot", (21, 22, 23), **both)]
+    found = []
+    for order in ((1, 2), (2, 1)):
+        torch.compiler.reset()
+        compiled = Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True))
+        made = {count: compiled.generate(groups[:count]) for count in order}
+        found.append([*made[1], *made[2]])
+    for first, second in zip(*found, strict=True):
+        assert np.array_equal(first, second)
+    for image, plain in zip(found[0], [*generator.generate(groups[:1]), *generator.generate(groups)], strict=True):
+        assert difference(image, plain) <= 1
+
+
+def test_compiled_blocks_are_refused_where_they_were_not_tried(tiny_pipeline: str) -> None:
+    with pytest.raises(ValueError, match="compile = True"):
+        ModelSpec(path=tiny_pipeline, weights="float8", compile=True)
+    with pytest.raises(ModelError, match=r"model\.compile works on one GPU"):
+        Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True), Division(cfg=2, group=1, context=1))

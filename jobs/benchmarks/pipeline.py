@@ -2,6 +2,7 @@
 
     python jobs/bench.py pipeline
     python jobs/bench.py pipeline --prompts 64 --groups-per-batch 8
+    python jobs/bench.py pipeline --dtype bfloat16 --compile
 
 Everything on the embedded model (random weights of the same shape where the trained ones are missing), CPU, one thread
 per process. The bare loop makes the job's groups, with both interventions, in this process and keeps nothing. The plain
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the model, in all three"
     )
+    parser.add_argument("--compile", action="store_true", help="model.compile, in the bare loop and the job")
     parser.add_argument("--only", choices=("bare", "job", "plain"), help="one of the three")
 
 
@@ -68,7 +70,7 @@ def _config(options: argparse.Namespace, folder: Path) -> RunConfig:
     table = {
         "run": {"output": str(folder / "out")},
         "prompts": {"path": str(folder / "prompts.txt")},
-        "model": {"path": pipeline, "dtype": options.dtype, "device": "cpu"},
+        "model": {"path": pipeline, "dtype": options.dtype, "device": "cpu", "compile": options.compile},
         "scoring": {"model": f"local-dir:{clip}"},
         "sampling": {
             "steps": options.steps,

@@ -1,0 +1,33 @@
+"""Joint blocks compiled by torch, one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from models.errors import ModelError
+from models.families.base import Family
+from models.parallel.division import Division
+
+_FORMS = 64
+"""Of one block: the last is unlike the others, and each intervention is on or off."""
+
+
+def compile_blocks(transformer: Any, family: Family, divided: Division) -> None:
+    """Compile the blocks where they are first called, for all shapes at once: an image must not depend on the shapes of
+    the batches before its own.
+
+    Raises:
+        ModelError: several processes share a batch.
+    """
+    if divided.ranks > 1:
+        raise ModelError(
+            "model.compile works on one GPU per replica: set ray.gpus_per_replica to 1, or compile to false"
+        )
+    # Beyond its limit torch would leave blocks as they are without a word in the log.
+    torch._dynamo.config.recompile_limit = _FORMS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    for facts in family.block_lists:
+        for block in getattr(transformer, facts.name):
+            block.compile(dynamic=True)
