@@ -91,7 +91,6 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("group.size=0", ["[group]", "size = 0"]),
         ("arms=[]", ["arms"]),
         ("arms=[{name='a'}, {name='a'}]", ["each name once"]),
-        ("model={path='owner/model', compile=true}", ["model.compile", "gpus_per_replica = 1"]),
         ("arms=[{tora=true}]", ["arms[0]", "'name' is missing"]),
         ("prompts.format=xml", ["prompts.format = 'xml'", "'jsonl'"]),
         ("prompts=3", ["prompts = 3", "table"]),
@@ -105,6 +104,11 @@ def test_what_is_wrong_is_named(toml: Path, override: str, words: list[str]) -> 
     with pytest.raises(UserError) as raised:
         config.load(toml, [override])
     assert all(word in str(raised.value) for word in words), str(raised.value)
+
+
+def test_compiled_blocks_and_replicas_of_several_gpus_exclude_each_other(toml: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.compile = True.*gpus_per_replica = 1"):
+        config.load(toml, ["model.compile=true", "ray.gpus_per_replica=2"])
 
 
 @pytest.mark.parametrize(
