@@ -88,7 +88,7 @@ def test_a_batch_that_nobody_wants_stops_at_its_step(replica: Replica, undisturb
 def test_a_lost_rank_costs_one_retry_and_no_byte(
     replica: Replica, undisturbed: Any, rank: int, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = replace(replica._assignment, timeout_s=2.0 if sent == signal.SIGSTOP else 20.0)
+    patient = replace(replica._assignment, timeout_s=10.0 if sent == signal.SIGSTOP else 20.0)
     monkeypatch.setattr(replica, "_assignment", patient)
     before = pids(replica)
     steps: list[int] = []
