@@ -2,6 +2,7 @@
 
     python jobs/bench.py serve
     python jobs/bench.py serve --clients 8 --images 1 --seconds 20 --rounds 3
+    python jobs/bench.py serve --args dtype=bfloat16    # where the CPU has it, sharing a batch pays more
     python jobs/bench.py serve --args config=jobs/configs/demo.toml gpus_per_replica=1
 
 Without --args it serves the embedded model (random weights of the same shape where the trained ones are missing) on the
