@@ -18,6 +18,7 @@ import io
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,7 @@ def _config(options: argparse.Namespace, folder: Path) -> RunConfig:
         "prompts": {"path": str(folder / "prompts.txt")},
         "model": {"path": pipeline, "dtype": options.dtype, "device": "cpu", "compile": options.compile},
         "scoring": {"model": f"local-dir:{clip}"},
-        "sampling": {
-            "steps": options.steps,
-            "width": 64,
-            "height": 64,
-            "guidance_scale": 4.0,
-            "max_sequence_length": 0,
-        },
+        "sampling": asdict(SAMPLING) | {"steps": options.steps},
         "group": {"size": options.group_size, "groups_per_batch": options.groups_per_batch},
         "output": {"groups_per_shard": options.groups_per_shard},
         "ray": {"cpus_per_generator": 1.0, "cpus_per_scorer": 0.5, "cpus_per_writer": 0.25, "threads_per_generator": 1},
