@@ -4,9 +4,9 @@
     python jobs/replay.py --dataset out/demo --sample 0      # all of them
     python jobs/replay.py --dataset s3://bucket/run --group 1f0a5c9e2b7d4f63
 
-With the library versions that made the dataset, the pixels must be identical. With others, or where --min-psnr says so
-(another kind of GPU, a copy of data/ without its plan), so many dB are enough. Exit status: 0 all rows agree, 1 some do
-not, 2 wrong input.
+With the library versions that made the dataset, the pixels must be identical. With others, or with fewer GPUs than a
+replica of the run had, 30 dB are enough. --min-psnr sets it otherwise: for another kind of GPU, or without plan/.
+Exit status: 0 all rows agree, 1 some do not, 2 wrong input.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pipelines import console
+from pipelines.settings import RayOptions
 
-_PSNR_OF_OTHER_VERSIONS_DB = 30.0
+if TYPE_CHECKING:
+    from models.generator import Generator
+    from models.parallel.replica import Replica
+
+_PSNR_OTHERWISE_DB = 30.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,28 +44,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    import torch
-
-    from models.generator import Generator
-    from models.spec import ModelSpec
     from pipelines import replay
+    from pipelines.stages.model import open_model
     from pipelines.storage import Storage
 
     output = Storage.open(options.dataset)
-    same_versions, threads = replay.made_with(output)
-    torch.set_num_threads(threads)
+    made_by = replay.origin(output)
+    ray, exact = _as_it_was_divided(made_by.ray, options.device)
     least = options.min_psnr
     if least is None:
-        least = math.inf if same_versions else _PSNR_OF_OTHER_VERSIONS_DB
-    generator: Generator | None = None
+        least = math.inf if made_by.same_versions and exact else _PSNR_OTHERWISE_DB
+    generator: Generator | Replica | None = None
     made = wrong = 0
     for rows in replay.pick(output, sample=options.sample, group_id=options.group, seed=options.seed):
-        row = rows.select(["model", "model_revision", "dtype"]).slice(0, 1).to_pylist()[0]
-        if generator is None:  # all rows of a run have one model
-            path, revision = (options.model, "") if options.model else (row["model"], row["model_revision"])
-            spec = ModelSpec(path=path, revision=revision, dtype=row["dtype"], device=options.device)
-            generator = Generator(spec)
-        for image in replay.replay(output, rows, generator.generate):
+        if generator is None:  # all rows of a run have one model, and share their guidance
+            spec = replay.model_of(rows, made_by, device=options.device, path=options.model)
+            generator = open_model(spec, ray, made_by.group, rows["guidance_scale"][0].as_py())
+        per_batch = made_by.group.groups_per_batch
+        for image in replay.replay(output, rows, generator.generate, per_batch=per_batch):
             made += 1
             if image.psnr_db < least:
                 wrong += 1
@@ -70,6 +73,16 @@ def _run(options: argparse.Namespace) -> int:
     accepted = "identical" if math.isinf(least) else f"within {least:g} dB"
     print(f"{made} images made again, {made - wrong} {accepted}, {wrong} not")
     return 1 if wrong else 0
+
+
+def _as_it_was_divided(ray: RayOptions, device: str) -> tuple[RayOptions, bool]:
+    """The run's processes per replica where there are as many GPUs here, otherwise one; and whether it is the same."""
+    import torch
+
+    on_gpus = device != "cpu" and torch.cuda.is_available()
+    if on_gpus and torch.cuda.device_count() < ray.gpus_per_replica:
+        return replace(ray, gpus_per_replica=1), False
+    return ray, True
 
 
 if __name__ == "__main__":

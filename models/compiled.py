@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.exc import InvalidCxxCompiler
 
 from models.errors import ModelError
 from models.families.base import Family
@@ -19,12 +21,20 @@ def compile_blocks(transformer: Any, family: Family, divided: Division) -> None:
     the batches before its own.
 
     Raises:
-        ModelError: several processes share a batch.
+        ModelError: several processes share a batch, or there is no C++ compiler and the blocks run on a CPU.
     """
     if divided.ranks > 1:
         raise ModelError(
             "model.compile works on one GPU per replica: set ray.gpus_per_replica to 1, or compile to false"
         )
+    if transformer.device.type == "cpu":  # found out now, not by every group on its own
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler as error:
+            raise ModelError(
+                "model.compile needs a C++ compiler where the device is a CPU: install g++ on every worker, or set "
+                "compile to false"
+            ) from error
     # Beyond its limit torch would leave blocks as they are without a word in the log.
     torch._dynamo.config.recompile_limit = _FORMS
     torch._dynamo.config.fail_on_recompile_limit_hit = True

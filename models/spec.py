@@ -18,6 +18,9 @@ Parallelism = Literal["auto", "context", "cfg", "group"]
 Weights = Literal["dtype", "float8"]
 Offload = Literal["none", "model", "group"]
 
+PLACES = ("device", "offload")
+"""The settings of `ModelSpec` that say where it runs. No row depends on them."""
+
 
 def _require(good: bool, owner: object, field: str, rule: str) -> None:
     if not good:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.presets import PRESETS
-from models.spec import ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from models.spec import PLACES, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 from pipelines import schema, tables
 from pipelines.errors import UserError
 from pipelines.settings import Arm, GroupSize, Output, Prompts, RayOptions, Run, Scoring, Selection, require
@@ -80,7 +80,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers."""
     covered = {name: table for name, table in config.items() if name != "ray"}
     covered["run"] = {"seed": config["run"]["seed"]}
-    covered["model"] = {k: v for k, v in config["model"].items() if k not in ("device", "offload")}
+    covered["model"] = {k: v for k, v in config["model"].items() if k not in PLACES}
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     covered["prompts"] = {k: v for k, v in config["prompts"].items() if k not in ("path", "format", "limit")}
     covered["group"] = {key: value for key, value in config["group"].items() if key != "groups_per_prompt"}

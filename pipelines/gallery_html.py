@@ -130,6 +130,7 @@ _GROUP_DETAILS = (
     "model_revision",
     "family",
     "dtype",
+    "model_options",
     "scheduler",
     "clip_model",
     "group_id",

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.seeds import image_seed
-from models.spec import Group, RepulsionConfig, Sampling, ToraConfig
+from models.spec import PLACES, Group, RepulsionConfig, Sampling, ToraConfig
 from pipelines import schema
 from pipelines.config import RunConfig
 from pipelines.prompts import PromptRow
@@ -66,7 +66,7 @@ def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray
     for arm in config.arms:
         made_with = {
             "schema": schema.VERSION,
-            "model": [config.model.path, config.model.revision, config.model.dtype],
+            "model": {k: v for k, v in asdict(config.model).items() if k not in PLACES},
             "sampling": asdict(config.sampling),
             "arm": arm.name,
             "tora": asdict(config.tora) if arm.tora else None,

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.spec import Group
-from pipelines import images, plan, run_record
+from models.spec import Group, ModelSpec, Offload
+from pipelines import images, plan, run_record, schema
 from pipelines.errors import UserError
 from pipelines.plan_groups import groups_of
-from pipelines.settings import RayOptions
+from pipelines.settings import GroupSize, RayOptions
 from pipelines.stages.isolate import packs_of_equal
 from pipelines.storage import Storage
 
@@ -38,6 +38,17 @@ class Replayed:
     prompt: str
     max_difference: int
     psnr_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What decides the last bits of a run's pixels, or whether they fit a GPU, and stands in run.json instead of in
+    rows: how the work was divided. same_versions: were the libraries those that are here?"""
+
+    same_versions: bool
+    offload: Offload
+    ray: RayOptions
+    group: GroupSize
 
 
 def pick(output: Storage, *, sample: int, group_id: str = "", seed: int = 0) -> Iterator[pa.Table]:
@@ -71,10 +82,9 @@ def pick(output: Storage, *, sample: int, group_id: str = "", seed: int = 0) -> 
         raise UserError(f"{output.path('data')} holds {wanted}; give --dataset the output folder of a run")
 
 
-def replay(output: Storage, rows: pa.Table, generate: Generate) -> list[Replayed]:
-    """Make the group of these rows again; one result per row."""
-    first = rows.slice(0, 1)
-    batch, at = _batch(output, first)
+def replay(output: Storage, rows: pa.Table, generate: Generate, *, per_batch: int) -> list[Replayed]:
+    """Make the group of these rows again; one result per row. per_batch: the run's `group.groups_per_batch`."""
+    batch, at = _batch(output, rows.slice(0, 1), per_batch)
     made_BHWC = generate(batch)[at]
     results = []
     for row in rows.select(["image", "image_id", "index_in_group", "group_id", "prompt"]).to_pylist():
@@ -95,21 +105,50 @@ def replay(output: Storage, rows: pa.Table, generate: Generate) -> list[Replayed
     return results
 
 
-def made_with(output: Storage) -> tuple[bool, int]:
-    """Were the libraries those that are here, and with how many CPU threads was each image made?"""
-    record = json.loads(output.read_bytes("run.json"))
-    return record["libraries"] == run_record.libraries(), RayOptions(**record["config"]["ray"]).generator_threads
+def origin(output: Storage) -> Origin:
+    """How the run of the folder `output` made its images.
+
+    Raises UserError where the folder holds no run, or one of another row contract.
+    """
+    try:
+        record = json.loads(output.read_bytes("run.json"))
+    except FileNotFoundError:
+        raise UserError(f"{output.uri} has no run.json; give --dataset the output folder of a run") from None
+    if (version := record["schema_version"]) != schema.VERSION:
+        raise UserError(
+            f"{output.path('run.json')} has version {version} of the row contract, this program version "
+            f"{schema.VERSION}; replay it with the release that made it"
+        )
+    config = record["config"]
+    return Origin(
+        same_versions=record["libraries"] == run_record.libraries(),
+        offload=config["model"]["offload"],
+        ray=RayOptions(**config["ray"]),
+        group=GroupSize(**config["group"]),
+    )
 
 
-def _batch(output: Storage, row: pa.Table) -> tuple[list[Group], int]:
+def model_of(row: pa.Table, made: Origin, *, device: str, path: str = "") -> ModelSpec:
+    """The model of a row; path: where it lies now, if not where the row says."""
+    said = row.select(["model", "model_revision", "dtype", "model_options"]).slice(0, 1).to_pylist()[0]
+    return ModelSpec(
+        path=path or said["model"],
+        revision="" if path else said["model_revision"],
+        dtype=said["dtype"],
+        device=device,
+        offload=made.offload,
+        **said["model_options"],
+    )
+
+
+def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group], int]:
     """The group, and the others of its denoising batch where the run made several at a time: the shape of a batch
     decides the last bits. Without the plan, which a copied dataset may lack, the group is made alone."""
     own = groups_of(row)[0]
+    if per_batch == 1:
+        return [own], 0
     group_id = str(row["group_id"][0].as_py())
     try:
-        per_batch = json.loads(output.read_bytes("run.json"))["config"]["group"]["groups_per_batch"]
-        if per_batch == 1:
-            return [own], 0
         planned = plan.read_shard(output, _shard_of(output, group_id))
     except FileNotFoundError:
         return [own], 0

@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.spec import RepulsionConfig, ToraConfig
+from models.spec import PLACES, ModelSpec, RepulsionConfig, ToraConfig
 
-VERSION = 1
-"""Version of the row contract; it goes up whenever a column changes its name, type or meaning."""
+VERSION = 2
+"""Version of the row contract; it goes up whenever a column is added, or changes its name, type or meaning."""
 
 _INTERVAL = pa.list_(pa.float64(), 2)
 _SETTING_TYPES: dict[str, pa.DataType] = {
@@ -26,13 +26,17 @@ _SETTING_TYPES: dict[str, pa.DataType] = {
 }
 
 
-def _struct_of(config: type[ToraConfig] | type[RepulsionConfig]) -> pa.StructType:
-    return pa.struct([pa.field(f.name, _SETTING_TYPES.get(str(f.type), pa.string())) for f in fields(config)])
+def _struct_of(config: type[ModelSpec | ToraConfig | RepulsionConfig], *, but: tuple[str, ...] = ()) -> pa.StructType:
+    shown = [f for f in fields(config) if f.name not in but]
+    return pa.struct([pa.field(f.name, _SETTING_TYPES.get(str(f.type), pa.string())) for f in shown])
 
 
 TORA = _struct_of(ToraConfig)
 REPULSION = _struct_of(RepulsionConfig)
 """Structs with one field per setting of `ToraConfig` and `RepulsionConfig`; null where the intervention is off."""
+
+MODEL_OPTIONS = _struct_of(ModelSpec, but=("path", "revision", "dtype", *PLACES))
+"""Struct with the settings of `ModelSpec` that change pixels and have no column of their own."""
 
 _GROUP_FIELDS = [
     pa.field("group_id", pa.string(), nullable=False),
@@ -71,6 +75,7 @@ GENERATED = pa.schema(
         pa.field("model_revision", pa.string(), nullable=False),
         pa.field("family", pa.string(), nullable=False),
         pa.field("dtype", pa.string(), nullable=False),
+        pa.field("model_options", MODEL_OPTIONS, nullable=False),
         pa.field("scheduler", pa.string(), nullable=False),
         pa.field("fingerprint", pa.string(), nullable=False),
     ]

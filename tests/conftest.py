@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pipelines import config, tables
 from pipelines.config import RunConfig
 from pipelines.storage import Storage
-from tests import tiny
+from tests import job, tiny
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 Configure = Callable[..., RunConfig]
 ROOT = Path(__file__).parents[1]
 PROMPTS = ROOT.parent / "shared" / "data" / "prompts"
+_QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +49,15 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: str, tiny_clip: str) -> Path:
+    """Output folder of a run of `job.PLAIN` that nobody disturbed; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    job.write_job(folder, tiny_pipeline, tiny_clip, job.PLAIN)
+    assert job.run_inline(folder).complete
+    return folder / "out"
+
+
+@pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """One small Ray for all tests that need one."""
     import ray
@@ -43,6 +65,20 @@ def local_ray() -> Iterator[None]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=128 << 20, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The machine's own Chromium. Not for longer: while it runs, the thread has an event loop."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+    if path is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(_QUIET))
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from jobs.synth import main
@@ -24,6 +25,9 @@ PROMPT_LINES = [
     {"prompt": ""},
     {"prompt": "a dot"},
 ]
+
+WORDS = ("a red square", "a star", "a dot", "a sun", "a blue moon", "two rings", "a heart", "a drop")
+PLAIN = [{"prompt": word} for word in WORDS]
 
 
 def write_job(folder: Path, pipeline: str, clip: str, lines: Sequence[Any] = PROMPT_LINES) -> Synth:
@@ -55,6 +59,15 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet")) if path.is_file()
     }
+
+
+def rows(folder: Path, columns: str = "*") -> list[Any]:
+    found = duckdb.connect().execute(f"select {columns} from '{folder}/*.parquet' order by all")
+    return found.fetchall()
+
+
+def complete(out: Path) -> bool:
+    return bool(json.loads((out / "manifest.json").read_bytes())["complete"])
 
 
 class Here:

@@ -199,3 +199,9 @@ def test_compiled_blocks_are_refused_where_they_were_not_tried(tiny_pipeline: st
         ModelSpec(path=tiny_pipeline, weights="float8", compile=True)
     with pytest.raises(ModelError, match=r"model\.compile works on one GPU"):
         Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True), Division(cfg=2, group=1, context=1))
+
+
+def test_compiled_blocks_need_a_compiler_from_the_start(tiny_pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    with pytest.raises(ModelError, match=r"install g\+\+"):
+        Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True))

@@ -62,6 +62,8 @@ def test_a_group_is_what_the_config_says(configure: Configure, tmp_path: Path) -
         {"model": {"path": "owner/other"}},
         {"model": {"path": "owner/model", "revision": "v2"}},
         {"model": {"path": "owner/model", "dtype": "float16"}},
+        {"model": {"path": "owner/model", "weights": "float8"}},
+        {"model": {"path": "owner/model", "compile": True}},
         {"sampling": {"steps": 3}},
         {"tora": {"sigma": 1.2}},
         {"repulsion": {"strength": 2.0}},
@@ -74,7 +76,8 @@ def test_group_ids_follow_what_changes_pixels(configure: Configure, tmp_path: Pa
         plan.write(configure(**tables), output)
         return set(plan.read_shard(output, 0)["group_id"].to_pylist())
 
-    assert ids("a") == ids("b", ray={"generators": 2}, scoring={"model": "ViT-B-16"})
+    elsewhere = {"path": "owner/model", "device": "cpu", "offload": "model"}
+    assert ids("a") == ids("b", ray={"generators": 2}, scoring={"model": "ViT-B-16"}, model=elsewhere)
     assert not ids("a") & ids("c", **changes)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from models.seeds import image_seed
 from pipelines import plan, prompts, tables
@@ -26,12 +26,9 @@ from pipelines.serve.schema import request_model
 from pipelines.serve.settings import ServeArgs, resolve
 from pipelines.storage import Storage
 from tests.served import TINY, Served, serving
-from tests.test_gallery_browser import CHROMIUM, QUIET
 
 KEY = "the-key-of-this-test"
 PROMPT = 'a "red" <b>'
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +36,6 @@ def served(tiny_pipeline: str, tiny_clip: str) -> Iterator[Served]:
     args = ServeArgs(model=tiny_pipeline, dtype="float32", scoring=tiny_clip, name="tiny", **TINY)
     with serving(args) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -1,103 +1,30 @@
-"""What a job that is left alone meets: faults, kills, growth; each time the rows of an undisturbed run."""
+"""What a job that is left alone meets, with Ray and all: deaths, kills, a flaky store; all rows end undisturbed.
+
+`test_inline.py` has what needs no Ray."""
 
 from __future__ import annotations
 
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from jobs.replay import main as replay_rows
 from pipelines import flow
 from pipelines.crashes import GIVEN_UP_AFTER
-from pipelines.errors import UserError
 from pipelines.storage import Storage
 from tests.conftest import ROOT
-from tests.faults import DyingGenerateShard, FaultyGenerateShard
+from tests.faults import DyingGenerateShard
 from tests.flaky import flaky_proxy
-from tests.job import files_of, run_inline, write_job
+from tests.job import PLAIN, complete, files_of, rows, write_job
 
 pytestmark = pytest.mark.soak
-
-WORDS = ("a red square", "a star", "a dot", "a sun", "a blue moon", "two rings", "a heart", "a drop")
-PLAIN = [{"prompt": word} for word in WORDS]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: str, tiny_clip: str) -> Path:
-    """Output folder of a run of `PLAIN` that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    write_job(folder, tiny_pipeline, tiny_clip, PLAIN)
-    assert run_inline(folder).complete
-    return folder / "out"
-
-
-def rows(folder: Path, columns: str = "*") -> list[Any]:
-    found = duckdb.connect().execute(f"select {columns} from '{folder}/*.parquet' order by all")
-    return found.fetchall()
-
-
-def complete(out: Path) -> bool:
-    return bool(json.loads((out / "manifest.json").read_bytes())["complete"])
-
-
-def test_a_run_grows_without_being_redone(
-    undisturbed: Path, tmp_path: Path, tiny_pipeline: str, tiny_clip: str
-) -> None:
-    write_job(tmp_path, tiny_pipeline, tiny_clip, [*PLAIN, {"prompt": "a moon"}])
-    out = Path(shutil.copytree(undisturbed, tmp_path / "out"))
-    first = files_of(out)
-    assert run_inline(tmp_path, "group.groups_per_prompt=2").complete
-    grown = files_of(out)
-    assert {name: data for name, data in grown.items() if name in first} == first
-    groups = rows(out / "data", "prompt, arm, group_id")
-    assert Counter((prompt, arm) for prompt, arm, _ in groups) == {
-        (word, arm): 6 for word in (*WORDS, "a moon") for arm in ("stock", "both")
-    }
-    assert len({group for _, _, group in groups}) == 4 * 9
-    assert json.loads((out / "report.json").read_bytes())["counts"]["prompts"] == 9
-    # It says no to shrinking, and leaves the run as it was.
-    with pytest.raises(UserError, match="18 of the 36 groups planned"):
-        run_inline(tmp_path)
-    assert files_of(out) == grown
-
-
-def test_faults_cost_their_groups_and_retrying_them_heals(
-    tmp_path: Path, tiny_pipeline: str, tiny_clip: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["a dot", "raises", "memory", "crowd", "nan", "black", "a sun"]
-    write_job(tmp_path, tiny_pipeline, tiny_clip, [{"prompt": word} for word in words])
-    out = tmp_path / "out"
-    settings = ("arms=[{name='stock'}]", "output.groups_per_shard=8")
-    with monkeypatch.context() as faulty:
-        faulty.setattr(flow, "GenerateShard", FaultyGenerateShard)
-        assert run_inline(tmp_path, *settings).groups_failed == 4
-    assert complete(out)
-    assert {prompt for (prompt,) in rows(out / "data", "prompt")} == {"a dot", "crowd", "a sun"}
-    assert rows(out / "failed", "prompt, error_type, attempts") == [
-        ("black", "BlankImage", 1),
-        ("memory", "RuntimeError", 2),
-        ("nan", "ImageError", 2),
-        ("raises", "KeyError", 2),
-    ]
-    untouched = {row for row in rows(out / "data", "prompt, image_id") if row[0] in ("a dot", "crowd", "a sun")}
-    assert run_inline(tmp_path, *settings, retry_failed=True).complete
-    assert not list((out / "failed").iterdir())
-    assert pq.read_table(out / "data")["prompt"].to_pylist() == [word for word in words for _ in range(3)]
-    assert untouched < set(rows(out / "data", "prompt, image_id"))
 
 
 def test_workers_that_die_cost_a_restart_and_what_kills_them_is_given_up(
@@ -115,27 +42,6 @@ def test_workers_that_die_cost_a_restart_and_what_kills_them_is_given_up(
     progress = json.loads((out / "progress.json").read_bytes())
     assert (progress["state"], progress["images"], progress["images_done"]) == ("finished", 6, 6)
     assert progress["failed_groups_this_session"] == {"WorkerDied": 1}
-
-
-def test_rows_are_made_again_from_themselves(
-    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    replay = ["--dataset", str(undisturbed), "--device", "cpu"]
-    assert replay_rows([*replay, "--sample", "0"]) == 0
-    assert capsys.readouterr().out == "48 images made again, 48 identical, 0 not\n"
-    group = rows(undisturbed / "data", "group_id")[0][0]
-    assert replay_rows([*replay, "--group", group]) == 0
-    assert capsys.readouterr().out.startswith("3 images made again, 3 identical")
-    assert replay_rows([*replay, "--group", "none"]) == 2
-    # A row that says another seed than it was made from is found out.
-    forged = Path(shutil.copytree(undisturbed, tmp_path / "forged"))
-    path = forged / "data" / "shard-000000.parquet"
-    table = pq.read_table(path)
-    seeds = [[seed + 1 for seed in row["group_seeds"]] for row in table.select(["group_seeds"]).to_pylist()]
-    at = table.schema.get_field_index("group_seeds")
-    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(seeds, pa.list_(pa.int64()))), path)
-    assert replay_rows(["--dataset", str(forged), "--sample", "0", "--device", "cpu"]) == 1
-    assert "differs by up to" in capsys.readouterr().err
 
 
 class Job:

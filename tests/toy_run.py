@@ -165,6 +165,7 @@ def _images(toy: Toy, group: Row, scene: Scene, rng: np.random.Generator) -> Ite
             "model_revision": "",
             "family": "sd3",
             "dtype": "float32",
+            "model_options": {"weights": "dtype", "vae_slicing": True, "vae_tiling": False, "compile": False},
             "scheduler": "FlowMatchEulerDiscreteScheduler",
             "fingerprint": FINGERPRINT,
             "clip_model": "toy",

@@ -20,6 +20,7 @@ from pipelines.plan_groups import groups_of
 from pipelines.progress import Meter, Progress
 from pipelines.stages.block import Shard, failures, ordered, pack
 from pipelines.stages.isolate import Failure, free_memory, leaving_a_lost_device, packs_of_equal, run_isolated
+from pipelines.stages.model import open_model
 from pipelines.storage import Storage
 from pipelines.telemetry import Telemetry
 
@@ -41,25 +42,12 @@ class GenerateShard:
     """
 
     def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
-        import torch
-
-        from models.parallel.replica import open_generator
-
-        torch.set_num_threads(config.ray.generator_threads)
         self._config = config
         self._output = output
         self._fingerprint = fingerprint(config)
         self._telemetry = Telemetry("generate", progress)
         with self._telemetry.busy("load_model"):
-            self._generator = open_generator(
-                config.model,
-                ranks=config.ray.gpus_per_replica,
-                parallelism=config.ray.parallelism,
-                images=config.group.size * config.group.groups_per_batch,
-                guided=config.sampling.guidance_scale > 1.0,
-                threads=config.ray.generator_threads,
-                timeout_s=config.ray.rank_timeout_s,
-            )
+            self._generator = open_model(config.model, config.ray, config.group, config.sampling.guidance_scale)
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._denoising = threading.Lock()
 
@@ -146,6 +134,8 @@ class GenerateShard:
         info = asdict(self._generator.info)
         columns |= {name: [info[name]] * len(flat) for name in ("model", "family", "dtype", "scheduler")}
         columns["model_revision"] = [info["revision"]] * len(flat)
+        options = {field.name: getattr(self._config.model, field.name) for field in schema.MODEL_OPTIONS}
+        columns["model_options"] = [options] * len(flat)
         return _typed(columns)
 
 
