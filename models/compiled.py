@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,13 +14,13 @@ from models.errors import ModelError
 from models.families.base import Family
 from models.parallel.division import Division
 
-_FORMS = 64
+_FORMS = 16
 """Of one block: the last is unlike the others, and each intervention is on or off."""
 
 
 def compile_blocks(transformer: Any, family: Family, divided: Division) -> None:
     """Compile the blocks where they are first called, for all shapes at once: an image must not depend on the shapes of
-    the batches before its own.
+    the batches before its own. They run under `compiler_settings`.
 
     Raises:
         ModelError: several processes share a batch, or there is no C++ compiler and the blocks run on a CPU.
@@ -27,7 +29,7 @@ def compile_blocks(transformer: Any, family: Family, divided: Division) -> None:
         raise ModelError(
             "model.compile works on one GPU per replica: set ray.gpus_per_replica to 1, or compile to false"
         )
-    if transformer.device.type == "cpu":  # found out now, not by every group on its own
+    if _on_cpu(transformer):  # found out now, not by every group on its own
         try:
             get_cpp_compiler()
         except InvalidCxxCompiler as error:
@@ -35,9 +37,29 @@ def compile_blocks(transformer: Any, family: Family, divided: Division) -> None:
                 "model.compile needs a C++ compiler where the device is a CPU: install g++ on every worker, or set "
                 "compile to false"
             ) from error
-    # Beyond its limit torch would leave blocks as they are without a word in the log.
-    torch._dynamo.config.recompile_limit = _FORMS
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
-    for facts in family.block_lists:
-        for block in getattr(transformer, facts.name):
-            block.compile(dynamic=True)
+    for block in _blocks(transformer, family):
+        block.compile(dynamic=True)
+
+
+@contextmanager
+def compiler_settings(transformer: Any, family: Family) -> Iterator[None]:
+    """torch's settings while compiled blocks run. torch keeps them per thread, and the one that draws need not be the
+    one that loaded the model."""
+    limit = _FORMS * len(_blocks(transformer, family))
+    with (
+        # Beyond its limits torch would leave blocks as they are without a word in the log.
+        torch._dynamo.config.patch(
+            recompile_limit=limit, accumulated_recompile_limit=limit, fail_on_recompile_limit_hit=True
+        ),
+        # Frozen weights are laid out once for a CPU's matrix products; a GPU's need no such thing.
+        torch._inductor.config.patch(freezing=_on_cpu(transformer)),
+    ):
+        yield
+
+
+def _blocks(transformer: Any, family: Family) -> list[Any]:
+    return [block for facts in family.block_lists for block in getattr(transformer, facts.name)]
+
+
+def _on_cpu(transformer: Any) -> bool:
+    return bool(transformer.device.type == "cpu")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
-from models.compiled import compile_blocks
+from models.compiled import compile_blocks, compiler_settings
 from models.errors import ImageError, ModelError
 from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
@@ -59,8 +61,10 @@ class Generator:
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)
         divided = divided if isinstance(divided, Division) else divided(self._family)
+        self._settings: Callable[[], AbstractContextManager[None]] = nullcontext
         if spec.compile:
-            compile_blocks(self._pipe.transformer, self._family, divided)
+            compile_blocks(self.transformer, self._family, divided)
+            self._settings = partial(compiler_settings, self.transformer, self._family)
         self._shards = divide(self._pipe, self._family, divided, torch.device(device)) if divided.ranks > 1 else WHOLE
         self.info = ModelInfo(
             model=spec.path,
@@ -148,7 +152,7 @@ class Generator:
             "output_type": "np",
             "callback_on_step_end": _step_callback(clock, on_step),
         }
-        with interventions(pipe.transformer, family, clock, first.tora, first.repulsion, negative):
+        with self._settings(), interventions(pipe.transformer, family, clock, first.tora, first.repulsion, negative):
             made = pipe(**arguments)
         pictures = made.frames if family.frames_per_second else made.images
         if not np.isfinite(pictures).all():
