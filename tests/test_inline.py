@@ -1,4 +1,4 @@
-"""Growth, faults and retries of a run with its real stages, one after the other in this process."""
+"""Growth, faults, retries and many prompts of a run with its real stages, one after the other in this process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import pytest
 
 from pipelines import flow
 from pipelines.errors import UserError
+from pipelines.readers import READERS
+from pipelines.settings import Columns
+from tests.conftest import PROMPTS
 from tests.faults import FaultyGenerateShard
 from tests.job import PLAIN, WORDS, complete, files_of, rows, run_inline, write_job
 
@@ -60,3 +63,20 @@ def test_faults_cost_their_groups_and_retrying_them_heals(
     assert not list((out / "failed").iterdir())
     assert pq.read_table(out / "data")["prompt"].to_pylist() == [word for word in words for _ in range(3)]
     assert untouched < set(rows(out / "data", "prompt, image_id"))
+
+
+@pytest.mark.skipif(not PROMPTS.is_dir(), reason="the PartiPrompts file is not beside this checkout")
+def test_all_parti_prompts_are_accounted_for(tmp_path: Path, tiny_pipeline: str, tiny_clip: str) -> None:
+    """1,632 prompts, many of them longer than the tiny text encoder reads."""
+    write_job(tmp_path, tiny_pipeline, tiny_clip)
+    path = PROMPTS / "partiprompts" / "PartiPrompts.tsv"
+    prompts = (f"prompts.path={path}", "prompts.columns.prompt=Prompt", "prompts.duplicates=keep")
+    groups = ("group.size=1", "group.groups_per_batch=16", "output.groups_per_shard=64", "arms=[{name='stock'}]")
+    assert run_inline(tmp_path, *prompts, *groups).complete
+    drawn, failed = (rows(tmp_path / "out" / folder, "prompt") for folder in ("data", "failed"))
+    assert drawn
+    assert failed
+    with path.open("rb") as file:
+        wanted = [str(values[0]).strip() for _, values in READERS["tsv"](file, str(path), Columns(prompt="Prompt"))]
+    assert len(wanted) == 1632
+    assert Counter(prompt for (prompt,) in drawn + failed) == Counter(wanted)

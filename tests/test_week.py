@@ -144,7 +144,8 @@ def test_soak(tmp_path: Path, tiny_pipeline: str, tiny_clip: str, undisturbed: P
             job = Job(folder)
             how = dice.choice(("driver", "cluster", "terminate", "GenerateShard", "ScoreShard", "WriteShard", "raylet"))
             try:
-                status = job.process.wait(dice.uniform(0.0, 60.0))
+                # Mostly within the seconds that such a run takes; on a slow machine some attempts must get further.
+                status = job.process.wait(60.0 * dice.random() ** 2)
             except subprocess.TimeoutExpired:
                 strike(job, how)
                 status = job.process.wait(300)
