@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines import console
-from pipelines.settings import RayOptions
 
 if TYPE_CHECKING:
     from models.generator import Generator
@@ -44,21 +43,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import torch
+
     from pipelines import replay
     from pipelines.stages.model import open_model
     from pipelines.storage import Storage
 
     output = Storage.open(options.dataset)
     made_by = replay.origin(output)
-    ray, exact = _as_it_was_divided(made_by.ray, options.device)
+    on_gpus = options.device != "cpu" and torch.cuda.is_available()
+    too_few = on_gpus and torch.cuda.device_count() < made_by.ray.gpus_per_replica
+    ray = replace(made_by.ray, gpus_per_replica=1) if too_few else made_by.ray
     least = options.min_psnr
     if least is None:
-        least = math.inf if made_by.same_versions and exact else _PSNR_OTHERWISE_DB
+        least = math.inf if made_by.same_versions and not too_few else _PSNR_OTHERWISE_DB
     generator: Generator | Replica | None = None
     made = wrong = 0
     for rows in replay.pick(output, sample=options.sample, group_id=options.group, seed=options.seed):
         if generator is None:  # all rows of a run have one model, and share their guidance
-            spec = replay.model_of(rows, made_by, device=options.device, path=options.model)
+            offload = made_by.offload if on_gpus else "none"
+            spec = replay.model_of(rows, device=options.device, offload=offload, path=options.model)
             generator = open_model(spec, ray, made_by.group, rows["guidance_scale"][0].as_py())
         per_batch = made_by.group.groups_per_batch
         for image in replay.replay(output, rows, generator.generate, per_batch=per_batch):
@@ -73,16 +77,6 @@ def _run(options: argparse.Namespace) -> int:
     accepted = "identical" if math.isinf(least) else f"within {least:g} dB"
     print(f"{made} images made again, {made - wrong} {accepted}, {wrong} not")
     return 1 if wrong else 0
-
-
-def _as_it_was_divided(ray: RayOptions, device: str) -> tuple[RayOptions, bool]:
-    """The run's processes per replica where there are as many GPUs here, otherwise one; and whether it is the same."""
-    import torch
-
-    on_gpus = device != "cpu" and torch.cuda.is_available()
-    if on_gpus and torch.cuda.device_count() < ray.gpus_per_replica:
-        return replace(ray, gpus_per_replica=1), False
-    return ray, True
 
 
 if __name__ == "__main__":

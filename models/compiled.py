@@ -6,10 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch._inductor.cpp_builder import get_cpp_compiler
-from torch._inductor.exc import InvalidCxxCompiler
-
 from models.errors import ModelError
 from models.families.base import Family
 from models.parallel.division import Division
@@ -18,9 +14,9 @@ _FORMS = 16
 """Of one block: the last is unlike the others, and each intervention is on or off."""
 
 
-def compile_blocks(transformer: Any, family: Family, divided: Division) -> None:
+def compile_blocks(transformer: Any, family: Family, device: str, divided: Division) -> None:
     """Compile the blocks where they are first called, for all shapes at once: an image must not depend on the shapes of
-    the batches before its own. They run under `compiler_settings`.
+    the batches before its own. They run on `device`, under `compiler_settings`.
 
     Raises:
         ModelError: several processes share a batch, or there is no C++ compiler and the blocks run on a CPU.
@@ -29,7 +25,10 @@ def compile_blocks(transformer: Any, family: Family, divided: Division) -> None:
         raise ModelError(
             "model.compile works on one GPU per replica: set ray.gpus_per_replica to 1, or compile to false"
         )
-    if _on_cpu(transformer):  # found out now, not by every group on its own
+    if device == "cpu":  # found out now, not by every group on its own
+        from torch._inductor.cpp_builder import get_cpp_compiler
+        from torch._inductor.exc import InvalidCxxCompiler
+
         try:
             get_cpp_compiler()
         except InvalidCxxCompiler as error:
@@ -42,24 +41,21 @@ def compile_blocks(transformer: Any, family: Family, divided: Division) -> None:
 
 
 @contextmanager
-def compiler_settings(transformer: Any, family: Family) -> Iterator[None]:
+def compiler_settings(transformer: Any, family: Family, device: str) -> Iterator[None]:
     """torch's settings while compiled blocks run. torch keeps them per thread, and the one that draws need not be the
     one that loaded the model."""
+    from torch._dynamo import config as dynamo
+    from torch._inductor import config as inductor
+
     limit = _FORMS * len(_blocks(transformer, family))
     with (
         # Beyond its limits torch would leave blocks as they are without a word in the log.
-        torch._dynamo.config.patch(
-            recompile_limit=limit, accumulated_recompile_limit=limit, fail_on_recompile_limit_hit=True
-        ),
+        dynamo.patch(recompile_limit=limit, accumulated_recompile_limit=limit, fail_on_recompile_limit_hit=True),
         # Frozen weights are laid out once for a CPU's matrix products; a GPU's need no such thing.
-        torch._inductor.config.patch(freezing=_on_cpu(transformer)),
+        inductor.patch(freezing=device == "cpu"),
     ):
         yield
 
 
 def _blocks(transformer: Any, family: Family) -> list[Any]:
     return [block for facts in family.block_lists for block in getattr(transformer, facts.name)]
-
-
-def _on_cpu(transformer: Any) -> bool:
-    return bool(transformer.device.type == "cpu")

@@ -63,8 +63,8 @@ class Generator:
         divided = divided if isinstance(divided, Division) else divided(self._family)
         self._settings: Callable[[], AbstractContextManager[None]] = nullcontext
         if spec.compile:
-            compile_blocks(self.transformer, self._family, divided)
-            self._settings = partial(compiler_settings, self.transformer, self._family)
+            compile_blocks(self.transformer, self._family, device, divided)
+            self._settings = partial(compiler_settings, self.transformer, self._family, device)
         self._shards = divide(self._pipe, self._family, divided, torch.device(device)) if divided.ranks > 1 else WHOLE
         self.info = ModelInfo(
             model=spec.path,

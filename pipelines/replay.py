@@ -128,7 +128,7 @@ def origin(output: Storage) -> Origin:
     )
 
 
-def model_of(row: pa.Table, made: Origin, *, device: str, path: str = "") -> ModelSpec:
+def model_of(row: pa.Table, *, device: str, offload: Offload = "none", path: str = "") -> ModelSpec:
     """The model of a row; path: where it lies now, if not where the row says."""
     said = row.select(["model", "model_revision", "dtype", "model_options"]).slice(0, 1).to_pylist()[0]
     return ModelSpec(
@@ -136,7 +136,7 @@ def model_of(row: pa.Table, made: Origin, *, device: str, path: str = "") -> Mod
         revision="" if path else said["model_revision"],
         dtype=said["dtype"],
         device=device,
-        offload=made.offload,
+        offload=offload,
         **said["model_options"],
     )
 

@@ -35,6 +35,16 @@ def test_so_are_those_of_a_model_loaded_in_another_way(
     assert capsys.readouterr().out == "12 images made again, 12 identical, 0 not\n"
 
 
+def test_a_cpu_needs_no_offload(undisturbed: Path, tmp_path: Path, capsys: Out) -> None:
+    """The run was made on GPUs with models moved between them and CPUs, it says."""
+    copy = Path(shutil.copytree(undisturbed, tmp_path / "copy"))
+    record = json.loads((copy / "run.json").read_bytes())
+    record["config"]["model"]["offload"] = "model"
+    (copy / "run.json").write_text(json.dumps(record))
+    assert main(["--dataset", str(copy), "--sample", "1", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "3 images made again, 3 identical, 0 not\n"
+
+
 def test_a_row_that_says_another_seed_is_found_out(undisturbed: Path, tmp_path: Path, capsys: Out) -> None:
     forged = Path(shutil.copytree(undisturbed, tmp_path / "forged"))
     path = forged / "data" / "shard-000000.parquet"
