@@ -18,6 +18,9 @@ from models.interventions.eigen import opaque
 from models.spec import RepulsionConfig
 
 _SAME = 1e-12
+"""Of the largest square: samples that lie this near to their mean are equal."""
+_ZERO = 1e-5
+"""Of the largest square: a sample below it is zero. Its square is a difference of float32 sums that nearly cancel."""
 
 
 def repel(
@@ -73,8 +76,9 @@ def _displacement(
     offsets_GBB, cross_GB1 = gram_GRR[:, :-1, :-1], gram_GRR[:, :-1, -1:]
     whole_GBB = offsets_GBB + cross_GB1 + cross_GB1.mT + gram_GRR[:, -1:, -1:]
     spread_GB, square_GB = (xp.diagonal(products_GBB, 0, 1, 2) for products_GBB in (offsets_GBB, whole_GBB))
-    least_G = _SAME * xp.amax(square_GB, -1)
-    moves_G11 = ((xp.amin(square_GB, -1) > least_G) & (xp.amax(spread_GB, -1) > least_G))[:, None, None]
+    most_G = xp.amax(square_GB, -1)
+    moves_G = (xp.amin(square_GB, -1) > _ZERO * most_G) & (xp.amax(spread_GB, -1) > _SAME * most_G)
+    moves_G11 = moves_G[:, None, None]
     # Eigenvalues can be had of the identity, where not of the group's products.
     whole_GBB = xp.where(moves_G11, whole_GBB, xp.tril(xp.triu(xp.ones_like(whole_GBB))))
     scale_G = xp.diagonal(whole_GBB, 0, 1, 2).mean(-1)

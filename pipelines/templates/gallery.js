@@ -86,6 +86,7 @@ const sections = [
   ["TORA", "tora"],
   ["Repulsion", "repulsion"],
   ["Model", ["model", "model_revision", "family", "dtype", "scheduler"]],
+  ["Model options", "model_options"],
   ["Prompt", ["concept", "rarity", "counterfactual", "prompt_id"]],
   ["Identity", ["image_id", "group_id", "fingerprint"]],
 ];
