@@ -64,8 +64,7 @@ def _run(options: argparse.Namespace) -> int:
             offload = made_by.offload if on_gpus else "none"
             spec = replay.model_of(rows, device=options.device, offload=offload, path=options.model)
             generator = open_model(spec, ray, made_by.group, rows["guidance_scale"][0].as_py())
-        per_batch = made_by.group.groups_per_batch
-        for image in replay.replay(output, rows, generator.generate, per_batch=per_batch):
+        for image in replay.replay(output, rows, generator.generate, per_batch=made_by.group.groups_per_batch):
             made += 1
             if image.psnr_db < least:
                 wrong += 1

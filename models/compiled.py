@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 from models.errors import ModelError
@@ -14,9 +15,11 @@ _FORMS = 16
 """Of one block: the last is unlike the others, and each intervention is on or off."""
 
 
-def compile_blocks(transformer: Any, family: Family, device: str, divided: Division) -> None:
+def compile_blocks(
+    transformer: Any, family: Family, device: str, divided: Division
+) -> Callable[[], AbstractContextManager[None]]:
     """Compile the blocks where they are first called, for all shapes at once: an image must not depend on the shapes of
-    the batches before its own. They run on `device`, under `compiler_settings`.
+    the batches before its own. The result makes the context in which they have to run, on `device`.
 
     Raises:
         ModelError: several processes share a batch, or there is no C++ compiler and the blocks run on a CPU.
@@ -36,26 +39,23 @@ def compile_blocks(transformer: Any, family: Family, device: str, divided: Divis
                 "model.compile needs a C++ compiler where the device is a CPU: install g++ on every worker, or set "
                 "compile to false"
             ) from error
-    for block in _blocks(transformer, family):
+    blocks = [block for facts in family.block_lists for block in getattr(transformer, facts.name)]
+    for block in blocks:
         block.compile(dynamic=True)
+    return partial(_settings, _FORMS * len(blocks), device == "cpu")
 
 
 @contextmanager
-def compiler_settings(transformer: Any, family: Family, device: str) -> Iterator[None]:
+def _settings(limit: int, freezing: bool) -> Iterator[None]:
     """torch's settings while compiled blocks run. torch keeps them per thread, and the one that draws need not be the
     one that loaded the model."""
     from torch._dynamo import config as dynamo
     from torch._inductor import config as inductor
 
-    limit = _FORMS * len(_blocks(transformer, family))
     with (
         # Beyond its limits torch would leave blocks as they are without a word in the log.
         dynamo.patch(recompile_limit=limit, accumulated_recompile_limit=limit, fail_on_recompile_limit_hit=True),
         # Frozen weights are laid out once for a CPU's matrix products; a GPU's need no such thing.
-        inductor.patch(freezing=device == "cpu"),
+        inductor.patch(freezing=freezing),
     ):
         yield
-
-
-def _blocks(transformer: Any, family: Family) -> list[Any]:
-    return [block for facts in family.block_lists for block in getattr(transformer, facts.name)]

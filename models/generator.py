@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
-from models.compiled import compile_blocks, compiler_settings
+from models.compiled import compile_blocks
 from models.errors import ImageError, ModelError
 from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
@@ -63,8 +62,7 @@ class Generator:
         divided = divided if isinstance(divided, Division) else divided(self._family)
         self._settings: Callable[[], AbstractContextManager[None]] = nullcontext
         if spec.compile:
-            compile_blocks(self.transformer, self._family, device, divided)
-            self._settings = partial(compiler_settings, self.transformer, self._family, device)
+            self._settings = compile_blocks(self.transformer, self._family, device, divided)
         self._shards = divide(self._pipe, self._family, divided, torch.device(device)) if divided.ranks > 1 else WHOLE
         self.info = ModelInfo(
             model=spec.path,
