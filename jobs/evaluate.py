@@ -31,9 +31,9 @@ def _run(options: argparse.Namespace) -> int:
     settings = config.load(options.config, options.set)
     if options.quick:
         settings = config.quick(settings)
-    from pipelines.evaluation import run  # torch takes seconds to import: errors in the config show before
+    from pipelines.evaluation import flow  # torch takes seconds to import: errors in the config show before
 
-    print(f"report: {run.run(settings)}")
+    print(f"report: {flow.run(settings)}")
     return 0
 
 

@@ -39,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipelines.export.run import ExportOptions, export
-    from pipelines.settings import RayOptions
-    from pipelines.storage import Storage
+    from pipelines.config.tables import RayOptions
+    from pipelines.dataset.storage import Storage
+    from pipelines.export.flow import ExportOptions, export
 
     target = Storage.open(options.to)
     files = export(

@@ -14,9 +14,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from models.embedded import SAMPLING, WEIGHTS, quality
+from models.embedded import SAMPLING, WEIGHTS
 from models.embedded.oracle import Oracle
 from models.embedded.pictures import pictures
+from models.embedded.promptset import world_prompts
+from models.embedded.training import quality
 from models.embedded.training.card import write_card
 from models.embedded.training.data import rendered_set
 from models.generator import Generator
@@ -52,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     scorer = ClipScorer(f"local-dir:{options.weights / 'clip'}")
     show("scorer picks the caption among 16", quality.caption_choice(scorer, held_out))
     for rarity in quality.RARITIES:
-        for scenes, prompts in quality.world_prompts(rarity).items():
+        for scenes, prompts in world_prompts(rarity).items():
             texts = [prompt.prompt for prompt in prompts]
             made = pictures(generator, texts, SAMPLING, images=options.images)
             show(f"all named attributes right: {rarity}, {scenes}", bootstrap(quality.success(oracle, texts, made)))

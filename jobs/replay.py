@@ -21,7 +21,7 @@ from pipelines import console
 
 if TYPE_CHECKING:
     from models.generator import Generator
-    from models.parallel.replica import Replica
+    from models.replica.replica import Replica
 
 _PSNR_OTHERWISE_DB = 30.0
 
@@ -45,9 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     import torch
 
-    from pipelines import replay
+    from pipelines.dataset.storage import Storage
+    from pipelines.flows import replay
     from pipelines.stages.model import open_model
-    from pipelines.storage import Storage
 
     output = Storage.open(options.dataset)
     made_by = replay.origin(output)

@@ -15,7 +15,9 @@ import argparse
 import sys
 from typing import Any
 
-from pipelines import config, console, tables
+from pipelines import console
+from pipelines.config import toml
+from pipelines.config.toml import override
 from pipelines.errors import UserError
 
 _WITHOUT_WEIGHTS = ("local-dir:", "hf-hub:")
@@ -51,16 +53,16 @@ def scorer(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipelines.rescore import RescoreConfig, rescore
-    from pipelines.storage import Storage
+    from pipelines.dataset.storage import Storage
+    from pipelines.flows.rescore import RescoreConfig, rescore
 
     wanted: dict[str, RescoreConfig] = {}
     for text in options.scorer:
         name, scoring = scorer(text)
         table: dict[str, Any] = {"scoring": scoring, "embeddings": options.embeddings}
         for setting in options.set:
-            config.override(table, setting)
-        wanted[name] = tables.build(RescoreConfig, table, file="--set")
+            override(table, setting)
+        wanted[name] = toml.build(RescoreConfig, table, file="--set")
     failed = 0
     for name, one in wanted.items():
         done = rescore(Storage.open(options.dataset), name, one)

@@ -18,7 +18,8 @@ import os
 import sys
 from pathlib import Path
 
-from pipelines import config, console
+from pipelines import console
+from pipelines.config.run import RunConfig, load
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,18 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
         "--break-lock", action="store_true", help="write to the output even if another job seems to; see run.lock"
     )
     options = parser.parse_args(arguments)
-    return console.guarded(lambda: _run(config.load(options.config, options.set), options))
+    return console.guarded(lambda: _run(load(options.config, options.set), options))
 
 
-def _run(settings: config.RunConfig, options: argparse.Namespace) -> int:
+def _run(settings: RunConfig, options: argparse.Namespace) -> int:
     if options.dry_run:
-        from pipelines import estimate
+        from pipelines.flows import dry_run
 
-        print(estimate.describe(settings))
+        print(dry_run.describe(settings))
         return 0
-    from pipelines import flow  # Ray and torch take seconds to import: errors in the config show before
+    from pipelines.flows.synth import run  # Ray and torch take seconds to import: errors in the config show before
 
-    summary = flow.run(settings, retry_failed=options.retry_failed, break_lock=options.break_lock)
+    summary = run(settings, retry_failed=options.retry_failed, break_lock=options.break_lock)
     print(console.table(summary))
     if not Path(settings.run.output).is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         print(

@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
-from models.compiled import compile_blocks
+from models.denoising import Clock, Tokens
 from models.errors import ImageError, ModelError
 from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
-from models.interventions.clock import Clock, Tokens
-from models.interventions.hooks import interventions
-from models.memory import place
+from models.hooks.blocks import interventions
+from models.loading.compile import compile_blocks
+from models.loading.load import load
+from models.loading.placement import place
 from models.parallel.division import UNDIVIDED, Division
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
-from models.revision import folder_revision
 from models.spec import Group, ModelSpec, Sampling
 from models.texts import Texts
 
@@ -55,7 +52,7 @@ class Generator:
 
     def __init__(self, spec: ModelSpec, divided: Division | Callable[[Family], Division] = UNDIVIDED) -> None:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-        self._pipe: Any = place(_load(spec), spec, device)
+        self._pipe: Any = place(load(spec), spec, device)
         self._pipe.set_progress_bar_config(disable=True)
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)
@@ -182,27 +179,6 @@ def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
         for part in ([e.valid_N for e in encoded], [e.attended_N for e in encoded])
     )
     return Tokens.of(*masks)
-
-
-def _load(spec: ModelSpec) -> Any:
-    local = Path(spec.path).exists()
-    if not local and (spec.path.startswith((".", "/", "~")) or spec.path.count("/") != 1):
-        raise ModelError(f"model.path = {spec.path!r}: no such folder, and a hub id has the form owner/name")
-    if local and spec.revision and (found := folder_revision(Path(spec.path))) != spec.revision:
-        raise ModelError(f"model.path = {spec.path!r} holds {found} here, but the run was planned with {spec.revision}")
-    try:
-        revision = None if local else spec.revision or None
-        index = DiffusionPipeline.load_config(spec.path, revision=revision)
-        # diffusers wants a component that the pipeline was saved without (SD3 without T5) to be named once more.
-        absent = {name: None for name, entry in index.items() if entry == [None, None]}
-        return DiffusionPipeline.from_pretrained(
-            spec.path, revision=revision, dtype=getattr(torch, spec.dtype), **absent
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"model.path = {spec.path!r} cannot be loaded as a diffusers pipeline (diffusers {diffusers.__version__}): "
-            f"{error}"
-        ) from error
 
 
 def _steps_of_all(

@@ -138,7 +138,7 @@ class RivalConfig:
 class Sampling:
     """How the sampler runs. Groups with equal sampling can share a denoising batch.
 
-    These are the defaults of a model that `models.presets` does not know.
+    These are the defaults of a model that `models.checkpoints` does not know.
     """
 
     steps: int = 28
@@ -165,7 +165,7 @@ class ModelSpec:
     """Which model, and how it is loaded.
 
     path: a diffusers pipeline folder or a hub id; revision: commit hash, branch or tag on the hub, or what
-    `models.revision.folder_revision` says of a local folder;
+    `models.loading.revision.folder_revision` says of a local folder;
     dtype: of the transformer and text encoders; device: "auto" takes CUDA where there is one.
 
     For less memory: weights: "float8" keeps the transformer's in float8_e4m3fn and computes in `dtype`; vae_slicing

@@ -1,12 +1,19 @@
-"""Intervals for means of clustered measurements."""
+"""Means of clustered measurements with their 95 % intervals: by resampling, and from running sums.
+
+Images of a group share a prompt and push each other apart, so they are no independent samples: every interval treats
+the group (or the prompt) as the sampling unit.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 _RESAMPLES = 2000
 
@@ -44,3 +51,71 @@ def share(right: int, total: int) -> Estimate:
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * float(np.sqrt(p * (1 - p) / total + z * z / (4 * total * total)))
     return Estimate(mean=p, low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5 % points of Student's t for 1 to 10 degrees of freedom."""
+
+
+def student_t_975(degrees: int) -> float:
+    """97.5 % point of Student's t: a table, then Fisher's expansion, right to 0.001."""
+    if degrees <= len(_T_975):
+        return _T_975[degrees - 1]
+    z = 1.959964
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / degrees + second / degrees**2 + third / degrees**3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """Sums that give the mean of a value over images, with an interval whose sampling unit is the group.
+
+    For group g with n_g values of sum s_g: `values` = sum n_g, `groups` = number of g, `total` = sum s_g, and the
+    second moments sum s_g^2, sum s_g n_g, sum n_g^2.
+    """
+
+    values: int = 0
+    groups: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    products: float = 0.0
+    size_squares: float = 0.0
+
+    @staticmethod
+    def of(sums: Floats, sizes: NDArray[np.int64]) -> Mean:
+        """sums float64 [g] and sizes int64 [g] of groups; groups of size 0 do not count."""
+        sums, sizes = sums[sizes > 0], sizes[sizes > 0]
+        return Mean(
+            values=int(sizes.sum()),
+            groups=len(sizes),
+            total=float(sums.sum()),
+            squares=float((sums**2).sum()),
+            products=float((sums * sizes).sum()),
+            size_squares=float((sizes.astype(np.float64) ** 2).sum()),
+        )
+
+    def __add__(self, other: Mean) -> Mean:
+        return Mean(
+            values=self.values + other.values,
+            groups=self.groups + other.groups,
+            total=self.total + other.total,
+            squares=self.squares + other.squares,
+            products=self.products + other.products,
+            size_squares=self.size_squares + other.size_squares,
+        )
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over all values; None of no values."""
+        return self.total / self.values if self.values else None
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the 95 % interval; None with fewer than two groups."""
+        if self.groups < 2:
+            return None
+        mean = self.total / self.values
+        spread = max(0.0, self.squares - 2 * mean * self.products + mean**2 * self.size_squares)
+        variance = spread * self.groups / (self.groups - 1) / self.values**2
+        return student_t_975(self.groups - 1) * math.sqrt(variance)

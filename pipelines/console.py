@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
-    from pipelines.finish import Summary
+    from pipelines.flows.finish import Summary
 
 _USER_ERROR, _INTERRUPTED, _TERMINATED = 2, 130, 143
 _COLOUR = re.compile(r"\x1b\[\d+m")
@@ -21,7 +21,7 @@ _CAUSE = re.compile(
 
 def guarded(job: Callable[[], int]) -> int:
     """Run a job; turn errors that a user can put right, also those raised in workers, into a message and a status."""
-    from pipelines.ray_session import Stopped
+    from pipelines.cluster.session import Stopped
 
     try:
         return job()

@@ -11,9 +11,9 @@ from torch import nn
 
 from jobs.benchmarks.shapes import SD35_LARGE
 from jobs.benchmarks.timing import compare, show
+from models.denoising import Clock, Tokens
 from models.families.sd3 import FAMILY
-from models.interventions.clock import Clock, Tokens
-from models.interventions.hooks import interventions
+from models.hooks.blocks import interventions
 from models.spec import RepulsionConfig, ToraConfig
 
 STEPS, PIXELS, TEXT_TOKENS, PROMPT_TOKENS = 28, 1024, 333, 60

@@ -26,14 +26,16 @@ from torch import Tensor
 from jobs.benchmarks import shapes
 from jobs.benchmarks.gpu import sd35_large_run
 from jobs.benchmarks.timing import compare, show
+from models.denoising import Tokens
 from models.embedded import SAMPLING, WEIGHTS
 from models.embedded.training.untrained import save_untrained
 from models.generator import Generator
-from models.interventions import alignment, hooks, reference
-from models.interventions.ascent import entropy_ascent
-from models.interventions.clock import Tokens
-from models.interventions.repulsion import displacement, repel
-from models.interventions.tora import Taking, semantic_direction, space_and_align
+from models.hooks import blocks
+from models.interventions.repulsion.ascent import entropy_ascent
+from models.interventions.repulsion.push import displacement, repel
+from models.interventions.repulsion.reference import repel_by_autograd
+from models.interventions.tora import alignment, reference
+from models.interventions.tora.transform import Taking, semantic_direction, space_and_align
 from models.spec import Group, ModelSpec, RepulsionConfig, ToraConfig
 
 REPULSION = RepulsionConfig(inner_steps=100, steps=(0.0, 4 / 28))
@@ -125,7 +127,7 @@ def _naively(call: Callable[[], object]) -> Callable[[], object]:
 def papers_forms() -> Iterator[None]:
     """The generator with both methods as the papers give them."""
     with (
-        mock.patch.object(hooks, "repel", lambda sets, config, _total: reference.repel_by_autograd(sets, config)),
+        mock.patch.object(blocks, "repel", lambda sets, config, _total: repel_by_autograd(sets, config)),
         mock.patch.object(alignment, "space_and_align", _align_by_svd),
     ):
         yield
@@ -202,7 +204,7 @@ def _block(shape: shapes.BlockShape, options: argparse.Namespace) -> None:
         naive = RepulsionConfig(inner_steps=2)  # of 100, scaled below
         parts |= {
             "TORA, full SVD per sample": lambda: tora(_align_by_svd),
-            "repulsion, autograd loop": lambda: reference.repel_by_autograd(sets.float(), naive),
+            "repulsion, autograd loop": lambda: repel_by_autograd(sets.float(), naive),
         }
     table = compare(parts, repeats=options.repeats, device="cpu", label=shape.name)
     block = table["the block"].seconds

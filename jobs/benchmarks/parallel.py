@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
+from models.checkpoints import Size, size_of
 from models.parallel.division import Division
-from models.sizes import SIZES, Size
 
 _BYTES = 2  # bfloat16
 
@@ -43,10 +43,16 @@ class Model:
     image: int = 4096
 
 
+def _size(checkpoint: str) -> Size:
+    size = size_of(checkpoint)
+    assert size is not None, checkpoint
+    return size
+
+
 MODELS = (
     Model(
         name="SD3.5-Large",
-        size=SIZES["stabilityai/stable-diffusion-3.5-large"],
+        size=_size("stabilityai/stable-diffusion-3.5-large"),
         layers=38,
         heads=38,
         text=333,
@@ -56,7 +62,7 @@ MODELS = (
     ),
     Model(
         name="FLUX.1-dev",
-        size=SIZES["black-forest-labs/FLUX.1-dev"],
+        size=_size("black-forest-labs/FLUX.1-dev"),
         layers=57,
         heads=24,
         text=512,
@@ -66,7 +72,7 @@ MODELS = (
     ),
     Model(
         name="FLUX.2-dev",
-        size=SIZES["black-forest-labs/FLUX.2-dev"],
+        size=_size("black-forest-labs/FLUX.2-dev"),
         layers=56,
         heads=48,
         text=512,
@@ -76,7 +82,7 @@ MODELS = (
     ),
     Model(
         name="Qwen-Image",
-        size=SIZES["Qwen/Qwen-Image"],
+        size=_size("Qwen/Qwen-Image"),
         layers=60,
         heads=24,
         text=64,

@@ -30,11 +30,14 @@ from numpy.typing import NDArray
 
 from models.embedded import SAMPLING, WEIGHTS, world
 from models.spec import ModelSpec, Sampling
-from pipelines import flow, plan, preflight, tables
-from pipelines.config import RunConfig
-from pipelines.plan_groups import groups_of
+from pipelines.config import toml
+from pipelines.config.run import RunConfig
+from pipelines.dataset.storage import Storage
+from pipelines.flows import preflight, synth
+from pipelines.plan.files import read_shard
+from pipelines.plan.groups import groups_of
+from pipelines.plan.write import write_plan
 from pipelines.stages.isolate import packs_of_equal
-from pipelines.storage import Storage
 
 if TYPE_CHECKING:
     from models.generator import Generator
@@ -84,7 +87,7 @@ def _config(options: argparse.Namespace, folder: Path) -> RunConfig:
         "output": {"groups_per_shard": options.groups_per_shard},
         "ray": {"cpus_per_generator": 1.0, "cpus_per_scorer": 0.5, "cpus_per_writer": 0.25, "threads_per_generator": 1},
     }
-    return tables.build(RunConfig, table, file="the benchmark")
+    return toml.build(RunConfig, table, file="the benchmark")
 
 
 def embedded_models(folder: Path) -> tuple[str, str]:
@@ -107,8 +110,8 @@ class _BareLoop:
 
     def __init__(self, config: RunConfig, folder: Path) -> None:
         output = Storage.open(folder / "plan-only")
-        counts = plan.write(config, output)
-        groups = [group for shard in counts.shard_numbers() for group in groups_of(plan.read_shard(output, shard))]
+        counts = write_plan(config, output)
+        groups = [group for shard in counts.shard_numbers() for group in groups_of(read_shard(output, shard))]
         packs = packs_of_equal((group.batch_key for group in groups), config.group.groups_per_batch)
         self._packs = [[groups[index] for index in pack] for pack in packs]
         self._generator: Generator | None = None
@@ -129,11 +132,11 @@ class _BareLoop:
 
 
 def _job(config: RunConfig, folder: Path) -> float:
-    flow.run(config)
+    synth.run(config)
     output = Storage.open(config.run.output)
     files = sorted(Path(output.path("data")).iterdir(), key=lambda file: file.stat().st_mtime_ns)
     shards = [int(file.stem.removeprefix("shard-")) for file in files]
-    images = [plan.read_shard(output, shard).num_rows * config.group.size for shard in shards]
+    images = [read_shard(output, shard).num_rows * config.group.size for shard in shards]
     return _steady([file.stat().st_mtime for file in files], images)
 
 

@@ -21,11 +21,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines import flow, plan, ray_session, tables
-from pipelines.config import RunConfig
-from pipelines.settings import RayOptions
+from pipelines.cluster.executor import Stage, make, shards_per_round
+from pipelines.cluster.session import session
+from pipelines.config import toml
+from pipelines.config.run import RunConfig
+from pipelines.config.tables import RayOptions
+from pipelines.dataset.storage import Storage
+from pipelines.plan.shard_size import MOST_GROUPS_PER_SHARD
+from pipelines.plan.write import write_plan
 from pipelines.stages.block import order
-from pipelines.storage import Storage
 
 S3_WRITES_PER_SECOND, S3_READS_PER_SECOND, S3_NAMES_PER_LIST = 3500, 5500, 1000
 READS_PER_SHARD, WRITES_PER_SHARD = 8, 3
@@ -74,7 +78,7 @@ def _say(what: str, cost: Cost, count: int, things: str) -> None:
 def _on_paper(options: argparse.Namespace, planning: Cost | None, driver: Cost | None) -> None:
     generators = options.nodes * options.gpus_per_node
     images = options.run_prompts * options.images_per_prompt
-    shard_images = min(256 / options.image_mb, plan.MOST_GROUPS_PER_SHARD * options.images_per_prompt)
+    shard_images = min(256 / options.image_mb, MOST_GROUPS_PER_SHARD * options.images_per_prompt)
     shards = images / shard_images
     per_second = generators / (shard_images * options.image_seconds)
     hours = images * options.image_seconds / generators / 3600
@@ -89,7 +93,7 @@ def _on_paper(options: argparse.Namespace, planning: Cost | None, driver: Cost |
     if driver:
         busy = per_second * driver.seconds
         most = generators / busy
-        size = flow.shards_per_round(generators)
+        size = shards_per_round(generators)
         rows += [
             ("driver busy", f"{busy:.0%} of one core; it is the limit at {most:,.0f} generators"),
             ("a round", f"{size:,} shards, {size * driver.bytes / 1e6:,.0f} MB in the driver"),
@@ -125,13 +129,13 @@ def _plan(prompts: int) -> Cost:
             file.writelines(f"a photo of rare concept number {number} beside a table\n" for number in range(prompts))
         few = Path(name, "few.txt")
         few.write_text("a prompt that warms everything up\n")
-        plan.write(_config(few), Storage.open(Path(name, "few")))
-        return _cost(lambda: plan.write(_config(path), Storage.open(Path(name, "out"))), prompts)
+        write_plan(_config(few), Storage.open(Path(name, "few")))
+        return _cost(lambda: write_plan(_config(path), Storage.open(Path(name, "out"))), prompts)
 
 
 def _config(prompts: Path) -> RunConfig:
     table = {"run": {"output": "unused"}, "prompts": {"path": str(prompts)}, "model": {"path": "owner/model"}}
-    return tables.build(RunConfig, {**table, "scoring": {"model": "ViT-L-14"}}, file="the benchmark")
+    return toml.build(RunConfig, {**table, "scoring": {"model": "ViT-L-14"}}, file="the benchmark")
 
 
 class Nothing:
@@ -143,11 +147,11 @@ class Nothing:
 
 def _push(shards: int) -> Cost:
     options = RayOptions(cpus_per_generator=0.25, cpus_per_scorer=0.25, cpus_per_writer=0.25)
-    with ray_session.session(options):
-        stages = [flow.Stage(kind=Nothing, arguments={}, workers=1, cpus=0.25)] * 3
+    with session(options):
+        stages = [Stage(kind=Nothing, arguments={}, workers=1, cpus=0.25)] * 3
 
         def push(count: int) -> None:
-            for _ in flow.make([order(shard, retry=False) for shard in range(count)], stages):
+            for _ in make([order(shard, retry=False) for shard in range(count)], stages):
                 pass
 
         push(20)

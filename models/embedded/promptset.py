@@ -66,3 +66,9 @@ def _prompt(word: str, shape: str, kind: Kind, rarity: Rarity, template: str) ->
     return WorldPrompt(
         prompt=prompt, concept=f"{word} {shape}", rarity=rarity, counterfactual=other if word != typical else None
     )
+
+
+def world_prompts(rarity: Rarity) -> dict[str, list[WorldPrompt]]:
+    """Prompts of one rarity: single things, and two things in a relation."""
+    single = [*single_prompts("colour", rarity), *single_prompts("texture", rarity)]
+    return {"single": single, "relation": [*relation_prompts("colour", rarity, seed=5)]}

@@ -1,9 +1,9 @@
 """Divides a loaded pipeline's work: the tokens of its transformer, and the images that its VAE decodes.
 
 The pipeline itself runs on every rank with the whole batch and knows nothing of this (the rows of the batch are divided
-in `rows.py`). Tokens are divided by diffusers' context parallelism (Ulysses: at the attention a rank has all tokens of
-some heads), by the plan that the transformer brings or, where it has none, the family's. Attention processors that
-call torch's attention directly, and would silently attend to the rank's own tokens only, are wrapped.
+in `models.hooks.rows`). Tokens are divided by diffusers' context parallelism (Ulysses: at the attention a rank has all
+tokens of some heads), by the plan that the transformer brings or, where it has none, the family's. Attention processors
+that call torch's attention directly, and would silently attend to the rank's own tokens only, are wrapped.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from models.spec import ModelSpec, RepulsionConfig, RivalConfig, Sampling, ToraConfig
-from pipelines import tables
-from pipelines.config import override
+from pipelines.config import toml
+from pipelines.config.toml import override
 from pipelines.errors import UserError
 
 
@@ -128,7 +128,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
         raise UserError(f"{path} is not valid TOML: {error}") from None
     for text in overrides:
         override(table, text)
-    return tables.build(EvaluationConfig, table, file=str(path))
+    return toml.build(EvaluationConfig, table, file=str(path))
 
 
 def quick(config: EvaluationConfig) -> EvaluationConfig:

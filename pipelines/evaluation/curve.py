@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pipelines.gallery_chart import nice_ticks
+from pipelines.pages.chart import nice_ticks
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 320, 150, 44, 22, 12
 

@@ -8,19 +8,21 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pipelines import pages
+from pipelines.dataset.storage import Storage
 from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_sure, lead, sections
 from pipelines.evaluation.curve import curve
-from pipelines.storage import Storage
+from pipelines.pages.fill import PALETTE, Templates
+
+_TEMPLATES = Templates(__file__)
 
 
 def page(title: str, result: Mapping[str, Any], output: Storage) -> str:
     """The page of a report; output: holds the picture sheets that it names, in images/."""
     entries: list[Entry] = result["arms"]
     base = entries[0]
-    return pages.fill(
+    return _TEMPLATES.fill(
         "evaluation.html",
-        palette=pages.part("palette.css"),
+        palette=PALETTE,
         title=escape(title),
         lead=escape(lead(result)),
         sections="".join(_section(question, base, rows, points) for question, rows, points in sections(result)),

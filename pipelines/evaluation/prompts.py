@@ -8,8 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from models.embedded.promptset import open_prompts
-from models.embedded.quality import world_prompts
+from models.embedded.promptset import open_prompts, world_prompts
 from models.embedded.world import Rarity
 from pipelines.evaluation.config import Prompts
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines import card, score_files
-from pipelines.schema import VERSION
+from pipelines.dataset import scores as score_files
+from pipelines.dataset.schema import VERSION
+from pipelines.summary import card
 
 
 @dataclass(frozen=True, kw_only=True)

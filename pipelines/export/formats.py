@@ -1,4 +1,4 @@
-"""The kinds of export. A new one is a class like these, a line in `FORMATS`, and passes `tests/test_export.py`."""
+"""The kinds of export. A new one is a class like these, a line in `FORMATS`, and passes `tests/jobs/test_export.py`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines import schema as row_schema
+from pipelines.dataset import schema as row_schema
 from pipelines.stages.write import BYTES_PER_ROW_GROUP, ROWS_PER_ROW_GROUP
 
 _FOLDERS = {"train": "data"}

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipelines import score_files
+from pipelines.dataset import scores as score_files
+from pipelines.dataset.finished import FinishedRun
+from pipelines.dataset.lock import FILE as LOCK
+from pipelines.dataset.records import differences
+from pipelines.dataset.schema import VERSION
+from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export.layout import OutputFile
 from pipelines.export.rows import Choice
-from pipelines.finished import FinishedRun
-from pipelines.run_lock import FILE as LOCK
-from pipelines.run_record import differences
-from pipelines.schema import VERSION
-from pipelines.storage import Storage
 
 FILE = "export.json"
 _IDENTITY, _ENDINGS, _FILES = "export", "image_endings", "files"

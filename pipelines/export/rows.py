@@ -11,14 +11,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines import schema, score_files
-from pipelines.storage import Storage
+from pipelines.dataset import schema
+from pipelines.dataset import scores as score_files
+from pipelines.dataset.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """arms: those whose images go along; embeddings: also the scorers' image vectors; scores: names of the scorers
-    (`pipelines.score_files`) whose columns are put beside the run's own."""
+    (`pipelines.dataset.scores`) whose columns are put beside the run's own."""
 
     arms: tuple[str, ...]
     embeddings: bool

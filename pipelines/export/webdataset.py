@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines import schema as row_schema
+from pipelines.dataset import schema as row_schema
 from pipelines.export.rows import is_embedding
 
 _ENDINGS = ("png", "webp")

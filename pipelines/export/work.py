@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dataset.finished import GO_ON, check
+from pipelines.dataset.names import FileEntry
+from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export.formats import FORMATS
 from pipelines.export.layout import OutputFile, Weighed
 from pipelines.export.rows import Choice, Piece, read
-from pipelines.finished import GO_ON, check
-from pipelines.manifest import FileEntry
-from pipelines.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pipelines import pages
+from pipelines.pages.fill import Templates, digest
 
-_STYLE, _SCRIPT = pages.style("serve.css"), pages.part("serve.js")
+_TEMPLATES = Templates(__file__)
+_STYLE, _SCRIPT = _TEMPLATES.style("serve.css"), _TEMPLATES.part("serve.js")
 
-HTML = pages.fill("serve.html", style=_STYLE, script=_SCRIPT)
+HTML = _TEMPLATES.fill("serve.html", style=_STYLE, script=_SCRIPT)
 
 POLICY = (
-    f"default-src 'none'; script-src {pages.digest(_SCRIPT)}; style-src {pages.digest(_STYLE)}; img-src data:; "
+    f"default-src 'none'; script-src {digest(_SCRIPT)}; style-src {digest(_STYLE)}; img-src data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Content security policy of the page: its own script and style by digest, images as data, calls to this server."""

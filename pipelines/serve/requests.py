@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from models.seeds import image_seed
 from models.spec import Group, Sampling
-from pipelines import prompts
-from pipelines.prompts import BadPrompt
+from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts.rows import BadPrompt
 from pipelines.serve.errors import ApiError
 from pipelines.serve.jobs import Done, Failed, Job, Scores
 from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageResponse
@@ -123,7 +123,7 @@ def error_of(failed: Failed) -> ApiError:
 
 
 def _cleaned(text: str, param: str, args: ServeArgs) -> tuple[str, str]:
-    row = prompts.single(text, args.max_prompt_characters)
+    row = prompt_rows.single(text, args.max_prompt_characters)
     if isinstance(row, BadPrompt):
         raise ApiError(400, row.error.replace("the prompt", f"the {param}"), param=param, code="invalid_prompt")
     return row.prompt_id, row.prompt

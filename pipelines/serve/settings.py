@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from models import embedded
 from models.spec import ModelSpec, Parallelism, RepulsionConfig, Sampling, ToraConfig
-from pipelines import config
+from pipelines.config.run import load
+from pipelines.config.tables import Scoring
 from pipelines.errors import UserError
-from pipelines.settings import Scoring
 
 EMBEDDED = "raydiance-embedded"
 
@@ -164,7 +164,7 @@ def resolve(args: ServeArgs) -> Serving:
 
 def _base(args: ServeArgs) -> Serving:
     if args.config:
-        job = config.load(args.config)
+        job = load(args.config)
         return Serving(
             name=_name_of(job.model.path),
             model=job.model,

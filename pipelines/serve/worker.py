@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from models.generator import ModelInfo
-from models.parallel.replica import open_generator
-from models.revision import folder_revision
+from models.loading.revision import folder_revision
+from models.replica.replica import open_generator
 from models.scorers.clip import ClipScorer
 from models.scorers.group import score_group
-from pipelines import images
+from pipelines.dataset import images
 from pipelines.serve.jobs import Done, Event, Failed, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.settings import ServeArgs, resolve

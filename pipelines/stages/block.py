@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import schema
+from pipelines.dataset import schema
 
 
 @dataclass(frozen=True, kw_only=True)

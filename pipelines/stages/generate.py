@@ -13,16 +13,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.spec import Group
-from pipelines import images, plan, retry, schema
-from pipelines.config import RunConfig, fingerprint
-from pipelines.crashes import isolated
-from pipelines.plan_groups import groups_of
-from pipelines.progress import Meter, Progress
+from pipelines.cluster.crashes import isolated
+from pipelines.cluster.progress import Meter, Progress
+from pipelines.cluster.telemetry import Telemetry
+from pipelines.config.run import RunConfig, fingerprint
+from pipelines.dataset import images, retry, schema
+from pipelines.dataset.storage import Storage
+from pipelines.plan.files import read_shard
+from pipelines.plan.groups import groups_of
 from pipelines.stages.block import Shard, failures, ordered, pack
 from pipelines.stages.isolate import Failure, free_memory, leaving_a_lost_device, packs_of_equal, run_isolated
 from pipelines.stages.model import open_model
-from pipelines.storage import Storage
-from pipelines.telemetry import Telemetry
 
 _ENCODING_THREADS = 2
 
@@ -54,7 +55,7 @@ class GenerateShard:
     def __call__(self, block: pa.Table) -> pa.Table:
         shard, again = ordered(block)
         deaths: dict[int, int] = self._telemetry.progress.ask("attempt", shard)
-        planned = plan.read_shard(self._output, shard)
+        planned = read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
         encoded, failed = self._make(shard, groups_of(planned), deaths)

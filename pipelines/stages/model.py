@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models.spec import ModelSpec
-from pipelines.settings import GroupSize, RayOptions
+from pipelines.config.tables import GroupSize, RayOptions
 
 if TYPE_CHECKING:
     from models.generator import Generator
-    from models.parallel.replica import Replica
+    from models.replica.replica import Replica
 
 
 def open_model(model: ModelSpec, ray: RayOptions, group: GroupSize, guidance_scale: float) -> Generator | Replica:
@@ -19,7 +19,7 @@ def open_model(model: ModelSpec, ray: RayOptions, group: GroupSize, guidance_sca
     """
     import torch
 
-    from models.parallel.replica import open_generator
+    from models.replica.replica import open_generator
 
     torch.set_num_threads(ray.generator_threads)
     return open_generator(

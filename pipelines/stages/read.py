@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import plan, schema
-from pipelines.manifest import shard_file
-from pipelines.progress import Progress
+from pipelines.cluster.progress import Progress
+from pipelines.cluster.telemetry import Telemetry
+from pipelines.dataset import schema
+from pipelines.dataset.names import shard_file
+from pipelines.dataset.storage import Storage
+from pipelines.plan.files import read_shard
 from pipelines.stages.block import Shard, failures, ordered, pack
-from pipelines.storage import Storage
-from pipelines.telemetry import Telemetry
 
 
 class ReadShard:
@@ -39,6 +40,6 @@ def _images(dataset: Storage, shard: int) -> pa.Table:
             with dataset.open_input(path) as file:
                 parts.append(pq.ParquetFile(file).read(columns=schema.GENERATED.names))
     rows = pa.concat_tables(parts).cast(schema.GENERATED)
-    planned = plan.read_shard(dataset, shard)["group_id"].combine_chunks()
+    planned = read_shard(dataset, shard)["group_id"].combine_chunks()
     group = pc.index_in(rows["group_id"], value_set=planned).to_numpy()
     return rows.take(np.lexsort((rows["index_in_group"].to_numpy(), group))).combine_chunks()

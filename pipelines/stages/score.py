@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.scorers.group import score_group
-from pipelines import images, schema
-from pipelines.progress import Progress
-from pipelines.selection import select
-from pipelines.settings import Scoring, Selection
+from pipelines.cluster.progress import Progress
+from pipelines.cluster.telemetry import Telemetry
+from pipelines.config.tables import Scoring, Selection
+from pipelines.dataset import images, schema
 from pipelines.stages.block import failures, pack, unpack
 from pipelines.stages.isolate import Failure, run_isolated
-from pipelines.telemetry import Telemetry
+from pipelines.stages.selection import select
 
 _DECODING_THREADS = 2
 

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import plan, retry, schema
-from pipelines.manifest import shard_file
-from pipelines.progress import Progress
+from pipelines.cluster.progress import Progress
+from pipelines.cluster.telemetry import Telemetry
+from pipelines.dataset import retry, schema
+from pipelines.dataset.names import shard_file
+from pipelines.dataset.storage import Storage
+from pipelines.plan.files import read_shard
 from pipelines.stages.block import Shard, unpack
-from pipelines.storage import Storage
-from pipelines.telemetry import Telemetry
 
 ROWS_PER_ROW_GROUP = 200
 BYTES_PER_ROW_GROUP = 128 << 20
@@ -42,7 +43,7 @@ class WriteShard:
 def write_shard(block: pa.Table, output: Storage) -> pa.Table:
     """Write a shard; returns one row: shard, and how many images and failures are new in it."""
     shard = unpack(block)
-    planned = plan.read_shard(output, shard.shard)
+    planned = read_shard(output, shard.shard)
     if shard.retry:
         asked = retry.only_failed(output, shard.shard, planned)
         if asked.num_rows:  # else Ray runs the call a second time, since the worker died right after the first

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import score_files
-from pipelines.finished import FinishedRun
-from pipelines.manifest import shard_file
-from pipelines.progress import Progress
-from pipelines.schema import FAILED
+from pipelines.cluster.progress import Progress
+from pipelines.cluster.telemetry import Telemetry
+from pipelines.dataset import scores as score_files
+from pipelines.dataset.finished import FinishedRun
+from pipelines.dataset.names import shard_file
+from pipelines.dataset.schema import FAILED
 from pipelines.stages.block import Shard, unpack
-from pipelines.telemetry import Telemetry
 
 
 class WriteScores:

@@ -1,0 +1,89 @@
+"""Contextual repulsion (arXiv 2603.28762): the text tokens of a group's samples are driven apart.
+
+A sample is the vector of all its text tokens. The steps stay in the span of the group's vectors (see `ascent`), so the
+tokens are read once, for their Gram matrix, and written once: C <- T C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.interventions.numerics.eigen import opaque
+from models.interventions.repulsion.ascent import entropy_ascent
+from models.spec import RepulsionConfig
+
+_SAME = 1e-12
+"""Of the largest square: samples that lie this near to their mean are equal."""
+_ZERO = 1e-5
+"""Of the largest square: a sample below it is zero. Its square is a difference of float32 sums that nearly cancel."""
+
+
+def repel(
+    tokens_GBND: Tensor, config: RepulsionConfig, total: Callable[[Tensor], Tensor] = lambda part: part
+) -> Tensor:
+    """Push the B samples of each of G groups apart.
+
+    tokens_GBND: float [G, B, N, D], any float dtype; the result has the same shape and dtype. One sample (B = 1) comes
+    back unchanged, and so does a group whose samples are equal, or one of which is zero; what is not finite stays so.
+    total: where the N tokens are a part of the text's, the sum over all parts of a tensor of this part: Gram matrices
+    are sums over tokens.
+    """
+    groups, samples = tokens_GBND.shape[:2]
+    if samples == 1 or config.inner_steps == 0 or (config.strength == 0.0 and config.eta == 0.0):
+        return tokens_GBND
+    flat_GBX = tokens_GBND.reshape(groups, samples, -1)
+    flat_GBX = flat_GBX if flat_GBX.dtype == torch.float64 else flat_GBX.float()
+    mean_G1X = flat_GBX.mean(dim=1, keepdim=True)
+    # Offsets and mean apart: whole vectors of a group differ by little in the first blocks, and what pushes them apart
+    # nearly cancels the mean.
+    rows_GRX = torch.cat([flat_GBX - mean_G1X, mean_G1X], dim=1)
+    gram_GRR = total((rows_GRX @ rows_GRX.mT).double())
+    exact = flat_GBX.dtype == torch.float64
+    move_GBB = displacement(gram_GRR, config.strength, config.eta, config.inner_steps, config.max_displacement, exact)
+    change_GBR = torch.cat([move_GBB, move_GBB.sum(dim=-1, keepdim=True)], dim=-1)
+    pushed = torch.baddbmm(flat_GBX, change_GBR.to(flat_GBX.dtype), rows_GRX).reshape(tokens_GBND.shape)
+    if tokens_GBND.dtype == torch.float16:
+        pushed = pushed.clamp(-65504.0, 65504.0)
+    return pushed.to(tokens_GBND.dtype)
+
+
+@opaque("repulsion", lambda gram_GRR, *_: torch.empty_like(gram_GRR[:, :-1, :-1]))
+def displacement(
+    gram_GRR: Tensor, strength: float, eta: float, inner_steps: int, max_displacement: float, exact: bool
+) -> Tensor:
+    """T - I, float64 [G, B, B], after all steps and the cap.
+
+    gram_GRR: float64 [G, B + 1, B + 1], the products of the vectors without their mean and, last, the mean; exact: as
+    in `entropy_ascent`; the others: see `RepulsionConfig`.
+    """
+    settings = (strength, eta, inner_steps, max_displacement, exact)
+    if gram_GRR.device.type != "cpu":
+        moved: Tensor = _displacement(torch, gram_GRR, *settings)
+        return moved
+    # Many operations on B x B matrices: numpy's cost a third of torch's at that size.
+    return torch.from_numpy(_displacement(np, gram_GRR.numpy(), *settings))
+
+
+def _displacement(
+    xp: Any, gram_GRR: Any, strength: float, eta: float, inner_steps: int, max_displacement: float, exact: bool
+) -> Any:
+    """`displacement` on the arrays of `xp`, which is torch or numpy."""
+    offsets_GBB, cross_GB1 = gram_GRR[:, :-1, :-1], gram_GRR[:, :-1, -1:]
+    whole_GBB = offsets_GBB + cross_GB1 + cross_GB1.mT + gram_GRR[:, -1:, -1:]
+    spread_GB, square_GB = (xp.diagonal(products_GBB, 0, 1, 2) for products_GBB in (offsets_GBB, whole_GBB))
+    most_G = xp.amax(square_GB, -1)
+    moves_G = (xp.amin(square_GB, -1) > _ZERO * most_G) & (xp.amax(spread_GB, -1) > _SAME * most_G)
+    moves_G11 = moves_G[:, None, None]
+    # Eigenvalues can be had of the identity, where not of the group's products.
+    whole_GBB = xp.where(moves_G11, whole_GBB, xp.tril(xp.triu(xp.ones_like(whole_GBB))))
+    scale_G = xp.diagonal(whole_GBB, 0, 1, 2).mean(-1)
+    eta_G = scale_G * strength if eta == 0.0 else xp.full_like(scale_G, eta)
+    move_GBB = entropy_ascent(whole_GBB, eta_G / inner_steps, inner_steps, exact)
+    moved_G = (move_GBB @ whole_GBB * move_GBB).sum(-1).mean(-1)
+    shrink_G = xp.clip(max_displacement * xp.sqrt(scale_G / xp.clip(moved_G, 1e-300, None)), None, 1.0)
+    return xp.where(moves_G11, move_GBB * shrink_G[:, None, None], 0.0)

@@ -1,0 +1,54 @@
+"""TORA as its paper writes it, one sample at a time and in the dtype that it is given: what tests compare with, and
+what the benchmark measures against."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from models.spec import ToraConfig
+
+
+def align_by_svd(tokens_BND: Tensor, direction_BD: Tensor, valid_BN: Tensor, config: ToraConfig) -> Tensor:
+    """TORA by a full singular value decomposition of each sample."""
+    result = tokens_BND.clone()
+    for row, valid_N in enumerate(valid_BN):
+        count = int(valid_N.sum())
+        if count >= 3:
+            result[row, valid_N] = _align_sample(tokens_BND[row, valid_N], direction_BD[row], config)
+    return result
+
+
+def _align_sample(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) -> Tensor:
+    mean = tokens_ND.mean(0) * config.centre
+    centred = tokens_ND - mean
+    _, singular, right = torch.linalg.svd(centred, full_matrices=False)
+    rank = len(tokens_ND) - config.centre
+    k = min(config.components or elbow(singular.tolist(), rank), rank - 1)
+    principal = right[:k]
+    inside = centred @ principal.T @ principal
+    outside = centred - inside
+    target = direction_D - principal.T @ (principal @ direction_D)
+    target = target / target.norm()
+    leading = right[k] * torch.sign(right[k] @ target)
+    angle = torch.acos(leading @ target) * config.angle
+    across = target - (leading @ target) * leading
+    across = across / across.norm()
+    along_leading, along_across = outside @ leading, outside @ across
+    turned = (
+        outside
+        + torch.outer(along_leading, (angle.cos() - 1) * leading + angle.sin() * across)
+        + torch.outer(along_across, (angle.cos() - 1) * across - angle.sin() * leading)
+    )
+    result: Tensor = mean + config.sigma * inside + turned
+    return result
+
+
+def elbow(singular: list[float], rank: int) -> int:
+    """Maximum Distance to Chord: the point (j, s_j) farthest from the line through the first and the last one, by the
+    textbook distance of a point to a line."""
+    run, rise = rank - 1, singular[rank - 1] - singular[0]
+    distances = [abs(run * (singular[0] - s) + j * rise) / math.hypot(run, rise) for j, s in enumerate(singular[:rank])]
+    return max(range(rank), key=distances.__getitem__) + 1

@@ -1,0 +1,214 @@
+"""Several ranks as one generator: starts their processes, feeds them, notices dead and hung ones, ends them all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.generator import Generator, ModelInfo
+from models.replica.rank import STOP, Assignment
+from models.spec import Group, ModelSpec, Parallelism
+
+OnStep = Callable[[int, int], None]
+
+_SECONDS_TO_AGREE = 10.0
+"""Ranks that fail for one reason report it within so many seconds of each other; a rank that fails alone leaves the
+others waiting for it."""
+_LOOPBACK = "lo"
+
+
+class RankLost(RuntimeError):
+    """A rank died or hung, and its batch with it."""
+
+
+class Replica:
+    """A generator of `ranks` processes on this machine, with the interface of `Generator`.
+
+    The ranks meet through a file in a folder of their own (NCCL not before a collective's first use) and talk over the
+    loopback interface: replicas on one machine cannot meet each other, and nothing listens to the outside.
+    parallelism, images, guided: as for `division`; threads: of each rank's CPU maths, 0 leaves torch's own choice;
+    timeout_s: seconds without a denoising step after which the ranks count as hung (loading the model may take as long
+    as it likes).
+
+    Raises:
+        ModelError: as `Generator` does.
+        RankLost: ranks died twice while they loaded the model.
+    """
+
+    info: ModelInfo
+    peak_memory_bytes: int
+    """As of `Generator`, of the rank that needed most."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        ranks: int,
+        parallelism: Parallelism = "auto",
+        images: int = 1,
+        guided: bool = True,
+        threads: int = 0,
+        timeout_s: float = 600.0,
+    ) -> None:
+        self._assignment = Assignment(
+            spec=spec,
+            rank=0,
+            ranks=ranks,
+            parallelism=parallelism,
+            images=images,
+            guided=guided,
+            folder="",
+            threads=threads,
+            timeout_s=timeout_s,
+        )
+        self._ranks: list[_Process] = []
+        self._folder = ""
+        self.peak_memory_bytes = 0
+        try:
+            self._start()
+        except RankLost:
+            self._start()
+
+    def generate(self, groups: Sequence[Group], on_step: OnStep | None = None) -> list[NDArray[np.uint8]]:
+        """Make the images of several groups in one denoising batch, as `Generator.generate`.
+
+        When ranks are lost, all are started anew and the same batch is made once more: the same bytes come out.
+        """
+        if not self._ranks:
+            self._start()
+        try:
+            return self._make(groups, on_step)
+        except RankLost:
+            self._start()
+            return self._make(groups, on_step)
+
+    def close(self) -> None:
+        """End all ranks. The replica starts them again when it is used again."""
+        for rank in self._ranks:
+            rank.kill()
+        self._ranks = []
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_ranks"):
+            self.close()
+
+    def _start(self) -> None:
+        self.close()
+        self._folder = tempfile.mkdtemp(prefix="raydiance-ranks-")
+        for number in range(self._assignment.ranks):
+            self._ranks.append(_Process(self._folder))
+            self._ranks[-1].send(replace(self._assignment, rank=number, folder=self._folder))
+        self.info = self._answers(None, patience_s=None)[0]
+
+    def _make(self, groups: Sequence[Group], on_step: OnStep | None) -> list[NDArray[np.uint8]]:
+        for rank in self._ranks:
+            rank.send(list(groups))
+        answers = self._answers(on_step, patience_s=self._assignment.timeout_s)
+        self.peak_memory_bytes = max(peak for _, peak in answers)
+        images: list[NDArray[np.uint8]] = answers[0][0]
+        return images
+
+    def _answers(self, on_step: OnStep | None, *, patience_s: float | None) -> list[Any]:
+        """What each rank answers to a request. Where all ranks report errors, rank 0's is raised, and they stay.
+
+        Where one dies, hangs or fails alone, all are ended: the others wait for it in the middle of a step.
+        """
+        waiting = {rank.connection: number for number, rank in enumerate(self._ranks)}
+        answers: list[Any] = [None] * len(self._ranks)
+        errors: dict[int, Exception] = {}
+        stopped: BaseException | None = None
+        while waiting:
+            ready = wait(list(waiting), timeout=_SECONDS_TO_AGREE if errors else patience_s)
+            if not ready:
+                self.close()
+                hung = RankLost(f"no denoising step for {patience_s} s: ranks {sorted(waiting.values())} hang")
+                raise min(errors.items())[1] if errors else hung
+            for connection in ready:
+                number = waiting[connection]  # type: ignore[index] # `wait` returns what it was given
+                try:
+                    kind, value = self._ranks[number].connection.recv()
+                except (EOFError, OSError):
+                    status = self._ranks[number].kill()
+                    self.close()
+                    raise RankLost(f"rank {number} of {len(answers)} died with exit status {status}") from None
+                if kind != "step":
+                    del waiting[connection]  # type: ignore[arg-type]
+                    answers[number] = value
+                    if kind == "error":
+                        errors[number] = value
+                elif on_step is not None and stopped is None:
+                    try:
+                        on_step(*value)
+                    except BaseException as error:
+                        stopped = error
+                        self._ranks[number].send(STOP)
+        if stopped is not None:
+            raise stopped
+        if errors:
+            raise min(errors.items())[1]
+        return answers
+
+
+def open_generator(spec: ModelSpec, *, ranks: int = 1, **options: Any) -> Generator | Replica:
+    """A generator in this process or, for several ranks, a replica with the `options` of `Replica`."""
+    return Generator(spec) if ranks == 1 else Replica(spec, ranks=ranks, **options)
+
+
+class _Process:
+    """The process of one rank, as its owner sees it."""
+
+    def __init__(self, folder: str) -> None:
+        ours, theirs = socket.socketpair()
+        lifeline, self._lifeline = os.pipe()
+        descriptors = (theirs.fileno(), lifeline)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from models.replica.rank import main; main()", *map(str, descriptors), folder],
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            env=os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+                "GLOO_SOCKET_IFNAME": _LOOPBACK,
+                "NCCL_SOCKET_IFNAME": _LOOPBACK,
+            },
+        )
+        os.close(lifeline)
+        theirs.close()
+        self.connection = Connection(ours.detach())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, message: Any) -> None:
+        with contextlib.suppress(OSError):  # a rank that has died is noticed where its answer is awaited
+            self.connection.send(message)
+
+    def kill(self) -> int:
+        """End the process, whatever it does, and return its exit status."""
+        if not self.connection.closed:
+            self.connection.close()
+            os.close(self._lifeline)
+        self._process.kill()
+        return self._process.wait()

@@ -1,0 +1,186 @@
+"""Ray for the time of one job: joined where there is a cluster, started on this machine where there is none."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+from pipelines.config.tables import RayOptions
+from pipelines.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_NOT_SENT = ["/out", "/.venv", "/.git", "/.*_cache", "**/__pycache__", "/tests"]
+
+
+class Stopped(SystemExit):
+    """Someone asked the job to stop. Finished shards stay; the same command goes on from there.
+
+    A SystemExit, as Python's own way to end: what catches every Exception on the way does not hold it up.
+    """
+
+
+WORKERS = ("generators", "scorers", "writers")
+
+
+@contextmanager
+def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[None]:
+    """A configured Ray. What this starts, it ends; a Ray that the process is connected to already is left alone.
+
+    workers: the pools of the job, as `RayOptions` names them, whose actors have to fit; two alike are named twice.
+    """
+    import ray
+
+    if ray.is_initialized():
+        _configure_data(joined=False)
+        yield
+        return
+    # What fails in a worker is raised here; the rest is in Ray's log files and dashboard.
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = options.address or os.environ.get("RAY_ADDRESS", "")
+    if address:
+        # A submitted job already runs in its working directory; from elsewhere the code has to travel.
+        submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+        travel: dict[str, Any] = {} if submitted else {"runtime_env": {"working_dir": ".", "excludes": _NOT_SENT}}
+        try:
+            ray.init(address=address, **quiet, **travel)
+        except ConnectionError as error:
+            raise UserError(f"ray.address = {address!r}: cannot reach this Ray cluster: {error}") from error
+    else:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=options.object_store_mb << 20,
+            **quiet,
+        )
+    try:
+        _configure_data(joined=bool(address))
+        if options.check_fit:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+            _check_resources(options, nodes, "cluster" if address else "machine", workers)
+        with stoppable(), _without_native_chatter():  # after ray.init, which installs its own handler
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM raises `Stopped` in the main thread."""
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _without_native_chatter() -> Iterator[None]:
+    """Drop what C++ code prints to file descriptor 2 (Ray warns of its own actors); Python's stderr still works.
+
+    Ray keeps its own log files, and what fails is raised as a Python exception.
+    """
+    python_stderr, terminal = sys.stderr, os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    with open(os.dup(terminal), "w", buffering=1, encoding="utf-8", errors="backslashreplace") as sys.stderr:  # noqa: PTH123 (a descriptor)
+        os.dup2(nothing, 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            sys.stderr = python_stderr
+            os.close(nothing)
+            os.close(terminal)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise Stopped
+
+
+def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Like the built-in `map`, with the calls spread over the cluster; some are under way ahead of the one wanted."""
+    import ray
+
+    def call(item: T) -> R:  # Ray takes functions alone, and `function` may be a partial one
+        return function(item)
+
+    remote: Any = ray.remote(num_cpus=0.5)(call)
+    ahead = max(4, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+    waiting: deque[Any] = deque()
+    for item in items:
+        waiting.append(remote.remote(item))
+        if len(waiting) >= ahead:
+            yield ray.get(waiting.popleft())
+    while waiting:
+        yield ray.get(waiting.popleft())
+
+
+def _configure_data(*, joined: bool) -> None:
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False  # the job has its own, which moves with every step
+    context.execution_options.preserve_order = False
+    # A model download or a shard of large images may take longer than Ray's default patience of 30 minutes.
+    context.execution_no_progress_timeout_s = -1
+    if joined:  # nodes come and go in a cluster; on one machine a model that does not load will not load later
+        context.max_consecutive_actor_init_deaths = 2
+    else:
+        context.actor_init_retry_on_errors = False
+    for name in ("exceptions", "_internal.execution.operators.actor_pool_map_operator"):
+        logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)  # what fails is raised as well
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that its bars are off
+
+
+def _check_resources(
+    options: RayOptions, nodes: Sequence[Mapping[str, float]], where: str, workers: Sequence[str] = WORKERS
+) -> None:
+    """Ray waits for ever for actors that do not fit."""
+    counts = {
+        "generators": options.min_generators or options.generators,
+        "scorers": options.scorers,
+        "writers": options.writers * workers.count("writers"),
+    }
+    each = {
+        "CPU": (options.cpus_per_generator, options.cpus_per_scorer, options.cpus_per_writer),
+        "GPU": (options.gpus_per_generator, options.gpus_per_scorer, 0.0),
+    }
+    for kind, amounts in each.items():
+        there = sum(node.get(kind, 0.0) for node in nodes)
+        asked = [(counts[name], name, amount) for name, amount in zip(counts, amounts, strict=True) if name in workers]
+        needed = sum(count * amount for count, _, amount in asked)
+        if needed > there + 1e-9:
+            pools = ", ".join(f"{count} {name} x {amount:g}" for count, name, amount in asked)
+            raise UserError(
+                f"[ray] asks for {needed:g} {kind}s ({pools}), but this {where} has {there:g}. "
+                f"Lower ray.{workers[0]}, or the {kind.lower()}s_per_* settings, which are fractions if need be. Where "
+                "the cluster grows on demand, set ray.min_generators to what is there, or ray.check_fit = false."
+            )
+    largest = workers[0]
+    at = list(counts).index(largest)
+    wanted = {kind: amounts[at] for kind, amounts in each.items()}
+    room = sum(_room(node, wanted) for node in nodes)
+    if room < counts[largest]:
+        gpus = "gpus_per_replica" if largest == "generators" else "gpus_per_scorer"
+        raise UserError(
+            f"[ray] asks for {counts[largest]} {largest}, each on one node with {wanted['CPU']:g} CPUs and "
+            f"{wanted['GPU']:g} GPUs, but the nodes of this {where} have room for {room}. Lower ray.{largest}, "
+            f"ray.{gpus} or ray.cpus_per_{largest[:-1]}, or set ray.check_fit = false where the cluster grows on "
+            "demand."
+        )
+
+
+def _room(node: Mapping[str, float], wanted: Mapping[str, float]) -> float:
+    """Number of workers that want so much of a node's resources for which it has room."""
+    fits = (int(node.get(kind, 0.0) / each + 1e-9) for kind, each in wanted.items() if each)
+    return min(fits, default=math.inf)

@@ -1,0 +1,106 @@
+"""Read TOML tables into frozen dataclasses, and say exactly what is wrong where a table does not fit.
+
+The dataclass is the specification: its fields are the allowed keys, with their types and defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pipelines.errors import UserError
+
+T = TypeVar("T")
+
+
+def build(kind: type[T], table: Mapping[str, Any], *, file: str, at: str = "") -> T:
+    """An instance of the dataclass `kind` from `table`; messages call the table `at` ("" is the top of the file)."""
+    if not isinstance(table, Mapping):
+        raise UserError(f"{file}: {at} = {table!r}: must be a table ([{at}])")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in fields(typing.cast(Any, kind))}
+    for key in table:
+        if key not in known:
+            raise UserError(f"{file}: {_where(at)}unknown key {key!r}{_nearest(key, list(known))}")
+    for name, field in known.items():
+        if name not in table and field.default is MISSING and field.default_factory is MISSING:
+            raise UserError(f"{file}: {_where(at)}the key {name!r} is missing and has no default")
+    values = {key: _convert(hints[key], value, file, f"{at}.{key}" if at else key) for key, value in table.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise UserError(f"{file}: {_where(at)}{error}") from error
+
+
+def _where(at: str) -> str:
+    return f"table [{at}]: " if at else ""
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
+
+
+def _convert(kind: Any, value: Any, file: str, at: str) -> Any:
+    """`value` as the annotation `kind` says; TOML integers are good floats, TOML arrays are tuples."""
+    origin = get_origin(kind)
+    if is_dataclass(kind) and isinstance(kind, type):
+        return build(kind, value, file=file, at=at)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(get_args(kind), value, file, at)
+    if origin is Literal:
+        if value in get_args(kind) and not isinstance(value, bool):
+            return value
+        raise _wrong(file, at, value, "one of " + ", ".join(map(repr, get_args(kind))))
+    if origin is tuple:
+        return _convert_tuple(get_args(kind), value, file, at)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is kind:
+        return value
+    raise _wrong(
+        file,
+        at,
+        value,
+        {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}[kind.__name__],
+    )
+
+
+def _convert_union(kinds: tuple[Any, ...], value: Any, file: str, at: str) -> Any:
+    """`str | tuple[str, ...]`: an array goes to the tuple. `X | None`: TOML has no null, so X."""
+    kinds = tuple(k for k in kinds if k is not type(None))
+    chosen = next((k for k in kinds if (get_origin(k) is tuple) == isinstance(value, list)), kinds[0])
+    return _convert(chosen, value, file, at)
+
+
+def _convert_tuple(kinds: tuple[Any, ...], value: Any, file: str, at: str) -> tuple[Any, ...]:
+    many = len(kinds) == 2 and kinds[1] is Ellipsis
+    if not isinstance(value, list | tuple) or not (many or len(value) == len(kinds)):
+        raise _wrong(file, at, value, "an array" if many else f"an array of {len(kinds)} values")
+    each = [kinds[0]] * len(value) if many else list(kinds)
+    return tuple(_convert(k, v, file, f"{at}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True)))
+
+
+def _wrong(file: str, at: str, value: Any, needs: str) -> UserError:
+    return UserError(f"{file}: {at} = {value!r}: must be {needs}")
+
+
+def override(table: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise UserError(f"--set {text!r}: write key.sub=value, for example --set sampling.steps=8")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # bare words, such as a path, need no quotes on a command line
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UserError(f"--set {text!r}: {part!r} is not a table in the config")
+    table[parts[-1]] = parsed

@@ -1,0 +1,149 @@
+"""One job at a time writes to an output folder: a lock file with a heartbeat, on local disks and in S3 alike.
+
+A job that dies leaves its lock. On the machine where it ran, the next one sees at once that it is dead; from elsewhere
+it watches whether the heartbeat still moves, which needs no agreement of clocks. Where two jobs yet take one lock at
+the same moment (S3 servers without conditional writes), one of them reads the other's name at its next beat and stops;
+until then both write the same bytes to the same names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+
+FILE = "run.lock"
+BEAT_SECONDS = 15.0
+_BEATS_TO_WATCH = 3
+_POLL_SECONDS = 1.0
+
+
+class RunLock:
+    """Held from `with` to its end.
+
+    Raises UserError where another job holds it; `broken` removes that job's lock first, whatever its state.
+    """
+
+    def __init__(self, output: Storage, *, broken: bool = False, beat_seconds: float = BEAT_SECONDS) -> None:
+        self._output = output
+        self._broken = broken
+        self._mine = {"owner": uuid.uuid4().hex, "beat_seconds": beat_seconds, **_this_process()}
+        self._beat = 0
+        self._released = threading.Event()
+        self._taken_by: dict[str, Any] | None = None
+        self._heart = threading.Thread(target=self._keep, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._broken:
+            self._output.remove(FILE)
+        while not self._output.create_bytes(FILE, self._content()):
+            theirs = self._read()
+            if theirs is not None:
+                self._refuse_if_alive(theirs)
+                self._output.remove(FILE)
+        self.check()
+        self._heart.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._released.set()
+        self._heart.join()
+        if self._owner() == self._mine["owner"]:
+            self._output.remove(FILE)
+
+    def check(self) -> None:
+        """Raises UserError once another job has taken the lock."""
+        if not self._heart.is_alive():
+            self._look()
+        if self._taken_by is not None:
+            raise UserError(
+                f"{self._output.path(FILE)} was taken over by {_describe(self._taken_by)}, so this job stops. "
+                "Finished shards stay."
+            )
+
+    def _refuse_if_alive(self, theirs: dict[str, Any]) -> None:
+        if theirs.get("machine") == self._mine["machine"]:
+            alive = theirs.get("started") == _started(theirs["pid"])
+        else:
+            alive = self._moves(theirs)
+        if alive:
+            raise UserError(
+                f"{self._output.path(FILE)}: {_describe(theirs)} is writing to this folder. Wait for it, stop it, or "
+                "choose another run.output; if you are sure that it is gone, add --break-lock."
+            )
+
+    def _moves(self, theirs: dict[str, Any]) -> bool:
+        give_up = time.monotonic() + _BEATS_TO_WATCH * float(theirs.get("beat_seconds", BEAT_SECONDS))
+        while time.monotonic() < give_up:
+            time.sleep(_POLL_SECONDS)
+            now = self._read()
+            if now is None:
+                return False
+            if (now.get("owner"), now.get("beat")) != (theirs.get("owner"), theirs.get("beat")):
+                return True
+        return False
+
+    def _keep(self) -> None:
+        while not self._released.wait(self._mine["beat_seconds"]) and self._taken_by is None:
+            try:
+                self._look()
+                if self._taken_by is None:
+                    self._beat += 1
+                    self._output.write_bytes(FILE, self._content())
+            except UserError:
+                continue  # storage that is away for a while is the stages' matter; the lock is still ours
+
+    def _look(self) -> None:
+        there = self._read()
+        if there is not None and there.get("owner") != self._mine["owner"]:
+            self._taken_by = there
+
+    def _owner(self) -> Any:
+        return (self._read() or {}).get("owner")
+
+    def _read(self) -> dict[str, Any] | None:
+        """What the lock file says; None where there is none. A file that is no lock is one of nobody."""
+        try:
+            content = json.loads(self._output.read_bytes(FILE))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _content(self) -> bytes:
+        return json.dumps({**self._mine, "beat": self._beat}).encode()
+
+
+def _this_process() -> dict[str, Any]:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    machine = f"{socket.gethostname()} {boot.read_text().strip() if boot.exists() else ''}"
+    submission = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}").get("metadata", {})
+    return {
+        "machine": machine,
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+        "job": submission.get("job_submission_id", ""),
+    }
+
+
+def _started(pid: int) -> str:
+    """When a process of this machine began, in the kernel's count; "" where there is none, or no such count."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _describe(lock: dict[str, Any]) -> str:
+    job = f", Ray job {lock['job']}" if lock.get("job") else ""
+    return f"process {lock.get('pid', '?')} on {str(lock.get('machine', '?')).split(' ')[0]}{job}"

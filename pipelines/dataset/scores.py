@@ -1,0 +1,137 @@
+"""Scores that were added to a finished run: the run's own tree once more below `scores/NAME`, without the pictures.
+
+`scores/NAME/data/shard-X.parquet` has a row for every row of `data/shard-X.parquet`, in the same order, with `KEYS` and
+the columns `NAME_clip_score` and so on; `rejected/` likewise; `failed/` has the groups that could not be scored, whose
+scores are null. The file in `data/` is written last and marks the shard as done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.dataset import schema
+from pipelines.dataset.columns import COLUMN_MEANING
+from pipelines.dataset.finished import FinishedRun
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+
+FOLDER = "scores"
+RECORD = "scores.json"
+"""What the scores of a name were made with."""
+KEYS = ("group_id", "index_in_group", "image_id")
+COLUMNS = (
+    "clip_model",
+    "clip_score",
+    "clip_margin",
+    "rank_in_group",
+    "group_vendi",
+    "group_pair_similarity",
+    "nearest_similarity",
+    "embedding",
+)
+"""What a scorer says of an image, named as in `schema.scored`."""
+_SOURCE = b"raydiance_scores_of"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def folder(name: str) -> str:
+    """Where the scores of a name lie; raises UserError for a name that no column can have."""
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"the scorer name {name!r} would begin names of columns: use a-z, then a-z, 0-9 and _, for example b32"
+        )
+    return f"{FOLDER}/{name}"
+
+
+def path(name: str, file: str) -> str:
+    """The file of scores beside a shard file such as `data/shard-000000.parquet`."""
+    return f"{folder(name)}/{file}"
+
+
+def columns(name: str, embedding_dim: int, *, embeddings: bool, source: str) -> pa.Schema:
+    """Schema of a file of scores. All scores are null where a group could not be scored.
+
+    source: as `source_of` says, noted in the file, so that scores are made anew where a retry has changed a shard.
+    """
+    named = {field.name: field for field in schema.scored(embedding_dim)}
+    said = [named[column] for column in COLUMNS if embeddings or column != "embedding"]
+    fields = [pa.field(f"{name}_{field.name}", field.type) for field in said]
+    target = schema.declared(pa.schema([*(named[key] for key in KEYS), *fields]))
+    return target.with_metadata({**(target.metadata or {}), _SOURCE: source.encode()})
+
+
+def meaning(column: str) -> str:
+    """What a column means, for those of the run and those of other scorers."""
+    if column in COLUMN_MEANING:
+        return COLUMN_MEANING[column]
+    kind = next(kind for kind in COLUMNS if column.endswith(f"_{kind}"))
+    return f"{COLUMN_MEANING[kind]}; by the scorer `{column.removesuffix(f'_{kind}')}`"
+
+
+def source_of(run: FinishedRun, name: str) -> str:
+    """A hash of the images of a shard: the files of that name in data/ and rejected/, as the manifest has them."""
+    entries = [run.files.get(f"{folder}/{name}") for folder in ("data", "rejected")]
+    return hashlib.sha256(" ".join(entry.sha256 if entry else "" for entry in entries).encode()).hexdigest()
+
+
+def is_done(run: FinishedRun, scorer: str, name: str) -> bool:
+    """Does a file of scores in data/ that is there say that it is of the images which the shard holds now?"""
+    with run.dataset.open_input(path(scorer, f"data/{name}")) as file:
+        noted = (pq.read_schema(file).metadata or {}).get(_SOURCE, b"").decode()
+    return noted == source_of(run, name)
+
+
+def available(run: FinishedRun) -> Sequence[str]:
+    """Names of the scorers that have scored the run."""
+    return [name for name in run.dataset.folders(FOLDER) if run.dataset.exists(f"{folder(name)}/{RECORD}")]
+
+
+def record(dataset: Storage, name: str) -> dict[str, Any]:
+    """The content of a scorer's record. Raises UserError where there is none."""
+    try:
+        content: dict[str, Any] = json.loads(dataset.read_bytes(f"{folder(name)}/{RECORD}"))
+    except FileNotFoundError:
+        there = ", ".join(dataset.folders(FOLDER)) or "none"
+        raise UserError(f"{dataset.uri} has no scores {name!r}; there are: {there}. Make them: {_make(name)}") from None
+    return content
+
+
+def read(dataset: Storage, name: str, file: str) -> pa.Table:
+    """The scores of a shard file, all rows: pictures are what is large, and they are not here."""
+    beside = path(name, file)
+    try:
+        with dataset.open_input(beside) as source:
+            return pq.ParquetFile(source).read()
+    except FileNotFoundError:
+        raise UserError(
+            f"{dataset.path(beside)} is not there yet. Finish the scores ({_make(name)}), or leave them out: --scores "
+            "with the names to take along."
+        ) from None
+
+
+def merged(dataset: Storage, name: str, file: str, first: int, rows: pa.Table, scores: pa.Table) -> pa.Table:
+    """`rows` of a shard file, which begin at its row `first`, with the score columns that `rows` are to have."""
+    part = scores.slice(first, rows.num_rows)
+    for key in KEYS:
+        for number, (here, there) in enumerate(zip_longest(part[key].to_pylist(), rows[key].to_pylist()), first):
+            if here != there:
+                raise UserError(
+                    f"{dataset.path(path(name, file))}: row {number} has {key} = {here!r}, where {file} has {there!r}: "
+                    f"the run has changed since it was scored. Score it again: {_make(name)}"
+                )
+    for field in part.schema:
+        if field.name not in KEYS:
+            rows = rows.append_column(field, part[field.name])
+    return rows
+
+
+def _make(name: str) -> str:
+    return f"python jobs/score.py --dataset ... --scorer {name}=MODEL"

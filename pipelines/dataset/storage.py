@@ -1,0 +1,284 @@
+"""Files of a run, on a local disk or in S3, behind one small class.
+
+S3 takes its settings from the standard environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and
+AWS_REGION. A `Storage` holds only its URI, so it can be pickled to a worker, which connects from its own environment.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO, TypeVar, cast
+
+from pipelines.dataset.outages import PATIENCE_SECONDS, of_storage_client, persist
+from pipelines.errors import UserError
+
+T = TypeVar("T")
+
+_S3 = "s3://"
+_READ_AHEAD_BYTES = 1 << 20
+_TEMPORARY = ".tmp"
+
+
+def is_s3(uri: str) -> bool:
+    return uri.startswith(_S3)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder. Every `rel` is a path below it with forward slashes, for example "data/shard-000000.parquet".
+
+    Methods raise FileNotFoundError where a file that is to be read does not exist, and UserError for everything else
+    that storage refuses (wrong credentials, missing bucket, no permission, full disk, no connection). Trouble of S3
+    that passes (5xx, throttling, timeouts, cut connections) is waited out for up to `patience_seconds`.
+    """
+
+    uri: str
+    patience_seconds: float = PATIENCE_SECONDS
+
+    @staticmethod
+    def open(uri: str | os.PathLike[str]) -> Storage:
+        """The folder at `uri`: s3://bucket/prefix, or a local path, which becomes absolute. Touches nothing yet."""
+        text = os.fspath(uri)
+        if is_s3(text):
+            if not text[len(_S3) :].strip("/"):
+                raise UserError(f"{text!r} names no bucket: write s3://bucket/folder")
+            return Storage(text.rstrip("/"))
+        if "://" in text:
+            raise UserError(f"{text!r}: only local paths and s3:// are supported")
+        return Storage(str(Path(text).absolute()))
+
+    @property
+    def filesystem(self) -> Any:
+        """The fsspec filesystem (one shared instance per process)."""
+        if not is_s3(self.uri):
+            import fsspec
+
+            return fsspec.filesystem("file")
+        import s3fs
+
+        return s3fs.S3FileSystem(
+            endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or None,
+            client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")},
+            config_kwargs={
+                "retries": {"max_attempts": 3, "mode": "standard"},  # the patience is ours
+                # Some S3 servers send the checksum of the whole object with a part of it, which would not match.
+                "response_checksum_validation": "when_required",
+                "request_checksum_calculation": "when_required",
+            },
+            use_listings_cache=False,
+        )
+
+    def path(self, rel: str = "") -> str:
+        """Full URI of `rel`, as a person or another reader would write it."""
+        return f"{self.uri}/{rel}" if rel else self.uri
+
+    def read_bytes(self, rel: str) -> bytes:
+        return cast(bytes, self._do("read", rel, lambda: self.filesystem.cat_file(self.path(rel))))
+
+    def write_bytes(self, rel: str, data: bytes) -> None:
+        """Write a file that appears whole or not at all, also after a crash; an existing file is replaced."""
+        if is_s3(self.uri):
+            self._do("write", rel, lambda: self.filesystem.pipe_file(self.path(rel), data), missing_is_user_error=True)
+        else:
+            with self.open_output(rel) as file:
+                file.write(data)
+
+    def create_bytes(self, rel: str, data: bytes) -> bool:
+        """Write a file that is not there yet, whole; False, and nothing written, where it is.
+
+        Some S3 servers ignore the condition and replace the file: who must be sure reads it again.
+        """
+        return self._do("write", rel, lambda: self._create(rel, data), missing_is_user_error=True)
+
+    def _create(self, rel: str, data: bytes) -> bool:
+        try:
+            if is_s3(self.uri):
+                if self.filesystem.exists(self.path(rel)):
+                    return False
+                self.filesystem.pipe_file(self.path(rel), data, mode="create")
+            else:
+                target = Path(self.path(rel))
+                temporary = _temporary(target)
+                temporary.write_bytes(data)
+                try:
+                    os.link(temporary, target)
+                finally:
+                    temporary.unlink()
+        except FileExistsError:
+            return False
+        return True
+
+    @contextmanager
+    def open_output(self, rel: str) -> Iterator[IO[bytes]]:
+        """A file to stream into; it appears whole when the block ends, and not at all if the block raises.
+
+        For S3 it is first a nameless local file, since an interrupted upload stream would be completed half full.
+        """
+        with self._explained("write", rel, missing_is_user_error=True):
+            if is_s3(self.uri):
+                with tempfile.TemporaryFile() as file:
+                    yield file
+                    file.flush()
+                    named = f"/dev/fd/{file.fileno()}"  # an open file has no other name once it is unlinked
+                    persist(lambda: self.filesystem.put_file(named, self.path(rel)), self.patience_seconds)
+                return
+            target = Path(self.path(rel))
+            temporary = _temporary(target)
+            try:
+                with temporary.open("xb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+                _sync_folder(target.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def open_input(self, rel: str) -> BinaryIO:
+        """A seekable file that pyarrow can read from; it fetches only the parts that are asked for."""
+        if is_s3(self.uri):
+            return cast(BinaryIO, io.BufferedReader(_S3Input(self, rel), _READ_AHEAD_BYTES))
+        return self._do("read", rel, lambda: Path(self.path(rel)).open("rb"))
+
+    def exists(self, rel: str) -> bool:
+        return self._do("look for", rel, lambda: bool(self.filesystem.exists(self.path(rel))))
+
+    def size(self, rel: str) -> int:
+        """Bytes of a file."""
+        return self._do("read the size of", rel, lambda: int(self.filesystem.size(self.path(rel))))
+
+    def list(self, rel_dir: str = "") -> list[str]:
+        """Sorted names of the files directly in a folder; [] where there is no such folder. Dot files are left out."""
+        return [*self.sizes(rel_dir)]
+
+    def sizes(self, rel_dir: str = "") -> dict[str, int]:
+        """The files that `list` names, each with its bytes: one request for a whole folder."""
+        return {name: size for name, size in self._entries(rel_dir, "file").items() if not name.startswith(".")}
+
+    def folders(self, rel_dir: str = "") -> Sequence[str]:
+        """Sorted names of the folders directly in a folder. Dot folders are left out."""
+        return [name for name in self._entries(rel_dir, "directory") if not name.startswith(".")]
+
+    def remove(self, rel: str) -> None:
+        """Remove a file; one that is not there is fine."""
+
+        def remove() -> None:
+            if self.filesystem.exists(self.path(rel)):
+                self.filesystem.rm_file(self.path(rel))
+
+        self._do("remove", rel, remove)
+
+    def sweep(self, rel_dir: str) -> None:
+        """Remove what interrupted writes left in a folder. For the one job that writes here, before it starts.
+
+        In S3 a killed upload leaves nothing that anyone sees; a lifecycle rule of the bucket frees its parts.
+        """
+        if not is_s3(self.uri):
+            for name in self._entries(rel_dir, "file"):
+                if name.startswith(".") and name.endswith(_TEMPORARY):
+                    self.remove(f"{rel_dir}/{name}" if rel_dir else name)
+
+    def _entries(self, rel_dir: str, kind: str) -> dict[str, int]:
+        """Name -> bytes, sorted by name."""
+
+        def entries() -> dict[str, int]:
+            try:
+                found = self.filesystem.ls(self.path(rel_dir), detail=True)
+            except FileNotFoundError:
+                return {}
+            names = {str(e["name"]).rstrip("/").rsplit("/", 1)[-1]: e["size"] or 0 for e in found if e["type"] == kind}
+            return dict(sorted(names.items()))
+
+        return self._do("list", rel_dir, entries)
+
+    def _do(self, action: str, rel: str, operation: Callable[[], T], *, missing_is_user_error: bool = False) -> T:
+        with self._explained(action, rel, missing_is_user_error=missing_is_user_error):
+            return persist(operation, self.patience_seconds if is_s3(self.uri) else 0.0)
+
+    @contextmanager
+    def _explained(self, action: str, rel: str, *, missing_is_user_error: bool = False) -> Iterator[None]:
+        """Turn what the operating system or S3 says into a sentence that names the place and the remedy."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if not missing_is_user_error:
+                raise
+            raise UserError(f"cannot {action} {self.path(rel)}: {self._remedy(error)}") from error
+        except OSError as error:
+            raise UserError(f"cannot {action} {self.path(rel)}: {self._remedy(error)}") from error
+        except Exception as error:
+            if not of_storage_client(error):
+                raise
+            raise UserError(f"cannot {action} {self.path(rel)}: {self._remedy(error)}") from error
+
+    def _remedy(self, error: BaseException) -> str:
+        reason = f"{type(error).__name__}: {error}"
+        if not is_s3(self.uri):
+            return (
+                f"{reason}. Choose a folder that you may write to, on a disk with room; where a run has begun, make "
+                "room and start the same command again: it goes on from the finished shards."
+            )
+        if isinstance(error, FileNotFoundError):
+            bucket = self.uri[len(_S3) :].split("/", 1)[0]
+            return f"there is no bucket {bucket!r} at this endpoint. Create it, or correct the s3:// path."
+        return (
+            f"{reason}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION, "
+            "that these credentials may read and write here, and that the server is up. Then start the same command "
+            "again: a run that has begun goes on from the finished shards."
+        )
+
+
+class _S3Input(io.RawIOBase):
+    """A file in S3 that is read from where the last read ended, however often the connection breaks."""
+
+    def __init__(self, storage: Storage, rel: str) -> None:
+        self._storage = storage
+        self._rel = rel
+        self._at = 0
+        self._size = storage.size(rel)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._at + len(buffer), self._size)
+        if end <= self._at:
+            return 0
+        where = self._storage.path(self._rel)
+        data = self._storage._do(
+            "read", self._rel, lambda: self._storage.filesystem.cat_file(where, start=self._at, end=end)
+        )
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _temporary(target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable: without this a power cut can bring back the old name."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

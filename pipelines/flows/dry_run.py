@@ -1,0 +1,69 @@
+"""What a run would be, for --dry-run: groups, images, shards, and rough bytes and time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pipelines.config.run import RunConfig
+from pipelines.dataset.storage import Storage
+from pipelines.flows import memory, preflight
+from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE, raw_image_bytes
+from pipelines.plan.write import count_plan
+
+_CPU_FLOPS, _GPU_FLOPS = 4e10, 2e14
+"""Arithmetic a generator achieves per second, on one CPU core and on one large GPU in bfloat16."""
+_TEXT_TOKENS = 154
+
+
+def describe(config: RunConfig) -> str:
+    """The plan in words. Reads and checks all prompts; starts no model and writes nothing."""
+    preflight.check(config)
+    counts = count_plan(config)
+    size = counts.images * raw_image_bytes(config) * BYTES_PER_RAW_BYTE
+    flops = flops_per_image(config)
+    rows = [
+        ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
+        ("arms", ", ".join(arm.name for arm in config.arms)),
+        ("groups", f"{counts.groups:,} of {config.group.size} images"),
+        ("images", f"{counts.images:,} of {config.sampling.width} x {config.sampling.height}"),
+        ("shards", f"{counts.shards:,}"),
+        ("output", f"{Storage.open(config.run.output).uri}, about {_bytes(size)}"),
+        ("memory", memory.describe(config)),
+        (
+            "time",
+            "unknown: the model is not in a local folder" if flops is None else _time(config, counts.images, flops),
+        ),
+    ]
+    return "\n".join(f"{name:<9}{text}" for name, text in rows)
+
+
+def flops_per_image(config: RunConfig) -> float | None:
+    """Floating-point operations of the transformer for one image: 2 per parameter and token, in every forward pass."""
+    folder = Path(config.model.path)
+    parameters = memory.parameters(folder / "transformer")
+    if not parameters:
+        return None
+    vae = json.loads((folder / "vae" / "config.json").read_bytes())
+    transformer = json.loads((folder / "transformer" / "config.json").read_bytes())
+    pixels_per_token = transformer.get("patch_size", 1) * 2 ** (len(vae["block_out_channels"]) - 1)
+    tokens: float = config.sampling.width * config.sampling.height / pixels_per_token**2 + _TEXT_TOKENS
+    passes = 2 if config.sampling.guidance_scale > 1 else 1
+    return float(2 * parameters * tokens * passes * config.sampling.steps)
+
+
+def _time(config: RunConfig, images: int, flops: float) -> str:
+    where = config.ray
+    speed = where.gpus_per_generator * _GPU_FLOPS or where.generator_threads * where.gpus_per_replica * _CPU_FLOPS
+    seconds = images * flops / (speed * where.generators)
+    amount = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.1f} minutes"
+    kind = "GPU" if where.gpus_per_generator else "CPU"
+    return f"about {amount} on {where.generators} {kind} generators, to a factor of 3; loading the model comes on top"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"

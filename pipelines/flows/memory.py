@@ -1,0 +1,115 @@
+"""How much memory a generator will need, from the sizes of the model's files or of published models. Importable without
+torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+from models.checkpoints import size_of
+from models.parallel.division import Division, division
+from models.spec import Offload, Weights
+from pipelines.config.run import RunConfig
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_FILE_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "F8_E4M3": 1, "U8": 1, "I8": 1}
+_COPIES = 24
+"""Tensors of the size of a block's tokens that are alive at once in it: the MLP is four times as wide, among others."""
+_DECODER_WIDTH = 1200
+"""Values per pixel that are alive at once in an autoencoder's last layers."""
+_TILE = 512 * 512
+"""Pixels of a tile of the autoencoder."""
+
+
+def parameters(folder: Path) -> int:
+    """Number of values in the safetensors files of a folder."""
+    return sum(_values(file) for file in folder.glob("*.safetensors"))
+
+
+def describe(config: RunConfig) -> str:
+    """Gigabytes per GPU (without GPUs, per process), in words; on GPUs also what other settings would need."""
+    parts = sizes(config)
+    if parts is None:
+        return "unknown: the model is not in a local folder"
+    shape, model = shared(config), config.model
+    weights, working = weight_bytes(config, parts), activation_bytes(config, shape)
+    share = "" if shape.ranks == 1 else f", on each of {shape.ranks} ({shape})"
+    chosen = f"{model.dtype}, weights = {model.weights!r}, offload = {model.offload!r}"
+    told = (
+        f"about {(weights + working) / 1e9:.1f} GB{share}: {weights / 1e9:.1f} GB of weights ({chosen}) and, to a "
+        f"factor of 2, {working / 1e9:.1f} GB for {config.group.size * config.group.groups_per_batch} images at once"
+    )
+    if not config.ray.gpus_per_generator:
+        return told
+    others = [
+        f"{(weight_bytes(replace(config, model=other), parts) + working) / 1e9:.1f} GB with weights = "
+        f"{other.weights!r}, offload = {other.offload!r}"
+        for other in (replace(model, weights=w, offload=o) for w, o in product(get_args(Weights), get_args(Offload)))
+        if other != model
+    ]
+    return "\n         ".join([told, *others])
+
+
+def sizes(config: RunConfig) -> dict[str, int] | None:
+    """Component -> number of values; None where it is not known."""
+    folder = Path(config.model.path)
+    parts = {file.parent.name: parameters(file.parent) for file in folder.glob("*/*.safetensors")}
+    if "transformer" in parts:
+        return parts
+    published = size_of(config.model.path)
+    return published.parts if published else None
+
+
+def shared(config: RunConfig) -> Division:
+    """How the processes of a replica divide a batch, if the model's guidance is not distilled."""
+    return division(
+        config.ray.parallelism,
+        config.ray.gpus_per_replica,
+        images=config.group.size * config.group.groups_per_batch,
+        guided=config.sampling.guidance_scale > 1.0,
+    )
+
+
+def weight_bytes(config: RunConfig, parts: dict[str, int]) -> int:
+    """Bytes of weights that are on a GPU at once. parts: component -> number of values."""
+    model = config.model
+    sizes = {name: count * _BYTES[model.dtype] for name, count in parts.items()}
+    if model.weights == "float8":
+        sizes["transformer"] = parts["transformer"]
+    if model.offload == "model":
+        return max(sizes.values())
+    if model.offload == "group":
+        return sum(sizes.values()) - sizes["transformer"]
+    return sum(sizes.values())
+
+
+def activation_bytes(config: RunConfig, shape: Division) -> int:
+    """Bytes of a transformer block or of the autoencoder at work, whichever is more."""
+    sampling, size = config.sampling, _BYTES[config.model.dtype]
+    branches = 2 if sampling.guidance_scale > 1.0 else 1
+    images = config.group.size * config.group.groups_per_batch
+    rows = -(-images // shape.group) * max(1, branches // shape.cfg)
+    pixels = sampling.width * sampling.height
+    tokens = (pixels // 256 + sampling.max_sequence_length + 77) // shape.context
+    decoded = 1 if config.model.vae_slicing else -(-images // shape.ranks)
+    at_once = decoded * (min(pixels, _TILE) if config.model.vae_tiling else pixels)
+    return int(max(rows * tokens * _width(config) * _COPIES * size, at_once * _DECODER_WIDTH * size))
+
+
+def _width(config: RunConfig) -> int:
+    if published := size_of(config.model.path):
+        return published.width
+    transformer = json.loads((Path(config.model.path) / "transformer" / "config.json").read_bytes())
+    width: int = transformer.get("num_attention_heads", 24) * transformer.get("attention_head_dim", 64)
+    return width
+
+
+def _values(file: Path) -> int:
+    """The file begins with a length of 8 bytes and a JSON object."""
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    tensors = (tensor for name, tensor in header.items() if name != "__metadata__")
+    return sum((t["data_offsets"][1] - t["data_offsets"][0]) // _FILE_BYTES.get(t["dtype"], 1) for t in tensors)

@@ -1,0 +1,195 @@
+"""Make rows of a finished dataset again, from what stands in them, and compare the pixels."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from models.spec import Group, ModelSpec, Offload
+from pipelines.config.tables import GroupSize, RayOptions
+from pipelines.dataset import images, schema
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+from pipelines.flows import run_record
+from pipelines.plan.files import read_shard
+from pipelines.plan.groups import groups_of
+from pipelines.stages.isolate import packs_of_equal
+
+Generate = Callable[[list[Group]], Sequence[NDArray[np.uint8]]]
+"""`models.generator.Generator.generate`: one uint8 [B, H, W, 3] per group."""
+
+_FOLDERS = ("data", "rejected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """One image. max_difference: in levels, 0 to 255; psnr_db: inf for equal pixels."""
+
+    group_id: str
+    index: int
+    prompt: str
+    max_difference: int
+    psnr_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What decides the last bits of a run's pixels, or whether they fit a GPU, and stands in run.json instead of in
+    rows: how the work was divided. same_versions: were the libraries those that are here?"""
+
+    same_versions: bool
+    offload: Offload
+    ray: RayOptions
+    group: GroupSize
+
+
+def pick(output: Storage, *, sample: int, group_id: str = "", seed: int = 0) -> Iterator[pa.Table]:
+    """The image rows of some groups, one table per group, kept and rejected images together.
+
+    sample: so many groups, spread over the shards by `seed`; 0 takes all. group_id: this one only.
+
+    Raises UserError where there is no such group, or no image at all.
+    """
+    names = sorted({name for folder in _FOLDERS for name in output.list(folder)})
+    random.Random(seed).shuffle(names)
+    found = 0
+    # In turns over the shards, so that a small sample does not come from one of them.
+    turn = len(names) if group_id or not sample else max(1, -(-sample // max(1, len(names))))
+    for name in names:
+        ids = _group_ids(output, name)
+        if group_id:
+            ids = [group_id] if group_id in ids else []
+        elif sample:
+            random.Random(f"{seed} {name}").shuffle(ids)
+            ids = ids[: min(turn, sample - found)]
+        rows = _rows(output, name, ids) if ids else None
+        for one in ids:
+            assert rows is not None
+            yield rows.filter(pc.equal(rows["group_id"], pa.scalar(one)))
+            found += 1
+        if sample and found >= sample and not group_id:
+            return
+    if not found:
+        wanted = f"no group {group_id!r}" if group_id else "no image"
+        raise UserError(f"{output.path('data')} holds {wanted}; give --dataset the output folder of a run")
+
+
+def replay(output: Storage, rows: pa.Table, generate: Generate, *, per_batch: int) -> list[Replayed]:
+    """Make the group of these rows again; one result per row. per_batch: the run's `group.groups_per_batch`."""
+    batch, at = _batch(output, rows.slice(0, 1), per_batch)
+    made_BHWC = generate(batch)[at]
+    results = []
+    for row in rows.select(["image", "image_id", "index_in_group", "group_id", "prompt"]).to_pylist():
+        stored_HWC = images.decode(row["image"]["bytes"])
+        if images.image_id(stored_HWC) != row["image_id"]:
+            raise UserError(f"{output.uri}: the pixels of image {row['image_id']} are not those it was stored with")
+        again_HWC = made_BHWC[row["index_in_group"]]
+        difference = np.abs(again_HWC.astype(np.int16) - stored_HWC.astype(np.int16))
+        results.append(
+            Replayed(
+                group_id=row["group_id"],
+                index=row["index_in_group"],
+                prompt=row["prompt"],
+                max_difference=int(difference.max()),
+                psnr_db=_psnr(difference),
+            )
+        )
+    return results
+
+
+def origin(output: Storage) -> Origin:
+    """How the run of the folder `output` made its images.
+
+    Raises UserError where the folder holds no run, or one of another row contract.
+    """
+    try:
+        record = json.loads(output.read_bytes("run.json"))
+    except FileNotFoundError:
+        raise UserError(f"{output.uri} has no run.json; give --dataset the output folder of a run") from None
+    if (version := record["schema_version"]) != schema.VERSION:
+        raise UserError(
+            f"{output.path('run.json')} has version {version} of the row contract, this program version "
+            f"{schema.VERSION}; replay it with the release that made it"
+        )
+    config = record["config"]
+    return Origin(
+        same_versions=record["libraries"] == run_record.libraries(),
+        offload=config["model"]["offload"],
+        ray=RayOptions(**config["ray"]),
+        group=GroupSize(**config["group"]),
+    )
+
+
+def model_of(row: pa.Table, *, device: str, offload: Offload = "none", path: str = "") -> ModelSpec:
+    """The model of a row; path: where it lies now, if not where the row says."""
+    said = row.select(["model", "model_revision", "dtype", "model_options"]).slice(0, 1).to_pylist()[0]
+    return ModelSpec(
+        path=path or said["model"],
+        revision="" if path else said["model_revision"],
+        dtype=said["dtype"],
+        device=device,
+        offload=offload,
+        **said["model_options"],
+    )
+
+
+def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group], int]:
+    """The group, and the others of its denoising batch where the run made several at a time: the shape of a batch
+    decides the last bits. Without the plan, which a copied dataset may lack, the group is made alone."""
+    own = groups_of(row)[0]
+    if per_batch == 1:
+        return [own], 0
+    group_id = str(row["group_id"][0].as_py())
+    try:
+        planned = read_shard(output, _shard_of(output, group_id))
+    except FileNotFoundError:
+        return [own], 0
+    index = planned["group_id"].to_pylist().index(group_id)
+    groups = groups_of(planned)
+    pack = next(p for p in packs_of_equal((g.batch_key for g in groups), per_batch) if index in p)
+    return [own if i == index else groups[i] for i in pack], pack.index(index)
+
+
+def _shard_of(output: Storage, group_id: str) -> int:
+    for name in output.list("plan"):
+        with output.open_input(f"plan/{name}") as file:
+            table = pq.ParquetFile(file).read(columns=["group_id", "shard"])
+        found = table.filter(pc.equal(table["group_id"], pa.scalar(group_id)))
+        for shard in found["shard"].to_pylist():
+            return int(shard)  # type: ignore[arg-type]  # never null
+    raise FileNotFoundError(group_id)
+
+
+def _group_ids(output: Storage, name: str) -> list[str]:
+    ids: dict[Any, None] = {}
+    for folder in _FOLDERS:
+        if output.exists(f"{folder}/{name}"):
+            with output.open_input(f"{folder}/{name}") as file:
+                ids |= dict.fromkeys(pq.ParquetFile(file).read(columns=["group_id"])["group_id"].to_pylist())
+    return sorted(ids)
+
+
+def _rows(output: Storage, name: str, ids: list[str]) -> pa.Table:
+    tables = []
+    for folder in _FOLDERS:
+        if output.exists(f"{folder}/{name}"):
+            with output.open_input(f"{folder}/{name}") as file:
+                table = pq.ParquetFile(file).read()
+            tables.append(table.filter(pc.is_in(table["group_id"], value_set=pa.array(ids))))
+    return pa.concat_tables(tables)
+
+
+def _psnr(difference: NDArray[np.int16]) -> float:
+    """Peak signal-to-noise ratio in dB of 8-bit pixels: 10 log10(255^2 / mean squared difference)."""
+    error = float(np.square(difference.astype(np.float64)).mean())
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)

@@ -1,0 +1,159 @@
+"""Score a finished run with another scorer, top to bottom: finished run -> lock -> pending shards -> read -> score ->
+write beside -> record. The run's own files are only read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipelines.cluster import progress
+from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.session import session, stoppable
+from pipelines.config.tables import RayOptions, Scoring, Selection
+from pipelines.dataset import scores as score_files
+from pipelines.dataset.finished import FinishedRun, check, open_finished
+from pipelines.dataset.lock import RunLock
+from pipelines.dataset.names import shard_number
+from pipelines.dataset.progress_json import ProgressFile
+from pipelines.dataset.records import differences
+from pipelines.dataset.schema import VERSION
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+from pipelines.flows import preflight
+from pipelines.stages.block import order
+from pipelines.stages.read import ReadShard
+from pipelines.stages.score import ScoreShard
+from pipelines.stages.write_scores import WriteScores
+
+STAGES = {"read": "read", "score": "score", progress.LAST: "write"}
+_POOLS = ("scorers", "writers", "writers")
+_FOLDERS = ("", "data", "rejected", "failed")
+_LOOKS_AT_A_TIME = 16
+_PATIENCE_AT_THE_START_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescoreConfig:
+    """scoring, ray: as in the TOML file of a run; `ray.writers` also read. embeddings: keep the image vectors too."""
+
+    scoring: Scoring
+    ray: RayOptions = field(default_factory=RayOptions)
+    embeddings: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescored:
+    """What a session has done. images: in the shards it scored; groups_failed: those that could not be scored."""
+
+    shards: int
+    images: int
+    groups_failed: int
+
+
+def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
+    """Give every image of the run the columns `NAME_clip_score` and so on, where it has them not yet."""
+    beside = Storage.open(dataset.path(score_files.folder(name)))
+    run = open_finished(dataset)
+    config = replace(config, scoring=preflight.scorer(config.scoring))
+    with ExitStack() as stack:
+        stack.enter_context(stoppable())
+        lock = stack.enter_context(RunLock(replace(beside, patience_seconds=_PATIENCE_AT_THE_START_SECONDS)))
+        claim(run, name, config)
+        pending = pending_shards(run, name)
+        if not pending:
+            return Rescored(shards=0, images=0, groups_failed=0)
+        stack.enter_context(session(config.ray, _POOLS))
+        images = _images(run, None)
+        done = images - _images(run, {row["shard"] for row in pending})
+        workers = {"read": config.ray.writers, "score": config.ray.scorers, "write": config.ray.writers}
+        file = ProgressFile(beside, images=images, done=done, workers=workers)
+        stack.enter_context(file.session())
+        tracker = stack.enter_context(progress.followed(file, images, done, STAGES))
+        made: Counter[str] = Counter()
+        per_round = shards_per_round(config.ray.scorers)
+        for row in make_all(pending, stages(run, name, config, tracker), per_round):
+            made.update(shards=1, images=row["images"], failed=row["failed"])
+            lock.check()
+    return Rescored(shards=made["shards"], images=made["images"], groups_failed=made["failed"])
+
+
+def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
+    """Note what the scores of this name are made with; raises UserError where they were made otherwise."""
+    beside = Storage.open(run.dataset.path(score_files.folder(name)))
+    wanted = {
+        "schema_version": VERSION,
+        "fingerprint": run.run["fingerprint"],
+        "scoring": asdict(config.scoring),
+        "embeddings": config.embeddings,
+    }
+    try:
+        there = json.loads(beside.read_bytes(score_files.RECORD))
+    except FileNotFoundError:
+        there = wanted
+    if changes := differences(there, wanted):
+        raise UserError(
+            f"{beside.path(score_files.RECORD)} says that the scores {name!r} were made otherwise: {changes}. "
+            f"Choose another name for these, or remove {beside.uri}."
+        )
+    beside.write_bytes(score_files.RECORD, (json.dumps(wanted, indent=1, ensure_ascii=False) + "\n").encode())
+    for folder in _FOLDERS:
+        beside.sweep(folder)
+
+
+def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
+    """The orders that are open: shards without scores, with scores of other images, or with groups that failed."""
+    beside = Storage.open(run.dataset.path(score_files.folder(name)))
+    files = [PurePosixPath(entry.path).name for entry in run.images("data")]
+    whole = set(beside.list("data")) - set(beside.list("failed"))
+    there = [file for file in files if file in whole]
+    with ThreadPoolExecutor(_LOOKS_AT_A_TIME) as pool:
+        looks = pool.map(lambda file: score_files.is_done(run, name, file), there)
+        done = {file for file, good in zip(there, looks, strict=True) if good}
+    pending = [file for file in files if file not in done]
+    for entry in run.files.values():
+        if entry.path.startswith(("data/", "rejected/")) and PurePosixPath(entry.path).name in pending:
+            check(run.dataset, entry)
+    return [order(shard_number(file), retry=False) for file in pending]
+
+
+def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress.Progress) -> list[Stage]:
+    where = config.ray
+    return [
+        Stage(
+            kind=ReadShard,
+            arguments={"dataset": run.dataset, "progress": tracker},
+            workers=where.writers,
+            cpus=where.cpus_per_writer,
+        ),
+        Stage(
+            kind=ScoreShard,
+            arguments={
+                "scoring": config.scoring,
+                "selection": Selection(),  # for the ranks; what is kept stays as the run has decided
+                "progress": tracker,
+                "group_size": run.run["config"]["group"]["size"],
+                "on_gpu": bool(where.gpus_per_scorer),
+            },
+            workers=where.scorers,
+            cpus=where.cpus_per_scorer,
+            gpus=where.gpus_per_scorer,
+        ),
+        Stage(
+            kind=WriteScores,
+            arguments={"run": run, "name": name, "embeddings": config.embeddings, "progress": tracker},
+            workers=where.writers,
+            cpus=where.cpus_per_writer,
+        ),
+    ]
+
+
+def _images(run: FinishedRun, shards: set[int] | None) -> int:
+    """Images in some shards, or in all."""
+    entries = [entry for folder in ("data", "rejected") for entry in run.images(folder)]
+    return sum(entry.rows or 0 for entry in entries if shards is None or shard_number(entry.path) in shards)

@@ -1,0 +1,129 @@
+"""The flow, top to bottom: config -> lock -> plan -> pending shards -> generate -> score -> write -> finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from pipelines.cluster import progress
+from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.session import ordered_map, session, stoppable
+from pipelines.config.run import RunConfig
+from pipelines.dataset import retry
+from pipelines.dataset.lock import RunLock
+from pipelines.dataset.names import shard_file
+from pipelines.dataset.progress_json import ProgressFile
+from pipelines.dataset.storage import Storage
+from pipelines.flows import preflight, run_record
+from pipelines.flows.finish import Summary, finish
+from pipelines.plan import files as plan_files
+from pipelines.plan.counts import PlanCounts
+from pipelines.plan.write import write_plan
+from pipelines.stages.block import order
+from pipelines.stages.generate import GenerateShard
+from pipelines.stages.score import ScoreShard
+from pipelines.stages.write import WriteShard
+
+_SHARDS_WORTH_RAY_IN_THE_END = 64
+_PATIENCE_AT_THE_START_SECONDS = 30.0
+FOLDERS = ("", "plan", "data", "rejected", "failed", retry.FOLDER)
+
+
+def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = False) -> Summary:
+    """Do what is not done yet of the run in `config.run.output`, and sum it up.
+
+    retry_failed: also make again what lies in failed/; break_lock: write there even if another job seems to.
+    """
+    output = Storage.open(config.run.output)
+    config = preflight.check(config)
+    with ExitStack() as stack:
+        stack.enter_context(stoppable())
+        # What is wrong with a folder from the start is said soon, not waited for.
+        lock = stack.enter_context(
+            RunLock(replace(output, patience_seconds=_PATIENCE_AT_THE_START_SECONDS), broken=break_lock)
+        )
+        for folder in FOLDERS:
+            output.sweep(folder)
+        counts = _planned(config, output)
+        if retry_failed:
+            retry.request(output, counts.shard_numbers())
+        pending = pending_shards(output, counts)
+        if not pending:
+            return finish(output)
+        stack.enter_context(session(config.ray))
+        _make_all(config, output, counts, pending, lock.check)
+        few = len(pending) < _SHARDS_WORTH_RAY_IN_THE_END
+        return finish(output) if few else finish(output, ordered_map)
+
+
+def _planned(config: RunConfig, output: Storage) -> PlanCounts:
+    """The plan that there is, extended where the prompts or the number of groups have grown."""
+    there = run_record.claim(config, output)
+    plan_files.trim(output, there.counts.segments if there else ())
+    made_from = run_record.made_from(config)
+    if there and there.made_from == made_from:
+        return there.counts
+    counts = write_plan(config, output, there.counts if there else None)
+    run_record.planned(config, output, run_record.Planned(counts=counts, made_from=made_from))
+    return counts
+
+
+def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
+    """The orders that are open: shards whose file in data/, the mark of a finished shard, is not there, and retries."""
+    finished = set(output.list("data"))
+    again = retry.requested(output, counts.shard_numbers())
+    missing = [shard for shard in counts.shard_numbers() if shard_file(shard) not in finished]
+    orders = [order(shard, retry=False) for shard in missing]
+    return orders + [order(shard, retry=True) for shard in sorted(set(again) - set(missing))]
+
+
+def _make_all(
+    config: RunConfig,
+    output: Storage,
+    counts: PlanCounts,
+    pending: Sequence[dict[str, Any]],
+    check: Callable[[], None],
+) -> None:
+    where = config.ray
+    workers = {"generate": where.generators, "score": where.scorers, "write": where.writers}
+    done = counts.images * (counts.shards - len(pending)) // counts.shards
+    file = ProgressFile(output, images=counts.images, done=done, workers=workers)
+    with file.session(), progress.followed(file, counts.images, done) as tracker:
+        for _ in make_all(pending, stages(config, output, tracker), shards_per_round(where.generators)):
+            check()
+
+
+def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> list[Stage]:
+    where = config.ray
+    return [
+        Stage(
+            kind=GenerateShard,
+            arguments={"config": config, "output": output, "progress": tracker},
+            workers=where.generators,
+            min_workers=where.min_generators,
+            cpus=where.cpus_per_generator,
+            gpus=where.gpus_per_generator,
+            threads=2,  # what a generator does beside denoising overlaps with the denoising of its next shard
+        ),
+        Stage(
+            kind=ScoreShard,
+            arguments={
+                "scoring": config.scoring,
+                "selection": config.selection,
+                "progress": tracker,
+                "group_size": config.group.size,
+                "on_gpu": bool(where.gpus_per_scorer),
+            },
+            workers=where.scorers,
+            cpus=where.cpus_per_scorer,
+            gpus=where.gpus_per_scorer,
+        ),
+        Stage(
+            kind=WriteShard,
+            arguments={"output": output, "progress": tracker},
+            workers=where.writers,
+            cpus=where.cpus_per_writer,
+        ),
+    ]

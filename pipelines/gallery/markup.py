@@ -1,0 +1,185 @@
+"""The markup of the gallery: every word that comes from a user passes `escape`, here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from pipelines.gallery.read import PIXEL_ART_SIDE, CardView, GroupView, Row, Shot
+from pipelines.pages.chart import ARM_COLOURS
+from pipelines.summary.tally import RARITY_ORDER
+
+_LONG_PROMPT = 240
+
+
+def card(view: CardView, number: int, arms: Sequence[str], first_shot: int) -> str:
+    """One prompt. number: its place on the page; first_shot: number of its first picture, see `details`."""
+    plan = view.groups[0].plan
+    parts = []
+    shot = first_shot
+    for group in view.groups:
+        parts.append(_group(group, arms.index(group.plan["arm"]), shot, view.groups_per_arm))
+        shot += len(group.shots)
+    concept = f'<span class="concept" dir="auto">{escape(plan["concept"])}</span>' if plan["concept"] else ""
+    return (
+        f'<article class="card" data-order="{number}" data-rarity="{escape(plan["rarity"] or "")}"'
+        f' aria-label="Prompt {number + 1}"><header>{_prompt(plan["prompt"])}'
+        f'<p class="about">{rarity_badge(plan["rarity"])}{concept}</p></header>'
+        f'<div class="groups">{"".join(parts)}</div></article>'
+    )
+
+
+def _prompt(text: str) -> str:
+    if len(text) <= _LONG_PROMPT:
+        return f'<h2 dir="auto">{escape(text)}</h2>'
+    return f'<details class="long"><summary><h2 dir="auto">{escape(text)}</h2></summary></details>'
+
+
+def rarity_badge(rarity: str | None) -> str:
+    """A word with a mark that grows with the rarity; words of the user's own have no mark."""
+    if rarity is None:
+        return ""
+    level = RARITY_ORDER.index(rarity) if rarity in RARITY_ORDER else None
+    marks = "".join(
+        f'<circle cx="{3 + 7 * i}" cy="4" r="2.5" class="{"on" if i <= level else "off"}"/>' for i in range(4)
+    ) if level is not None else ""  # fmt: skip
+    icon = f'<svg width="28" height="8" aria-hidden="true">{marks}</svg>' if marks else ""
+    return f'<span class="badge rarity-{"other" if level is None else level}">{icon}<bdi>{escape(rarity)}</bdi></span>'
+
+
+def _group(group: GroupView, arm: int, first_shot: int, of: int) -> str:
+    name = escape(group.plan["arm"])
+    colour = f"arm-{arm % ARM_COLOURS}"
+    if not group.shots:
+        error = escape(group.error or "")
+        return (
+            f'<section class="group {colour}" data-arm="{arm}"><h3><i></i><bdi>{name}</bdi></h3>'
+            f'<p class="failure" dir="auto"><b>No images.</b> {error}</p></section>'
+        )
+    size = group.shots[0].row["group_size"]
+    shots = "".join(_shot(shot, first_shot + i) for i, shot in enumerate(group.shots))
+    more = [counted(size - len(group.shots), "more image")] if size > len(group.shots) else []
+    more += [counted(of - 1, "more group")] if of > 1 else []
+    note = f'<p class="more">The data has {" and ".join(more)}.</p>' if more else ""
+    width = 100 * (group.vendi - 1) / (size - 1) if group.vendi is not None and size > 1 else 0
+    meter = (
+        '<svg class="meter" height="4" aria-hidden="true"><rect width="100%" height="4" rx="2"/>'
+        f'<rect class="fill" width="{width:.1f}%" height="4" rx="2"/></svg>'
+    )
+    return (
+        f'<section class="group {colour}" data-arm="{arm}" data-vendi="{group.vendi}" data-score="{group.score}">'
+        f"<h3><i></i><bdi>{name}</bdi></h3>"
+        f'<p class="numbers"><span title="Vendi score of the group: 1 is all alike, {size} is all different">'
+        f"diversity <b>{group.vendi:.2f}</b> of {size}</span>"
+        f'<span title="Mean clip_score of the images shown">match <b>{group.score:.3f}</b></span></p>{meter}'
+        f'<div class="shots columns-{_columns(len(group.shots))}">{shots}</div>{note}</section>'
+    )
+
+
+def _columns(shots: int) -> int:
+    return {1: 1, 2: 2, 3: 3, 4: 2}.get(shots, 3 if shots <= 9 else 4)
+
+
+def _shot(shot: Shot, number: int) -> str:
+    row = shot.row
+    dropped = row["drop_reason"] or ("" if row["keep"] else "dropped")
+    label = f"{row['arm']}, image {row['index_in_group'] + 1} of {row['group_size']}, match {row['clip_score']:.3f}"
+    label += f", dropped: {dropped}" if dropped else ""
+    names = ["shot"] + (["dropped"] if dropped else [])
+    names += ["pixel"] if max(shot.width, shot.height) <= PIXEL_ART_SIDE else []
+    reason = f"<span>{escape(dropped)}</span>" if dropped else ""
+    return (
+        f'<button type="button" class="{" ".join(names)}" data-shot="{number}" aria-label="{escape(label)}">'
+        f'<img src="{shot.uri}" width="{shot.width}" height="{shot.height}" alt="" decoding="async">{reason}</button>'
+    )
+
+
+_SHOT_DETAILS = (
+    "image_id",
+    "index_in_group",
+    "seed",
+    "clip_score",
+    "clip_margin",
+    "rank_in_group",
+    "nearest_similarity",
+    "duplicate_of",
+    "keep",
+    "drop_reason",
+)
+_GROUP_DETAILS = (
+    "prompt",
+    "concept",
+    "rarity",
+    "counterfactual",
+    "arm",
+    "group_size",
+    "group_vendi",
+    "group_pair_similarity",
+    "steps",
+    "guidance_scale",
+    "width",
+    "height",
+    "negative_prompt",
+    "max_sequence_length",
+    "frames",
+    "tora",
+    "repulsion",
+    "model",
+    "model_revision",
+    "family",
+    "dtype",
+    "model_options",
+    "scheduler",
+    "clip_model",
+    "group_id",
+    "prompt_id",
+    "fingerprint",
+)
+
+
+def details(cards: Sequence[CardView]) -> str:
+    """Everything the dialog shows, as JSON that is safe inside a <script> element: {"groups": [..], "shots": [..]}."""
+    groups: list[Row] = []
+    shots: list[Row] = []
+    for view in cards:
+        for group in view.groups:
+            if not group.shots:
+                continue
+            groups.append({name: group.shots[0].row[name] for name in _GROUP_DETAILS})
+            for shot in group.shots:
+                values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
+                # Seeds go up to 2^63: as text, since a JavaScript number would round them.
+                shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
+    for row in groups:
+        row |= {name: _compact(value) for name, value in row.items()}
+    return json.dumps({"groups": groups, "shots": shots}, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def _compact(value: Any) -> Any:
+    return round(value, 5) if isinstance(value, float) else value
+
+
+def arm_tile(arm: Mapping[str, Any], number: int, does: str) -> str:
+    """The headline numbers of one arm: an entry of report["by_arm"]; does: what is switched on."""
+    dropped = arm["images"] - arm["kept"]
+    failed = f", {counted(arm['groups_failed'], 'group')} failed" if arm["groups_failed"] else ""
+    return (
+        f'<li class="arm-{number % ARM_COLOURS}"><h2><i></i><bdi>{escape(arm["arm"])}</bdi></h2><p>{escape(does)}</p>'
+        f"<dl><div><dt>match</dt><dd>{_mean(arm['clip_score'], 3)}</dd></div>"
+        f"<div><dt>diversity</dt><dd>{_mean(arm['group_vendi'], 2)}</dd></div></dl>"
+        f"<p>{counted(arm['images'], 'image')}, {dropped:,} dropped{failed}</p></li>"
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 image", "1,200 images"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _mean(value: Mapping[str, Any], digits: int) -> str:
+    if value["mean"] is None:
+        return "–"
+    half = "" if value["half_width"] is None else f" <small>± {value['half_width']:.{digits}f}</small>"
+    return f"{value['mean']:.{digits}f}{half}"

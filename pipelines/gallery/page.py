@@ -1,0 +1,110 @@
+"""gallery.html: one self-contained page on which a person sees what a run made.
+
+It loads nothing from anywhere: style and script are inline and named by digest in the page's content security policy,
+pictures are `data:` addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from pipelines.dataset.storage import Storage
+from pipelines.gallery.markup import arm_tile, card, counted, details
+from pipelines.gallery.pick import pick_prompts
+from pipelines.gallery.read import CardView, read_cards
+from pipelines.pages.chart import chart
+from pipelines.pages.fill import Templates, digest
+from pipelines.plan.files import planned_shards
+from pipelines.summary.tally import rarity_rank
+
+_TEMPLATES = Templates(__file__)
+PROMPTS_SHOWN = 60
+THUMBNAIL_BYTES = 12_000_000
+"""Most bytes of thumbnails on a page; with marks and details the page stays below 15 MB."""
+
+
+def gallery(
+    output: Storage,
+    title: str,
+    report: Mapping[str, Any],
+    *,
+    prompts: int = PROMPTS_SHOWN,
+    thumbnail_bytes: int = THUMBNAIL_BYTES,
+) -> str:
+    """The page for a run. report: the content of report.json; at most `prompts` prompts are shown."""
+    cards = read_cards(output, pick_prompts(planned_shards(output), prompts), thumbnail_bytes)
+    arms = [arm["arm"] for arm in report["by_arm"]]
+    style, script = _TEMPLATES.style("gallery.css"), _TEMPLATES.part("gallery.js")
+    articles, shot = [], 0
+    for number, view in enumerate(cards):
+        articles.append(card(view, number, arms, shot))
+        shot += sum(len(group.shots) for group in view.groups)
+    does = {group.plan["arm"]: _does(group.plan) for view in cards for group in view.groups}
+    return _TEMPLATES.fill(
+        "gallery.html",
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        title=escape(title),
+        lead=_lead(report["counts"], len(arms)),
+        part=_part(len(cards), report["counts"]["prompts"]),
+        tiles="".join(arm_tile(arm, i, does.get(arm["arm"], "")) for i, arm in enumerate(report["by_arm"])),
+        charts="".join(chart(*words, report) for words in _CHARTS),
+        rarities=_options(cards),
+        arms="".join(_arm_switch(arm, number) for number, arm in enumerate(arms)) if len(arms) > 1 else "",
+        cards="".join(articles),
+        details=details(cards),
+    )
+
+
+_CHARTS = (
+    ("Match", "cosine of image and prompt", "clip_score"),
+    ("Margin", "closer to the prompt than to its common version", "clip_margin"),
+    ("Diversity", "how many different images a group holds", "group_vendi"),
+)
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing but this very style, this very script and inline pictures may load or run."""
+    return (
+        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _lead(counts: Mapping[str, int], arms: int) -> str:
+    parts = [
+        counted(counts["images"], "image"),
+        counted(counts["prompts"], "prompt"),
+        counted(arms, "arm"),
+        f"{counts['images_rejected']:,} dropped",
+    ]
+    failed = [("group", counts["groups_failed"]), ("prompt", counts["prompts_failed"])]
+    parts += [f"{counted(count, what)} failed" for what, count in failed if count]
+    split = (part.split(" ", 1) for part in parts)
+    return "".join(f"<span><b>{number}</b> {words}</span>" for number, words in split)
+
+
+def _part(shown: int, prompts: int) -> str:
+    if shown == prompts:
+        return ""
+    return f"This page shows {shown:,} of {prompts:,} prompts, drawn evenly over the rarities."
+
+
+def _does(plan: Mapping[str, Any]) -> str:
+    on = [name for key, name in (("tora", "TORA"), ("repulsion", "repulsion")) if plan[key] is not None]
+    return "with " + " and ".join(on) if on else "the stock model"
+
+
+def _options(cards: Sequence[CardView]) -> str:
+    words = {view.groups[0].plan["rarity"] for view in cards} - {None}
+    return "".join(f'<option value="{escape(word)}">{escape(word)}</option>' for word in sorted(words, key=rarity_rank))
+
+
+def _arm_switch(arm: str, number: int) -> str:
+    return (
+        f'<label class="arm-{number}"><input type="checkbox" data-arm="{number}" checked><i></i>'
+        f"<bdi>{escape(arm)}</bdi></label>"
+    )

@@ -1,0 +1,141 @@
+"""What a gallery shows of a prompt: its groups and their pictures, small, read from the shard that holds them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipelines.dataset.names import shard_file
+from pipelines.dataset.schema import FAILED, PLAN, scored
+from pipelines.dataset.storage import Storage
+from pipelines.gallery.pick import Pick
+
+IMAGES_PER_GROUP = 16
+THUMBNAIL_SIDE = 256
+PIXEL_ART_SIDE = 128
+"""Pictures up to this side are shown pixel by pixel, and so kept without loss."""
+
+_ROWS_AT_A_TIME = 16
+_IMAGE_COLUMNS = [name for name in scored(1).names if name != "embedding"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """A picture. row: its columns but for the pixels; uri: the thumbnail's `data:` address; width, height: its size."""
+
+    row: Row
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupView:
+    """A group. plan: its plan row; shots: its first pictures by index; error: why it failed, or None."""
+
+    plan: Row
+    shots: list[Shot]
+    error: str | None
+
+    @property
+    def vendi(self) -> float | None:
+        return self.shots[0].row["group_vendi"] if self.shots else None
+
+    @property
+    def score(self) -> float | None:
+        """Mean clip_score of the shots."""
+        return sum(shot.row["clip_score"] for shot in self.shots) / len(self.shots) if self.shots else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardView:
+    """A prompt and the first group of each arm, in the order of the arms. groups_per_arm: how many there are."""
+
+    groups: list[GroupView]
+    groups_per_arm: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(shot.uri) for group in self.groups for shot in group.shots)
+
+
+def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[CardView]:
+    """The cards of the picked prompts, in order, as many as fit in `max_bytes` of thumbnails (at least one)."""
+    cards: list[CardView] = []
+    total = 0
+    for pick in picks:
+        card = _read_card(output, pick)
+        total += card.bytes
+        if cards and total > max_bytes:
+            break
+        cards.append(card)
+    return cards
+
+
+def _read_card(output: Storage, pick: Pick) -> CardView:
+    with output.open_input(pick.file) as source:
+        plan = pq.ParquetFile(source).read_row_group(pick.row_group, columns=PLAN.names)
+    planned = [row for row in plan.to_pylist() if row["prompt_id"] == pick.prompt_id]
+    first: dict[str, Row] = {}
+    for row in planned:
+        first.setdefault(row["arm"], row)
+    wanted = pa.array([row["group_id"] for row in first.values()])
+    name = shard_file(pick.shard)
+    shots: dict[str, list[Shot]] = {}
+    for folder in ("data", "rejected"):
+        for row in _rows(output, f"{folder}/{name}", wanted, _IMAGE_COLUMNS):
+            if row["index_in_group"] < IMAGES_PER_GROUP:
+                shots.setdefault(row["group_id"], []).append(_shot(row))
+    failures = {row["group_id"]: row for row in _rows(output, f"failed/{name}", wanted, FAILED.names)}
+    groups = [
+        GroupView(
+            plan=row,
+            shots=sorted(shots.get(row["group_id"], []), key=lambda shot: int(shot.row["index_in_group"])),
+            error=_error(failures.get(row["group_id"])) if row["group_id"] not in shots else None,
+        )
+        for row in first.values()
+    ]
+    return CardView(groups=groups, groups_per_arm=sum(row["arm"] == planned[0]["arm"] for row in planned))
+
+
+def _error(failure: Row | None) -> str:
+    return "not finished yet" if failure is None else f"{failure['error_type']}: {failure['error']}"
+
+
+def _rows(output: Storage, path: str, group_ids: pa.Array[Any], columns: list[str]) -> Iterator[Row]:
+    """Rows of the named groups, a few at a time: a row group of large pictures need not fit in memory at once."""
+    if not output.exists(path):
+        return
+    with output.open_input(path) as source:
+        file = pq.ParquetFile(source)
+        for number in range(file.num_row_groups):
+            ids = file.read_row_group(number, columns=["group_id"])["group_id"]
+            if not pc.any(pc.is_in(ids, group_ids)).as_py():
+                continue
+            for batch in file.iter_batches(_ROWS_AT_A_TIME, row_groups=[number], columns=columns):
+                yield from batch.filter(pc.is_in(batch["group_id"], group_ids)).to_pylist()
+
+
+def _shot(row: Row) -> Shot:
+    with Image.open(io.BytesIO(row["image"]["bytes"])) as opened:
+        picture = opened.convert("RGB")
+    exact = max(picture.size) <= PIXEL_ART_SIDE
+    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    encoded = io.BytesIO()
+    picture.save(encoded, "WEBP", lossless=exact, quality=80, method=2)
+    return Shot(
+        row={name: value for name, value in row.items() if name != "image"},
+        uri="data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode(),
+        width=picture.width,
+        height=picture.height,
+    )

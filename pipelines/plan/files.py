@@ -1,0 +1,170 @@
+"""The files that planning writes, streaming: `plan/plan-*.parquet` and `failed/prompts.parquet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.dataset import schema
+from pipelines.dataset.storage import Storage
+from pipelines.plan.counts import Segment
+from pipelines.prompts.rows import BadPrompt
+
+SHARDS_PER_PART = 256
+FAILED_PROMPTS = "failed/prompts.parquet"
+_FAILURES_PER_ROW_GROUP = 10_000
+
+
+def part_name(part: int) -> str:
+    return f"plan/plan-{part:06d}.parquet"
+
+
+def part_names(segments: Sequence[Segment]) -> list[str]:
+    """The plan files of some segments."""
+    return [
+        part_name(segment.first // SHARDS_PER_PART + number)
+        for segment in segments
+        for number in range(-(-segment.shards // SHARDS_PER_PART))
+    ]
+
+
+def next_first(segments: Sequence[Segment]) -> int:
+    """The first shard of a further segment. Plan files never change, so it begins a new one."""
+    return max((-(-(s.first + s.shards) // SHARDS_PER_PART) for s in segments), default=0) * SHARDS_PER_PART
+
+
+def trim(output: Storage, segments: Sequence[Segment]) -> None:
+    """Remove plan files of no segment, as an interrupted or refused planning leaves them."""
+    planned = set(part_names(segments))
+    for name in output.list("plan"):
+        if f"plan/{name}" not in planned:
+            output.remove(f"plan/{name}")
+
+
+class PartWriter:
+    """Writes shards as row groups from number `first` on, `SHARDS_PER_PART` to a file; each file appears whole."""
+
+    def __init__(self, output: Storage, first: int) -> None:
+        self._output = output
+        self._first = first
+        self._shard = first
+        self._part = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._part.__exit__(kind, error, tb)
+
+    @property
+    def segment(self) -> Segment:
+        return Segment(first=self._first, shards=self._shard - self._first)
+
+    def write(self, groups: pa.Table) -> None:
+        """Write one shard: a table with the columns of `schema.PLAN` but for `shard`."""
+        if self._shard % SHARDS_PER_PART == 0:
+            self._start_part()
+        number = pa.array([self._shard] * groups.num_rows, pa.int64())
+        self._writer.write_table(groups.add_column(0, schema.PLAN.field("shard"), number))
+        self._shard += 1
+
+    def _start_part(self) -> None:
+        self._part.close()
+        file = self._part.enter_context(self._output.open_output(part_name(self._shard // SHARDS_PER_PART)))
+        # Row groups are small: dictionaries and statistics would cost more time and bytes than they save.
+        self._writer = self._part.enter_context(
+            pq.ParquetWriter(file, schema.PLAN, compression="snappy", use_dictionary=False, write_statistics=False)
+        )
+
+
+class FailureWriter:
+    """Writes bad prompts to failed/prompts.parquet; there is no file where all are good."""
+
+    def __init__(self, output: Storage) -> None:
+        self._output = output
+        self._waiting: list[BadPrompt] = []
+        self._file = ExitStack()
+        self._writer: pq.ParquetWriter | None = None
+        self._first: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._output.remove(FAILED_PROMPTS)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is None and self._waiting:
+            self._flush()
+        self._file.__exit__(kind, error, tb)
+
+    @property
+    def summary(self) -> str:
+        """The first few problems, for a message."""
+        return "; ".join(self._first) or "the files hold no rows"
+
+    def add(self, bad: BadPrompt) -> None:
+        if len(self._first) < 3:
+            self._first.append(f"{bad.source}: {bad.error}")
+        self._waiting.append(bad)
+        if len(self._waiting) >= _FAILURES_PER_ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            file = self._file.enter_context(self._output.open_output(FAILED_PROMPTS))
+            self._writer = self._file.enter_context(pq.ParquetWriter(file, schema.FAILED, compression="zstd"))
+        rows = [
+            {
+                "prompt": bad.prompt,
+                "source": bad.source,
+                "stage": "plan",
+                "error_type": bad.kind,
+                "error": bad.error,
+                "attempts": 1,
+            }
+            for bad in self._waiting
+        ]
+        self._writer.write_table(pa.Table.from_pylist(rows, schema=schema.FAILED))
+        self._waiting.clear()
+
+
+def read_shard(output: Storage, shard: int) -> pa.Table:
+    """The groups of one shard, with the columns of `schema.PLAN`."""
+    part, row_group = divmod(shard, SHARDS_PER_PART)
+    with output.open_input(part_name(part)) as file:
+        table = pq.ParquetFile(file).read_row_group(row_group)
+    if set(table["shard"].to_pylist()) != {shard}:
+        raise ValueError(f"{output.path(part_name(part))}: row group {row_group} does not hold shard {shard}")
+    return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedShard:
+    """One row group of the plan.
+
+    file, row_group: where it lies; groups: a table with one row per group and the columns of `PLANNED`.
+    """
+
+    shard: int
+    file: str
+    row_group: int
+    groups: pa.Table
+
+
+PLANNED = ("shard", "group_id", "prompt_id", "arm", "rarity")
+
+
+def planned_shards(output: Storage) -> Iterator[PlannedShard]:
+    """The plan, one shard after the other; the driver holds one at a time."""
+    for name in output.list("plan"):
+        with output.open_input(f"plan/{name}") as source:
+            plan = pq.ParquetFile(source)
+            for number in range(plan.num_row_groups):
+                groups = plan.read_row_group(number, columns=list(PLANNED))
+                shard = groups["shard"][0].as_py()
+                yield PlannedShard(shard=shard, file=f"plan/{name}", row_group=number, groups=groups)

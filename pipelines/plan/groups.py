@@ -1,0 +1,110 @@
+"""The rows of a plan: made from prompts and a config, and turned into the model's input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from models.seeds import image_seed
+from models.spec import PLACES, Group, RepulsionConfig, Sampling, ToraConfig
+from pipelines.config.run import RunConfig
+from pipelines.dataset import schema
+from pipelines.prompts.rows import PromptRow
+
+
+def group_table(config: RunConfig, prompts: list[PromptRow]) -> pa.Table:
+    """All groups of some prompts: prompt-major, then group index, then arm."""
+    repeats, size, arms = config.group.groups_per_prompt, config.group.size, len(config.arms)
+    ids, texts, concepts, rarities, counterfactuals, _ = zip(*prompts, strict=True)
+    seeds_NS = np.array(
+        [[image_seed(config.run.seed, prompt_id, index) for index in range(repeats * size)] for prompt_id in ids],
+        dtype=np.int64,
+    )
+    seeds_GS = np.repeat(seeds_NS.reshape(-1, size), arms, axis=0)
+    prompt_G = np.repeat(np.arange(len(prompts)), repeats * arms)
+    arm_G = np.tile(np.arange(arms), len(prompts) * repeats)
+    of_prompt = pa.table(
+        {
+            "prompt_id": pa.array(ids, pa.string()),
+            "prompt": pa.array(texts, pa.string()),
+            "concept": pa.array(concepts, pa.string()),
+            "rarity": pa.array(rarities, pa.string()),
+            "counterfactual": pa.array(counterfactuals, pa.string()),
+        }
+    ).take(prompt_G)
+    columns = {
+        **dict(zip(of_prompt.column_names, of_prompt.columns, strict=True)),
+        **{name: values.take(arm_G) for name, values in _arm_columns(config).items()},
+        "group_id": pa.array(_group_ids(config, prompts, seeds_GS), pa.string()),
+        "group_seeds": pa.FixedSizeListArray.from_arrays(pa.array(seeds_GS.ravel()), size),
+    }
+    fields = schema.PLAN.remove(0)
+    return pa.table({name: columns[name] for name in fields.names}).cast(fields)
+
+
+def _arm_columns(config: RunConfig) -> dict[str, pa.Array[Any]]:
+    """The columns that depend on the arm alone, one value per arm."""
+    tora, repulsion = asdict(config.tora), asdict(config.repulsion)
+    values: dict[str, list[Any]] = {
+        "arm": [arm.name for arm in config.arms],
+        "tora": [tora if arm.tora else None for arm in config.arms],
+        "repulsion": [repulsion if arm.repulsion else None for arm in config.arms],
+        **{name: [value] * len(config.arms) for name, value in asdict(config.sampling).items()},
+    }
+    return {name: pa.array(column, schema.PLAN.field(name).type) for name, column in values.items()}
+
+
+def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray[Any, Any]) -> Iterator[str]:
+    """16 hex digits over everything that changes a group's pixels, and its prompt_id."""
+    started = []
+    for arm in config.arms:
+        made_with = {
+            "schema": schema.VERSION,
+            "model": {k: v for k, v in asdict(config.model).items() if k not in PLACES},
+            "sampling": asdict(config.sampling),
+            "arm": arm.name,
+            "tora": asdict(config.tora) if arm.tora else None,
+            "repulsion": asdict(config.repulsion) if arm.repulsion else None,
+        }
+        started.append(hashlib.blake2b(json.dumps(made_with, sort_keys=True).encode(), digest_size=8))
+    seeds = iter(seeds_GS.astype("<i8", copy=False))
+    for prompt in prompts:
+        text = f"\0{prompt.prompt_id}\0{prompt.prompt}\0".encode()
+        for _ in range(config.group.groups_per_prompt):
+            for start in started:
+                digest = start.copy()
+                digest.update(text)
+                digest.update(next(seeds).tobytes())
+                yield digest.hexdigest()
+
+
+def groups_of(table: pa.Table) -> list[Group]:
+    """The rows of a plan as the model's input, in order."""
+    return [
+        Group(
+            prompt=row["prompt"],
+            seeds=tuple(row["group_seeds"]),
+            sampling=Sampling(
+                steps=row["steps"],
+                guidance_scale=row["guidance_scale"],
+                width=row["width"],
+                height=row["height"],
+                negative_prompt=row["negative_prompt"],
+                max_sequence_length=row["max_sequence_length"],
+                frames=row["frames"],
+            ),
+            tora=None if row["tora"] is None else ToraConfig(**_tuples(row["tora"])),
+            repulsion=None if row["repulsion"] is None else RepulsionConfig(**_tuples(row["repulsion"])),
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}

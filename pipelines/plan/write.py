@@ -1,0 +1,142 @@
+"""The plan: all groups of a run, written as Parquet before any model runs, and read back one shard at a time.
+
+`plan/plan-PPPPPP.parquet` holds `SHARDS_PER_PART` shards, one row group each, so a worker reads its own shard and a
+short footer only. Rows are prompt by prompt, and the groups of a prompt lie together in one shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.config.run import RunConfig
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+from pipelines.plan.counts import PlanCounts, Segment
+from pipelines.plan.files import FailureWriter, PartWriter, next_first, part_names, trim
+from pipelines.plan.groups import group_table
+from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard
+from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts.rows import BadPrompt, Dropped, PromptRow
+
+_PROMPTS_PER_CHUNK = 4096
+
+
+def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = None) -> PlanCounts:
+    """Write the plan and failed/prompts.parquet, streaming; the same prompts and config give the same bytes.
+
+    before: the plan that the run has already; only groups that are not in it are planned, in a segment of their own.
+
+    Raises UserError where there is no usable prompt, or where groups of `before` would no longer be planned.
+    """
+    tally = _Tally()
+    segments = before.segments if before else ()
+    known = _Known(output, segments)
+    try:
+        with PartWriter(output, next_first(segments)) as parts, FailureWriter(output) as failures:
+            good = tally.good_prompts(prompt_rows.read(config.prompts), failures)
+            per_shard = prompts_per_shard(config)
+            per_chunk = per_shard * max(1, _PROMPTS_PER_CHUNK // per_shard)
+            while chunk := list(islice(good, per_chunk)):
+                for shard in _cut(known.without(group_table(config, chunk)), per_shard):
+                    parts.write(shard)
+            if not tally.prompts:
+                where = ", ".join(config.prompts.paths)
+                raise UserError(f"no usable prompt in {where}; the reasons: {failures.summary}")
+            known.check_all_seen(config, output)
+    except BaseException:
+        trim(output, segments)
+        raise
+    return _counts(config, tally, (*segments, parts.segment) if parts.segment.shards else segments)
+
+
+def count_plan(config: RunConfig) -> PlanCounts:
+    """What `write_plan` would write, without writing: every prompt is read and checked."""
+    tally = _Tally()
+    for _ in tally.good_prompts(prompt_rows.read(config.prompts), None):
+        pass
+    return _counts(config, tally, (Segment(first=0, shards=-(-tally.prompts // prompts_per_shard(config))),))
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.prompts = self.bad = self.dropped = 0
+
+    def good_prompts(
+        self, rows: Iterable[PromptRow | BadPrompt | Dropped], failures: FailureWriter | None
+    ) -> Iterator[PromptRow]:
+        for row in rows:
+            if isinstance(row, PromptRow):
+                self.prompts += 1
+                yield row
+            elif isinstance(row, BadPrompt):
+                self.bad += 1
+                if failures is not None:
+                    failures.add(row)
+            else:
+                self.dropped += 1
+
+
+class _Known:
+    """The groups of an earlier plan, 8 bytes each."""
+
+    def __init__(self, output: Storage, segments: tuple[Segment, ...]) -> None:
+        ids = [np.empty(0, np.uint64)]
+        for name in part_names(segments):
+            with output.open_input(name) as file:
+                ids.append(_as_numbers(pq.ParquetFile(file).read(columns=["group_id"])))
+        self._sorted = np.sort(np.concatenate(ids))
+        self._seen = 0
+
+    def without(self, groups: pa.Table) -> pa.Table:
+        """The groups that are not known yet."""
+        if not len(self._sorted):
+            return groups
+        ids = _as_numbers(groups)
+        nearest = np.minimum(np.searchsorted(self._sorted, ids), len(self._sorted) - 1)
+        known = self._sorted[nearest] == ids
+        self._seen += int(known.sum())
+        return groups.filter(pa.array(~known))
+
+    def check_all_seen(self, config: RunConfig, output: Storage) -> None:
+        missing = len(self._sorted) - self._seen
+        if missing:
+            raise UserError(
+                f"{missing:,} of the {len(self._sorted):,} groups planned in {output.path('plan')} are not in what "
+                f"{', '.join(config.prompts.paths)}, prompts.limit and group.groups_per_prompt ask for now. A run can "
+                "be extended by further prompts and groups, but what it has planned stays. Choose another run.output, "
+                "or give the earlier prompts as well."
+            )
+
+
+def _as_numbers(groups: pa.Table) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    digits = "".join(str(group_id) for group_id in groups["group_id"].to_pylist())
+    return np.frombuffer(bytes.fromhex(digits), dtype=">u8").astype(np.uint64)
+
+
+def _cut(groups: pa.Table, prompts_per_shard: int) -> Iterator[pa.Table]:
+    """Runs of whole prompts; only the last may have fewer."""
+    ids = np.asarray(groups["prompt_id"].to_pylist())
+    ends = [*(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), groups.num_rows]
+    start = 0
+    for end in [*ends[prompts_per_shard - 1 :: prompts_per_shard], groups.num_rows]:
+        if end > start:
+            yield groups.slice(start, end - start)
+        start = end
+
+
+def _counts(config: RunConfig, tally: _Tally, segments: tuple[Segment, ...]) -> PlanCounts:
+    groups = tally.prompts * groups_per_prompt(config)
+    return PlanCounts(
+        prompts=tally.prompts,
+        bad_prompts=tally.bad,
+        dropped=tally.dropped,
+        groups=groups,
+        images=groups * config.group.size,
+        segments=segments,
+    )

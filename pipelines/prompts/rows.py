@@ -1,0 +1,162 @@
+"""Prompts: rows of the user's files, checked one by one. A bad row costs itself only, never the job."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from pipelines.config.tables import Prompts
+from pipelines.prompts import files as prompt_files
+from pipelines.prompts.files import NotARow
+from pipelines.prompts.hash_set import HashSet
+
+
+class PromptRow(NamedTuple):
+    """A good prompt. Texts are stripped and in Unicode NFC; source is file:line (Parquet: file:row, from 1)."""
+
+    prompt_id: str
+    prompt: str
+    concept: str | None
+    rarity: str | None
+    counterfactual: str | None
+    source: str
+
+
+class BadPrompt(NamedTuple):
+    """A row that becomes a row in failed/. prompt: what could be read of it; kind: a short name of the problem."""
+
+    source: str
+    prompt: str | None
+    kind: str
+    error: str
+
+
+class Dropped(NamedTuple):
+    """A repeated prompt where `prompts.duplicates` is "drop"."""
+
+    source: str
+
+
+def read(prompts: Prompts) -> Iterator[PromptRow | BadPrompt | Dropped]:
+    """Every row of the prompt files, in order. Memory: some 20 bytes per prompt, and as much again for given ids."""
+    check = _Checker(prompts)
+    uris = prompt_files.files(prompts)
+    rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts))
+    for uri, number, values in islice(rows, prompts.limit or None):
+        yield check.row(f"{uri}:{number}", values)
+
+
+def single(text: str, max_characters: int) -> PromptRow | BadPrompt:
+    """A prompt that comes alone, checked, cleaned and named like one of a file."""
+    row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *[None] * 4))
+    assert not isinstance(row, Dropped)  # which a first prompt never is
+    return row
+
+
+def digests(prompts: Prompts) -> list[dict[str, Any]]:
+    """Size and sha256 of every prompt file, in order: equal lists are equal prompts, wherever the files lie."""
+    return [prompt_files.digest(uri) for uri in prompt_files.files(prompts)]
+
+
+class _Bad(Exception):
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class _Checker:
+    """Holds what was seen, to find repeated prompts and ids."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        self._prompts = prompts
+        self._texts = HashSet()
+        self._ids = HashSet()
+        self._repeats: Counter[int] = Counter()
+
+    def row(self, source: str, values: Any) -> PromptRow | BadPrompt | Dropped:
+        prompt, given_id, *labels = values
+        try:
+            if isinstance(prompt, NotARow):
+                raise _Bad("UnreadableRow", f"the row cannot be read: {prompt}")
+            text = _clean(prompt, "prompt", self._prompts.max_characters)
+            if text is None:
+                raise _Bad("EmptyPrompt", "the prompt is empty")
+            explicit_id = _label(given_id, "prompt_id", self._prompts.max_characters)
+            concept = _label(labels[0], "concept", self._prompts.max_characters)
+            rarity = _label(labels[1], "rarity", self._prompts.max_characters)
+            counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
+            prompt_id = self._identify(text, explicit_id)
+        except _Bad as bad:
+            shown = None if prompt is None else printable(str(prompt))[: self._prompts.max_characters]
+            return BadPrompt(source, shown, bad.kind, str(bad))
+        if prompt_id is None:
+            return Dropped(source)
+        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source)
+
+    def _identify(self, text: str, explicit_id: str | None) -> str | None:
+        """The prompt's id, or None where it is to be dropped as a repeat."""
+        text_hash = _hash(text)
+        repeated = text_hash in self._texts
+        if repeated and self._prompts.duplicates == "drop":
+            return None
+        if repeated and self._prompts.duplicates == "fail":
+            raise _Bad("RepeatedPrompt", "this prompt was there before; prompts.duplicates says what then happens")
+        if explicit_id is not None:
+            id_hash = _hash(explicit_id)
+            if id_hash in self._ids:
+                raise _Bad(
+                    "RepeatedPromptId", f"prompt_id {explicit_id!r} was there before; every prompt needs its own"
+                )
+            self._ids.add(id_hash)
+        self._texts.add(text_hash)
+        if explicit_id is not None:
+            return explicit_id
+        if not repeated:
+            return f"{text_hash:016x}"
+        self._repeats[text_hash] += 1
+        return f"{_hash(f'{text} #{self._repeats[text_hash]}'):016x}"
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def _clean(value: Any, name: str, max_characters: int) -> str | None:
+    """`value` stripped and in NFC; None for nothing."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise _Bad("NotText", f"the {name} is {type(value).__name__}, not text")
+    if not value.isascii():
+        if _SURROGATE.search(value):
+            raise _Bad("UndecodableText", f"the {name} has bytes that are not UTF-8 (or half a surrogate pair)")
+        value = unicodedata.normalize("NFC", value)
+    value = value.strip()
+    if len(value) > max_characters:
+        raise _Bad("TooLong", f"the {name} has {len(value)} characters; prompts.max_characters allows {max_characters}")
+    if _CONTROL.search(value):
+        raise _Bad("ControlCharacter", f"the {name} has control characters, such as NUL")
+    return value or None
+
+
+def _label(value: Any, name: str, max_characters: int) -> str | None:
+    """A text beside the prompt; numbers, as JSON and Parquet files hold them for ids, are fine."""
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return _clean(value, name, max_characters)
+
+
+def printable(text: str) -> str:
+    """`text` as valid UTF-8 without NUL, for an error row; what cannot be shown becomes a backslash escape."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())

@@ -1,0 +1,153 @@
+"""The audit of a run: which files there are, and whether every planned group is in exactly one place.
+
+The unit is the shard: `check_shard` reads one shard's files and nothing else, so the caller may run it anywhere and for
+many shards at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.dataset.names import _SHARD_FILE, FileEntry, file_entry, shard_file
+from pipelines.dataset.schema import VERSION
+from pipelines.dataset.storage import Storage
+from pipelines.plan.files import PlannedShard
+from pipelines.summary.tally import COLUMNS, Cell, CellKey, add_cells, cell_keys, tally_images
+
+PROBLEMS_SHOWN = 20
+
+
+@dataclass(kw_only=True)
+class Audit:
+    """What was found in one shard, or, added up, in a run."""
+
+    files: list[FileEntry] = field(default_factory=list)
+    cells: dict[CellKey, Cell] = field(default_factory=dict)
+    groups_planned: int = 0
+    groups_done: int = 0
+    groups_failed: int = 0
+    images_kept: int = 0
+    images_rejected: int = 0
+    prompts_planned: int = 0
+    prompts_failed: int = 0
+    problem_count: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def blame(self, problem: str) -> None:
+        """Note why the run is not complete; the first few are kept in words."""
+        self.problem_count += 1
+        if len(self.problems) < PROBLEMS_SHOWN:
+            self.problems.append(problem)
+
+    def add(self, other: Audit) -> None:
+        self.files += other.files
+        add_cells(self.cells, other.cells)
+        for name in ("groups_planned", "groups_done", "groups_failed", "images_kept", "images_rejected"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.prompts_failed += other.prompts_failed
+        self.problem_count += other.problem_count
+        self.problems = [*self.problems, *other.problems][:PROBLEMS_SHOWN]
+
+    @property
+    def complete(self) -> bool:
+        """Every planned group is whole in `data/` and `rejected/`, or in `failed/`, and nowhere twice."""
+        return self.problem_count == 0
+
+
+def check_shard(output: Storage, planned: PlannedShard) -> Audit:
+    """Read a shard's files: digests, sums of scores, and whether each of its planned groups is accounted for."""
+    audit = Audit(groups_planned=planned.groups.num_rows)
+    ids = cast("list[str]", planned.groups["group_id"].to_pylist())
+    key_of = dict(zip(ids, cell_keys(planned.groups), strict=True))
+    for key in key_of.values():
+        audit.cells.setdefault(key, Cell()).groups_planned += 1
+    name = shard_file(planned.shard)
+    if not output.exists(f"data/{name}"):
+        audit.blame(f"data/{name} is not there: the shard is not finished")
+        return audit
+
+    images, failed = [], pa.table({"group_id": pa.array([], pa.string())})
+    for folder in ("data", "rejected", "failed"):
+        path = f"{folder}/{name}"
+        if folder != "data" and not output.exists(path):
+            continue
+        audit.files.append(file_entry(output, path))
+        with output.open_input(path) as source:
+            if folder == "failed":
+                failed = pq.ParquetFile(source).read(columns=["group_id"])
+            else:
+                images.append(pq.ParquetFile(source).read(columns=list(COLUMNS)))
+    audit.images_kept = images[0].num_rows
+    audit.images_rejected = sum(table.num_rows for table in images[1:])
+    rows = pa.concat_tables(images)
+    add_cells(audit.cells, tally_images(rows))
+    _account(audit, planned.shard, key_of, rows, failed["group_id"].to_pylist())
+    return audit
+
+
+def _account(audit: Audit, shard: int, key_of: dict[str, CellKey], images: pa.Table, failed: list[str | None]) -> None:
+    found: dict[str, list[int]] = {}
+    sizes: dict[str, int] = {}
+    for group, index, size in zip(
+        *(images[c].to_pylist() for c in ("group_id", "index_in_group", "group_size")), strict=True
+    ):
+        found.setdefault(group, []).append(index)
+        sizes[group] = size
+    whole = {group for group, indices in found.items() if sorted(indices) == list(range(sizes[group]))}
+    failures = Counter(failed)
+    for group, key in key_of.items():
+        audit.groups_done += group in whole
+        audit.groups_failed += group in failures
+        audit.cells[key].groups_failed += group in failures
+        if (group in found) + failures[group] != 1:
+            audit.blame(
+                f"shard {shard}: group {group} has {len(found.get(group, ()))} images and {failures[group]} failed rows"
+            )
+        elif group in found and group not in whole:
+            audit.blame(f"shard {shard}: group {group} has images {sorted(found[group])} of {sizes[group]}")
+    for group in (found.keys() | failures.keys()) - key_of.keys():
+        audit.blame(f"shard {shard}: group {group} is not in the plan")
+
+
+def check_rest(output: Storage, shards: set[int]) -> Audit:
+    """Everything that belongs to no planned shard: run.json, the plan, prompts that failed before planning, strays."""
+    audit = Audit(files=[file_entry(output, "run.json")])
+    audit.files += [file_entry(output, f"plan/{name}") for name in output.list("plan")]
+    for folder in ("data", "rejected", "failed"):
+        for name in output.list(folder):
+            match = _SHARD_FILE.fullmatch(name)
+            if match and int(match[1]) in shards:
+                continue
+            path = f"{folder}/{name}"
+            audit.files.append(file_entry(output, path))
+            if folder == "failed" and not match:
+                audit.prompts_failed += audit.files[-1].rows or 0
+            else:
+                audit.blame(f"{path} belongs to no shard of the plan")
+    return audit
+
+
+def manifest(audit: Audit, fingerprint: str) -> dict[str, Any]:
+    """The content of manifest.json."""
+    return {
+        "schema_version": VERSION,
+        "fingerprint": fingerprint,
+        "complete": audit.complete,
+        "problems": audit.problems,
+        "problem_count": audit.problem_count,
+        "totals": {
+            "prompts_planned": audit.prompts_planned,
+            "prompts_failed": audit.prompts_failed,
+            "groups_planned": audit.groups_planned,
+            "groups_done": audit.groups_done,
+            "groups_failed": audit.groups_failed,
+            "images_kept": audit.images_kept,
+            "images_rejected": audit.images_rejected,
+        },
+        "files": [asdict(entry) for entry in sorted(audit.files, key=lambda entry: entry.path)],
+    }

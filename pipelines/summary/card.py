@@ -1,0 +1,224 @@
+"""README.md of a run: a dataset card that the Hugging Face hub and `datasets` understand, and a person can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.dataset.columns import COLUMN_MEANING
+from pipelines.dataset.schema import VERSION, scored
+
+_SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
+)
+
+
+def size_category(images: int) -> str:
+    """The hub's size category of a dataset with this many rows."""
+    return next((name for limit, name in _SIZES if images < limit), "n>1B")
+
+
+def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """The text of README.md.
+
+    run: the content of run.json; report: the content of report.json. A run name or path is user text: in the front
+    matter it is quoted, and in the page it stands in code.
+    """
+    counts = report["counts"]
+    rejected = counts["images_rejected"]
+    failures = f"{counts['groups_failed']:,} groups and {counts['prompts_failed']:,} prompts"
+    parts = [
+        front_matter(
+            title=title,
+            images=counts["images_kept"],
+            configs={"default": "data/*.parquet", **({"rejected": "rejected/*.parquet"} if rejected else {})},
+        ),
+        f"# {code(title)}\n",
+        introduction(counts["images_kept"], counts["prompts"]),
+        _completeness(report),
+        "## What is here\n",
+        table(
+            ("path", "holds"),
+            [
+                ("`data/*.parquet`", f"{counts['images_kept']:,} kept images, one per row"),
+                ("`rejected/*.parquet`", f"{rejected:,} dropped images, same columns, with `drop_reason`"),
+                ("`failed/*.parquet`", f"{failures} that could not be done, with the error"),
+                ("`plan/*.parquet`", f"the {counts['groups']:,} groups of the run, written before the first image"),
+                ("`run.json`", "every setting, versions and the fingerprint"),
+                ("`manifest.json`", "every file with rows, bytes and sha256"),
+                ("`report.json`", "counts, scores and diversity with 95 % intervals"),
+                ("`gallery.html`", "a page to look at the groups, opens in any browser"),
+            ],
+        ),
+        results(report["by_arm"]),
+        "## Load it\n",
+        _LOAD,
+        "## Columns\n",
+        f"Row schema version {VERSION}.\n",
+        column_table(),
+        settings(run),
+        licence(OTHER),
+    ]
+    return "\n".join(parts)
+
+
+OTHER = "other"
+
+
+def column_table(schema: pa.Schema | None = None, meaning: Callable[[str], str] = COLUMN_MEANING.__getitem__) -> str:
+    """Every column with its type and meaning, as a Markdown table: those of `data/`, or of another schema."""
+    return table(
+        ("column", "type", "meaning"),
+        [(f"`{f.name}`", f"`{_type_name(str(f.type))}`", meaning(f.name)) for f in schema or scored(1)],
+    )
+
+
+def introduction(images: int, prompts: int) -> str:
+    return (
+        f"{images:,} images of {prompts:,} prompts, made with Raydiance. Every prompt is "
+        "drawn as groups of images; each image is scored, compared with the others of its group, and kept or dropped "
+        "inside that group, so that no global threshold cuts the rare concepts away.\n"
+    )
+
+
+def settings(run: Mapping[str, Any]) -> str:
+    """The content of run.json as a section."""
+    return "## Settings\n\n```json\n" + json.dumps(run, indent=1, ensure_ascii=False, sort_keys=True) + "\n```\n"
+
+
+def licence(name: str) -> str:
+    """name: as the hub names licences."""
+    said = f"`license: {name}`" + (" is a placeholder." if name == OTHER else " was chosen with the export.")
+    advice = " Set it before you publish." if name == OTHER else ""
+    terms = " The terms of the model that drew the images and of the prompts decide."
+    return f"## Licence\n\n{said}{terms}{advice}\n"
+
+
+def front_matter(
+    *, title: str, images: int, configs: Mapping[str, str], license_name: str = OTHER, more: Sequence[str] = ()
+) -> str:
+    """The head of a card. configs: name -> the files of its split `train`, the default one first; more: lines of YAML
+    to put in."""
+
+    def config(name: str, files: str, default: bool) -> list[str]:
+        mark = ["  default: true"] if default else []
+        return [f"- config_name: {name}", *mark, "  data_files:", "  - split: train", f"    path: {files}"]
+
+    lines = [
+        "---",
+        f"license: {license_name}",
+        f"pretty_name: {_yaml_string(title)}",
+        "task_categories:",
+        "- text-to-image",
+        "tags:",
+        *(f"- {tag}" for tag in ("synthetic", "rare-concepts", "diversity", "diffusion", "raydiance")),
+        "size_categories:",
+        f"- {size_category(images)}",
+        "configs:",
+        *(line for at, (name, files) in enumerate(configs.items()) for line in config(name, files, at == 0)),
+        *more,
+        "---\n",
+    ]
+    return "\n".join(lines)
+
+
+def _yaml_string(text: str) -> str:
+    """User text as a YAML string on one line: a JSON string is one, but for letters that YAML wants escaped its way."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
+
+
+def _completeness(report: Mapping[str, Any]) -> str:
+    if report["complete"]:
+        return "The run is complete: every planned group is in exactly one place (`manifest.json`).\n"
+    return (
+        "**The run is not complete**: `manifest.json` names what is missing. Start the same job again to finish it.\n"
+    )
+
+
+def results(by_arm: Sequence[Mapping[str, Any]]) -> str:
+    """`by_arm` of report.json as a section."""
+    rows = [
+        (
+            code(arm["arm"]),
+            f"{arm['images']:,}",
+            f"{arm['kept']:,}",
+            _plus_minus(arm["clip_score"]),
+            _plus_minus(arm["clip_margin"]),
+            _plus_minus(arm["group_vendi"]),
+            _plus_minus(arm["pair_vendi"]),
+        )
+        for arm in by_arm
+    ]
+    head = ("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi")
+    said = "## Results\n\nMean with 95 % interval over all scored images, kept and dropped.\n"
+    return f"{said}\n{table(head, rows)}"
+
+
+def _plus_minus(value: Mapping[str, Any]) -> str:
+    if value["mean"] is None:
+        return "–"
+    return f"{value['mean']:.3f}" + ("" if value["half_width"] is None else f" ± {value['half_width']:.3f}")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def code(text: str) -> str:
+    """User text as an inline code span on one line, in which no markup works, also inside a table."""
+    flat = " ".join(text.replace("`", "'").replace("|", "/").split())
+    return f"`{flat}`"
+
+
+def _type_name(arrow: str) -> str:
+    """A type for people: settings structs are long, and the length of the embedding is the scorer's."""
+    if arrow.startswith("fixed_size_list"):
+        return "fixed_size_list<float16>"
+    if arrow.startswith("list"):
+        return "list<int64>"
+    if arrow.startswith("struct<bytes"):
+        return "struct<bytes, path>"
+    return "struct" if arrow.startswith("struct") else arrow
+
+
+_LOAD = """Run these in this folder.
+
+```python
+from datasets import load_dataset
+
+rows = load_dataset("parquet", data_files="data/*.parquet", split="train")
+rows[0]["image"]  # a PIL image
+```
+
+```sql
+-- DuckDB
+SELECT arm, rarity, count(*) AS images, avg(clip_score) AS score, avg(group_vendi) AS diversity
+FROM 'data/*.parquet' GROUP BY ALL ORDER BY ALL;
+```
+
+```python
+import pyarrow.dataset as ds
+
+table = ds.dataset("data", format="parquet").to_table(columns=["prompt", "arm", "clip_score"])
+```
+
+```python
+import torch
+from datasets import load_dataset
+
+rows = load_dataset("parquet", data_files="data/*.parquet", split="train").select_columns(["image", "prompt", "seed"])
+loader = torch.utils.data.DataLoader(rows.with_format("torch"), batch_size=32)  # image: uint8 [N, C, H, W]
+```
+"""

@@ -1,0 +1,91 @@
+"""A family's facts agree with diffusers, and what it cannot do is refused."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import Any
+
+import diffusers
+import pytest
+from diffusers.hooks import FirstBlockCacheConfig, HookRegistry, apply_first_block_cache
+from diffusers.hooks._helpers import TransformerBlockRegistry
+from torch import nn
+
+from models.errors import ModelError, PromptError
+from models.families import family_of
+from models.spec import Group
+from tests.support.family import TORA, Toy, only, picture
+
+
+def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
+    family, pipe = toy.family, toy.pipe
+    assert type(pipe).__name__ in family.pipelines
+    assert type(pipe.transformer).__name__ == family.transformer
+    call = inspect.signature(type(pipe).__call__).parameters
+    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    negative = encoded.arguments if family.has_negative(pipe, toy.sampling) else None
+    used = {*family.arguments(pipe, encoded.arguments, negative, toy.sampling), *encoded.shared}
+    assert used | {"generator", "output_type", "callback_on_step_end"} <= set(call)
+    forward = inspect.signature(type(pipe.transformer).forward).parameters
+    assert set(family.text_inputs) <= set(forward)
+    assert set(family.text_inputs.values()) <= set(encoded.arguments)
+    for facts, block in toy.blocks():
+        parameters = [*inspect.signature(type(block).forward).parameters]
+        assert parameters.index(facts.text_argument) == facts.text_position + 1  # after self
+        assert "hidden_states" in inspect.signature(type(getattr(block, facts.attention)).forward).parameters
+        if type(block) in TransformerBlockRegistry._registry:
+            known = TransformerBlockRegistry.get(type(block))
+            assert known.return_encoder_hidden_states_index == facts.text_output
+
+
+def test_no_joint_block_list_is_forgotten(toy: Toy) -> None:
+    lists = {name for name, child in toy.pipe.transformer.named_children() if isinstance(child, nn.ModuleList)}
+    assert lists == {facts.name for facts in toy.family.block_lists}
+
+
+@only("flux", "sd3")
+def test_refuses_what_hides_blocks(toy: Toy) -> None:
+    transformer = toy.pipe.transformer
+    apply_first_block_cache(transformer, FirstBlockCacheConfig(threshold=0.1))
+    try:
+        with pytest.raises(ModelError, match=r"fbc_.*disable the cache"):
+            toy.generator.generate([toy.group(tora=TORA)])
+    finally:
+        for name in ("fbc_leader_block_hook", "fbc_block_hook"):
+            HookRegistry.check_if_exists_or_initialize(transformer).remove_hook(name)
+    transformer.compile(backend="eager")
+    try:
+        with pytest.raises(ModelError, match="compiled as a whole"):
+            toy.generator.generate([toy.group(tora=TORA)])
+    finally:
+        transformer._compiled_call_impl = None
+
+
+def test_refuses_what_the_family_cannot_do(toy: Toy) -> None:
+    def change(**sampling: Any) -> Group:
+        return toy.group(sampling=replace(toy.sampling, **sampling))
+
+    with pytest.raises(ModelError, match=r"sampling.width = \d+: .* multiple of"):
+        toy.generator.generate([change(width=toy.sampling.width + 1)])
+    with pytest.raises(ModelError, match=r"sampling.frames = 3"):
+        toy.generator.generate([change(frames=3)])
+    with pytest.raises(ModelError, match="negative_prompt = 'blurry' has no effect"):
+        toy.generator.generate([change(negative_prompt="blurry", guidance_scale=1.0)])
+    with pytest.raises(PromptError, match=r"needs an input image|takes no input image"):
+        toy.generator.generate([toy.group(image=None if toy.family.edits else picture())])
+    if toy.family.edits:
+        with pytest.raises(PromptError, match="cannot be read"):
+            toy.generator.generate([toy.group(image=b"no picture")])
+    with pytest.raises(PromptError, match="tokens longer"):
+        toy.generator.generate([toy.group("star " * 300)])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ZImagePipeline", "Lumina2Pipeline", "SanaPipeline", "PixArtSigmaPipeline", "WanPipeline", "FluxFillPipeline"],
+)
+def test_refuses_other_pipelines_by_name(name: str) -> None:
+    pipeline = getattr(diffusers, name)
+    with pytest.raises(ModelError, match=f"{name} is not supported.*FluxPipeline"):
+        family_of(pipeline.__new__(pipeline))

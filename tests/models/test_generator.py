@@ -1,0 +1,235 @@
+"""The generator on a tiny real pipeline: the same pictures as stock diffusers, and interventions that come and go."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch._dynamo import config as dynamo
+from torch._inductor import config as inductor
+
+from jobs.benchmarks.interventions import papers_forms
+from models.errors import ModelError, PromptError
+from models.families import family_of
+from models.generator import Generator
+from models.hooks import blocks
+from models.interventions.repulsion import push
+from models.parallel.division import Division
+from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
+
+SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
+SEEDS = (11, 12, 13)
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_pipeline: str) -> Generator:
+    return Generator(ModelSpec(path=tiny_pipeline, dtype="float32"))
+
+
+def group(prompt: str = "a red star", seeds: tuple[int, ...] = SEEDS, **changes: Any) -> Group:
+    return Group(prompt=prompt, seeds=seeds, **{"sampling": SAMPLING, **changes})
+
+
+def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_without_interventions_it_is_the_stock_pipeline(
+    generator: Generator, tiny_pipeline: str, guidance: float
+) -> None:
+    classes: Any = diffusers
+    stock = classes.StableDiffusion3Pipeline.from_pretrained(tiny_pipeline, text_encoder_3=None, tokenizer_3=None)
+    stock.set_progress_bar_config(disable=True)
+    images = stock(
+        "a red star",
+        num_images_per_prompt=3,
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        width=16,
+        height=16,
+        max_sequence_length=4,
+    ).images
+    sampling = Sampling(steps=4, guidance_scale=guidance, width=16, height=16, max_sequence_length=4)
+    made = generator.generate([group(sampling=sampling)])[0]
+    assert np.array_equal(made, np.stack([np.asarray(image) for image in images]))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tora": ToraConfig(sigma=4.0)},
+        {"repulsion": RepulsionConfig(strength=0.5, inner_steps=20, max_displacement=10.0)},
+    ],
+)
+def test_the_papers_own_forms_draw_the_same(generator: Generator, changes: dict[str, Any]) -> None:
+    """Which the benchmark compares with."""
+    made = generator.generate([group(**changes)])[0]
+    with papers_forms():
+        naive = generator.generate([group(**changes)])[0]
+    assert difference(made, naive) <= 1 < difference(made, generator.generate([group()])[0])
+
+
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_each_intervention_changes_pixels_and_leaves_no_trace(generator: Generator, guidance: float) -> None:
+    sampling = Sampling(steps=4, guidance_scale=guidance, width=16, height=16, max_sequence_length=4)
+    stock = generator.generate([group(sampling=sampling)])[0]
+    for settings in ({"tora": ToraConfig()}, {"repulsion": RepulsionConfig()}):
+        changed = generator.generate([group(sampling=sampling, **settings)])[0]
+        assert difference(changed, stock) > 3
+        assert np.array_equal(changed, generator.generate([group(sampling=sampling, **settings)])[0])
+        assert np.array_equal(stock, generator.generate([group(sampling=sampling)])[0])
+    transformer = generator._pipe.transformer
+    for module in (transformer, *transformer.transformer_blocks):
+        assert blocks.HOOK not in module._diffusers_hook.hooks
+
+
+def test_settings_that_do_nothing_do_nothing(generator: Generator) -> None:
+    stock = generator.generate([group()])[0]
+    nothing = generator.generate(
+        [group(tora=ToraConfig(sigma=1.0, angle=0.0), repulsion=RepulsionConfig(strength=0.0))]
+    )[0]
+    assert np.array_equal(nothing, stock)
+    alone = generator.generate([group(seeds=SEEDS[:1])])[0]
+    assert np.array_equal(generator.generate([group(seeds=SEEDS[:1], repulsion=RepulsionConfig())])[0], alone)
+
+
+def test_a_group_depends_on_itself_alone(generator: Generator) -> None:
+    settings: dict[str, Any] = {"tora": ToraConfig(), "repulsion": RepulsionConfig()}
+    groups = [group(**settings), group("a blue ring", (21, 22, 23), **settings), group("x", (31, 32, 33), **settings)]
+    together = generator.generate(groups)
+    for one, made in zip(groups, together, strict=True):
+        assert difference(made, generator.generate([one])[0]) <= 2
+    mirrored = generator.generate([group(seeds=SEEDS[::-1], **settings)])[0]
+    assert difference(mirrored[::-1], together[0]) <= 2
+
+
+def test_texts_are_kept_while_they_fit(tiny_pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = Generator(ModelSpec(path=tiny_pipeline, dtype="float32"))
+    groups = [group("a dot"), group("a ring")]
+    made = generator.generate(groups)
+    assert [key[0] for key in generator._texts._kept] == ["a dot", "a ring", ""]
+    monkeypatch.setattr("models.texts._BYTES_KEPT", 1)
+    generator._texts.encode("a star", None, SAMPLING)
+    assert [key[0] for key in generator._texts._kept] == ["a star"]
+    assert np.array_equal(generator.generate(groups), made)
+
+
+def test_repulsion_stops_after_its_steps(generator: Generator) -> None:
+    first_only = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 0.25)))])[0]
+    all_steps = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 1.0)))])[0]
+    assert difference(first_only, all_steps) > 0
+
+
+@pytest.mark.parametrize("settings", [{"branch": "both"}, {"strength": 0.1}, {"max_displacement": 0.01}])
+def test_each_setting_of_repulsion_makes_other_pictures(generator: Generator, settings: dict[str, Any]) -> None:
+    default = generator.generate([group(repulsion=RepulsionConfig())])[0]
+    other = generator.generate([group(repulsion=RepulsionConfig(**settings))])[0]
+    assert difference(other, default) > 0
+
+
+def test_repulsion_of_the_conditional_branch_leaves_the_other(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[int] = []
+    repel = push.repel
+
+    def watch(tokens_GBND: Tensor, *rest: Any) -> Tensor:
+        pushed.append(len(tokens_GBND))
+        return repel(tokens_GBND, *rest)
+
+    monkeypatch.setattr(blocks, "repel", watch)
+    for config, sets in ((RepulsionConfig(), {2}), (RepulsionConfig(branch="both"), {4})):
+        pushed.clear()
+        generator.generate([group(repulsion=config) for _ in range(2)])
+        assert set(pushed) == sets
+
+
+def test_reports_steps(generator: Generator) -> None:
+    seen: list[tuple[int, int]] = []
+    generator.generate([group()], lambda done, of: seen.append((done, of)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_refuses_what_it_cannot_do(generator: Generator, tmp_path: Any) -> None:
+    with pytest.raises(PromptError, match="tokens longer"):
+        generator.generate([group("a very long prompt for so small a model")])
+    with pytest.raises(ModelError, match="cannot share"):
+        generator.generate([group(), group(seeds=(1,))])
+    with pytest.raises(ModelError, match="no such folder"):
+        Generator(ModelSpec(path=str(tmp_path / "missing")))
+    with pytest.raises(ModelError, match="Supported: StableDiffusion3Pipeline"):
+        family_of(object())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"site": "block"}, {"direction": "prompt"}, {"direction": "leading"}, {"padding": True}]
+)
+def test_each_setting_of_tora_makes_other_pictures(generator: Generator, settings: dict[str, Any]) -> None:
+    default = generator.generate([group(tora=ToraConfig())])[0]
+    other = generator.generate([group(tora=ToraConfig(**settings))])[0]
+    assert difference(other, default) > 0
+    assert np.array_equal(generator.generate([group(tora=ToraConfig())])[0], default)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_compiled_blocks_draw_the_same_whatever_came_before(
+    dtype: Any, generator: Generator, tiny_pipeline: str
+) -> None:
+    both: dict[str, Any] = {"tora": ToraConfig(), "repulsion": RepulsionConfig()}
+    groups = [group(**both), group("a dot", (21, 22, 23), **both)]
+    found = []
+    for order in ((1, 2), (2, 1)):
+        torch.compiler.reset()
+        compiled = Generator(ModelSpec(path=tiny_pipeline, dtype=dtype, compile=True))
+        with ThreadPoolExecutor(1) as other_thread:  # as in the job
+            made = {count: other_thread.submit(compiled.generate, groups[:count]).result() for count in order}
+        found.append([*made[1], *made[2]])
+    for first, second in zip(*found, strict=True):
+        assert np.array_equal(first, second)
+    if dtype == "float32":  # a tiny random model makes much of bfloat16's other roundings
+        for image, plain in zip(found[0], [*generator.generate(groups[:1]), *generator.generate(groups)], strict=True):
+            assert difference(image, plain) <= 1
+
+
+@needs_compiler
+def test_the_compilers_settings_hold_in_any_thread(tiny_pipeline: str) -> None:
+    compiled = Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True))
+    seen: list[tuple[bool, bool]] = []
+
+    def note(*_: int) -> None:
+        seen.append((inductor.freezing, dynamo.fail_on_recompile_limit_hit))
+
+    def draw() -> None:
+        with torch.compiler.set_stance("force_eager"):  # what the compiler makes is tested above
+            compiled.generate([group()], note)
+        assert not inductor.freezing
+
+    with ThreadPoolExecutor(1) as other_thread:
+        other_thread.submit(draw).result()
+    assert seen == [(True, True)] * SAMPLING.steps
+
+
+def test_compiled_blocks_are_refused_where_they_were_not_tried(tiny_pipeline: str) -> None:
+    with pytest.raises(ValueError, match="compile = True"):
+        ModelSpec(path=tiny_pipeline, weights="float8", compile=True)
+    with pytest.raises(ModelError, match=r"model\.compile works on one GPU"):
+        Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True), Division(cfg=2, group=1, context=1))
+
+
+def test_compiled_blocks_need_a_compiler_from_the_start(tiny_pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    with pytest.raises(ModelError, match=r"install g\+\+"):
+        Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True))

@@ -1,0 +1,97 @@
+"""The GPU kernels without a GPU: run by Triton's interpreter, and compiled for one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from models.denoising import Tokens
+from models.interventions.repulsion import ascent, push
+from models.interventions.tora import transform
+from models.spec import RepulsionConfig, ToraConfig
+
+pytest.importorskip("triton")
+
+_INTERPRETED = """
+import torch
+from models.interventions import ascent, kernels
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(2, 1, 60, dtype=torch.float64, generator=generator)
+x = x + 0.1 * torch.randn(2, 3, 60, dtype=torch.float64, generator=generator)
+gram = x @ x.mT
+values, vectors = torch.linalg.eigh(gram)
+found, turned = kernels.eigh(gram)
+assert (found - values).abs().max() < 1e-10
+assert (turned @ (found[:, :, None] * turned.mT) - gram).abs().max() < 1e-10
+start, factor = vectors * values.sqrt()[:, None, :], -2 / 3 / 20 * gram.diagonal(dim1=1, dim2=2).mean(-1)
+end = kernels.ascend(start, factor, 5, 1e-12)
+expected = torch.from_numpy(ascent._ascend(start.numpy(), factor.numpy(), 5, exact=True))
+assert (end - expected).norm() < 1e-9 * (expected - start).norm()
+"""
+
+_COMPILED = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from models.interventions import kernels
+pointers = {"matrix": "*fp64", "values": "*fp64", "vectors": "*fp64", "c": "*fp64", "frame": "*fp64", "factor": "*fp64"}
+cases = ((kernels._eigh_kernel, {"SIZE": 16}), (kernels._ascend_kernel, {"SIZE": 4, "SMALLEST": 1e-12}))
+for kernel, constants in cases:
+    kinds = {name: "constexpr" if name in constants else pointers.get(name, "i32") for name in kernel.arg_names}
+    compiled = compile(ASTSource(fn=kernel, signature=kinds, constexprs=constants), target=GPUTarget("cuda", 90, 32))
+    assert compiled.asm["cubin"]
+"""
+
+
+@pytest.mark.parametrize(("program", "settings"), [(_INTERPRETED, {"TRITON_INTERPRET": "1"}), (_COMPILED, {})])
+def test_kernels(program: str, settings: dict[str, str]) -> None:
+    subprocess.run([sys.executable, "-c", program], env=os.environ | settings, check=True, timeout=170)
+
+
+class _Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes operations for which a host has to wait for its GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = str(operation)
+        waits = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "linalg", "unique", "equal.default")
+        if any(word in name for word in waits) or ("device" in (kwargs or {}) and "_to_copy" in name):
+            self.found.append(name)
+        return operation(*args, **(kwargs or {}))
+
+
+def test_nothing_on_the_way_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ready_eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return matrix.diagonal(dim1=1, dim2=2).sort().values, torch.eye(matrix.shape[-1]).double().expand_as(matrix)
+
+    kernels = SimpleNamespace(eigh=ready_eigh, ascend=lambda start, *_: start * 1.1)
+    monkeypatch.setattr(ascent, "gpu_kernels", lambda *_: kernels)
+    monkeypatch.setattr(ascent, "eigh", ready_eigh)
+
+    def aligned(*arguments: Any) -> torch.Tensor:
+        *arrays, sigma, angle = arguments
+        result: torch.Tensor = transform.align(torch, ready_eigh, *arrays, sigma=sigma, angle=angle)
+        return result
+
+    monkeypatch.setattr(transform, "_aligned", aligned)
+    tokens, valid = torch.randn(2, 4, 6, 16), torch.ones(4, 6, dtype=torch.bool)
+    taking = transform.Taking.of(Tokens.of(valid, valid), ToraConfig())
+    with _Waits() as waits:
+        push.repel(tokens, RepulsionConfig())
+        direction = transform.semantic_direction(tokens[0], tokens[1], taking, ToraConfig())
+        transform.space_and_align(tokens[0], direction, taking, ToraConfig())
+        assert waits.found == []
+        tokens.sum().item()
+        assert waits.found

@@ -1,0 +1,121 @@
+"""TORA against a plain singular value decomposition, and what must hold of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.denoising import Tokens
+from models.interventions.tora.reference import align_by_svd
+from models.interventions.tora.transform import Taking, align, principal_count, rule
+from models.interventions.tora.transform import space_and_align as with_taking
+from models.spec import ToraConfig
+
+B, N, D = 4, 12, 48
+
+
+def tokens_and_direction(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    decay = torch.linspace(3.0, 0.2, D)
+    basis = torch.linalg.qr(torch.randn(D, D, generator=generator))[0]
+    tokens = (torch.randn(B, N, D, generator=generator) * decay) @ basis + torch.randn(B, 1, D, generator=generator)
+    valid = torch.ones(B, N, dtype=torch.bool)
+    valid[1, 7:] = False
+    return tokens, torch.randn(B, D, generator=generator), valid
+
+
+def space_and_align(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig) -> Tensor:
+    return with_taking(tokens, direction, Taking.of(Tokens.of(valid, valid), config), config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ToraConfig(),
+        ToraConfig(sigma=1.0),
+        ToraConfig(angle=0.0),
+        ToraConfig(components=1),
+        ToraConfig(components=4, angle=0.4, sigma=0.8),
+        ToraConfig(centre=False),
+    ],
+)
+def test_equals_the_decomposition(config: ToraConfig) -> None:
+    tokens, direction, valid = tokens_and_direction()
+    found = space_and_align(tokens, direction, valid, config)
+    expected = align_by_svd(tokens.double(), direction.double(), valid, config)
+    effect = (expected - tokens).norm(dim=(1, 2))
+    assert ((found - expected).norm(dim=(1, 2)) < 1e-4 * effect).all()
+    assert torch.equal(found[~valid], tokens[~valid])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_and_out(dtype: torch.dtype) -> None:
+    tokens, direction, valid = tokens_and_direction()
+    tokens = tokens.to(dtype)
+    found = space_and_align(tokens, direction.to(dtype), valid, ToraConfig())
+    exact = space_and_align(tokens.float(), direction.to(dtype).float(), valid, ToraConfig())
+    assert found.dtype == dtype
+    assert torch.equal(found, exact.to(dtype))
+
+
+def test_identity() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    assert torch.equal(space_and_align(tokens, direction, valid, ToraConfig(sigma=1.0, angle=0.0)), tokens)
+
+
+def test_alignment_is_an_isometry_that_spares_the_principal_part() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    changed = space_and_align(tokens, direction, valid, ToraConfig(sigma=1.0, components=3))[0]
+    before, after = tokens[0] - tokens[0].mean(0), changed - tokens[0].mean(0)
+    torch.testing.assert_close(after.norm(dim=-1), before.norm(dim=-1), rtol=1e-4, atol=1e-4)
+    principal = torch.linalg.svd(before, full_matrices=False)[2][:3]
+    torch.testing.assert_close(after @ principal.T, before @ principal.T, rtol=1e-4, atol=1e-4)
+    assert (after - before).norm() > 0.1
+
+
+def test_samples_and_padding_do_not_matter() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    found = space_and_align(tokens, direction, valid, ToraConfig())
+    alone = space_and_align(tokens[1:2, :7], direction[1:2], valid[1:2, :7], ToraConfig())
+    torch.testing.assert_close(found[1, :7], alone[0], rtol=0, atol=1e-5)
+    other = torch.where(valid[:, :, None], tokens, 1e3)
+    torch.testing.assert_close(
+        space_and_align(other, direction, valid, ToraConfig())[1, :7], found[1, :7], rtol=0, atol=1e-5
+    )
+
+
+def test_follows_a_change_of_basis() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    basis = torch.linalg.qr(torch.randn(D, D, generator=torch.Generator().manual_seed(5)))[0]
+    turned = space_and_align(tokens @ basis, direction @ basis, valid, ToraConfig())
+    torch.testing.assert_close(
+        turned, space_and_align(tokens, direction, valid, ToraConfig()) @ basis, rtol=0, atol=2e-4
+    )
+
+
+def test_the_form_for_other_devices_is_the_same() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    for config in (ToraConfig(), ToraConfig(sigma=0.8, components=3, angle=0.5), ToraConfig(components=2, angle=0.0)):
+        taking = Taking.of(Tokens.of(valid, valid), config)
+        masks = (taking.read_BMN, taking.write_BNM, taking.rule_BMM, taking.place_M1)
+        found = align(torch, torch.linalg.eigh, tokens, direction, *masks, sigma=config.sigma, angle=config.angle)
+        expected = space_and_align(tokens, direction, valid, config)
+        assert (found - expected).norm() < 1e-5 * (expected - tokens).norm()
+
+
+def test_degenerate_texts_stay_finite() -> None:
+    tokens, direction, valid = tokens_and_direction()
+    two = torch.zeros(B, N, dtype=torch.bool)
+    two[:, :2] = True
+    assert torch.equal(space_and_align(tokens, direction, two, ToraConfig()), tokens)
+    equal = tokens[:, :1].expand(B, N, D).contiguous()
+    assert torch.isfinite(space_and_align(equal, direction, valid, ToraConfig())).all()
+    assert torch.isfinite(space_and_align(tokens, torch.zeros(B, D), valid, ToraConfig())).all()
+
+
+def test_elbow() -> None:
+    singular = torch.tensor([0.0, 0.4, 0.6, 0.8, 1.0, 9.0, 10.0]).double()[None, :, None]
+    rank = torch.tensor([[[6.0]]]).double()
+    for components, count in ((0, 3), (2, 2), (9, 5)):
+        assert principal_count(singular, rule(rank, 7, components)).item() == count

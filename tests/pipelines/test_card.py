@@ -1,0 +1,106 @@
+"""README.md of a run: the hub reads its front matter, and its examples run as they stand."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import datasets
+import duckdb
+import pytest
+from huggingface_hub import DatasetCard
+
+from pipelines.dataset.columns import COLUMN_MEANING
+from pipelines.dataset.schema import scored
+from pipelines.flows.finish import finish
+from pipelines.summary.card import column_table, size_category
+from tests.support.toy_run import Toy, write_run
+
+
+def card_of(folder: Path, toy: Toy | None = None) -> str:
+    output = write_run(folder, toy or Toy())
+    finish(output)
+    return output.read_bytes("README.md").decode()
+
+
+def front_matter(text: str) -> dict[str, Any]:
+    data: Any = DatasetCard(text).data
+    return dict(data.to_dict())
+
+
+def test_every_column_has_a_meaning_and_every_meaning_a_column(tmp_path: Path) -> None:
+    assert set(COLUMN_MEANING) == set(scored(1).names)
+    text = card_of(tmp_path)
+    assert all(f"| `{name}` |" in text for name in scored(1).names)
+
+
+def test_the_project_readme_has_every_column() -> None:
+    assert column_table() in Path("README.md").read_text(encoding="utf-8")
+
+
+def test_front_matter(tmp_path: Path) -> None:
+    data = front_matter(card_of(tmp_path))
+    assert data["license"] == "other"
+    assert data["size_categories"] == ["n<1K"]
+    assert data["task_categories"] == ["text-to-image"]
+    assert [config["config_name"] for config in data["configs"]] == ["default", "rejected"]
+
+
+@pytest.mark.parametrize(
+    "name", ['a: "b"\n- c', "---\nlicense: mit", "<b>`x`</b> | y", "日本語 🦩", "a\x7f\u2028b\U000e0001"]
+)
+def test_a_difficult_name_changes_nothing_but_the_name(tmp_path: Path, name: str) -> None:
+    text = card_of(tmp_path, Toy(name=name))
+    data = front_matter(text)
+    assert data["pretty_name"] == name
+    assert data["license"] == "other"
+    title = next(line for line in text.splitlines() if line.startswith("# "))
+    assert re.fullmatch(r"# `[^`|]+`", title)
+
+
+def test_a_hub_client_loads_the_folder_with_decoded_images(tmp_path: Path) -> None:
+    card_of(tmp_path / "run", Toy(prompts=4))
+    for config, rows in (("default", 48), ("rejected", 16)):
+        loaded: Any = datasets.load_dataset(str(tmp_path / "run"), config, split="train", cache_dir=str(tmp_path / "c"))
+        assert loaded.num_rows == rows
+        assert loaded[0]["image"].size == (64, 64)
+        assert len(loaded[0]["embedding"]) == 16
+
+
+def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = card_of(tmp_path, Toy(prompts=4))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    results = []
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
+        (tmp_path / f"example{number}.py").write_text(code)
+        results.append(runpy.run_path(str(tmp_path / f"example{number}.py")))
+    by_datasets, by_pyarrow, by_torch = results
+    assert by_datasets["rows"][0]["image"].size == (64, 64)
+    assert by_pyarrow["table"].num_rows == by_datasets["rows"].num_rows == 48
+    batch = next(iter(by_torch["loader"]))
+    assert batch["image"].shape == (32, 3, 64, 64)
+    assert int(batch["seed"][1]) == 2**62 + 1
+
+
+def test_sql_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = card_of(tmp_path, Toy(prompts=4))
+    monkeypatch.chdir(tmp_path)
+    (query,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    rows = duckdb.connect().execute(query).fetchall()
+    assert len(rows) == 16
+    assert sum(row[2] for row in rows) == 48
+
+
+def test_no_rejected_images_no_rejected_config(tmp_path: Path) -> None:
+    text = card_of(tmp_path, Toy(size=1))
+    assert [config["config_name"] for config in front_matter(text)["configs"]] == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("images", "category"), [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**8, "100M<n<1B"), (10**9, "n>1B")]
+)
+def test_size_category(images: int, category: str) -> None:
+    assert size_category(images) == category

@@ -1,0 +1,191 @@
+"""Settings: read from TOML, checked, overridden, and identified."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.checkpoints import CHECKPOINTS
+from models.spec import RepulsionConfig, Sampling
+from pipelines.config.run import fingerprint, load
+from pipelines.errors import UserError
+from tests.conftest import ROOT, Configure
+
+MINIMAL = """
+[run]
+output = "out/x"
+[prompts]
+path = "p.txt"
+[model]
+path = "owner/model"
+[scoring]
+model = "ViT-B-32"
+"""
+CONFIGS = [
+    path
+    for path in sorted((ROOT / "jobs" / "configs").glob("*.toml"))
+    if not path.name.startswith("evaluate_")  # evaluations have settings of their own
+]
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_configs_load(path: Path) -> None:
+    settings = load(path)
+    # One folder for each config, so that trying a second one does not collide with the first.
+    assert settings.run.output == f"out/{path.stem}"
+
+
+def test_defaults_are_both_interventions(toml: Path) -> None:
+    settings = load(toml)
+    assert [(arm.tora, arm.repulsion) for arm in settings.arms] == [(True, True)]
+    assert settings.repulsion == RepulsionConfig()
+
+
+def test_overrides_reach_every_depth(toml: Path) -> None:
+    settings = load(
+        toml,
+        [
+            "sampling.steps=8",
+            "prompts.columns.prompt=Prompt",
+            'prompts.path=["a.txt", "b.txt"]',
+            "repulsion.steps=[0, 0.5]",
+            "tora.sigma=2",
+            'arms=[{name="off"}, {name="tora", tora=true}]',
+            "run.output=s3://bucket/a=b",
+        ],
+    )
+    assert settings.sampling.steps == 8
+    assert settings.prompts.columns.prompt == "Prompt"
+    assert settings.prompts.paths == ("a.txt", "b.txt")
+    assert settings.repulsion.steps == (0.0, 0.5)
+    assert settings.tora.sigma == 2.0
+    assert isinstance(settings.tora.sigma, float)
+    assert [arm.tora for arm in settings.arms] == [False, True]
+    assert settings.run.output == "s3://bucket/a=b"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sampling.stpes=8", ["[sampling]", "'stpes'", "did you mean 'steps'"]),
+        ("samplng.steps=8", ["'samplng'", "did you mean 'sampling'"]),
+        ("arms=[{name='a', toar=true}]", ["arms[0]", "'toar'", "did you mean 'tora'"]),
+        ("sampling.steps=0", ["[sampling]", "steps = 0", "1 to 1000"]),
+        ("sampling.steps=2.5", ["sampling.steps = 2.5", "whole number"]),
+        ("sampling.steps=true", ["sampling.steps = True", "whole number"]),
+        ("sampling.steps=eight", ["sampling.steps = 'eight'", "whole number"]),
+        ("tora.sigma=99", ["[tora]", "sigma = 99.0"]),
+        ("tora.branch=none", ["tora.branch = 'none'", "'cond', 'both'"]),
+        ("repulsion.steps=[0.5]", ["repulsion.steps", "2 values"]),
+        ("repulsion.steps=[0.5, 0.2]", ["[repulsion]", "start < stop"]),
+        ("group.size=0", ["[group]", "size = 0"]),
+        ("arms=[]", ["arms"]),
+        ("arms=[{name='a'}, {name='a'}]", ["each name once"]),
+        ("arms=[{tora=true}]", ["arms[0]", "'name' is missing"]),
+        ("prompts.format=xml", ["prompts.format = 'xml'", "'jsonl'"]),
+        ("prompts=3", ["prompts = 3", "table"]),
+        ("run.output.x=3", ["'output' is not a table"]),
+        ("sampling", ["key.sub=value"]),
+        ("selection.duplicate_similarity=0.0", ["[selection]", "duplicate_similarity = 0.0"]),
+        ("ray.object_store_mb=1", ["[ray]", "object_store_mb = 1"]),
+    ],
+)
+def test_what_is_wrong_is_named(toml: Path, override: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as raised:
+        load(toml, [override])
+    assert all(word in str(raised.value) for word in words), str(raised.value)
+
+
+def test_compiled_blocks_and_replicas_of_several_gpus_exclude_each_other(toml: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.compile = True.*gpus_per_replica = 1"):
+        load(toml, ["model.compile=true", "ray.gpus_per_replica=2"])
+
+
+@pytest.mark.parametrize(
+    ("content", "word"), [(b"[run", "not valid TOML"), (b"\xff\xfe", "not valid TOML"), (b"", "'run' is missing")]
+)
+def test_a_bad_file_is_named(tmp_path: Path, content: bytes, word: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=word) as raised:
+        load(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.toml"):
+        load(tmp_path / "gone.toml")
+
+
+def test_fingerprint_ignores_order_and_spelled_out_defaults(tmp_path: Path, toml: Path) -> None:
+    tables = MINIMAL.strip().split("\n[")
+    other = tmp_path / "other.toml"
+    other.write_text("\n[".join(["", *(t.lstrip("[") for t in reversed(tables))]) + "\n[group]\nsize = 4\n")
+    assert fingerprint(load(other)) == fingerprint(load(toml))
+    assert re.fullmatch("[0-9a-f]{64}", fingerprint(load(toml)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run": {"output": "elsewhere", "name": "another"}},
+        {"ray": {"generators": 7, "address": "auto"}},
+        {"group": {"groups_per_prompt": 2}},
+        {"prompts": {"path": "more.txt", "limit": 9}},
+        {"model": {"path": "owner/model", "device": "cpu"}},
+    ],
+)
+def test_places_and_workers_are_not_identity(configure: Configure, changes: dict[str, Any]) -> None:
+    assert fingerprint(configure(**changes)) == fingerprint(configure())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run": {"output": "x", "seed": 1}},
+        {"model": {"path": "owner/model", "revision": "v2"}},
+        {"sampling": {"steps": 3}},
+        {"group": {"size": 5}},
+        {"group": {"groups_per_batch": 3}},
+        {"prompts": {"path": "x", "duplicates": "keep"}},
+        {"tora": {"sigma": 1.2}},
+        {"repulsion": {"strength": 2.0}},
+        {"arms": [{"name": "off"}]},
+        {"scoring": {"model": "ViT-B-16"}},
+        {"selection": {"keep_per_group": 1}},
+        {"output": {"image_format": "webp"}},
+        {"output": {"groups_per_shard": 3}},
+    ],
+)
+def test_what_changes_rows_is_identity(configure: Configure, changes: dict[str, Any]) -> None:
+    assert fingerprint(configure(**changes)) != fingerprint(configure())
+
+
+def test_a_known_model_brings_its_own_sampling(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("""
+        run.output = "out"
+        prompts.path = "prompts.txt"
+        model.path = "black-forest-labs/FLUX.1-schnell"
+        scoring.model = "ViT-B-32"
+        sampling.width = 512
+    """)
+    assert load(file).sampling == Sampling(steps=4, guidance_scale=0.0, width=512)
+    assert load(file, ["sampling.steps=2"]).sampling.steps == 2
+    assert load(file, ["model.path=owner/model"]).sampling == Sampling(width=512)
+
+
+def test_checkpoints_have_samplings() -> None:
+    for model, known in CHECKPOINTS.items():
+        assert model.count("/") == 1
+        assert Sampling(**known.sampling).steps == known.sampling["steps"]

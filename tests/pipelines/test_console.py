@@ -1,0 +1,103 @@
+"""What a person sees at the end of a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines import console
+from pipelines.cluster.progress import Meter
+from pipelines.cluster.session import Stopped
+from pipelines.errors import UserError
+from pipelines.flows.finish import ArmSummary, Summary
+
+FROM_A_WORKER = """\x1b[36mray::Worker.__init__()\x1b[39m (pid=1)
+  File "x.py", line 1, in f
+OSError: gone
+
+The above exception was the direct cause of the following exception:
+
+\x1b[36mray::Worker.__init__()\x1b[39m (pid=1)
+  File "y.py", line 2, in g
+    raise ModelError(message)
+models.errors.ModelError: model.path = 'x' cannot be loaded:
+it is gone
+
+The above exception was the direct cause of the following exception:
+"""
+
+
+def test_errors_of_workers_are_found_in_ray_s_text() -> None:
+    assert console.user_message(RuntimeError(FROM_A_WORKER)) == "model.path = 'x' cannot be loaded:\nit is gone"
+    assert console.user_message(UserError("do this")) == "do this"
+    assert console.user_message(ValueError("a UserError: no")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [(UserError("do this"), 2, "error: do this"), (Stopped(), 143, "goes on"), (KeyboardInterrupt(), 130, "goes on")],
+)
+def test_statuses(error: BaseException, status: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def job() -> int:
+        raise error
+
+    assert console.guarded(job) == status
+    assert words in capsys.readouterr().err
+
+
+def test_bugs_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        console.guarded(lambda: 1 // 0)
+
+
+def test_the_table_has_a_line_per_arm() -> None:
+    arm = ArmSummary(arm="both", images=8, kept=6, clip_score=0.25, clip_margin=None, group_vendi=1.5, pair_vendi=1.25)
+    summary = Summary(
+        complete=True,
+        groups_planned=2,
+        groups_failed=1,
+        prompts_failed=3,
+        images_kept=6,
+        images_rejected=2,
+        arms=(arm,),
+        timings={
+            "sessions": 2,
+            "wall_seconds": 10.0,
+            "images_per_second": 0.8,
+            "busy_share": {"score.score": 0.25, "generate.denoise": 0.9, "write.write": 0.001},
+        },
+        gallery="out/gallery.html",
+    )
+    lines = console.table(summary).splitlines()
+    assert lines[1].split() == ["both", "8", "6", "0.250", "-", "1.500", "1.250"]
+    assert lines[-2].startswith("time: 10 s in 2 sessions, 0.80 images/s;")
+    assert lines[-2].endswith("generate.denoise 90%, score.score 25%")
+    assert lines[-1] == "gallery: out/gallery.html"
+
+
+class Recorder:
+    """Stands where the way to Ray's actor would."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        assert (method, arguments[0]) == ("add", "generate")
+        self.total += arguments[1]
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        raise AssertionError("a meter only tells")
+
+
+def test_a_meter_counts_each_image_once() -> None:
+    recorder = Recorder()
+    with Meter(recorder, images=8) as meter:
+        meter.step(1, 4)
+        assert recorder.total == 2.0
+        meter.step(3, 4)
+    assert recorder.total == 8.0
+    with pytest.raises(ValueError, match="broken"), Meter(recorder, images=4) as meter:  # noqa: PT012
+        meter.step(3, 4)
+        raise ValueError("broken")
+    assert recorder.total == 8.0

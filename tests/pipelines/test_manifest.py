@@ -1,0 +1,152 @@
+"""manifest.json: the files of a run, and whether every planned group is in exactly one place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.cluster.session import ordered_map
+from pipelines.dataset.storage import Storage
+from pipelines.flows.finish import finish
+from pipelines.plan.files import planned_shards
+from pipelines.summary.audit import PROBLEMS_SHOWN, check_shard
+from tests.support.toy_run import Toy, write_run
+
+FIRST = "shard-000000.parquet"
+
+
+def manifest_of(output: Storage) -> dict[str, Any]:
+    finish(output)
+    content: dict[str, Any] = json.loads(output.read_bytes("manifest.json"))
+    return content
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    output = write_run(tmp_path, Toy(prompts=8, fail_every=5, bad_prompts=3))
+    manifest = manifest_of(output)
+    assert manifest["complete"] is True
+    assert manifest["problems"] == []
+    totals = manifest["totals"]
+    assert totals == {
+        "prompts_planned": 8,
+        "prompts_failed": 3,
+        "groups_planned": 32,
+        "groups_done": 26,
+        "groups_failed": 6,
+        "images_kept": 26 * 3,
+        "images_rejected": 26,
+    }
+    for folder, total in (("data", "images_kept"), ("rejected", "images_rejected")):
+        assert sum(f["rows"] for f in manifest["files"] if f["path"].startswith(folder)) == totals[total]
+
+
+def test_files_have_their_digests_and_nothing_derived_is_listed(tmp_path: Path) -> None:
+    output = write_run(tmp_path, Toy(fail_every=5, bad_prompts=1))
+    finish(output)
+    files = manifest_of(output)["files"]
+    on_disk = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    derived = {"manifest.json", "report.json", "README.md", "gallery.html"}
+    assert [f["path"] for f in files] == [path for path in on_disk if path not in derived]
+    for file in files:
+        content = (tmp_path / file["path"]).read_bytes()
+        assert file["bytes"] == len(content)
+        assert file["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def _remove_shard(folder: Path) -> None:
+    (folder / "data" / FIRST).unlink()
+
+
+def _edit(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def _lose_an_image(folder: Path) -> None:
+    _edit(folder / "data" / FIRST, lambda rows: rows.slice(1))
+
+
+def _repeat_an_image(folder: Path) -> None:
+    _edit(folder / "data" / FIRST, lambda rows: pa.concat_tables([rows, rows.slice(0, 1)]))
+
+
+def _lose_rejected(folder: Path) -> None:
+    (folder / "rejected" / FIRST).unlink()
+
+
+def _fail_a_done_group(folder: Path) -> None:
+    done = pq.read_table(folder / "data" / FIRST)["group_id"][0].as_py()
+    _edit(folder / "failed" / FIRST, lambda rows: _with_group(rows, pa.array([done])))
+
+
+def _lose_a_failure(folder: Path) -> None:
+    _edit(folder / "failed" / FIRST, lambda rows: rows.slice(0, 0))
+
+
+def _fail_an_unknown_group(folder: Path) -> None:
+    _edit(folder / "failed" / FIRST, lambda rows: pa.concat_tables([rows, _with_group(rows, pa.array(["unknown"]))]))
+
+
+def _with_group(rows: pa.Table, group_ids: pa.Array[Any]) -> pa.Table:
+    return rows.slice(0, 1).set_column(0, rows.schema.field("group_id"), group_ids)
+
+
+def _add_a_stray_shard(folder: Path) -> None:
+    (folder / "data" / "shard-000999.parquet").write_bytes((folder / "data" / FIRST).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_remove_shard, "not finished"),
+        (_lose_an_image, "has images"),
+        (_repeat_an_image, "has images"),
+        (_lose_rejected, "has images"),
+        (_fail_a_done_group, "1 failed rows"),
+        (_lose_a_failure, "0 images and 0 failed rows"),
+        (_fail_an_unknown_group, "not in the plan"),
+        (_add_a_stray_shard, "shard-000999.parquet belongs to no shard"),
+    ],
+)
+def test_every_damage_is_found_and_named(tmp_path: Path, damage: Callable[[Path], None], words: str) -> None:
+    output = write_run(tmp_path, Toy(fail_every=5))
+    damage(tmp_path)
+    manifest = manifest_of(output)
+    assert manifest["complete"] is False
+    assert any(words in problem for problem in manifest["problems"])
+    assert "not complete" in output.read_bytes("README.md").decode()
+
+
+def test_many_problems_are_counted_and_the_first_are_shown(tmp_path: Path) -> None:
+    output = write_run(tmp_path, Toy(prompts=30, prompts_per_shard=1, arms=("base",)))
+    for path in (tmp_path / "data").iterdir():
+        path.unlink()
+    manifest = manifest_of(output)
+    assert manifest["problem_count"] == 30
+    assert len(manifest["problems"]) == PROBLEMS_SHOWN
+
+
+def test_shards_may_be_checked_elsewhere_and_at_the_same_time(tmp_path: Path, local_ray: None) -> None:
+    output = write_run(tmp_path, Toy(prompts=12, prompts_per_shard=1, fail_every=5))
+    finish(output)
+    one_by_one = output.read_bytes("manifest.json"), output.read_bytes("report.json")
+    with ThreadPoolExecutor(4) as pool:
+        finish(output, map_shards=pool.map)
+    assert (output.read_bytes("manifest.json"), output.read_bytes("report.json")) == one_by_one
+    finish(output, map_shards=ordered_map)
+    assert (output.read_bytes("manifest.json"), output.read_bytes("report.json")) == one_by_one
+
+
+def test_the_check_and_its_result_can_be_sent_to_a_worker(tmp_path: Path) -> None:
+    output = write_run(tmp_path)
+    check, shard = pickle.loads(pickle.dumps((partial(check_shard, output), next(planned_shards(output)))))  # noqa: S301 (our own bytes)
+    assert pickle.loads(pickle.dumps(check(shard))) == check(shard)  # noqa: S301 (our own bytes)

@@ -1,0 +1,191 @@
+"""Files on a local disk and in a real S3 server behave alike."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import s3fs
+
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+from tests.conftest import ROOT
+from tests.support.flaky import FAULTS, flaky_proxy
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "local":
+        return Storage.open(tmp_path / "folder")
+    s3: Storage = request.getfixturevalue("s3")
+    return s3
+
+
+def test_files_come_and_go(storage: Storage) -> None:
+    assert storage.list("data") == []
+    assert not storage.exists("data/b")
+    storage.write_bytes("data/b", b"first")
+    storage.write_bytes("data/b", b"second")
+    storage.write_bytes("data/a", b"")
+    storage.write_bytes("data/deeper/c", b"x")
+    assert storage.list("data") == ["a", "b"]
+    assert storage.exists("data/b")
+    assert storage.read_bytes("data/b") == b"second"
+    assert (storage.size("data/a"), storage.size("data/b")) == (0, 6)
+    storage.remove("data/b")
+    storage.remove("data/b")
+    assert storage.list("data") == ["a"]
+
+
+def test_a_file_is_created_once(storage: Storage) -> None:
+    assert storage.create_bytes("lock", b"first")
+    assert not storage.create_bytes("lock", b"second")
+    assert storage.read_bytes("lock") == b"first"
+
+
+def test_missing_files_are_missing(storage: Storage) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes("gone")
+    with pytest.raises(FileNotFoundError):
+        storage.open_input("gone").read()
+
+
+def test_inputs_are_seekable(storage: Storage) -> None:
+    storage.write_bytes("x", bytes(range(256)))
+    with storage.open_input("x") as file:
+        file.seek(-2, 2)
+        assert file.read() == b"\xfe\xff"
+        file.seek(3)
+        assert file.read(2) == b"\x03\x04"
+
+
+def test_a_stream_appears_whole_or_not_at_all(storage: Storage) -> None:
+    storage.write_bytes("plan/p", b"old")
+    with pytest.raises(RuntimeError), storage.open_output("plan/p") as file:  # noqa: PT012 (the write must come first)
+        file.write(b"half")
+        raise RuntimeError
+    assert storage.read_bytes("plan/p") == b"old"
+    with storage.open_output("plan/p") as file:
+        file.write(b"new")
+        assert storage.list("plan") == ["p"]
+        assert storage.read_bytes("plan/p") == b"old"
+    assert storage.read_bytes("plan/p") == b"new"
+
+
+def test_nothing_is_left_beside_a_failed_write(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), Storage.open(tmp_path).open_output("x"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_kill_leaves_is_swept(tmp_path: Path) -> None:
+    writer = "import os, sys; from pipelines.storage import Storage\n"
+    writer += "with Storage.open(sys.argv[1]).open_output('data/x') as f: f.write(b'half'); f.flush(); os._exit(9)"
+    subprocess.run([sys.executable, "-c", writer, str(tmp_path)], cwd=ROOT, check=False)
+    (left,) = (tmp_path / "data").iterdir()
+    (tmp_path / "data" / "y").write_bytes(b"whole")
+    output = Storage.open(tmp_path)
+    assert output.list("data") == ["y"]
+    output.sweep("data")
+    assert not left.exists()
+    assert output.list("data") == ["y"]
+
+
+def test_a_full_disk_says_how_to_go_on(tmp_path: Path) -> None:
+    """On a real small file system, in a mount namespace of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    fill = f"""
+from pipelines.errors import UserError
+from pipelines.storage import Storage
+output = Storage.open({str(disk)!r})
+try:
+    with output.open_output("data/x") as file:
+        file.write(bytes(2 << 20))
+except UserError as error:
+    print(error)
+output.write_bytes("y", b"small")
+print(output.list("data"), output.list())
+"""
+    script = f"mount -t tmpfs -o size=1m tmpfs {disk} && exec {sys.executable} -c {shlex.quote(fill)}"
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "mount:" in done.stderr or "unshare:" in done.stderr:
+        pytest.skip("no mount namespace for an ordinary user here")
+    message, names = done.stdout.splitlines()
+    assert "No space left on device" in message
+    assert "start the same command again" in message
+    assert names == "[] ['y']"
+
+
+def test_trouble_that_passes_is_waited_out(s3: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(200_000)
+    with flaky_proxy(os.environ["AWS_ENDPOINT_URL"], share=0.4, stall_seconds=0.1) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
+        s3fs.S3FileSystem.clear_instance_cache()
+        for round_ in range(6):
+            with s3.open_output(f"data/{round_}") as file:
+                file.write(content)
+            with s3.open_input(f"data/{round_}") as read:
+                assert read.seek(-1000, 2) == len(content) - 1000
+                assert read.read() == content[-1000:]
+                assert read.seek(0) == 0
+                assert read.read() == content
+            s3.write_bytes("small", str(round_).encode())
+            assert s3.read_bytes("small") == str(round_).encode()
+            assert len(s3.list("data")) == round_ + 1
+        assert set(proxy.injected) >= set(FAULTS)
+        proxy.share, proxy.faults = 1.0, ("server_error",)
+        with pytest.raises(UserError, match="start the same command again"):
+            replace(s3, patience_seconds=1.0).write_bytes("small", b"")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_it_travels_without_secrets(s3: Storage) -> None:
+    data = pickle.dumps(s3)
+    assert pickle.loads(data) == s3  # noqa: S301 (our own bytes)
+    assert b"secret" not in data
+
+
+def test_relative_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Storage.open("out/x").uri == f"{tmp_path}/out/x"
+
+
+@pytest.mark.parametrize("uri", ["s3://", "gs://bucket/x", "http://host/x"])
+def test_places_that_are_none(uri: str) -> None:
+    with pytest.raises(UserError, match="s3://"):
+        Storage.open(uri)
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(UserError, match="out/data/x"):
+        Storage.open(tmp_path / "out").write_bytes("data/x", b"1")
+
+
+def test_wrong_credentials_are_a_sentence(s3: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-key")
+    s3fs.S3FileSystem.clear_instance_cache()
+    for attempt in (lambda: s3.write_bytes("x", b"1"), lambda: s3.exists("x"), lambda: s3.read_bytes("x")):
+        with pytest.raises(UserError, match="AWS_SECRET_ACCESS_KEY") as raised:
+            attempt()
+        assert s3.uri in str(raised.value)
+        assert "wrong-key" not in str(raised.value)
+
+
+def test_a_missing_bucket_is_a_sentence(s3: Storage) -> None:
+    assert s3.exists("x") is False
+    with pytest.raises(UserError, match="'none'"):
+        Storage.open("s3://none/folder").write_bytes("x", b"1")

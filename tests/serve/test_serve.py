@@ -1,0 +1,225 @@
+"""The endpoint on a real worker at toy size, through real HTTP and the official client, without Ray."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import openai
+import pytest
+from openai import OpenAI
+
+from models.generator import Generator
+from pipelines.config import toml
+from pipelines.config.run import RunConfig, load
+from pipelines.dataset.images import decode, encode
+from pipelines.dataset.storage import Storage
+from pipelines.plan.files import read_shard
+from pipelines.plan.groups import groups_of
+from pipelines.plan.write import write_plan
+from pipelines.serve.keys import Keys
+from pipelines.serve.settings import ServeArgs
+from tests.support.served import Served, post, serving, tiny_args
+
+SECRET = "a-secret-of-some-length"
+
+
+@pytest.fixture(scope="module")
+def args(tiny_pipeline: str, tiny_clip: str) -> ServeArgs:
+    return tiny_args(tiny_pipeline, tiny_clip)
+
+
+@pytest.fixture(scope="module")
+def served(args: ServeArgs) -> Iterator[Served]:
+    with serving(args) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> OpenAI:
+    return OpenAI(base_url=f"{served.url}/v1", api_key="unused", max_retries=0)
+
+
+def pixels(response: Any) -> list[Any]:
+    return [decode(base64.b64decode(image["b64_json"])) for image in response.json()["data"]]
+
+
+def test_the_official_client(client: OpenAI) -> None:
+    made = client.images.generate(prompt="a red star", n=2, size="16x16", response_format="b64_json", user="me")
+    assert made.data is not None
+    files = [base64.b64decode(image.b64_json or "") for image in made.data]
+    assert [decode(file).shape for file in files] == [(16, 16, 3)] * 2
+    assert made.data[0].url is None
+    (linked,) = client.images.generate(prompt="a red star", size="auto", response_format="url").data or []
+    answer = httpx2.get(linked.url or "")
+    assert answer.headers["content-type"] == "image/png"
+    assert decode(answer.content).shape == (16, 16, 3)
+    assert [model.id for model in client.models.list()] == ["pipeline"]
+    assert client.models.retrieve("pipeline").owned_by == "raydiance"
+
+
+def test_the_official_client_streams(client: OpenAI) -> None:
+    extra = {"seed": 5}
+    whole = client.images.generate(prompt="a red star", n=2, extra_body=extra)
+    events = list(client.images.generate(prompt="a red star", n=2, stream=True, partial_images=1, extra_body=extra))
+    kinds = [event.type.removeprefix("image_generation.") for event in events]
+    assert kinds == ["progress", "progress", "completed", "completed", "group"]
+    assert [event.b64_json for event in events if event.type == "image_generation.completed"] == [
+        image.b64_json for image in whole.data or []
+    ]
+    images = [event for event in events if event.type == "image_generation.completed"]
+    assert [(event.background, event.usage.total_tokens) for event in images] == [("opaque", 0)] * 2
+
+
+def test_the_bytes_of_the_batch_jobs_groups(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red star\n")
+    table = {
+        "run": {"output": str(tmp_path / "out"), "seed": 3},
+        "prompts": {"path": str(tmp_path / "prompts.txt")},
+        "model": {"path": served.args.model, "dtype": "float32"},
+        "scoring": {"model": served.args.scoring},
+        "sampling": {"steps": 3, "guidance_scale": 4.0, "width": 16, "height": 16, "max_sequence_length": 16},
+        "group": {"size": 3},
+        "tora": {"sigma": 1.5},
+        "arms": [{"name": "stock"}, {"name": "both", "tora": True, "repulsion": True}],
+    }
+    job = toml.build(RunConfig, table, file="test.toml")
+    output = Storage.open(job.run.output)
+    write_plan(job, output)
+    generator = Generator(job.model)
+    extras: list[dict[str, Any]] = [{}, {"tora": {"sigma": 1.5}, "repulsion": True}]
+    for planned, extra in zip(groups_of(read_shard(output, 0)), extras, strict=True):
+        files = [encode(image, "png") for image in generator.generate([planned])[0]]
+        body = post(served, n=3, seed=3, steps=3, exact=True, **extra).json()
+        assert [base64.b64decode(image["b64_json"]) for image in body["data"]] == files
+        assert body["group"]["seeds"] == list(planned.seeds)
+        assert body["group"]["model_revision"].startswith("content-")
+        again = post(served, seeds=body["group"]["seeds"], steps=3, exact=True, **extra).json()
+        assert [image["b64_json"] for image in again["data"]] == [image["b64_json"] for image in body["data"]]
+
+
+def test_scores(served: Served) -> None:
+    on = post(served, n=2, seed=1, counterfactual="a blue star").json()
+    assert on["group"]["clip_model"] == "local-dir:" + served.args.scoring.rpartition("/")[2]
+    assert 1 <= on["group"]["group_vendi"] <= 2
+    assert all(isinstance(on["data"][i][key], float) for i in (0, 1) for key in ("clip_score", "clip_margin"))
+    off = post(served, n=2, seed=1, scores=False).json()
+    assert off["group"]["group_vendi"] is off["data"][0]["clip_score"] is None
+
+
+def test_compatible_requests_share_a_batch(served: Served) -> None:
+    prompts = ["a red star", "a blue ring", "a dot", "x"]
+    extra: dict[str, Any] = {"n": 2, "seed": 4, "tora": True, "repulsion": True}
+    with ThreadPoolExecutor(8) as pool:
+        packed = [pool.submit(post, served, **{**extra, "prompt": prompt}) for prompt in prompts]
+        others = [pool.submit(post, served, **{**extra, "prompt": prompt, "steps": 3}) for prompt in prompts[:2]]
+        alone = pool.submit(post, served, **{**extra, "exact": True})
+    sizes = [request.result().json()["group"]["groups_in_batch"] for request in packed]
+    assert max(sizes) >= 2
+    assert alone.result().json()["group"]["groups_in_batch"] == 1
+    assert all(request.result().json()["group"]["steps"] == 3 for request in others)
+    for prompt, request in zip(prompts, packed, strict=True):
+        own = post(served, **{**extra, "prompt": prompt, "exact": True})
+        for one, other in zip(pixels(request.result()), pixels(own), strict=True):
+            assert np.abs(one.astype(int) - other.astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param", "message"),
+    [
+        ({"n": 5}, 400, "n", "less than or equal to 4"),
+        ({"size": "17x16"}, 400, "size", "'16x16', '24x16' or 'auto'"),
+        ({"steps": 0}, 400, "steps", "greater than or equal to 1"),
+        ({"prompt": " "}, 400, "prompt", "empty"),
+        ({"prompt": "\x00"}, 400, "prompt", "control characters"),
+        ({"prompt": "x" * 60}, 400, "prompt", "tokens longer than the model reads"),
+        ({"model": "dall-e-3"}, 404, "model", "this is pipeline"),
+        ({"tora": {"sigma": 99}}, 400, "tora", "sigma = 99.0 is out of range"),
+        ({"repulsion": {"inner_steps": 9999}}, 400, "repulsion.inner_steps", "at most 1000"),
+        ({"seeds": [1, 2], "n": 1}, 400, "seeds", "2 seeds for 1 images"),
+        ({"sede": 1}, 400, "sede", "Extra inputs"),
+        ({"guidance_scale": float("nan")}, 400, "guidance_scale", "finite"),
+    ],
+)
+def test_errors_have_openais_shape(
+    served: Served, body: dict[str, Any], status: int, param: str | None, message: str
+) -> None:
+    text = json.dumps({"prompt": "a red star", **body})
+    answer = httpx2.post(
+        f"{served.url}/v1/images/generations", content=text, headers={"content-type": "application/json"}, timeout=60
+    )
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (status, param)
+    assert message in error["message"]
+    assert set(error) == {"message", "type", "param", "code"}
+
+
+def test_other_refusals(served: Served, client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="less than or equal"):
+        client.images.generate(prompt="a", n=9)
+    assert post(served, prompt="x" * (65 << 10)).status_code == 413
+    assert httpx2.get(f"{served.url}/v1/models", headers={"host": "evil.example"}).status_code == 403
+    for kind, content in {"text/plain": '{"prompt": "a"}', "application/json": "[" * 9999}.items():
+        url = f"{served.url}/v1/images/generations"
+        answer = httpx2.post(url, content=content, headers={"content-type": kind})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+    for path, status in {"/nowhere": 404, "/v1/images/generations": 405, "/v1/images/files/no.png": 404}.items():
+        answer = httpx2.get(served.url + path)
+        assert answer.status_code == status
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_documents(served: Served) -> None:
+    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz"):
+        assert httpx2.get(served.url + path).status_code == 200
+    assert "cdn" not in httpx2.get(f"{served.url}/docs").text
+    post(served)
+    metrics = httpx2.get(f"{served.url}/metrics").text
+    assert 'raydiance_image_requests_total{status="200"}' in metrics
+    assert "raydiance_requests_in_flight 0.0" in metrics
+
+
+def test_keys_are_asked_for(args: ServeArgs, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with serving(args, Keys(frozenset({SECRET, "another-secret-of-mine"}))) as served:
+        headers: list[dict[str, str]] = [{}, {"authorization": "Bearer wrong"}, {"authorization": SECRET}]
+        for header in headers:
+            for path in ("/v1/models", "/metrics"):
+                assert httpx2.get(served.url + path, headers=header).status_code == 401
+        with pytest.raises(openai.AuthenticationError):
+            OpenAI(base_url=f"{served.url}/v1", api_key="wrong", max_retries=0).images.generate(prompt="my own words")
+        good = OpenAI(base_url=f"{served.url}/v1", api_key=SECRET, max_retries=0)
+        assert good.images.generate(prompt="my own words").data
+        with pytest.raises(openai.BadRequestError):
+            good.images.generate(prompt="my own words " * 9)
+        assert httpx2.get(f"{served.url}/healthz", headers={"host": "elsewhere.example"}).status_code == 200
+    assert "a group failed: PromptError" in caplog.text
+    assert "own words" not in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_a_config_of_the_batch_job_sets_the_endpoint_up(tmp_path: Path, tiny_pipeline: str) -> None:
+    from pipelines.serve.settings import resolve
+
+    toml = tmp_path / "job.toml"
+    toml.write_text(f"""
+        run = {{output = "out"}}
+        prompts = {{path = "p.txt"}}
+        model = {{path = "{tiny_pipeline}", dtype = "float32"}}
+        scoring = {{model = "ViT-B-32"}}
+        sampling = {{steps = 7, width = 16, height = 16}}
+        tora = {{sigma = 1.4}}
+    """)
+    serving = resolve(ServeArgs.model_validate({"config": str(toml), "sizes": "32x32, 16x16", "guidance_scale": "2"}))
+    job = load(toml)
+    assert (serving.model, serving.tora, serving.repulsion) == (job.model, job.tora, job.repulsion)
+    assert (serving.sampling.steps, serving.sampling.guidance_scale) == (7, 2.0)
+    assert serving.sizes == ("16x16", "32x32")

@@ -1,0 +1,146 @@
+"""Requests that end early: callers who go away, time that runs out, a model that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any
+
+import httpx2
+import pytest
+
+from models.spec import Group, RepulsionConfig, Sampling, ToraConfig
+from pipelines.serve.jobs import Done, Failed, Job, Started, Step
+from pipelines.serve.settings import ServeArgs
+from tests.support.served import Served, post, serving, tiny_args
+
+LONG = 1000
+"""Steps that take the tiny model seconds."""
+
+
+@pytest.fixture(scope="module")
+def args(tiny_pipeline: str, tiny_clip: str) -> ServeArgs:
+    return tiny_args(tiny_pipeline, tiny_clip)
+
+
+@pytest.fixture(scope="module")
+def served(args: ServeArgs) -> Iterator[Served]:
+    with serving(args) as running:
+        yield running
+
+
+def group(steps: int) -> Group:
+    return Group(
+        prompt="a dot",
+        seeds=(1,),
+        sampling=Sampling(steps=steps, guidance_scale=4.0, width=16, height=16, max_sequence_length=16),
+        tora=ToraConfig(),
+        repulsion=RepulsionConfig(inner_steps=2),
+    )
+
+
+@pytest.fixture
+def steps(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The denoising steps that the worker has done, in order."""
+    done_steps: list[int] = []
+    real = served.worker._generator.generate
+
+    def counted(groups: Any, on_step: Any) -> Any:
+        def step(done: int, of: int) -> None:
+            done_steps.append(done)
+            on_step(done, of)
+
+        return real(groups, step)
+
+    monkeypatch.setattr(served.worker._generator, "generate", counted)
+    return done_steps
+
+
+def test_closing_stops_the_denoising_within_one_step(served: Served, steps: list[int]) -> None:
+    async def close_after_three() -> int:
+        async with aclosing(served.worker.generate(Job(group=group(LONG), progress=True))) as events:
+            async for event in events:
+                if isinstance(event, Step) and event.done >= 3:
+                    break
+        at_closing = len(steps)
+        last = [event async for event in served.worker.generate(Job(group=group(1), exact=True))][-1]
+        assert isinstance(last, Done)
+        return at_closing
+
+    at_closing = asyncio.run(close_after_three())
+    assert len(steps) - 1 <= at_closing + 1  # the last one counted belongs to the second job
+
+
+def cancelled(served: Served) -> float:
+    lines = httpx2.get(f"{served.url}/metrics").text.splitlines()
+    name = 'raydiance_image_requests_total{status="cancelled"}'
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_caller_who_goes_away_frees_the_worker(served: Served, stream: bool, steps: list[int]) -> None:
+    before = cancelled(served)
+    body = {"prompt": "a dot", "steps": LONG, "n": 4, "stream": True}
+    if stream:
+        with httpx2.stream("POST", f"{served.url}/v1/images/generations", json=body, timeout=60) as response:
+            assert "progress" in next(response.iter_lines())
+    else:
+        with pytest.raises(httpx2.ReadTimeout):
+            post(served, prompt="a dot", steps=LONG, n=4, timeout=0.5)
+    assert post(served).status_code == 200
+    assert len(steps) < LONG / 2
+    assert cancelled(served) == before + 1
+
+
+def test_too_late(args: ServeArgs) -> None:
+    with serving(args.model_copy(update={"queue_timeout_s": 1.0, "timeout_s": 4.0})) as served:
+        with ThreadPoolExecutor(1) as pool:
+            long = pool.submit(post, served, steps=LONG, n=4)
+            time.sleep(0.5)
+            waited = post(served, steps=1)
+            assert waited.status_code == 429
+            assert int(waited.headers["retry-after"]) >= 1
+            assert long.result().status_code == 504
+        assert post(served).status_code == 200
+
+
+def test_a_worker_that_hangs_is_unhealthy(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = served.worker
+    asyncio.run(worker.check_health())
+    monkeypatch.setattr(worker, "_sign_of_life", time.monotonic() - served.args.timeout_s + 60)
+    asyncio.run(worker.check_health())
+    monkeypatch.setattr(worker, "_sign_of_life", time.monotonic() - served.args.timeout_s - 1)
+    with pytest.raises(RuntimeError, match="no denoising step for 300 s"):
+        asyncio.run(worker.check_health())
+    assert post(served).status_code == 200  # which sets the mark anew
+    asyncio.run(worker.check_health())
+
+
+def test_a_model_that_fails_fails_its_own_requests(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = served.worker._generator
+    real = generator.generate
+
+    def breaks(groups: Any, on_step: Any = None) -> Any:
+        if any(group.prompt == "bad" for group in groups):
+            raise RuntimeError("secret detail")
+        return real(groups, on_step)
+
+    monkeypatch.setattr(generator, "generate", breaks)
+    with ThreadPoolExecutor(2) as pool:
+        bad, good = pool.submit(post, served, prompt="bad"), pool.submit(post, served, prompt="good")
+    assert (bad.result().status_code, good.result().status_code) == (500, 200)
+    assert "secret" not in bad.result().text
+
+
+def test_a_failure_is_the_last_event(served: Served) -> None:
+    async def events() -> list[Any]:
+        too_long = Job(group=Group(prompt="x" * 60, seeds=(1,), sampling=group(1).sampling))
+        return [event async for event in served.worker.generate(too_long)]
+
+    started, failed = asyncio.run(events())
+    assert isinstance(started, Started)
+    assert isinstance(failed, Failed)
+    assert failed.error_type == "PromptError"

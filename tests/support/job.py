@@ -1,0 +1,111 @@
+"""A small job on tiny models, to run in this process or as a command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from jobs.synth import main
+from pipelines.cluster.executor import Stage
+from pipelines.cluster.progress import Tracker
+from pipelines.config.run import load
+from pipelines.dataset import retry
+from pipelines.dataset.storage import Storage
+from pipelines.flows import preflight
+from pipelines.flows.finish import Summary, finish
+from pipelines.flows.synth import _planned, pending_shards, stages
+
+Synth = Callable[..., int]
+
+PROMPT_LINES = [
+    {"prompt": "a red square", "rarity": "common"},
+    {"prompt": "a star <b>", "rarity": "rare", "counterfactual": "a sun"},
+    {"prompt": "x" * 40, "rarity": "rare"},  # longer than the tiny text encoder reads
+    {"prompt": ""},
+    {"prompt": "a dot"},
+]
+
+WORDS = ("a red square", "a star", "a dot", "a sun", "a blue moon", "two rings", "a heart", "a drop")
+PLAIN = [{"prompt": word} for word in WORDS]
+
+
+def write_job(folder: Path, pipeline: str, clip: str, lines: Sequence[Any] = PROMPT_LINES) -> Synth:
+    """Write a config and prompts into `folder`; the result runs the job in this process, its output in `folder/out`."""
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    toml = folder / "run.toml"
+    toml.write_text(f"""
+        run = {{output = "{folder}/out", name = "Toy", seed = 1}}
+        prompts = {{path = "{prompts}"}}
+        model = {{path = "{pipeline}", dtype = "float32"}}
+        scoring = {{model = "{clip}"}}
+        sampling = {{steps = 2, guidance_scale = 4.0, width = 16, height = 16, max_sequence_length = 16}}
+        group = {{size = 3, groups_per_batch = 2}}
+        repulsion = {{inner_steps = 2}}
+        output = {{groups_per_shard = 2}}
+        arms = [{{name = "stock"}}, {{name = "both", tora = true, repulsion = true}}]
+    """)
+
+    def run(*overrides: str, flags: Sequence[str] = ()) -> int:
+        settings = [word for override in overrides for word in ("--set", override)]
+        return main(["--config", str(toml), *settings, *flags])
+
+    return run
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Everything that must be the same in equal runs: all but the report (its timings) and what shows them."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet")) if path.is_file()
+    }
+
+
+def rows(folder: Path, columns: str = "*") -> list[Any]:
+    found = duckdb.connect().execute(f"select {columns} from '{folder}/*.parquet' order by all")
+    return found.fetchall()
+
+
+def complete(out: Path) -> bool:
+    return bool(json.loads((out / "manifest.json").read_bytes())["complete"])
+
+
+class Here:
+    """`Progress` to a tracker in this process."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        getattr(self._tracker, method)(*arguments)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        return getattr(self._tracker, method)(*arguments)
+
+
+def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Summary:
+    """The job of `write_job` with its real stages, called one after the other in this process: without Ray, whose start
+    and whose workers' start take most of the time of a small run."""
+    settings = preflight.check(load(folder / "run.toml", overrides))
+    output = Storage.open(settings.run.output)
+    counts = _planned(settings, output)
+    if retry_failed:
+        retry.request(output, counts.shard_numbers())
+    make_inline(pending_shards(output, counts), stages(settings, output, Here(Tracker())))
+    return finish(output)
+
+
+def make_inline(orders: Iterable[dict[str, Any]], through: Sequence[Stage]) -> list[dict[str, Any]]:
+    """`flow.make` in this process."""
+    stages = [stage.kind(**stage.arguments) for stage in through]
+    rows: list[dict[str, Any]] = []
+    for order in orders:
+        block = pa.table({name: [value] for name, value in order.items()})
+        for stage in stages:
+            block = stage(block)
+        rows += block.to_pylist()
+    return rows

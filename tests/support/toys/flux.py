@@ -1,0 +1,48 @@
+"""Toy pipelines of the FLUX.1 family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.support.toys import parts
+from tests.support.toys.parts import WIDTH, library
+
+
+def _flux(pipeline: Any, folder: Path, *, guidance: bool = True) -> Any:
+    words, text_encoder = parts.clip_parts(folder)
+    t5_words = parts.t5_tokenizer()
+    transformer = library.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=guidance,
+    )
+    return pipeline(
+        transformer=transformer,
+        scheduler=parts.flow_scheduler(),
+        vae=parts.kl(),
+        text_encoder=text_encoder,
+        tokenizer=words,
+        text_encoder_2=parts.t5(t5_words),
+        tokenizer_2=t5_words,
+    )
+
+
+def flux(folder: Path) -> Any:
+    return _flux(library.FluxPipeline, folder)
+
+
+def flux_schnell(folder: Path) -> Any:
+    """Its guidance was distilled away."""
+    return _flux(library.FluxPipeline, folder, guidance=False)
+
+
+def flux_kontext(folder: Path) -> Any:
+    return _flux(library.FluxKontextPipeline, folder)
