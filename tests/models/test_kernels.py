@@ -22,7 +22,8 @@ pytest.importorskip("triton")
 
 _INTERPRETED = """
 import torch
-from models.interventions import ascent, kernels
+from models.interventions.numerics import kernels
+from models.interventions.repulsion import ascent
 generator = torch.Generator().manual_seed(0)
 x = torch.randn(2, 1, 60, dtype=torch.float64, generator=generator)
 x = x + 0.1 * torch.randn(2, 3, 60, dtype=torch.float64, generator=generator)
@@ -40,7 +41,7 @@ assert (end - expected).norm() < 1e-9 * (expected - start).norm()
 _COMPILED = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from models.interventions import kernels
+from models.interventions.numerics import kernels
 pointers = {"matrix": "*fp64", "values": "*fp64", "vectors": "*fp64", "c": "*fp64", "frame": "*fp64", "factor": "*fp64"}
 cases = ((kernels._eigh_kernel, {"SIZE": 16}), (kernels._ascend_kernel, {"SIZE": 4, "SMALLEST": 1e-12}))
 for kernel, constants in cases:

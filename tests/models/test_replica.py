@@ -129,7 +129,7 @@ def test_no_rank_outlives_its_owner(tiny_pipeline: str) -> None:
     """The owner is killed without a chance to clean up, as Ray and the kernel kill."""
     code = f"""
 import time
-from models.parallel.replica import Replica
+from models.replica.replica import Replica
 from models.spec import ModelSpec
 replica = Replica(ModelSpec(path={tiny_pipeline!r}, dtype="float32", device="cpu"), ranks=2, threads=1)
 print(replica._folder, *[rank.pid for rank in replica._ranks], flush=True)

@@ -123,7 +123,7 @@ def test_parts_and_chunks_leave_no_seam(configure: Configure, tmp_path: Path, mo
 
     whole = write("one")
     monkeypatch.setattr(plan_files, "SHARDS_PER_PART", 5)
-    monkeypatch.setattr(write, "_PROMPTS_PER_CHUNK", 6)
+    monkeypatch.setattr(plan_write, "_PROMPTS_PER_CHUNK", 6)
     assert write("many") == whole
     assert Storage.open(tmp_path / "many").list("plan") == [f"plan-{part:06d}.parquet" for part in range(3)]
 

@@ -19,8 +19,8 @@ from tests.conftest import ROOT
 
 HOLD = """
 import sys, time
-from pipelines.run_lock import RunLock
-from pipelines.storage import Storage
+from pipelines.dataset.lock import RunLock
+from pipelines.dataset.storage import Storage
 with RunLock(Storage.open(sys.argv[1]), beat_seconds=0.2):
     print("held", flush=True)
     time.sleep(60)

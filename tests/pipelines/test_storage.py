@@ -85,7 +85,7 @@ def test_nothing_is_left_beside_a_failed_write(tmp_path: Path) -> None:
 
 
 def test_what_a_kill_leaves_is_swept(tmp_path: Path) -> None:
-    writer = "import os, sys; from pipelines.storage import Storage\n"
+    writer = "import os, sys; from pipelines.dataset.storage import Storage\n"
     writer += "with Storage.open(sys.argv[1]).open_output('data/x') as f: f.write(b'half'); f.flush(); os._exit(9)"
     subprocess.run([sys.executable, "-c", writer, str(tmp_path)], cwd=ROOT, check=False)
     (left,) = (tmp_path / "data").iterdir()
@@ -103,7 +103,7 @@ def test_a_full_disk_says_how_to_go_on(tmp_path: Path) -> None:
     disk.mkdir()
     fill = f"""
 from pipelines.errors import UserError
-from pipelines.storage import Storage
+from pipelines.dataset.storage import Storage
 output = Storage.open({str(disk)!r})
 try:
     with output.open_output("data/x") as file:
