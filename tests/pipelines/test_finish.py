@@ -84,6 +84,7 @@ def test_runs_at_the_edge(tmp_path: Path, toy: Toy) -> None:
 
 
 def test_finishing_needs_neither_torch_nor_ray() -> None:
-    code = "import sys, pipelines.flows.finish; sys.exit(str({'torch', 'ray', 'diffusers', 'datasets'} & set(sys.modules)))"
+    heavy = "{'torch', 'ray', 'diffusers', 'datasets'}"
+    code = f"import sys, pipelines.flows.finish; sys.exit(str({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "set()"

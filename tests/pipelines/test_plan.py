@@ -18,6 +18,7 @@ from pipelines.dataset import schema
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.plan import files as plan_files
+from pipelines.plan import write as plan_write
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
 from pipelines.plan.shard_size import MOST_GROUPS_PER_SHARD, groups_per_shard, prompts_per_shard
