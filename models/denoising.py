@@ -1,15 +1,16 @@
-"""Where a denoising run is: the step, and how the rows of a transformer call are laid out."""
+"""A denoising run: what its batch holds, which step it is at, and how the rows of a transformer call are laid out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.errors import ModelError
-from models.families.base import Branch, Layout
+from models.families.base import Branch, Family
 from models.parallel.shards import WHOLE, Shards
 
 
@@ -60,31 +61,58 @@ class Tokens:
 
 
 @dataclass(kw_only=True, eq=False)
-class Clock:
-    """State that the block hooks share during one run.
-
-    steps: denoising steps of the run; groups and samples: the batch holds `groups` groups of `samples` images, rows
-    group-major; layout: how guidance calls the transformer; tokens: of the positive text ("cond") and, where the run
-    uses one, of the negative text ("uncond"); guided: the transformer runs on the negative text too; shards: the part
-    of a call that the blocks of this process see. Then, moving with the run, step: the current one; branches: what the
-    rows of the current call are, in order.
-    """
+class Denoising:
+    """A run of one batch: `groups` groups of `samples` images, rows group-major. Interventions read it; the hooks move
+    `step` and `branches`."""
 
     steps: int
+    """Denoising steps."""
     groups: int
     samples: int
-    layout: Layout
+    family: Family
+    blocks: int
+    """Joint blocks of the transformer, over all block lists of the family."""
     tokens: Mapping[Branch, Tokens]
+    """Of the positive text ("cond") and, where the run uses one, of the negative text ("uncond")."""
     guided: bool
+    """The transformer runs on the negative text too."""
+    seeds: Sequence[int]
+    """Of every image."""
+    scheduler: Any = None
+    """The pipeline's sampler."""
+    negative: Mapping[str, Tensor] = field(default_factory=dict)
+    """The negative text of all images, by pipeline argument; empty where no intervention reads it."""
     shards: Shards = WHOLE
+    """The part of a call that the blocks of this process see."""
     step: int = 0
     branches: tuple[Branch, ...] = ("cond",)
+    """What the rows of the current call are, in order."""
     _calls: int = 0
 
     @property
     def images(self) -> int:
         """Images in the batch."""
         return self.groups * self.samples
+
+    @property
+    def noise_level(self) -> float:
+        """Share of noise in the latents of the current step, from 1 to near 0."""
+        sigmas = self.scheduler.sigmas  # the last is that of the finished image
+        return float(sigmas[len(sigmas) - 1 - self.steps + self.step])
+
+    def require_flow_matching(self, intervention: str) -> None:
+        """Check that `noise_level` can be known.
+
+        Raises:
+            ModelError: the pipeline's sampler does no flow matching.
+        """
+        name = type(self.scheduler).__name__
+        if not (name.startswith("FlowMatch") or getattr(self.scheduler.config, "use_flow_sigmas", False)):
+            raise ModelError(f"{intervention} needs a flow-matching sampler; {self.family.name} has a {name} here")
+
+    def parts(self, rows: Tensor) -> dict[Branch, Tensor]:
+        """The rows of a whole call, [rows, ...], by branch."""
+        return dict(zip(self.branches, torch.chunk(rows, len(self.branches)), strict=True))
 
     @property
     def own_branches(self) -> tuple[Branch, ...]:
@@ -116,7 +144,7 @@ class Clock:
     @property
     def has_both(self) -> bool:
         """Does a call hold both branches, so that the difference of their tokens is at hand in every block?"""
-        return self.guided and self.layout == "one_call"
+        return self.guided and self.family.layout == "one_call"
 
     def begin_call(self, rows: int) -> None:
         """Note the start of a transformer call on `rows` rows.
@@ -126,11 +154,11 @@ class Clock:
         """
         order: tuple[tuple[Branch, ...], ...] = (("cond",),)
         if self.guided:
-            order = (("uncond", "cond"),) if self.layout == "one_call" else (("cond",), ("uncond",))
+            order = (("uncond", "cond"),) if self.has_both else (("cond",), ("uncond",))
         if self._calls >= len(order) or rows != self.images * len(order[self._calls]):
             raise ModelError(
                 f"transformer call {self._calls + 1} of step {self.step + 1} has {rows} rows for {self.images} images, "
-                f"which is not {self.layout} guidance; the interventions cannot tell what the rows are"
+                f"which is not {self.family.layout} guidance; the interventions cannot tell what the rows are"
             )
         self.branches = order[self._calls]
         self._calls += 1

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from models.denoising import Clock, Tokens
+from models.denoising import Denoising, Tokens
 from models.errors import ImageError, ModelError
 from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.hooks.blocks import interventions
+from models.interventions.registry import entry_of
 from models.loading.compile import compile_blocks
 from models.loading.load import load
 from models.loading.placement import place
@@ -111,8 +113,8 @@ class Generator:
             batches.setdefault((text.together, groups[index].image), []).append(index)
         made: dict[int, NDArray[np.uint8]] = {}
         for number, batch in enumerate(batches.values()):
-            clock_step = _steps_of_all(on_step, number, len(batches), first.sampling.steps)
-            images = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], clock_step)
+            report = _steps_of_all(on_step, number, len(batches), first.sampling.steps)
+            images = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], report)
             made.update(zip(batch, images, strict=True))
         return [made[index] for index in range(len(groups))]
 
@@ -126,28 +128,32 @@ class Generator:
         longest = max(len(text.valid_N) for text in encoded)
         tokens: dict[Branch, Tokens] = {"cond": _tokens(encoded, samples, longest)}
         positive = stack([text.arguments for text in encoded], [samples] * len(groups))
-        negative = None
-        if guided or first.tora is not None:
+        negative: dict[str, Tensor] = {}
+        if guided or any(entry_of(config).reads_negative for config in first.interventions):
             without = self._texts.encode(sampling.negative_prompt, first.image, sampling)
             negative = stack([without.arguments], [samples * len(groups)])
             tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))
-        clock = Clock(
+        run = Denoising(
             steps=sampling.steps,
             groups=len(groups),
             samples=samples,
-            layout=family.layout,
+            family=family,
+            blocks=len(family.blocks(pipe.transformer)),
             tokens=tokens,
             guided=guided,
+            seeds=[seed for group in groups for seed in group.seeds],
+            scheduler=pipe.scheduler,
+            negative=negative,
             shards=self._shards,
         )
         arguments = {
             **family.arguments(pipe, positive, negative if guided else None, sampling),
             **encoded[0].shared,
-            "generator": [torch.Generator("cpu").manual_seed(seed) for group in groups for seed in group.seeds],
+            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in run.seeds],
             "output_type": "np",
-            "callback_on_step_end": _step_callback(clock, on_step),
+            "callback_on_step_end": _step_callback(run, on_step),
         }
-        with self._settings(), interventions(pipe.transformer, family, clock, first.tora, first.repulsion, negative):
+        with self._settings(), interventions(pipe.transformer, run, first.interventions):
             made = pipe(**arguments)
         pictures = made.frames if family.frames_per_second else made.images
         if not np.isfinite(pictures).all():
@@ -193,10 +199,10 @@ def _steps_of_all(
     return report
 
 
-def _step_callback(clock: Clock, on_step: Callable[[int], None]) -> Callable[..., dict[str, Any]]:
+def _step_callback(run: Denoising, on_step: Callable[[int], None]) -> Callable[..., dict[str, Any]]:
     def callback(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        clock.end_step()
-        on_step(clock.step)
+        run.end_step()
+        on_step(run.step)
         return {}
 
     return callback

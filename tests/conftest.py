@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines.config import toml
+from pipelines.config import run as config
 from pipelines.config.run import RunConfig
 from pipelines.dataset.storage import Storage
 from tests.support import job, tiny
@@ -140,4 +140,4 @@ def configure(tmp_path: Path) -> Configure:
 def build(**tables_of: Any) -> RunConfig:
     """A config of these tables, and of a model and a scorer by name where none are given."""
     table: dict[str, Any] = {"model": {"path": "owner/model"}, "scoring": {"model": "ViT-B-32"}, **tables_of}
-    return toml.build(RunConfig, table, file="test.toml")
+    return config.build(table, file="test.toml")

@@ -11,10 +11,12 @@ from torch import nn
 
 from jobs.benchmarks.shapes import SD35_LARGE
 from jobs.benchmarks.timing import compare, show
-from models.denoising import Clock, Tokens
+from models.denoising import Denoising, Tokens
 from models.families.sd3 import FAMILY
 from models.hooks.blocks import interventions
-from models.spec import RepulsionConfig, ToraConfig
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
+from models.spec import InterventionConfig
 
 STEPS, PIXELS, TEXT_TOKENS, PROMPT_TOKENS = 28, 1024, 333, 60
 
@@ -37,16 +39,16 @@ def sd35_large_run(
         nn.init.normal_(parameter, std=0.02)
     arm = _arm(transformer, size, device)
     variants: dict[str, Callable[[], object]] = {
-        "base": lambda: arm(None, None),
-        "repulsion": lambda: arm(None, repulsion),
-        "TORA": lambda: arm(tora, None),
+        "base": lambda: arm(),
+        "repulsion": lambda: arm(repulsion),
+        "TORA": lambda: arm(tora),
         "both": lambda: arm(tora, repulsion),
     }
     print(f"\nSD3.5-Large (real dimensions, random weights, bfloat16), {PIXELS} px, {STEPS} steps, group of {size}")
     show(compare(variants, repeats=repeats, device=device, label="SD3.5-Large"), "base")
 
 
-def _arm(transformer: Any, size: int, device: str) -> Callable[[ToraConfig | None, RepulsionConfig | None], None]:
+def _arm(transformer: Any, size: int, device: str) -> Callable[..., None]:
     config, rows = transformer.config, 2 * size
     generator = torch.Generator(device).manual_seed(0)
 
@@ -59,17 +61,19 @@ def _arm(transformer: Any, size: int, device: str) -> Callable[[ToraConfig | Non
     valid = (torch.arange(TEXT_TOKENS, device=device) < PROMPT_TOKENS).expand(size, -1)
     tokens = Tokens.of(valid, torch.ones_like(valid))
 
-    def run(tora: ToraConfig | None, repulsion: RepulsionConfig | None) -> None:
-        clock = Clock(
+    def run(*configs: InterventionConfig) -> None:
+        denoising = Denoising(
             steps=STEPS,
             groups=1,
             samples=size,
-            layout="one_call",
+            family=FAMILY,
+            blocks=len(FAMILY.blocks(transformer)),
             tokens={"cond": tokens, "uncond": tokens},
             guided=True,
+            seeds=range(size),
         )
         now = latents
-        with interventions(transformer, FAMILY, clock, tora, repulsion):
+        with interventions(transformer, denoising, configs):
             for step in range(STEPS):
                 time = torch.full((rows,), 1000.0 * (1 - step / STEPS), device=device)
                 velocity = transformer(
@@ -81,6 +85,6 @@ def _arm(transformer: Any, size: int, device: str) -> Callable[[ToraConfig | Non
                 )[0]
                 negative, positive = velocity.chunk(2)
                 now = now - (negative + 3.5 * (positive - negative)) / STEPS
-                clock.end_step()
+                denoising.end_step()
 
     return run

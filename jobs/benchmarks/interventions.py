@@ -30,13 +30,15 @@ from models.denoising import Tokens
 from models.embedded import SAMPLING, WEIGHTS
 from models.embedded.training.untrained import save_untrained
 from models.generator import Generator
-from models.hooks import blocks
+from models.interventions.repulsion import groups
 from models.interventions.repulsion.ascent import entropy_ascent
+from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.repulsion.push import displacement, repel
 from models.interventions.repulsion.reference import repel_by_autograd
 from models.interventions.tora import alignment, reference
+from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.transform import Taking, semantic_direction, space_and_align
-from models.spec import Group, ModelSpec, RepulsionConfig, ToraConfig
+from models.spec import Group, ModelSpec
 
 REPULSION = RepulsionConfig(inner_steps=100, steps=(0.0, 4 / 28))
 TORA = ToraConfig()
@@ -94,8 +96,7 @@ def _embedded(options: argparse.Namespace) -> None:
                 prompt=PROMPT,
                 seeds=tuple(range(size)),
                 sampling=SAMPLING,
-                tora=TORA if tora else None,
-                repulsion=REPULSION if repulsion else None,
+                interventions=(*([TORA] if tora else []), *([REPULSION] if repulsion else [])),
             )
             generator.generate([group])
 
@@ -127,7 +128,7 @@ def _naively(call: Callable[[], object]) -> Callable[[], object]:
 def papers_forms() -> Iterator[None]:
     """The generator with both methods as the papers give them."""
     with (
-        mock.patch.object(blocks, "repel", lambda sets, config, _total: repel_by_autograd(sets, config)),
+        mock.patch.object(groups, "repel", lambda sets, config, _total: repel_by_autograd(sets, config)),
         mock.patch.object(alignment, "space_and_align", _align_by_svd),
     ):
         yield

@@ -30,8 +30,7 @@ from numpy.typing import NDArray
 
 from models.embedded import SAMPLING, WEIGHTS, world
 from models.spec import ModelSpec, Sampling
-from pipelines.config import toml
-from pipelines.config.run import RunConfig
+from pipelines.config.run import RunConfig, build
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight, synth
 from pipelines.plan.files import read_shard
@@ -87,7 +86,7 @@ def _config(options: argparse.Namespace, folder: Path) -> RunConfig:
         "output": {"groups_per_shard": options.groups_per_shard},
         "ray": {"cpus_per_generator": 1.0, "cpus_per_scorer": 0.5, "cpus_per_writer": 0.25, "threads_per_generator": 1},
     }
-    return toml.build(RunConfig, table, file="the benchmark")
+    return build(table, file="the benchmark")
 
 
 def embedded_models(folder: Path) -> tuple[str, str]:

@@ -23,8 +23,7 @@ import pyarrow as pa
 
 from pipelines.cluster.executor import Stage, make, shards_per_round
 from pipelines.cluster.session import session
-from pipelines.config import toml
-from pipelines.config.run import RunConfig
+from pipelines.config.run import RunConfig, build
 from pipelines.config.tables import RayOptions
 from pipelines.dataset.storage import Storage
 from pipelines.plan.shard_size import MOST_GROUPS_PER_SHARD
@@ -135,7 +134,7 @@ def _plan(prompts: int) -> Cost:
 
 def _config(prompts: Path) -> RunConfig:
     table = {"run": {"output": "unused"}, "prompts": {"path": str(prompts)}, "model": {"path": "owner/model"}}
-    return toml.build(RunConfig, {**table, "scoring": {"model": "ViT-L-14"}}, file="the benchmark")
+    return build({**table, "scoring": {"model": "ViT-L-14"}}, file="the benchmark")
 
 
 class Nothing:

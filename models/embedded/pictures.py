@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.generator import Generator
-from models.interventions.rivals import Progress, rival
 from models.seeds import image_seed
-from models.spec import Group, RepulsionConfig, RivalConfig, Sampling, ToraConfig
+from models.spec import Group, InterventionConfig, Sampling
 
 
 def pictures(
@@ -21,11 +20,9 @@ def pictures(
     images: int,
     groups_per_batch: int = 4,
     run_seed: int = 0,
-    tora: ToraConfig | None = None,
-    repulsion: RepulsionConfig | None = None,
-    other: RivalConfig | None = None,
+    interventions: tuple[InterventionConfig, ...] = (),
 ) -> Iterator[NDArray[np.uint8]]:
-    """A group of `images` pictures for every prompt, uint8 [images, H, W, 3]; other: a rival of the interventions.
+    """A group of `images` pictures for every prompt, uint8 [images, H, W, 3].
 
     Seeds depend on `run_seed`, the prompt and the picture's number alone.
     """
@@ -35,11 +32,8 @@ def pictures(
                 prompt=prompt,
                 seeds=tuple(image_seed(run_seed, prompt, index) for index in range(images)),
                 sampling=sampling,
-                tora=tora,
-                repulsion=repulsion,
+                interventions=interventions,
             )
             for prompt in prompts[at : at + groups_per_batch]
         ]
-        progress = Progress(steps=sampling.steps, seeds=[group.seeds for group in groups])
-        with rival(generator.transformer, other, progress):
-            yield from generator.generate(groups, progress.note)
+        yield from generator.generate(groups)

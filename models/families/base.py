@@ -35,6 +35,12 @@ class BlockList:
     text_output: int | None
     attention: str = "attn"
 
+    @property
+    def image_output(self) -> int:
+        """Index of the image tokens in what a block returns that gives text and image apart."""
+        assert self.text_output is not None
+        return 1 - self.text_output
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
@@ -82,7 +88,8 @@ class Family:
 
     name: in rows and messages; pipelines: classes of the diffusers pipelines it covers; transformer: class of their
     transformer; block_lists: its joint blocks, in the order in which they run; layout: how guidance calls it;
-    text_inputs: argument of the transformer -> pipeline argument that holds the text for it; encode: text of one prompt
+    text_inputs: argument of the transformer -> pipeline argument that holds the text for it; pooled_input: argument of
+    the transformer with the text's pooled vector, "" where it has none; encode: text of one prompt
     (and image to edit); truncation: number of tokens by which a prompt is too long (0 if it fits); size_multiple: width
     and height must be multiples of it; guided: is there a negative branch with these settings?; options: further
     arguments of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; edits:
@@ -103,10 +110,15 @@ class Family:
     guided: Callable[[Any, Sampling], bool] = _guided_above_one
     options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
     guidance_argument: str = "guidance_scale"
+    pooled_input: str = ""
     edits: bool = False
     frames_per_second: int = 0
     frame_step: int = 0
     context_plan: Mapping[str, Any] = field(default_factory=dict)
+
+    def blocks(self, transformer: Any) -> list[tuple[BlockList, Any]]:
+        """The joint blocks of a transformer in the order in which they run, each with the facts of its list."""
+        return [(facts, block) for facts in self.block_lists for block in getattr(transformer, facts.name)]
 
     def has_negative(self, pipe: Any, sampling: Sampling) -> bool:
         """Does the transformer also run on the negative prompt?"""

@@ -57,6 +57,7 @@ FAMILY = Family(
     ),
     layout="distilled",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
+    pooled_input="pooled_projections",
     encode=encode,
     truncation=truncation,
     size_multiple=twice_the_autoencoder,

@@ -37,6 +37,7 @@ FAMILY = Family(
     ),
     layout="distilled",
     text_inputs={"encoder_hidden_states": "prompt_embeds", "encoder_attention_mask": "prompt_attention_mask"},
+    pooled_input="pooled_projections",
     encode=encode,
     truncation=truncation,
     size_multiple=lambda _: 16,

@@ -52,6 +52,7 @@ FAMILY = Family(
     block_lists=(BlockList(name="transformer_blocks", text_output=0),),
     layout="one_call",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
+    pooled_input="pooled_projections",
     encode=encode,
     truncation=truncation,
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),

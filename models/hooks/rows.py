@@ -8,56 +8,56 @@ import torch
 from diffusers.hooks import ModelHook
 from torch import Tensor, nn
 
-from models.denoising import Clock
+from models.denoising import Denoising
 from models.errors import ModelError
 
 
 class RowHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
     """Divides what has one entry per row: tensors [rows, ...] and lists of that length.
 
-    Registered before the hook that tells the clock of a call, so that it runs after it. Where guidance makes two calls,
+    Registered before the hook that begins a call, so that it runs after it. Where guidance makes two calls,
     each is made by one side of the cfg axis, and the outputs change sides after the second: pipelines look at them only
     then. In the first step both sides make both calls, from which interventions learn the direction of the prompt, and
     this hook the shape of what it must promise.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, run: Denoising) -> None:
         super().__init__()
-        self.clock = clock
+        self.run = run
         self.promised = torch.empty(0)
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if args:
             raise ModelError("the pipeline gives its transformer positional arguments, which cannot be divided")
-        clock, count = self.clock, len(self.clock.branches)
+        run, count = self.run, len(self.run.branches)
         own = {name: self._own(name, value) for name, value in kwargs.items()}
         if not self._takes_turns():
             output = self.fn_ref.original_forward(**own)
-            whole = clock.shards.gather_batch(output[0], count, clock.images)
+            whole = run.shards.gather_batch(output[0], count, run.images)
             self.promised = torch.empty_like(whole)
             return (whole, *output[1:])
-        cfg, made_by = clock.shards.cfg, 1 if clock.branches == ("cond",) else 0
+        cfg, made_by = run.shards.cfg, 1 if run.branches == ("cond",) else 0
         whole = torch.empty_like(self.promised)
         if cfg.rank == made_by:
-            whole = clock.shards.gather_images(self.fn_ref.original_forward(**own)[0], 1, clock.images)
+            whole = run.shards.gather_images(self.fn_ref.original_forward(**own)[0], 1, run.images)
         if made_by == 1:
             self.promised = whole
             return (whole,)
-        negative, positive = cfg.gather(whole if cfg.rank == 0 else self.promised, 0, 2 * clock.images).chunk(2)
+        negative, positive = cfg.gather(whole if cfg.rank == 0 else self.promised, 0, 2 * run.images).chunk(2)
         self.promised.copy_(positive)
         return (negative,)
 
     def _takes_turns(self) -> bool:
-        clock = self.clock
-        return clock.shards.cfg.size > 1 and clock.guided and clock.layout == "two_calls" and clock.step > 0
+        run = self.run
+        return run.shards.cfg.size > 1 and run.guided and run.family.layout == "two_calls" and run.step > 0
 
     def _own(self, name: str, value: Any) -> Any:
-        clock = self.clock
-        count = len(clock.branches)
-        rows = count * clock.images
+        run = self.run
+        count = len(run.branches)
+        rows = count * run.images
         if isinstance(value, Tensor) and value.dim() > 0 and len(value) == rows:
             shared = value.dim() == 2 and name.endswith("_ids")  # positions [tokens, 3], the same for all rows
-            return value if shared else clock.shards.own_batch(value, count)
+            return value if shared else run.shards.own_batch(value, count)
         if isinstance(value, list) and len(value) == rows:
-            return [value[row] for row in clock.shards.own_batch(torch.arange(rows), count).tolist()]
+            return [value[row] for row in run.shards.own_batch(torch.arange(rows), count).tolist()]
         return value

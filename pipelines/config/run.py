@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from models.checkpoints import CHECKPOINTS
-from models.spec import PLACES, ModelSpec, RepulsionConfig, Sampling, ToraConfig
-from pipelines.config import toml
-from pipelines.config.tables import Arm, GroupSize, Output, Prompts, RayOptions, Run, Scoring, Selection, require
-from pipelines.config.toml import override
+from models.spec import PLACES, ModelSpec, Sampling
+from pipelines.config import plugins, toml
+from pipelines.config.arms import Arm, Interventions, defaults, read_arms, read_interventions, tables_of, take
+from pipelines.config.tables import GroupSize, Output, Prompts, RayOptions, Run, Scoring, Selection, require
 from pipelines.dataset import schema
-from pipelines.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +28,9 @@ class RunConfig:
     scoring: Scoring
     sampling: Sampling = field(default_factory=Sampling)
     group: GroupSize = field(default_factory=GroupSize)
-    tora: ToraConfig = field(default_factory=ToraConfig)
-    repulsion: RepulsionConfig = field(default_factory=RepulsionConfig)
-    arms: tuple[Arm, ...] = (Arm(name="both", tora=True, repulsion=True),)
+    interventions: Interventions = field(default_factory=defaults)
+    """In the file each has a table of its own name, such as [tora]."""
+    arms: tuple[Arm, ...] = ()
     selection: Selection = field(default_factory=Selection)
     output: Output = field(default_factory=Output)
     ray: RayOptions = field(default_factory=RayOptions)
@@ -45,26 +43,41 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""
-        return {name: _plain(table) for name, table in asdict(self).items()}
+        tables: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            if name == "interventions":
+                tables |= tables_of(self.interventions, self.arms)
+            elif name != "arms":
+                tables[name] = asdict(getattr(self, name))
+        return {name: _plain(table) for name, table in tables.items()}
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The config in the TOML file `path`, with `key.sub=value` overrides (values in TOML; bare words are text)."""
-    file = str(path)
-    try:
-        table = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot read the config {file}: {error.strerror}. Give --config an existing TOML file."
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid TOML: {error}") from None
+    table = toml.read(path)
     for text in overrides:
-        override(table, text)
-    return toml.build(RunConfig, _as_the_model_is_made_for(table), file=file)
+        toml.override(table, text)
+    return build(table, file=str(path))
 
 
-def _as_the_model_is_made_for(table: dict[str, Any]) -> dict[str, Any]:
+def build(table: Mapping[str, Any], *, file: str) -> RunConfig:
+    """The config of a TOML table. Its plugins are imported: what they register may be named in it."""
+    _load_plugins(table.get("run"), file)
+    rest, tables = take(_as_the_model_is_made_for(table))
+    interventions = read_interventions(tables, file=file)
+    arms = read_arms(rest.pop("arms", None), interventions, file=file)
+    given = {"interventions": interventions, "arms": arms}
+    return toml.build(RunConfig, rest, file=file, given=given, hints=[*interventions, "arms"])
+
+
+def _load_plugins(run: Any, file: str) -> None:
+    named = run.get("plugins", []) if isinstance(run, Mapping) else []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise toml.wrong(file, "run.plugins", named, "an array of module names")
+    plugins.load(named)
+
+
+def _as_the_model_is_made_for(table: Mapping[str, Any]) -> Mapping[str, Any]:
     """`table` with the model's own sampling where the model is a known one and the config does not say otherwise."""
     model, sampling = table.get("model"), table.get("sampling", {})
     if isinstance(model, dict) and isinstance(sampling, dict) and (known := CHECKPOINTS.get(str(model.get("path")))):

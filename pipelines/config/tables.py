@@ -22,6 +22,9 @@ class Run:
     """Title of the dataset card and the gallery. Not part of the fingerprint."""
     seed: int = 0
     """Every image seed is derived from it."""
+    plugins: tuple[str, ...] = ()
+    """Python modules that are imported before anything else, on the driver and by every worker: they register
+    interventions and scorers of your own. Not part of the fingerprint."""
 
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "needs a local path or s3://bucket/folder")
@@ -80,18 +83,6 @@ class GroupSize:
         require(1 <= self.size <= 256, "size", self.size, "needs 1 to 256 images")
         require(1 <= self.groups_per_prompt <= 10_000, "groups_per_prompt", self.groups_per_prompt, "needs 1 to 10,000")
         require(1 <= self.groups_per_batch <= 10_000, "groups_per_batch", self.groups_per_batch, "needs 1 to 10,000")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One way to make every prompt. Arms share their seeds, so they can be compared image by image."""
-
-    name: str
-    tora: bool = False
-    repulsion: bool = False
-
-    def __post_init__(self) -> None:
-        require(bool(self.name.strip()), "name", self.name, "needs a name")
 
 
 @dataclass(frozen=True, kw_only=True)

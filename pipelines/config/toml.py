@@ -9,8 +9,9 @@ import difflib
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pipelines.errors import UserError
@@ -18,21 +19,45 @@ from pipelines.errors import UserError
 T = TypeVar("T")
 
 
-def build(kind: type[T], table: Mapping[str, Any], *, file: str, at: str = "") -> T:
-    """An instance of the dataclass `kind` from `table`; messages call the table `at` ("" is the top of the file)."""
+def read(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises UserError where it cannot be read, or is no TOML."""
+    try:
+        return tomllib.loads(Path(path).read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"cannot read the config {path}: {error.strerror}. Give --config an existing TOML file."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+
+
+def build(
+    kind: type[T],
+    table: Mapping[str, Any],
+    *,
+    file: str,
+    at: str = "",
+    given: Mapping[str, Any] | None = None,
+    hints: Sequence[str] = (),
+) -> T:
+    """An instance of the dataclass `kind` from `table`; messages call the table `at` ("" is the top of the file).
+
+    given: fields whose values are there already; hints: further keys that may have been meant by an unknown one.
+    """
+    given = given or {}
     if not isinstance(table, Mapping):
         raise UserError(f"{file}: {at} = {table!r}: must be a table ([{at}])")
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in fields(typing.cast(Any, kind))}
+    types_of = typing.get_type_hints(kind)
+    known = {f.name: f for f in fields(typing.cast(Any, kind)) if f.name not in given}
     for key in table:
         if key not in known:
-            raise UserError(f"{file}: {_where(at)}unknown key {key!r}{_nearest(key, list(known))}")
+            raise UserError(f"{file}: {_where(at)}unknown key {key!r}{_nearest(key, [*known, *hints])}")
     for name, field in known.items():
         if name not in table and field.default is MISSING and field.default_factory is MISSING:
             raise UserError(f"{file}: {_where(at)}the key {name!r} is missing and has no default")
-    values = {key: _convert(hints[key], value, file, f"{at}.{key}" if at else key) for key, value in table.items()}
+    values = {key: _convert(types_of[key], value, file, f"{at}.{key}" if at else key) for key, value in table.items()}
     try:
-        return kind(**values)
+        return kind(**values, **given)
     except ValueError as error:
         raise UserError(f"{file}: {_where(at)}{error}") from error
 
@@ -56,14 +81,14 @@ def _convert(kind: Any, value: Any, file: str, at: str) -> Any:
     if origin is Literal:
         if value in get_args(kind) and not isinstance(value, bool):
             return value
-        raise _wrong(file, at, value, "one of " + ", ".join(map(repr, get_args(kind))))
+        raise wrong(file, at, value, "one of " + ", ".join(map(repr, get_args(kind))))
     if origin is tuple:
         return _convert_tuple(get_args(kind), value, file, at)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is kind:
         return value
-    raise _wrong(
+    raise wrong(
         file,
         at,
         value,
@@ -81,12 +106,13 @@ def _convert_union(kinds: tuple[Any, ...], value: Any, file: str, at: str) -> An
 def _convert_tuple(kinds: tuple[Any, ...], value: Any, file: str, at: str) -> tuple[Any, ...]:
     many = len(kinds) == 2 and kinds[1] is Ellipsis
     if not isinstance(value, list | tuple) or not (many or len(value) == len(kinds)):
-        raise _wrong(file, at, value, "an array" if many else f"an array of {len(kinds)} values")
+        raise wrong(file, at, value, "an array" if many else f"an array of {len(kinds)} values")
     each = [kinds[0]] * len(value) if many else list(kinds)
     return tuple(_convert(k, v, file, f"{at}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True)))
 
 
-def _wrong(file: str, at: str, value: Any, needs: str) -> UserError:
+def wrong(file: str, at: str, value: Any, needs: str) -> UserError:
+    """The error for a value of the wrong kind."""
     return UserError(f"{file}: {at} = {value!r}: must be {needs}")
 
 

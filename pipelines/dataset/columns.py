@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from models.interventions.registry import find
+
 COLUMN_MEANING: dict[str, str] = {
     "image": "the picture: encoded bytes, and a file name; a video is a lossless animated WebP",
     "image_id": "hash of the pixels; equal ids are equal pictures",
@@ -23,8 +25,6 @@ COLUMN_MEANING: dict[str, str] = {
     "negative_prompt": "what the guidance moves away from; empty for none",
     "max_sequence_length": "most tokens of the prompt that are read (of its T5 part, where the model has one)",
     "frames": "frames of the video; 1 for a picture",
-    "tora": "all settings of Token Spacing and Residual Alignment; null where it is off",
-    "repulsion": "all settings of contextual repulsion; null where it is off",
     "model": "folder or hub id of the model",
     "model_revision": "revision of the model",
     "family": "architecture of the model",
@@ -44,4 +44,12 @@ COLUMN_MEANING: dict[str, str] = {
     "keep": "true in `data/`, false in `rejected/`",
     "drop_reason": "why the image was dropped; null where it was kept",
 }
-"""Column -> what it means, for every column of `pipelines.dataset.schema.scored`."""
+"""Column -> what it means; interventions say it of their own columns."""
+
+
+def meaning(column: str) -> str:
+    """What a column of `data/` and `rejected/` means."""
+    entry = find(column)
+    if entry is not None:
+        return entry.meaning
+    return COLUMN_MEANING.get(column, "what a plugin of the run has added; `run.json` names it")

@@ -7,12 +7,14 @@ No clock time and no host name appears in a row: a repeated or resumed run gives
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
 
-from models.spec import PLACES, ModelSpec, RepulsionConfig, ToraConfig
+from models.interventions.registry import find, registered
+from models.spec import PLACES, InterventionConfig, ModelSpec
 
 VERSION = 2
 """Version of the row contract; it goes up whenever a column is added, or changes its name, type or meaning."""
@@ -26,14 +28,28 @@ _SETTING_TYPES: dict[str, pa.DataType] = {
 }
 
 
-def _struct_of(config: type[ModelSpec | ToraConfig | RepulsionConfig], *, but: tuple[str, ...] = ()) -> pa.StructType:
+def _struct_of(config: type[ModelSpec | InterventionConfig], *, but: tuple[str, ...] = ()) -> pa.StructType:
     shown = [f for f in fields(config) if f.name not in but]
     return pa.struct([pa.field(f.name, _SETTING_TYPES.get(str(f.type), pa.string())) for f in shown])
 
 
-TORA = _struct_of(ToraConfig)
-REPULSION = _struct_of(RepulsionConfig)
-"""Structs with one field per setting of `ToraConfig` and `RepulsionConfig`; null where the intervention is off."""
+def in_every_row() -> list[str]:
+    """The interventions that have a column in the rows of every run."""
+    return [entry.name for entry in registered() if entry.in_every_row]
+
+
+def interventions_in(columns: Sequence[str]) -> list[str]:
+    """Those of some columns that are of interventions."""
+    return [entry.name for entry in registered() if entry.name in columns]
+
+
+def _interventions(names: Sequence[str]) -> Iterator[pa.Field[Any]]:
+    """A struct with one field per setting for each; null where the intervention is off."""
+    for name in names:
+        entry = find(name)
+        assert entry is not None, name
+        yield pa.field(name, _struct_of(entry.config))
+
 
 MODEL_OPTIONS = _struct_of(ModelSpec, but=("path", "revision", "dtype", *PLACES))
 """Struct with the settings of `ModelSpec` that change pixels and have no column of their own."""
@@ -54,23 +70,31 @@ _GROUP_FIELDS = [
     pa.field("negative_prompt", pa.string(), nullable=False),
     pa.field("max_sequence_length", pa.int32(), nullable=False),
     pa.field("frames", pa.int32(), nullable=False),
-    pa.field("tora", TORA),
-    pa.field("repulsion", REPULSION),
 ]
-GROUP_COLUMNS = tuple(f.name for f in _GROUP_FIELDS)
-"""Columns that a plan row and an image row share: they say what the group is made from."""
 
-PLAN = pa.schema([pa.field("shard", pa.int64(), nullable=False), *_GROUP_FIELDS])
-"""One row per group; a row group of a plan file holds one shard, in the order of the shard numbers."""
 
-GENERATED = pa.schema(
-    [
+def group_columns(interventions: Sequence[str] | None = None) -> pa.Schema:
+    """Columns that a plan row and an image row share: they say what the group is made from.
+
+    interventions: those with a column, as `pipelines.config.arms.column_names` says; None: those of every run.
+    """
+    return pa.schema([*_GROUP_FIELDS, *_interventions(in_every_row() if interventions is None else interventions)])
+
+
+def plan(interventions: Sequence[str] | None = None) -> pa.Schema:
+    """One row per group; a row group of a plan file holds one shard, in the order of the shard numbers."""
+    return pa.schema([pa.field("shard", pa.int64(), nullable=False), *group_columns(interventions)])
+
+
+def generated(interventions: Sequence[str] | None = None) -> pa.Schema:
+    """What the generate stage knows of an image."""
+    fields_of = [
         pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("index_in_group", pa.int32(), nullable=False),
         pa.field("group_size", pa.int32(), nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
-        *_GROUP_FIELDS,
+        *group_columns(interventions),
         pa.field("model", pa.string(), nullable=False),
         pa.field("model_revision", pa.string(), nullable=False),
         pa.field("family", pa.string(), nullable=False),
@@ -79,8 +103,8 @@ GENERATED = pa.schema(
         pa.field("scheduler", pa.string(), nullable=False),
         pa.field("fingerprint", pa.string(), nullable=False),
     ]
-)
-"""What the generate stage knows of an image."""
+    return pa.schema(fields_of)
+
 
 _FAILED_FIELDS: list[pa.Field[Any]] = [
     pa.field("group_id", pa.string()),
@@ -98,11 +122,19 @@ FAILED = pa.schema(_FAILED_FIELDS)
 and why."""
 
 
-def scored(embedding_dim: int) -> pa.Schema:
-    """Schema of `data/` and `rejected/`; `embedding` is the scorer's unit image vector of `embedding_dim` values."""
+def generated_of(names: Sequence[str]) -> list[str]:
+    """Those of the columns of a file in `data/` that the generate stage wrote: they come first."""
+    return list(names[: names.index("fingerprint") + 1])
+
+
+def scored(embedding_dim: int, images: pa.Schema | None = None) -> pa.Schema:
+    """Schema of `data/` and `rejected/`; `embedding` is the scorer's unit image vector of `embedding_dim` values.
+
+    images: as `generated` makes it; None: that of a run that uses no intervention but those of every run.
+    """
     schema = pa.schema(
         [
-            *GENERATED,
+            *(generated() if images is None else images),
             pa.field("clip_model", pa.string(), nullable=False),
             pa.field("clip_score", pa.float32(), nullable=False),
             pa.field("clip_margin", pa.float32()),

@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.dataset import columns as own_columns
 from pipelines.dataset import schema
-from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -70,10 +70,10 @@ def columns(name: str, embedding_dim: int, *, embeddings: bool, source: str) -> 
 
 def meaning(column: str) -> str:
     """What a column means, for those of the run and those of other scorers."""
-    if column in COLUMN_MEANING:
-        return COLUMN_MEANING[column]
-    kind = next(kind for kind in COLUMNS if column.endswith(f"_{kind}"))
-    return f"{COLUMN_MEANING[kind]}; by the scorer `{column.removesuffix(f'_{kind}')}`"
+    for kind in COLUMNS:
+        if column.endswith(f"_{kind}"):
+            return f"{own_columns.meaning(kind)}; by the scorer `{column.removesuffix(f'_{kind}')}`"
+    return own_columns.meaning(column)
 
 
 def source_of(run: FinishedRun, name: str) -> str:

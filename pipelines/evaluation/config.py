@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from models.spec import ModelSpec, RepulsionConfig, RivalConfig, Sampling, ToraConfig
-from pipelines.config import toml
-from pipelines.config.toml import override
-from pipelines.errors import UserError
+from models.interventions.registry import entry_of
+from models.spec import InterventionConfig, ModelSpec, Sampling
+from pipelines.config import arms, toml
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,54 +37,56 @@ class Prompts:
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One way to make pictures. `question`: arms with the same question share a table; `value`: place on its curve."""
+    """One way to make pictures."""
 
     name: str
     question: str = "the methods"
+    """Arms with the same question share a table."""
     value: float | None = None
-    tora: ToraConfig | None = None
-    repulsion: RepulsionConfig | None = None
-    rival: RivalConfig | None = None
+    """Place on the question's curve."""
     guidance_scale: float | None = None
+    interventions: tuple[InterventionConfig, ...] = ()
+    """In the file each is a table of its own name."""
 
     def settings(self) -> dict[str, Any]:
         """What changes pixels, as plain values."""
-        return {k: v for k, v in asdict(self).items() if k not in ("name", "question", "value")}
+        acting = {entry_of(config).name: asdict(config) for config in self.interventions}
+        return {"guidance_scale": self.guidance_scale, **acting}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Arms that differ in one setting: `setting` is "tora.sigma", "rival.weight" or "guidance_scale", say."""
+    """Arms that differ in one setting: `setting` is "tora.sigma", "cads.weight" or "guidance_scale", say."""
 
     question: str
     setting: str
     values: tuple[float, ...]
-    tora: ToraConfig | None = None
-    repulsion: RepulsionConfig | None = None
-    rival: RivalConfig | None = None
+    interventions: tuple[InterventionConfig, ...] = ()
 
     def arms(self) -> list[Arm]:
         """One arm per value."""
         return [self._arm(value) for value in self.values]
 
     def _arm(self, value: float) -> Arm:
-        base = Arm(
-            name=f"{self.question}: {value:g}", question=self.question, value=value,
-            tora=self.tora, repulsion=self.repulsion, rival=self.rival,
-        )  # fmt: skip
+        name = f"{self.question}: {value:g}"
+        base = Arm(name=name, question=self.question, value=value, interventions=self.interventions)
         table, _, key = self.setting.rpartition(".")
         if not table:
             changed: dict[str, Any] = {key: value}
             return replace(base, **changed)
-        config: Any = getattr(base, table)
-        number = int(value) if isinstance(getattr(config, key), int) else value
-        changed = {table: replace(config, **{key: number})}
-        return replace(base, **changed)
+        return replace(base, interventions=tuple(self._changed(config, value) for config in self.interventions))
+
+    def _changed(self, config: InterventionConfig, value: float) -> InterventionConfig:
+        table, _, key = self.setting.rpartition(".")
+        if entry_of(config).name != table:
+            return config
+        changed: dict[str, Any] = {key: int(value) if isinstance(getattr(config, key), int) else value}
+        return replace(config, **changed)
 
     def __post_init__(self) -> None:
         table, _, key = self.setting.rpartition(".")
-        owner = getattr(self, table, None) if table else Arm(name="")
-        if owner is None or not hasattr(owner, key):
+        owners = {entry_of(config).name: config for config in self.interventions} if table else {"": Arm(name="")}
+        if table not in owners or not hasattr(owners[table], key):
             raise ValueError(f"setting = {self.setting!r}: no such setting, or its table [{table}] is missing here")
 
 
@@ -120,15 +122,24 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
     Raises:
         UserError: the file cannot be read, or a key or value does not fit.
     """
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the config {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}") from None
+    table = toml.read(path)
     for text in overrides:
-        override(table, text)
-    return toml.build(EvaluationConfig, table, file=str(path))
+        toml.override(table, text)
+    given = {key: _acting(kind, table.pop(key, []), str(path), key) for key, kind in (("arms", Arm), ("sweeps", Sweep))}
+    return toml.build(EvaluationConfig, table, file=str(path), given=given)
+
+
+def _acting(kind: type[T], entries: Any, file: str, key: str) -> tuple[T, ...]:
+    """Tables of arms or sweeps, in which each intervention is a table of its settings."""
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise toml.wrong(file, key, entries, f"an array of tables ([[{key}]])")
+    built = []
+    for number, entry in enumerate(entries):
+        rest, asked = arms.take(entry)
+        at = f"{key}[{number}]"
+        given = {"interventions": arms.chosen(asked, arms.defaults(), file=file, at=at)}
+        built.append(toml.build(kind, rest, file=file, at=at, given=given, hints=arms.names()))
+    return tuple(built)
 
 
 def quick(config: EvaluationConfig) -> EvaluationConfig:

@@ -102,9 +102,7 @@ def _pictures(
         images=config.prompts.group_size,
         groups_per_batch=config.prompts.groups_per_batch,
         run_seed=config.prompts.seed,
-        tora=arm.tora,
-        repulsion=arm.repulsion,
-        other=arm.rival,
+        interventions=arm.interventions,
     )
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.spec import Group, ModelSpec, Offload
+from pipelines.config import plugins
 from pipelines.config.tables import GroupSize, RayOptions
 from pipelines.dataset import images, schema
 from pipelines.dataset.storage import Storage
@@ -108,7 +109,7 @@ def replay(output: Storage, rows: pa.Table, generate: Generate, *, per_batch: in
 
 
 def origin(output: Storage) -> Origin:
-    """How the run of the folder `output` made its images.
+    """How the run of the folder `output` made its images; imports its plugins, whose settings are in the rows.
 
     Raises UserError where the folder holds no run, or one of another row contract.
     """
@@ -122,6 +123,7 @@ def origin(output: Storage) -> Origin:
             f"{schema.VERSION}; replay it with the release that made it"
         )
     config = record["config"]
+    plugins.load(config["run"].get("plugins", ()))
     return Origin(
         same_versions=record["libraries"] == run_record.libraries(),
         offload=config["model"]["offload"],

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from models.interventions.registry import registered
+from pipelines.dataset.schema import interventions_in
 from pipelines.gallery.read import PIXEL_ART_SIDE, CardView, GroupView, Row, Shot
 from pipelines.pages.chart import ARM_COLOURS
 from pipelines.summary.tally import RARITY_ORDER
@@ -124,8 +126,6 @@ _GROUP_DETAILS = (
     "negative_prompt",
     "max_sequence_length",
     "frames",
-    "tora",
-    "repulsion",
     "model",
     "model_revision",
     "family",
@@ -140,21 +140,25 @@ _GROUP_DETAILS = (
 
 
 def details(cards: Sequence[CardView]) -> str:
-    """Everything the dialog shows, as JSON that is safe inside a <script> element: {"groups": [..], "shots": [..]}."""
+    """Everything the dialog shows, as JSON that is safe inside a <script> element: {"groups": [..], "shots": [..],
+    "interventions": [[title, column], ..]}."""
+    known = [(entry.heading, entry.name) for entry in registered()]
     groups: list[Row] = []
     shots: list[Row] = []
     for view in cards:
         for group in view.groups:
             if not group.shots:
                 continue
-            groups.append({name: group.shots[0].row[name] for name in _GROUP_DETAILS})
+            row = group.shots[0].row
+            groups.append({name: row[name] for name in (*_GROUP_DETAILS, *interventions_in([*row]))})
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # Seeds go up to 2^63: as text, since a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
     for row in groups:
         row |= {name: _compact(value) for name, value in row.items()}
-    return json.dumps({"groups": groups, "shots": shots}, ensure_ascii=False).replace("<", "\\u003c")
+    content = {"groups": groups, "shots": shots, "interventions": known}
+    return json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def _compact(value: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from models.interventions.registry import registered
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.markup import arm_tile, card, counted, details
 from pipelines.gallery.pick import pick_prompts
@@ -94,7 +95,7 @@ def _part(shown: int, prompts: int) -> str:
 
 
 def _does(plan: Mapping[str, Any]) -> str:
-    on = [name for key, name in (("tora", "TORA"), ("repulsion", "repulsion")) if plan[key] is not None]
+    on = [entry.title for entry in registered() if plan.get(entry.name) is not None]
     return "with " + " and ".join(on) if on else "the stock model"
 
 

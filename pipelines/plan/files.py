@@ -48,10 +48,14 @@ def trim(output: Storage, segments: Sequence[Segment]) -> None:
 
 
 class PartWriter:
-    """Writes shards as row groups from number `first` on, `SHARDS_PER_PART` to a file; each file appears whole."""
+    """Writes shards as row groups from number `first` on, `SHARDS_PER_PART` to a file; each file appears whole.
 
-    def __init__(self, output: Storage, first: int) -> None:
+    interventions: those that have a column.
+    """
+
+    def __init__(self, output: Storage, first: int, interventions: Sequence[str]) -> None:
         self._output = output
+        self._schema = schema.plan(interventions)
         self._first = first
         self._shard = first
         self._part = ExitStack()
@@ -67,11 +71,11 @@ class PartWriter:
         return Segment(first=self._first, shards=self._shard - self._first)
 
     def write(self, groups: pa.Table) -> None:
-        """Write one shard: a table with the columns of `schema.PLAN` but for `shard`."""
+        """Write one shard: a table with the columns of `schema.plan` but for `shard`."""
         if self._shard % SHARDS_PER_PART == 0:
             self._start_part()
         number = pa.array([self._shard] * groups.num_rows, pa.int64())
-        self._writer.write_table(groups.add_column(0, schema.PLAN.field("shard"), number))
+        self._writer.write_table(groups.add_column(0, self._schema.field("shard"), number))
         self._shard += 1
 
     def _start_part(self) -> None:
@@ -79,7 +83,7 @@ class PartWriter:
         file = self._part.enter_context(self._output.open_output(part_name(self._shard // SHARDS_PER_PART)))
         # Row groups are small: dictionaries and statistics would cost more time and bytes than they save.
         self._writer = self._part.enter_context(
-            pq.ParquetWriter(file, schema.PLAN, compression="snappy", use_dictionary=False, write_statistics=False)
+            pq.ParquetWriter(file, self._schema, compression="snappy", use_dictionary=False, write_statistics=False)
         )
 
 
@@ -134,7 +138,7 @@ class FailureWriter:
 
 
 def read_shard(output: Storage, shard: int) -> pa.Table:
-    """The groups of one shard, with the columns of `schema.PLAN`."""
+    """The groups of one shard, with the columns of `schema.plan`."""
     part, row_group = divmod(shard, SHARDS_PER_PART)
     with output.open_input(part_name(part)) as file:
         table = pq.ParquetFile(file).read_row_group(row_group)

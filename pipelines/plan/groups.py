@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
-from models.spec import PLACES, Group, RepulsionConfig, Sampling, ToraConfig
+from models.spec import PLACES, Group, InterventionConfig, Sampling
+from pipelines.config.arms import Arm, column_names
 from pipelines.config.run import RunConfig
 from pipelines.dataset import schema
 from pipelines.prompts.rows import PromptRow
@@ -44,20 +46,26 @@ def group_table(config: RunConfig, prompts: list[PromptRow]) -> pa.Table:
         "group_id": pa.array(_group_ids(config, prompts, seeds_GS), pa.string()),
         "group_seeds": pa.FixedSizeListArray.from_arrays(pa.array(seeds_GS.ravel()), size),
     }
-    fields = schema.PLAN.remove(0)
-    return pa.table({name: columns[name] for name in fields.names}).cast(fields)
+    target = schema.group_columns(column_names(config.arms))
+    return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
 def _arm_columns(config: RunConfig) -> dict[str, pa.Array[Any]]:
     """The columns that depend on the arm alone, one value per arm."""
-    tora, repulsion = asdict(config.tora), asdict(config.repulsion)
+    on = [_settings(arm) for arm in config.arms]
+    names = column_names(config.arms)
     values: dict[str, list[Any]] = {
         "arm": [arm.name for arm in config.arms],
-        "tora": [tora if arm.tora else None for arm in config.arms],
-        "repulsion": [repulsion if arm.repulsion else None for arm in config.arms],
+        **{name: [settings.get(name) for settings in on] for name in names},
         **{name: [value] * len(config.arms) for name, value in asdict(config.sampling).items()},
     }
-    return {name: pa.array(column, schema.PLAN.field(name).type) for name, column in values.items()}
+    target = schema.group_columns(names)
+    return {name: pa.array(column, target.field(name).type) for name, column in values.items()}
+
+
+def _settings(arm: Arm) -> dict[str, dict[str, Any]]:
+    """Intervention -> its settings, of those that act."""
+    return {entry_of(config).name: asdict(config) for config in arm.interventions}
 
 
 def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray[Any, Any]) -> Iterator[str]:
@@ -69,8 +77,8 @@ def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray
             "model": {k: v for k, v in asdict(config.model).items() if k not in PLACES},
             "sampling": asdict(config.sampling),
             "arm": arm.name,
-            "tora": asdict(config.tora) if arm.tora else None,
-            "repulsion": asdict(config.repulsion) if arm.repulsion else None,
+            **dict.fromkeys(schema.in_every_row()),
+            **_settings(arm),
         }
         started.append(hashlib.blake2b(json.dumps(made_with, sort_keys=True).encode(), digest_size=8))
     seeds = iter(seeds_GS.astype("<i8", copy=False))
@@ -85,26 +93,21 @@ def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray
 
 
 def groups_of(table: pa.Table) -> list[Group]:
-    """The rows of a plan as the model's input, in order."""
+    """The rows of a plan, or image rows, as the model's input, in order."""
+    names = schema.interventions_in(table.column_names)
+    sampling = [field.name for field in fields(Sampling)]
     return [
         Group(
             prompt=row["prompt"],
             seeds=tuple(row["group_seeds"]),
-            sampling=Sampling(
-                steps=row["steps"],
-                guidance_scale=row["guidance_scale"],
-                width=row["width"],
-                height=row["height"],
-                negative_prompt=row["negative_prompt"],
-                max_sequence_length=row["max_sequence_length"],
-                frames=row["frames"],
-            ),
-            tora=None if row["tora"] is None else ToraConfig(**_tuples(row["tora"])),
-            repulsion=None if row["repulsion"] is None else RepulsionConfig(**_tuples(row["repulsion"])),
+            sampling=Sampling(**{name: row[name] for name in sampling}),
+            interventions=tuple(_config(name, row[name]) for name in names if row[name] is not None),
         )
-        for row in table.to_pylist()
+        for row in table.select(["prompt", "group_seeds", *sampling, *names]).to_pylist()
     ]
 
 
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+def _config(name: str, settings: dict[str, Any]) -> InterventionConfig:
+    entry = find(name)
+    assert entry is not None
+    return entry.config(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.config.arms import column_names
 from pipelines.config.run import RunConfig
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -38,7 +39,8 @@ def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = N
     segments = before.segments if before else ()
     known = _Known(output, segments)
     try:
-        with PartWriter(output, next_first(segments)) as parts, FailureWriter(output) as failures:
+        writer = PartWriter(output, next_first(segments), column_names(config.arms))
+        with writer as parts, FailureWriter(output) as failures:
             good = tally.good_prompts(prompt_rows.read(config.prompts), failures)
             per_shard = prompts_per_shard(config)
             per_chunk = per_shard * max(1, _PROMPTS_PER_CHUNK // per_shard)

@@ -1,16 +1,49 @@
-"""The page at /: it loads nothing from elsewhere and runs under its own policy."""
+"""The page at /: it loads nothing from elsewhere and runs under its own policy. It shows every registered
+intervention."""
 
 from __future__ import annotations
 
+from html import escape
+
+from models.interventions.base import Control, Intervention
+from models.interventions.registry import registered
 from pipelines.pages.fill import Templates, digest
 
 _TEMPLATES = Templates(__file__)
 _STYLE, _SCRIPT = _TEMPLATES.style("serve.css"), _TEMPLATES.part("serve.js")
-
-HTML = _TEMPLATES.fill("serve.html", style=_STYLE, script=_SCRIPT)
 
 POLICY = (
     f"default-src 'none'; script-src {digest(_SCRIPT)}; style-src {digest(_STYLE)}; img-src data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Content security policy of the page: its own script and style by digest, images as data, calls to this server."""
+
+
+def html() -> str:
+    """The page. The interventions of every run come first and are switched on."""
+    first = "".join(_fieldset(entry) for entry in registered() if entry.in_every_row)
+    more = "".join(_fieldset(entry) for entry in registered() if not entry.in_every_row)
+    folded = f"<details>\n<summary>More interventions</summary>\n<div>{more}</div>\n</details>" if more else ""
+    return _TEMPLATES.fill("serve.html", style=_STYLE, script=_SCRIPT, interventions=first + folded)
+
+
+def _fieldset(entry: Intervention) -> str:
+    sliders = "\n".join(_slider(entry.name, control) for control in entry.controls)
+    return (
+        f'<fieldset>\n<label class="switch"><input type="checkbox" data-intervention="{entry.name}"'
+        f' data-title="{escape(entry.title)}"{" checked" if entry.in_every_row else ""}>'
+        f"<span>{escape(entry.heading)} <small>{escape(entry.purpose)}</small></span></label>\n"
+        f'<div class="settings">{sliders}</div>\n</fieldset>\n'
+    )
+
+
+def _slider(name: str, control: Control) -> str:
+    own = f"{name}.{control.field}" + ("" if control.index is None else f".{control.index}")
+    data = {"of": name, "field": control.field, "index": control.index, "clears": control.clears or None}
+    data["log"] = control.logarithmic or None
+    attributes = "".join(f' data-{key}="{escape(str(value))}"' for key, value in data.items() if value is not None)
+    return (
+        f'<label><span class="named">{escape(control.label)} <output class="value" for="{own}"></output></span>'
+        f'<input type="range" id="{own}" min="{control.low:g}" max="{control.high:g}" step="{control.step:g}"'
+        f"{attributes}></label>"
+    )

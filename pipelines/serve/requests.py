@@ -7,20 +7,19 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 
+from models.interventions.registry import entry_of, in_order, registered
 from models.seeds import image_seed
-from models.spec import Group, Sampling
+from models.spec import Group, InterventionConfig, Sampling
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.rows import BadPrompt
 from pipelines.serve.errors import ApiError
 from pipelines.serve.jobs import Done, Failed, Job, Scores
 from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageResponse
 from pipelines.serve.settings import ServeArgs, Serving
-
-T = TypeVar("T")
 
 _RANDOM_SEEDS = 2**31
 _IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity")
@@ -44,13 +43,8 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         prompt=prompt,
         seeds=seeds,
         sampling=_sampling(request, serving),
-        tora=_intervention("tora", request.tora, serving.tora),
-        repulsion=_intervention("repulsion", request.repulsion, serving.repulsion),
+        interventions=_interventions(request, args, serving),
     )
-    if group.repulsion is not None and group.repulsion.inner_steps > args.max_inner_steps:
-        raise ApiError(
-            400, f"at most {args.max_inner_steps} inner steps", param="repulsion.inner_steps", code="invalid_value"
-        )
     job = Job(
         group=group,
         counterfactual=counterfactual,
@@ -85,6 +79,8 @@ def response_of(
     ]
     sampling = asdict(job.group.sampling)
     width, height = sampling.pop("width"), sampling.pop("height")
+    settings: dict[str, Any] = {entry.name: None for entry in registered()}
+    settings |= {entry_of(config).name: asdict(config) for config in job.group.interventions}
     group = GroupReport(
         model=serving.name,  # not the path, which is the server's own business
         model_revision=done.info.revision,
@@ -96,8 +92,7 @@ def response_of(
         seeds=list(job.group.seeds),
         size=f"{width}x{height}",
         **sampling,
-        tora=None if job.group.tora is None else asdict(job.group.tora),
-        repulsion=None if job.group.repulsion is None else asdict(job.group.repulsion),
+        **settings,
         **({} if done.scores is None else {name: getattr(done.scores, name) for name in _GROUP_SCORES}),
         groups_in_batch=done.groups_in_batch,
         queue_seconds=round(queue_s, 4),
@@ -149,14 +144,26 @@ def _sampling(request: ImageRequest, serving: Serving) -> Sampling:
     return replace(serving.sampling, width=width, height=height, **changes)
 
 
-def _intervention(name: str, asked: Any, defaults: T) -> T | None:
-    """None where it is off; `True` takes the app's settings."""
-    if not isinstance(asked, BaseModel):
-        return defaults if asked else None
-    try:
-        return type(defaults)(**asked.model_dump())
-    except ValueError as error:
-        raise ApiError(400, str(error), param=name, code="invalid_value") from None
+def _interventions(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[InterventionConfig, ...]:
+    """Those that the request switches on: with the app's settings where it says true, else with its own."""
+    found = []
+    for entry in registered():
+        asked = getattr(request, entry.name)
+        try:
+            if isinstance(asked, BaseModel):
+                found.append(entry.config(**asked.model_dump()))
+            elif asked:
+                found.append(serving.interventions[entry.name])
+        except ValueError as error:
+            raise ApiError(400, str(error), param=entry.name, code="invalid_value") from None
+        if found and getattr(found[-1], "inner_steps", 0) > args.max_inner_steps:
+            raise ApiError(
+                400,
+                f"at most {args.max_inner_steps} inner steps",
+                param=f"{entry.name}.inner_steps",
+                code="invalid_value",
+            )
+    return in_order(found)
 
 
 def _or(value: Any, default: Any) -> Any:

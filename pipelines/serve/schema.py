@@ -5,12 +5,14 @@ The request's model is made for each app, so that its OpenAPI document states th
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model
 
-from models.spec import RepulsionConfig, ToraConfig
+from models.interventions.base import Intervention
+from models.interventions.registry import registered
+from models.spec import InterventionConfig
 from pipelines.serve.settings import ServeArgs, Serving
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -30,8 +32,6 @@ class ImageRequest(_Body):
     steps: int | None
     guidance_scale: float | None
     negative_prompt: str | None
-    tora: Any
-    repulsion: Any
     response_format: Literal["b64_json", "url"] | None = Field(
         "b64_json", description='Image bytes in the response, or a URL that works for a while ("url").'
     )
@@ -99,24 +99,20 @@ def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
                 description="Extension. The seeds of the images themselves, n of them, in place of `seed`.",
             ),
         ),
-        "tora": (
-            StrictBool | _options("Tora", ToraConfig, serving.tora) | None,
-            Field(False, description="Extension. Token Spacing and Residual Alignment: true, or its settings."),
-        ),
-        "repulsion": (
-            StrictBool | _options("Repulsion", RepulsionConfig, serving.repulsion) | None,
-            Field(False, description="Extension. Contextual repulsion inside the group: true, or its settings."),
-        ),
     }
+    for entry in registered():
+        changed[entry.name] = _intervention(entry, serving.interventions[entry.name])
     return create_model("ImageRequestHere", __base__=ImageRequest, **changed)
 
 
-def _options(name: str, config: type[ToraConfig] | type[RepulsionConfig], defaults: object) -> type[BaseModel]:
-    """A model with the fields of an intervention's config, each with the app's default."""
-    hints = get_type_hints(config)
-    here: dict[str, Any] = {f.name: (hints[f.name], getattr(defaults, f.name)) for f in fields(config)}
-    assert all(f.default is not MISSING for f in fields(config))
-    return create_model(name, __base__=_Body, **here)
+def _intervention(entry: Intervention, defaults: InterventionConfig) -> tuple[Any, Any]:
+    """The field of a request that switches an intervention on; its settings have the app's defaults."""
+    types_of = get_type_hints(entry.config)
+    here: dict[str, Any] = {f.name: (types_of[f.name], getattr(defaults, f.name)) for f in fields(entry.config)}
+    name = "".join(word.capitalize() for word in entry.name.split("_"))
+    options = create_model(name, __base__=_Body, **here)
+    said = f"Extension. {entry.title}, which {entry.purpose}: true, or its settings."
+    return StrictBool | options | None, Field(False, description=said)
 
 
 class Image(BaseModel):
@@ -133,7 +129,10 @@ class Image(BaseModel):
 
 
 class GroupReport(BaseModel):
-    """How the group was made: enough to make it again, here or in the batch job."""
+    """How the group was made: enough to make it again, here or in the batch job. `response_model` adds the settings of
+    each intervention, null where it is off."""
+
+    model_config = ConfigDict(extra="allow")
 
     model: str
     model_revision: str
@@ -148,8 +147,6 @@ class GroupReport(BaseModel):
     guidance_scale: float
     negative_prompt: str
     max_sequence_length: int
-    tora: dict[str, Any] | None
-    repulsion: dict[str, Any] | None
     clip_model: str | None = None
     group_vendi: float | None = None
     group_pair_similarity: float | None = None
@@ -163,6 +160,14 @@ class ImageResponse(BaseModel):
     data: list[Image]
     output_format: str
     group: GroupReport
+
+
+def response_model() -> type[ImageResponse]:
+    """The response's model with the interventions that are registered here."""
+    settings: dict[str, Any] = {entry.name: (dict[str, Any] | None, ...) for entry in registered()}
+    group = create_model("GroupReportHere", __base__=GroupReport, **settings)
+    changed: dict[str, Any] = {"group": (group, ...)}
+    return create_model("ImageResponseHere", __base__=ImageResponse, **changed)
 
 
 class ModelCard(BaseModel):

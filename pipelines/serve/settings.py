@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models import embedded
-from models.spec import ModelSpec, Parallelism, RepulsionConfig, Sampling, ToraConfig
+from models.spec import ModelSpec, Parallelism, Sampling
+from pipelines.config import arms, plugins
+from pipelines.config.arms import Interventions
 from pipelines.config.run import load
 from pipelines.config.tables import Scoring
 from pipelines.errors import UserError
@@ -42,6 +44,8 @@ class ServeArgs(BaseModel):
     device: str = "auto"
     name: str = ""
     """The model's name in the API; "" takes the hub id or the folder's name."""
+    plugins: Words = ()
+    """Python modules that register interventions and scorers, besides the config's `run.plugins`."""
     scoring: str = ""
     """open_clip model, MODEL or MODEL/PRETRAINED or local-dir:FOLDER; "" takes the config's; "off" scores nothing."""
 
@@ -125,17 +129,18 @@ class Serving:
     model: ModelSpec
     scoring: Scoring | None
     sampling: Sampling
-    tora: ToraConfig
-    repulsion: RepulsionConfig
+    interventions: Interventions
+    """What a request gets that switches one on without settings of its own."""
     sizes: tuple[str, ...]
     """Allowed sizes, "WIDTHxHEIGHT", the default first."""
 
 
 def resolve(args: ServeArgs) -> Serving:
-    """What `args` say, with files read where this runs.
+    """What `args` say, with files read and plugins imported where this runs.
 
     Raises UserError for a config that cannot be read or settings that contradict each other.
     """
+    plugins.load(args.plugins)
     base = _base(args)
     size = args.size or f"{base.sampling.width}x{base.sampling.height}"
     width, height = (int(side) for side in size.split("x"))
@@ -170,8 +175,7 @@ def _base(args: ServeArgs) -> Serving:
             model=job.model,
             scoring=job.scoring,
             sampling=job.sampling,
-            tora=job.tora,
-            repulsion=job.repulsion,
+            interventions=job.interventions,
             sizes=(),
         )
     if args.model:
@@ -190,8 +194,7 @@ def _base(args: ServeArgs) -> Serving:
         model=model,
         scoring=scoring,
         sampling=sampling,
-        tora=ToraConfig(),
-        repulsion=RepulsionConfig(),
+        interventions=arms.defaults(),
         sizes=(),
     )
 

@@ -22,7 +22,14 @@ from pipelines.serve.guard import Guard
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.jobs import Engine
 from pipelines.serve.keys import Keys
-from pipelines.serve.schema import ErrorResponse, ImageRequest, ImageResponse, ModelCard, ModelList, request_model
+from pipelines.serve.schema import (
+    ErrorResponse,
+    ImageRequest,
+    ModelCard,
+    ModelList,
+    request_model,
+    response_model,
+)
 from pipelines.serve.settings import ServeArgs, Serving
 
 _ABOUT = """OpenAI's images API on MM-DiT diffusion models, with two training-free interventions: **TORA** brings out
@@ -85,8 +92,7 @@ def card(args: ServeArgs, serving: Serving) -> ModelCard:
         defaults={
             "size": serving.sizes[0],
             **sampling,
-            "tora": asdict(serving.tora),
-            "repulsion": asdict(serving.repulsion),
+            **{name: asdict(settings) for name, settings in serving.interventions.items()},
         },
     )
 
@@ -98,7 +104,7 @@ def _add_api(
 
     @app.post(
         "/v1/images/generations",
-        response_model=ImageResponse,
+        response_model=response_model(),
         dependencies=[Depends(key_check)],
         responses=_refusals(*_REFUSALS) | {200: {"description": "The group; events if asked for", "content": _EVENTS}},
         summary="Make a group of images",
@@ -149,7 +155,7 @@ def _add_documents(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/", include_in_schema=False)
     async def index() -> HTMLResponse:
-        return HTMLResponse(page.HTML, headers={"Content-Security-Policy": page.POLICY})
+        return HTMLResponse(page.html(), headers={"Content-Security-Policy": page.POLICY})
 
 
 def _key_check(keys: Keys) -> Callable[..., None]:

@@ -16,7 +16,7 @@ from pipelines.dataset import schema
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """retry: only the groups that failed before; images: columns of `schema.GENERATED` or `schema.scored`; failed:
+    """retry: only the groups that failed before; images: columns of `schema.generated` or `schema.scored`; failed:
     `schema.FAILED`."""
 
     shard: int

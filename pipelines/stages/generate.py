@@ -16,6 +16,7 @@ from models.spec import Group
 from pipelines.cluster.crashes import isolated
 from pipelines.cluster.progress import Meter, Progress
 from pipelines.cluster.telemetry import Telemetry
+from pipelines.config import plugins
 from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import images, retry, schema
 from pipelines.dataset.storage import Storage
@@ -36,13 +37,14 @@ class _Encoded:
 
 
 class GenerateShard:
-    """Actor. Reads `shard` and `retry`; writes a block (see `block.py`) with images of `schema.GENERATED`.
+    """Actor. Reads `shard` and `retry`; writes a block (see `block.py`) with images of `schema.generated`.
 
     It may be called from several threads: one shard at a time is denoised, while the plan of the next one is read and
     the images of the last one are encoded and packed.
     """
 
     def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
+        plugins.load(config.run.plugins)
         self._config = config
         self._output = output
         self._fingerprint = fingerprint(config)
@@ -121,7 +123,7 @@ class GenerateShard:
         group_ids = of_group["group_id"].to_pylist()
         group_seeds: list[Any] = of_group["group_seeds"].to_pylist()
         columns: dict[str, Any] = {
-            **{name: of_group[name] for name in schema.GROUP_COLUMNS},
+            **{name: of_group[name] for name in planned.column_names if name != "shard"},
             "image": [
                 {"bytes": image.data, "path": f"{group_id}-{index}.{image.ending}"}
                 for group_id, (_, index, image) in zip(group_ids, flat, strict=True)
@@ -137,10 +139,10 @@ class GenerateShard:
         columns["model_revision"] = [info["revision"]] * len(flat)
         options = {field.name: getattr(self._config.model, field.name) for field in schema.MODEL_OPTIONS}
         columns["model_options"] = [options] * len(flat)
-        return _typed(columns)
+        return _typed(columns, schema.generated(schema.interventions_in(planned.column_names)))
 
 
-def _typed(columns: dict[str, Any]) -> pa.Table:
+def _typed(columns: dict[str, Any], target: pa.Schema) -> pa.Table:
     return pa.table(
         {
             field.name: (
@@ -148,9 +150,9 @@ def _typed(columns: dict[str, Any]) -> pa.Table:
                 if isinstance(columns[field.name], pa.ChunkedArray)
                 else pa.array(columns[field.name], field.type)
             )
-            for field in schema.GENERATED
+            for field in target
         },
-        schema=schema.GENERATED,
+        schema=target,
     )
 
 

@@ -17,7 +17,7 @@ from pipelines.stages.block import Shard, failures, ordered, pack
 
 
 class ReadShard:
-    """Actor. Reads `shard` and `retry`; writes a block with images of `schema.GENERATED`, kept and dropped ones."""
+    """Actor. Reads `shard` and `retry`; writes a block with images of `schema.generated`, kept and dropped ones."""
 
     def __init__(self, dataset: Storage, progress: Progress) -> None:
         self._dataset = dataset
@@ -38,8 +38,9 @@ def _images(dataset: Storage, shard: int) -> pa.Table:
         path = f"{folder}/{shard_file(shard)}"
         if folder == "data" or dataset.exists(path):
             with dataset.open_input(path) as file:
-                parts.append(pq.ParquetFile(file).read(columns=schema.GENERATED.names))
-    rows = pa.concat_tables(parts).cast(schema.GENERATED)
+                source = pq.ParquetFile(file)
+                parts.append(source.read(columns=schema.generated_of(source.schema_arrow.names)))
+    rows = pa.concat_tables(parts)
     planned = read_shard(dataset, shard)["group_id"].combine_chunks()
     group = pc.index_in(rows["group_id"], value_set=planned).to_numpy()
     return rows.take(np.lexsort((rows["index_in_group"].to_numpy(), group))).combine_chunks()

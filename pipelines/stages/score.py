@@ -33,7 +33,7 @@ class _Scored:
 
 
 class ScoreShard:
-    """Actor. Reads a block with images of `schema.GENERATED`; writes it with images of `schema.scored`."""
+    """Actor. Reads a block with images of `schema.generated`; writes it with images of `schema.scored`."""
 
     def __init__(
         self, scoring: Scoring, selection: Selection, progress: Progress, *, group_size: int, on_gpu: bool
@@ -128,10 +128,10 @@ class ScoreShard:
         )
 
     def _rows(self, groups: list[pa.Table], scored: list[_Scored]) -> pa.Table:
-        target = schema.scored(self._scorer.dim)
         if not groups:
-            return target.empty_table()
+            return schema.scored(self._scorer.dim).empty_table()
         table = pa.concat_tables(groups)
+        target = schema.scored(self._scorer.dim, table.schema)
         embedding_ND = np.concatenate([group.embedding for group in scored]).astype(np.float16)
         columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
         columns |= {

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.dataset.columns import COLUMN_MEANING
-from pipelines.dataset.schema import VERSION, scored
+from pipelines.dataset import columns
+from pipelines.dataset.schema import VERSION, generated, in_every_row, interventions_in, scored
 
 _SIZES = (
     (10**3, "n<1K"),
@@ -64,7 +64,7 @@ def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> st
         _LOAD,
         "## Columns\n",
         f"Row schema version {VERSION}.\n",
-        column_table(),
+        column_table(scored(1, generated(interventions_in([*in_every_row(), *run["config"]])))),
         settings(run),
         licence(OTHER),
     ]
@@ -74,7 +74,7 @@ def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> st
 OTHER = "other"
 
 
-def column_table(schema: pa.Schema | None = None, meaning: Callable[[str], str] = COLUMN_MEANING.__getitem__) -> str:
+def column_table(schema: pa.Schema | None = None, meaning: Callable[[str], str] = columns.meaning) -> str:
     """Every column with its type and meaning, as a Markdown table: those of `data/`, or of another schema."""
     return table(
         ("column", "type", "meaning"),

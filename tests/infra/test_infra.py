@@ -16,8 +16,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipelines.config import toml
-from pipelines.config.run import RunConfig
+from pipelines.config.run import build
 from tests.conftest import ROOT
 from tests.support import tiny
 
@@ -135,7 +134,7 @@ def test_the_jobs_config_is_one_of_ours() -> None:
     (job,) = (d for d in documents(INFRA / "kubernetes" / "rayjob.yaml") if d["kind"] == "RayJob")
     (stored,) = (d for d in documents(INFRA / "kubernetes" / "rayjob.yaml") if d["kind"] == "ConfigMap")
     assert "--config /etc/raydiance/run.toml" in job["spec"]["entrypoint"]
-    settings = toml.build(RunConfig, tomllib.loads(stored["data"]["run.toml"]), file="run.toml")
+    settings = build(tomllib.loads(stored["data"]["run.toml"]), file="run.toml")
     groups = {group["groupName"]: group for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
     gpus = groups["gpu-spot"]["maxReplicas"] + groups["gpu-on-demand"]["maxReplicas"]
     assert settings.ray.generators * settings.ray.gpus_per_generator <= gpus

@@ -86,7 +86,7 @@ def test_rows_say_what_is_in_them(finished: Path, tiny_pipeline: str) -> None:
     assert stock["image_id"] != both["image_id"]
     # A row is enough to make its image again.
     groups = groups_of(pq.read_table(finished / "plan"))
-    again = next(group for group in groups if group.prompt == "a dot" and group.tora is not None)
+    again = next(group for group in groups if group.prompt == "a dot" and group.interventions)
     pixels = Generator(ModelSpec(path=tiny_pipeline, dtype="float32")).generate([again])[0]
     difference = np.abs(pixels[0].astype(int) - decode(both["image"]["bytes"]).astype(int))
     assert difference.max() <= 1  # another batch shape may round another way

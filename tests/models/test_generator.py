@@ -20,9 +20,12 @@ from models.errors import ModelError, PromptError
 from models.families import family_of
 from models.generator import Generator
 from models.hooks import blocks
+from models.interventions.repulsion import groups as groups_of_call
 from models.interventions.repulsion import push
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
 from models.parallel.division import Division
-from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from models.spec import Group, InterventionConfig, ModelSpec, Sampling
 
 SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
 SEEDS = (11, 12, 13)
@@ -65,17 +68,14 @@ def test_without_interventions_it_is_the_stock_pipeline(
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"tora": ToraConfig(sigma=4.0)},
-        {"repulsion": RepulsionConfig(strength=0.5, inner_steps=20, max_displacement=10.0)},
-    ],
+    "config",
+    [ToraConfig(sigma=4.0), RepulsionConfig(strength=0.5, inner_steps=20, max_displacement=10.0)],
 )
-def test_the_papers_own_forms_draw_the_same(generator: Generator, changes: dict[str, Any]) -> None:
+def test_the_papers_own_forms_draw_the_same(generator: Generator, config: InterventionConfig) -> None:
     """Which the benchmark compares with."""
-    made = generator.generate([group(**changes)])[0]
+    made = generator.generate([group(interventions=(config,))])[0]
     with papers_forms():
-        naive = generator.generate([group(**changes)])[0]
+        naive = generator.generate([group(interventions=(config,))])[0]
     assert difference(made, naive) <= 1 < difference(made, generator.generate([group()])[0])
 
 
@@ -83,10 +83,10 @@ def test_the_papers_own_forms_draw_the_same(generator: Generator, changes: dict[
 def test_each_intervention_changes_pixels_and_leaves_no_trace(generator: Generator, guidance: float) -> None:
     sampling = Sampling(steps=4, guidance_scale=guidance, width=16, height=16, max_sequence_length=4)
     stock = generator.generate([group(sampling=sampling)])[0]
-    for settings in ({"tora": ToraConfig()}, {"repulsion": RepulsionConfig()}):
-        changed = generator.generate([group(sampling=sampling, **settings)])[0]
+    for config in (ToraConfig(), RepulsionConfig()):
+        changed = generator.generate([group(sampling=sampling, interventions=(config,))])[0]
         assert difference(changed, stock) > 3
-        assert np.array_equal(changed, generator.generate([group(sampling=sampling, **settings)])[0])
+        assert np.array_equal(changed, generator.generate([group(sampling=sampling, interventions=(config,))])[0])
         assert np.array_equal(stock, generator.generate([group(sampling=sampling)])[0])
     transformer = generator._pipe.transformer
     for module in (transformer, *transformer.transformer_blocks):
@@ -96,15 +96,15 @@ def test_each_intervention_changes_pixels_and_leaves_no_trace(generator: Generat
 def test_settings_that_do_nothing_do_nothing(generator: Generator) -> None:
     stock = generator.generate([group()])[0]
     nothing = generator.generate(
-        [group(tora=ToraConfig(sigma=1.0, angle=0.0), repulsion=RepulsionConfig(strength=0.0))]
+        [group(interventions=(ToraConfig(sigma=1.0, angle=0.0), RepulsionConfig(strength=0.0)))]
     )[0]
     assert np.array_equal(nothing, stock)
     alone = generator.generate([group(seeds=SEEDS[:1])])[0]
-    assert np.array_equal(generator.generate([group(seeds=SEEDS[:1], repulsion=RepulsionConfig())])[0], alone)
+    assert np.array_equal(generator.generate([group(seeds=SEEDS[:1], interventions=(RepulsionConfig(),))])[0], alone)
 
 
 def test_a_group_depends_on_itself_alone(generator: Generator) -> None:
-    settings: dict[str, Any] = {"tora": ToraConfig(), "repulsion": RepulsionConfig()}
+    settings: dict[str, Any] = {"interventions": (ToraConfig(), RepulsionConfig())}
     groups = [group(**settings), group("a blue ring", (21, 22, 23), **settings), group("x", (31, 32, 33), **settings)]
     together = generator.generate(groups)
     for one, made in zip(groups, together, strict=True):
@@ -125,15 +125,15 @@ def test_texts_are_kept_while_they_fit(tiny_pipeline: str, monkeypatch: pytest.M
 
 
 def test_repulsion_stops_after_its_steps(generator: Generator) -> None:
-    first_only = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 0.25)))])[0]
-    all_steps = generator.generate([group(repulsion=RepulsionConfig(steps=(0.0, 1.0)))])[0]
+    first_only = generator.generate([group(interventions=(RepulsionConfig(steps=(0.0, 0.25)),))])[0]
+    all_steps = generator.generate([group(interventions=(RepulsionConfig(steps=(0.0, 1.0)),))])[0]
     assert difference(first_only, all_steps) > 0
 
 
 @pytest.mark.parametrize("settings", [{"branch": "both"}, {"strength": 0.1}, {"max_displacement": 0.01}])
 def test_each_setting_of_repulsion_makes_other_pictures(generator: Generator, settings: dict[str, Any]) -> None:
-    default = generator.generate([group(repulsion=RepulsionConfig())])[0]
-    other = generator.generate([group(repulsion=RepulsionConfig(**settings))])[0]
+    default = generator.generate([group(interventions=(RepulsionConfig(),))])[0]
+    other = generator.generate([group(interventions=(RepulsionConfig(**settings),))])[0]
     assert difference(other, default) > 0
 
 
@@ -147,10 +147,10 @@ def test_repulsion_of_the_conditional_branch_leaves_the_other(
         pushed.append(len(tokens_GBND))
         return repel(tokens_GBND, *rest)
 
-    monkeypatch.setattr(blocks, "repel", watch)
+    monkeypatch.setattr(groups_of_call, "repel", watch)
     for config, sets in ((RepulsionConfig(), {2}), (RepulsionConfig(branch="both"), {4})):
         pushed.clear()
-        generator.generate([group(repulsion=config) for _ in range(2)])
+        generator.generate([group(interventions=(config,)) for _ in range(2)])
         assert set(pushed) == sets
 
 
@@ -175,10 +175,10 @@ def test_refuses_what_it_cannot_do(generator: Generator, tmp_path: Any) -> None:
     "settings", [{"site": "block"}, {"direction": "prompt"}, {"direction": "leading"}, {"padding": True}]
 )
 def test_each_setting_of_tora_makes_other_pictures(generator: Generator, settings: dict[str, Any]) -> None:
-    default = generator.generate([group(tora=ToraConfig())])[0]
-    other = generator.generate([group(tora=ToraConfig(**settings))])[0]
+    default = generator.generate([group(interventions=(ToraConfig(),))])[0]
+    other = generator.generate([group(interventions=(ToraConfig(**settings),))])[0]
     assert difference(other, default) > 0
-    assert np.array_equal(generator.generate([group(tora=ToraConfig())])[0], default)
+    assert np.array_equal(generator.generate([group(interventions=(ToraConfig(),))])[0], default)
 
 
 @pytest.mark.soak
@@ -188,7 +188,7 @@ def test_each_setting_of_tora_makes_other_pictures(generator: Generator, setting
 def test_compiled_blocks_draw_the_same_whatever_came_before(
     dtype: Any, generator: Generator, tiny_pipeline: str
 ) -> None:
-    both: dict[str, Any] = {"tora": ToraConfig(), "repulsion": RepulsionConfig()}
+    both: dict[str, Any] = {"interventions": (ToraConfig(), RepulsionConfig())}
     groups = [group(**both), group("a dot", (21, 22, 23), **both)]
     found = []
     for order in ((1, 2), (2, 1)):

@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.denoising import Tokens
 from models.interventions.repulsion import ascent, push
+from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora import transform
-from models.spec import RepulsionConfig, ToraConfig
+from models.interventions.tora.config import ToraConfig
 
 pytest.importorskip("triton")
 

@@ -17,9 +17,11 @@ from models.errors import ModelError
 from models.families import FAMILIES
 from models.families.base import Family
 from models.generator import Generator
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
 from models.parallel.division import Division, division
 from models.parallel.shards import Axis
-from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from models.spec import Group, ModelSpec, Sampling
 from tests.support.ranks import Batch, Made, Shape, divided, make
 from tests.support.toys import pipelines as toys
 
@@ -34,9 +36,9 @@ STRONG = RepulsionConfig(strength=10.0, max_displacement=0.5, branch="both", ste
 
 ARMS: dict[str, dict[str, Any]] = {
     "stock": {},
-    "tora": {"tora": ToraConfig(branch="both")},
-    "repulsion": {"repulsion": STRONG},
-    "both": {"tora": ToraConfig(), "repulsion": replace(STRONG, branch="cond")},
+    "tora": {"interventions": (ToraConfig(branch="both"),)},
+    "repulsion": {"interventions": (STRONG,)},
+    "both": {"interventions": (ToraConfig(), replace(STRONG, branch="cond"))},
 }
 DIVIDED = ("sd3", "flux", "flux2", "flux2-klein", "qwen-image")
 """Families that are divided along all axes; toy models have heads for two ranks of the context axis."""

@@ -16,14 +16,16 @@ import pytest
 
 from models.errors import PromptError
 from models.generator import Generator
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
 from models.replica.replica import Replica, _Process
-from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from models.spec import Group, ModelSpec, Sampling
 from tests.conftest import ROOT
 from tests.support.ranks import gone
 
 SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
 GROUP = Group(
-    prompt="a red star", seeds=(11, 12, 13), sampling=SAMPLING, tora=ToraConfig(), repulsion=RepulsionConfig()
+    prompt="a red star", seeds=(11, 12, 13), sampling=SAMPLING, interventions=(ToraConfig(), RepulsionConfig())
 )
 
 

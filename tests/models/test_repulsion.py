@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from models.interventions.repulsion.ascent import entropy_ascent
+from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.repulsion.push import repel
 from models.interventions.repulsion.reference import entropy, repel_by_autograd
-from models.spec import RepulsionConfig
 
 UNCAPPED = RepulsionConfig(strength=2.0, inner_steps=25, max_displacement=1e9)
 

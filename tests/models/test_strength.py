@@ -10,9 +10,10 @@ from torch import Tensor
 
 from models.embedded import SAMPLING, WEIGHTS
 from models.generator import Generator
-from models.hooks import blocks
+from models.interventions.repulsion import groups as groups_of_call
 from models.interventions.repulsion import push
-from models.spec import Group, ModelSpec, RepulsionConfig, Sampling
+from models.interventions.repulsion.config import RepulsionConfig
+from models.spec import Group, ModelSpec, Sampling
 from tests.support.toys import pipelines as toys
 
 TOY = Sampling(steps=4, guidance_scale=4.0, width=16, height=16, max_sequence_length=63)
@@ -48,8 +49,10 @@ def moved(
         spread.append(length(pushed - pushed.mean(1, keepdim=True)) / length(pushed))
         return pushed
 
-    monkeypatch.setattr(blocks, "repel", watch)
-    generator.generate([Group(prompt=group.prompt, seeds=group.seeds, sampling=group.sampling, repulsion=config)])
+    monkeypatch.setattr(groups_of_call, "repel", watch)
+    generator.generate(
+        [Group(prompt=group.prompt, seeds=group.seeds, sampling=group.sampling, interventions=(config,))]
+    )
     return torch.cat(displaced), torch.cat(spread)
 
 

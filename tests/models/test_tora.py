@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from models.denoising import Tokens
+from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.reference import align_by_svd
 from models.interventions.tora.transform import Taking, align, principal_count, rule
 from models.interventions.tora.transform import space_and_align as with_taking
-from models.spec import ToraConfig
 
 B, N, D = 4, 12, 48
 

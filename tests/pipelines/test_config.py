@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.checkpoints import CHECKPOINTS
-from models.spec import RepulsionConfig, Sampling
-from pipelines.config.run import fingerprint, load
+from models.interventions.dave import DaveConfig
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
+from models.spec import Sampling
+from pipelines.config.run import build, fingerprint, load
 from pipelines.errors import UserError
 from tests.conftest import ROOT, Configure
 
@@ -47,8 +51,7 @@ def test_shipped_configs_load(path: Path) -> None:
 
 def test_defaults_are_both_interventions(toml: Path) -> None:
     settings = load(toml)
-    assert [(arm.tora, arm.repulsion) for arm in settings.arms] == [(True, True)]
-    assert settings.repulsion == RepulsionConfig()
+    assert [arm.interventions for arm in settings.arms] == [(ToraConfig(), RepulsionConfig())]
 
 
 def test_overrides_reach_every_depth(toml: Path) -> None:
@@ -67,10 +70,11 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
     assert settings.sampling.steps == 8
     assert settings.prompts.columns.prompt == "Prompt"
     assert settings.prompts.paths == ("a.txt", "b.txt")
-    assert settings.repulsion.steps == (0.0, 0.5)
-    assert settings.tora.sigma == 2.0
-    assert isinstance(settings.tora.sigma, float)
-    assert [arm.tora for arm in settings.arms] == [False, True]
+    assert settings.interventions["repulsion"] == RepulsionConfig(steps=(0.0, 0.5))
+    (tora,) = settings.arms[1].interventions
+    assert tora == ToraConfig(sigma=2.0)
+    assert isinstance(asdict(tora)["sigma"], float)
+    assert settings.arms[0].interventions == ()
     assert settings.run.output == "s3://bucket/a=b"
 
 
@@ -92,6 +96,10 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("arms=[]", ["arms"]),
         ("arms=[{name='a'}, {name='a'}]", ["each name once"]),
         ("arms=[{tora=true}]", ["arms[0]", "'name' is missing"]),
+        ("arms=[{name='a', tora='yes'}]", ["arms[0].tora = 'yes'", "true, false or a table"]),
+        ("arms=[{name='a', tora={sigma=99}}]", ["[arms[0].tora]", "sigma = 99.0"]),
+        ("arms=[{name='a', dave={wieght=1}}]", ["[arms[0].dave]", "'wieght'", "did you mean 'weight'"]),
+        ("run.plugins='x'", ["run.plugins = 'x'", "array of module names"]),
         ("prompts.format=xml", ["prompts.format = 'xml'", "'jsonl'"]),
         ("prompts=3", ["prompts = 3", "table"]),
         ("run.output.x=3", ["'output' is not a table"]),
@@ -169,6 +177,30 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
 )
 def test_what_changes_rows_is_identity(configure: Configure, changes: dict[str, Any]) -> None:
     assert fingerprint(configure(**changes)) != fingerprint(configure())
+
+
+def test_an_arm_has_settings_of_its_own(configure: Configure) -> None:
+    own = {"name": "b", "tora": {"sigma": 1.5}, "dave": {}}
+    arms = [{"name": "a", "tora": True}, own, {"name": "c", "tora": False}]
+    settings = configure(tora={"sigma": 1.3, "components": 2}, dave={"weight": 0.3}, arms=arms)
+    run_wide = ToraConfig(sigma=1.3, components=2)
+    changed = replace(run_wide, sigma=1.5)
+    assert [arm.interventions for arm in settings.arms] == [(run_wide,), (changed, DaveConfig(weight=0.3)), ()]
+    said = settings.to_dict()
+    assert said["arms"][0] == {"name": "a", "tora": True, "repulsion": False}
+    assert said["arms"][1]["tora"]["sigma"] == 1.5
+    assert said["arms"][1]["dave"] is True
+    assert said["dave"]["weight"] == 0.3
+    assert "cads" not in said
+    # What run.json says is a config (but for -inf, which JSON lacks), and gives the same.
+    assert build(said | {"selection": {}}, file="run.json") == settings
+
+
+def test_fingerprints_of_configs_that_could_be_written_before_stay(configure: Configure) -> None:
+    """Else a run of weeks could not go on with a later release."""
+    arms = [{"name": "stock"}, {"name": "both", "tora": True, "repulsion": True}]
+    settings = configure(arms=arms, tora={"sigma": 1.5}, group={"size": 3})
+    assert fingerprint(settings) == "de3d21302731ff094f157594a9916967d438f1ffd84ed145215438c7124f65f8"
 
 
 def test_a_known_model_brings_its_own_sampling(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from models.spec import ToraConfig
+from models.interventions.tora.config import ToraConfig
 from pipelines.flows.finish import finish
 from tests.support.toy_run import Toy, write_run
 

@@ -11,7 +11,9 @@ from torch import nn
 
 from models.errors import ModelError
 from models.generator import Generator
-from models.spec import Group, ModelSpec, RepulsionConfig, Sampling, ToraConfig
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
+from models.spec import Group, ModelSpec, Sampling
 from pipelines.flows import memory
 from tests.conftest import Configure
 
@@ -19,8 +21,7 @@ GROUP = Group(
     prompt="a red star",
     seeds=(1, 2, 3),
     sampling=Sampling(steps=2, guidance_scale=3.0, width=16, height=16, max_sequence_length=4),
-    tora=ToraConfig(),
-    repulsion=RepulsionConfig(),
+    interventions=(ToraConfig(), RepulsionConfig()),
 )
 
 

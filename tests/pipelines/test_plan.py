@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
 from models.seeds import image_seed
-from models.spec import RepulsionConfig, ToraConfig
 from pipelines.dataset import schema
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -47,13 +48,13 @@ def test_a_group_is_what_the_config_says(configure: Configure, tmp_path: Path) -
     counts = write_plan(config, output)
     assert (counts.prompts, counts.groups, counts.images, counts.shards) == (2, 12, 36, 1)
     table = read_shard(output, 0)
-    assert table.schema == schema.PLAN
+    assert table.schema == schema.plan()
     groups = groups_of(table)
     assert [g.prompt for g in groups] == ["a red square"] * 6 + ["a purple star"] * 6
     assert table["arm"].to_pylist() == ["stock", "tora", "both"] * 4
     assert all(g.sampling == config.sampling for g in groups)
-    assert [g.tora for g in groups[:3]] == [None, ToraConfig(sigma=1.2, steps=(0.1, 0.9)), config.tora]
-    assert [g.repulsion for g in groups[:3]] == [None, None, RepulsionConfig(strength=3.0)]
+    tora, repulsion = ToraConfig(sigma=1.2, steps=(0.1, 0.9)), RepulsionConfig(strength=3.0)
+    assert [g.interventions for g in groups[:3]] == [(), (tora,), (tora, repulsion)]
     first_id = table["prompt_id"][0].as_py()
     assert groups[0].seeds == groups[2].seeds == tuple(image_seed(11, str(first_id), i) for i in range(3))
     assert groups[3].seeds == tuple(image_seed(11, str(first_id), i) for i in range(3, 6))
@@ -202,7 +203,7 @@ def test_a_plan_grows_by_what_is_new(configure: Configure, tmp_path: Path, monke
     at_once = Storage.open(tmp_path / "at_once")
     direct = write_plan(config(11, 2), at_once)
     same = pa.concat_tables(read_shard(at_once, shard) for shard in direct.shard_numbers())
-    columns = [name for name in schema.PLAN.names if name != "shard"]
+    columns = [name for name in schema.plan().names if name != "shard"]
     assert sorted(map(str, whole.select(columns).to_pylist())) == sorted(map(str, same.select(columns).to_pylist()))
     # Nothing new is nothing to plan, and less is refused; either leaves the plan as it is.
     assert write_plan(config(11, 2), output, grown) == grown

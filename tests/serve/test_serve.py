@@ -17,8 +17,7 @@ import pytest
 from openai import OpenAI
 
 from models.generator import Generator
-from pipelines.config import toml
-from pipelines.config.run import RunConfig, load
+from pipelines.config.run import build, load
 from pipelines.dataset.images import decode, encode
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
@@ -90,7 +89,7 @@ def test_the_bytes_of_the_batch_jobs_groups(served: Served, tmp_path: Path) -> N
         "tora": {"sigma": 1.5},
         "arms": [{"name": "stock"}, {"name": "both", "tora": True, "repulsion": True}],
     }
-    job = toml.build(RunConfig, table, file="test.toml")
+    job = build(table, file="test.toml")
     output = Storage.open(job.run.output)
     write_plan(job, output)
     generator = Generator(job.model)
@@ -220,6 +219,6 @@ def test_a_config_of_the_batch_job_sets_the_endpoint_up(tmp_path: Path, tiny_pip
     """)
     serving = resolve(ServeArgs.model_validate({"config": str(toml), "sizes": "32x32, 16x16", "guidance_scale": "2"}))
     job = load(toml)
-    assert (serving.model, serving.tora, serving.repulsion) == (job.model, job.tora, job.repulsion)
+    assert (serving.model, serving.interventions) == (job.model, job.interventions)
     assert (serving.sampling.steps, serving.sampling.guidance_scale) == (7, 2.0)
     assert serving.sizes == ("16x16", "32x32")

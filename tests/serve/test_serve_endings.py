@@ -12,7 +12,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from models.spec import Group, RepulsionConfig, Sampling, ToraConfig
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
+from models.spec import Group, Sampling
 from pipelines.serve.jobs import Done, Failed, Job, Started, Step
 from pipelines.serve.settings import ServeArgs
 from tests.support.served import Served, post, serving, tiny_args
@@ -37,8 +39,7 @@ def group(steps: int) -> Group:
         prompt="a dot",
         seeds=(1,),
         sampling=Sampling(steps=steps, guidance_scale=4.0, width=16, height=16, max_sequence_length=16),
-        tora=ToraConfig(),
-        repulsion=RepulsionConfig(inner_steps=2),
+        interventions=(ToraConfig(), RepulsionConfig(inner_steps=2)),
     )
 
 

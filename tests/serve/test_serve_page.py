@@ -16,8 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from models.seeds import image_seed
-from pipelines.config import toml
-from pipelines.config.run import RunConfig
+from pipelines.config.run import build
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
@@ -116,7 +115,7 @@ def test_copies_the_request_for_a_batch_job(page: Page, served: Served, tmp_path
     (tmp_path / "prompts.jsonl").write_text(text.splitlines()[0].removeprefix("# prompts.jsonl: "))
     table = tomllib.loads(text) | {"model": {"path": served.args.model}, "scoring": {"model": served.args.scoring}}
     table["prompts"]["path"] = str(tmp_path / "prompts.jsonl")
-    job = toml.build(RunConfig, table, file="copied.toml")
+    job = build(table, file="copied.toml")
     output = Storage.open(str(tmp_path / "out"))
     write_plan(job, output)
     (planned,) = groups_of(read_shard(output, 0))

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from models.families.base import BlockList, Family
 from models.generator import Generator
-from models.spec import Group, RepulsionConfig, Sampling, ToraConfig
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
+from models.spec import Group, Sampling
 
 TORA = ToraConfig(sigma=8.0)
 REPULSION = RepulsionConfig(strength=10.0, inner_steps=5, steps=(0.0, 0.5))
-BOTH: dict[str, Any] = {"tora": TORA, "repulsion": REPULSION}
+BOTH: dict[str, Any] = {"interventions": (TORA, REPULSION)}
 SEEDS = (11, 12, 13)
 TOLERANCE = 1e-4
 """Of float32 transformer outputs, relative to their largest: other batch shapes sum in another order, and blocks and

@@ -22,8 +22,10 @@ from models.diversity import nearest, pair_similarity, vendi
 from models.embedded import world
 from models.embedded.render import render
 from models.embedded.world import Scene, Thing
-from models.spec import RepulsionConfig, ToraConfig
-from pipelines.dataset.schema import FAILED, PLAN, scored
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
+from pipelines.dataset import schema
+from pipelines.dataset.schema import FAILED, scored
 from pipelines.dataset.storage import Storage
 
 Row = dict[str, Any]
@@ -64,14 +66,14 @@ def write_run(folder: Path | str, toy: Toy = Toy()) -> Storage:
     prompts = [_prompt(toy, index) for index in range(toy.prompts)]
     plan = pa.BufferOutputStream()
     made = 0
-    with pq.ParquetWriter(plan, PLAN) as writer:
+    with pq.ParquetWriter(plan, schema.plan()) as writer:
         for shard, start in enumerate(range(0, len(prompts), toy.prompts_per_shard)):
             planned = [
                 {"shard": shard, **group}
                 for _, prompt in prompts[start : start + toy.prompts_per_shard]
                 for group in _groups(toy, prompt)
             ]
-            writer.write_table(pa.Table.from_pylist(planned, schema=PLAN))
+            writer.write_table(pa.Table.from_pylist(planned, schema=schema.plan()))
             scenes = {prompt["prompt_id"]: scene for scene, prompt in prompts}
             images: list[Row] = []
             failed: list[Row] = []

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.interventions.numerics.eigen import opaque
 from models.interventions.repulsion.ascent import entropy_ascent
-from models.spec import RepulsionConfig
+from models.interventions.repulsion.config import RepulsionConfig
 
 _SAME = 1e-12
 """Of the largest square: samples that lie this near to their mean are equal."""

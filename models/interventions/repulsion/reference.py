@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.spec import RepulsionConfig
+from models.interventions.repulsion.config import RepulsionConfig
 
 
 def repel_by_autograd(tokens_GBND: Tensor, config: RepulsionConfig) -> Tensor:

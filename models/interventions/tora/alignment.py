@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from models.denoising import Clock
+from models.denoising import Denoising
+from models.interventions.base import Edit, TextEdit
+from models.interventions.tora.config import ToraConfig
+from models.interventions.tora.prompt_direction import PromptDirection
 from models.interventions.tora.transform import Taking, semantic_direction, space_and_align
-from models.spec import ToraConfig
+from models.spec import span
 
 
 class DirectionOfRun(Protocol):
-    """A semantic direction that is found at the first block and holds for all blocks. `value`: float32 [B, D]."""
+    """A semantic direction that is found at the first block and holds for all blocks."""
 
     value: Tensor
+    """float32 [B, D], one row per image."""
 
-    def begin_call(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Called before the transformer's own `forward`."""
+    def edits(self) -> Sequence[Edit]:
+        """What finds it; it changes nothing."""
 
-    def first_block(self, text_RND: Tensor) -> None:
-        """Called with the text that enters the first block."""
+
+def edits(config: ToraConfig, run: Denoising) -> Sequence[Edit]:
+    """Where the direction comes from, and the alignment in the blocks and steps that the settings name."""
+    direction = _direction(config, run)
+    alignment = TextEdit(
+        site="attention input" if config.site == "attention" else "block input",
+        change=Alignment(config, run, direction),
+        blocks=span(config.blocks, run.blocks),
+        steps=span(config.steps, run.steps),
+    )
+    return [*(direction.edits() if direction is not None else ()), alignment]
+
+
+def _direction(config: ToraConfig, run: Denoising) -> DirectionOfRun | None:
+    """None where every block finds the direction for itself."""
+    if not run.has_both:
+        return PromptDirection(config, run)
+    return FirstBlockDirection(config, run) if config.direction == "prompt" else None
 
 
 class Alignment:
     """TORA on the text of all rows of a call. direction: None takes it from the text itself, which then needs to hold
     both branches."""
 
-    def __init__(self, clock: Clock, config: ToraConfig, direction: DirectionOfRun | None) -> None:
-        self._clock, self._config, self._direction = clock, config, direction
+    def __init__(self, config: ToraConfig, run: Denoising, direction: DirectionOfRun | None) -> None:
+        self._config, self._run, self._direction = config, run, direction
         self._taking = {
-            branch: Taking.of((tokens.with_padding() if config.padding else tokens).of_own_images(clock.shards), config)
-            for branch, tokens in clock.tokens.items()
+            branch: Taking.of((tokens.with_padding() if config.padding else tokens).of_own_images(run.shards), config)
+            for branch, tokens in run.tokens.items()
         }
 
     def __call__(self, text_RND: Tensor) -> Tensor:
-        """text_RND: float [rows of the call, N, D], rows as `Clock.branches` says, or this process's part of it; the
-        result is like it."""
-        config, clock = self._config, self._clock
-        whole_RND = clock.whole_text(text_RND, clock.branches[0])
-        parts = dict(zip(clock.branches, torch.chunk(whole_RND, len(clock.branches)), strict=True))
+        """text_RND: float [rows of the call, N, D], rows as `Denoising.branches` says, or this process's part of it;
+        the result is like it."""
+        config, run = self._config, self._run
+        whole_RND = run.whole_text(text_RND, run.branches[0])
+        parts = run.parts(whole_RND)
         if self._direction is not None:
             direction = self._direction.value
         else:
@@ -50,8 +70,8 @@ class Alignment:
             parts["cond"] = space_and_align(parts["cond"], direction, self._taking["cond"], config)
         if "uncond" in parts and config.branch == "both":
             parts["uncond"] = space_and_align(parts["uncond"], -direction, self._taking["uncond"], config)
-        aligned_RND = torch.cat(list(parts.values())) if len(parts) > 1 else parts[clock.branches[0]]
-        return clock.own_text(aligned_RND, text_RND)
+        aligned_RND = torch.cat(list(parts.values())) if len(parts) > 1 else parts[run.branches[0]]
+        return run.own_text(aligned_RND, text_RND)
 
 
 class FirstBlockDirection:
@@ -59,16 +79,15 @@ class FirstBlockDirection:
 
     value: Tensor
 
-    def __init__(self, clock: Clock, config: ToraConfig) -> None:
-        self._clock, self._config = clock, config
-        self._taking = Taking.of(clock.tokens["cond"].of_own_images(clock.shards), config)
+    def __init__(self, config: ToraConfig, run: Denoising) -> None:
+        self._config, self._run = config, run
+        self._taking = Taking.of(run.tokens["cond"].of_own_images(run.shards), config)
 
-    def begin_call(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Nothing is needed before the first block."""
+    def edits(self) -> Sequence[Edit]:
+        """It looks at the text that enters the first block, in every step."""
+        return [TextEdit(site="block input", change=self._look, blocks=(0,), steps=range(self._run.steps))]
 
-    def first_block(self, text_RND: Tensor) -> None:
-        """Take the direction from the text that enters the first block."""
-        clock = self._clock
-        whole_RND = clock.whole_text(text_RND, "cond")
-        parts = dict(zip(clock.branches, torch.chunk(whole_RND, len(clock.branches)), strict=True))
+    def _look(self, text_RND: Tensor) -> Tensor:
+        parts = self._run.parts(self._run.whole_text(text_RND, "cond"))
         self.value = semantic_direction(parts["cond"], parts["uncond"], self._taking, self._config)
+        return text_RND

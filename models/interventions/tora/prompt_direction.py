@@ -10,15 +10,16 @@ stopped at the first block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from models.denoising import Clock
-from models.families.base import Branch, Family
+from models.denoising import Denoising
+from models.families.base import Branch
+from models.interventions.base import Call, CallEdit, Edit, TextEdit
+from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.transform import Taking, semantic_direction
-from models.spec import ToraConfig
 
 
 class _Stop(Exception):
@@ -26,46 +27,53 @@ class _Stop(Exception):
 
 
 class PromptDirection:
-    """Finds d in the first call of a run. `value`: float32 [B, D], one row per image."""
+    """Finds d in the first call of a run."""
 
     value: Tensor
+    """float32 [B, D], one row per image."""
 
-    def __init__(self, clock: Clock, family: Family, negative: Mapping[str, Tensor], config: ToraConfig) -> None:
-        self._clock, self._config = clock, config
-        self._negative = {inner: negative[outer] for inner, outer in family.text_inputs.items()}
+    def __init__(self, config: ToraConfig, run: Denoising) -> None:
+        self._config, self._run = config, run
+        self._negative = {inner: run.negative[outer] for inner, outer in run.family.text_inputs.items()}
         self._uncond_B1D: Tensor | None = None
         self._probing = False
         self._found = False
 
-    def begin_call(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before the transformer's `forward` runs on the positive text: take the negative one to the first block."""
+    def edits(self) -> Sequence[Edit]:
+        """It takes the negative text to the first block before the first call, and looks at the positive one there."""
+        return [
+            CallEdit(before=self._take_the_negative, steps=(0,)),
+            TextEdit(site="block input", change=self._look, blocks=(0,), steps=(0,)),
+        ]
+
+    def _take_the_negative(self, call: Call) -> None:
         if self._found:
             return
-        swapped = {name: _like(value, kwargs.get(name)) for name, value in self._negative.items()}
+        swapped = {name: _like(value, call.kwargs.get(name)) for name, value in self._negative.items()}
         self._probing = True
         try:
-            forward(*args, **kwargs | swapped)
+            call.forward(*call.args, **call.kwargs | swapped)
         except _Stop:
             pass
         finally:
             self._probing = False
 
-    def first_block(self, text_BND: Tensor) -> None:
-        """Called with the text that enters the first block."""
+    def _look(self, text_BND: Tensor) -> Tensor:
         if self._found:
-            return
-        clock = self._clock
+            return text_BND
+        run = self._run
         if self._probing:
-            text_BND = clock.whole_text(text_BND, "uncond")
+            text_BND = run.whole_text(text_BND, "uncond")
             self._uncond_B1D = self._taking("uncond").mean_B1N @ text_BND.float()
             raise _Stop
         assert self._uncond_B1D is not None
-        text_BND = clock.whole_text(text_BND, "cond")
-        self.value = semantic_direction(text_BND, self._uncond_B1D, self._taking("cond"), self._config)
+        whole_BND = run.whole_text(text_BND, "cond")
+        self.value = semantic_direction(whole_BND, self._uncond_B1D, self._taking("cond"), self._config)
         self._found = True
+        return text_BND
 
     def _taking(self, branch: Branch) -> Taking:
-        return Taking.of(self._clock.tokens[branch].of_own_images(self._clock.shards), self._config)
+        return Taking.of(self._run.tokens[branch].of_own_images(self._run.shards), self._config)
 
 
 def _like(value: Tensor, replaced: Any) -> Tensor:

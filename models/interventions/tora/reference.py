@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from models.spec import ToraConfig
+from models.interventions.tora.config import ToraConfig
 
 
 def align_by_svd(tokens_BND: Tensor, direction_BD: Tensor, valid_BN: Tensor, config: ToraConfig) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from models.denoising import Tokens
 from models.interventions.numerics.eigen import eigh, opaque
-from models.spec import ToraConfig
+from models.interventions.tora.config import ToraConfig
 
 _TINY = 1e-12
 

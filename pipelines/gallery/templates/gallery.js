@@ -83,8 +83,7 @@ const sections = [
   ["Scores", ["clip_score", "clip_margin", "rank_in_group", "nearest_similarity", "group_vendi", "group_pair_similarity", "clip_model"]],
   ["Selection", ["keep", "drop_reason", "duplicate_of"]],
   ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "negative_prompt", "max_sequence_length"]],
-  ["TORA", "tora"],
-  ["Repulsion", "repulsion"],
+  ...details.interventions,
   ["Model", ["model", "model_revision", "family", "dtype", "scheduler"]],
   ["Model options", "model_options"],
   ["Prompt", ["concept", "rarity", "counterfactual", "prompt_id"]],
@@ -106,7 +105,7 @@ function show(shot) {
   $$("place").textContent = `${row.arm}, image ${row.index_in_group + 1} of ${row.group_size}`;
   $$("values").replaceChildren(
     ...sections.flatMap(([title, names]) => {
-      const pairs = Array.isArray(names) ? names.map((n) => [n, row[n]]) : Object.entries(row[names] || { state: "off" });
+      const pairs = Array.isArray(names) ? names.map((n) => [n, row[n]]) : Object.entries(row[names] === undefined ? {} : row[names] || { state: "off" });
       const lines = pairs.filter(([, value]) => known(value)).map(([name, value]) => {
         const line = document.createElement("div");
         const cell = make("dd", Array.isArray(value) ? value.join(" to ") : String(value));

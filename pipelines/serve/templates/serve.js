@@ -28,9 +28,32 @@ async function refusal(response) {
 
 /* A slider shows a value as near as its steps allow; what was set counts until someone moves it. */
 const settings = {};
-function set(id, value) {
-  settings[id] = value;
-  $(id).value = id === "strength" ? Math.log10(value || 0.1) : value;
+const switches = [...document.querySelectorAll("input[data-intervention]")];
+const sliders = [...document.querySelectorAll("input[data-of]")];
+function set(slider, value) {
+  settings[slider.id] = value;
+  slider.value = slider.dataset.log ? Math.log10(value || 0.1) : value;
+}
+function show(name, values) {
+  for (const slider of sliders.filter(slider => slider.dataset.of === name)) {
+    const { field, index } = slider.dataset;
+    set(slider, index === undefined ? values[field] : values[field][index]);
+  }
+}
+/* The server's settings of an intervention with what its sliders say. */
+function chosen(name) {
+  const values = structuredClone(defaults[name]);
+  for (const slider of sliders.filter(slider => slider.dataset.of === name)) {
+    const { field, index, clears } = slider.dataset;
+    if (clears && settings[slider.id] !== values[field]) values[clears] = 0;
+    if (index === undefined) values[field] = settings[slider.id];
+    else {
+      values[field][index] = settings[slider.id];
+      values[field][0] = Math.min(values[field][0], 0.99);
+      values[field][1] = Math.max(values[field][1], values[field][0] + 0.01);
+    }
+  }
+  return values;
 }
 function showValues() {
   for (const output of document.querySelectorAll("output.value")) output.textContent = settings[output.htmlFor.value];
@@ -50,10 +73,7 @@ async function load() {
   $("negative").value = defaults.negative_prompt;
   $("prompt").maxLength = $("negative").maxLength = $("counterfactual").maxLength = limits.prompt_characters;
   $("size").replaceChildren(...limits.sizes.map(size => element("option", {}, size)));
-  set("sigma", defaults.tora.sigma);
-  set("angle", defaults.tora.angle);
-  set("strength", defaults.repulsion.strength);
-  set("until", defaults.repulsion.steps[1]);
+  for (const { dataset } of switches) show(dataset.intervention, defaults[dataset.intervention]);
   showValues();
   say("");
 }
@@ -66,14 +86,7 @@ function asked() {
   };
   if ($("negative").value) request.negative_prompt = $("negative").value;
   if ($("counterfactual").value.trim()) request.counterfactual = $("counterfactual").value;
-  if ($("tora").checked) request.tora = { ...defaults.tora, sigma: settings.sigma, angle: settings.angle };
-  if ($("repulsion").checked) {
-    const { strength, eta, steps: [from] } = defaults.repulsion;
-    request.repulsion = {
-      ...defaults.repulsion, strength: settings.strength, steps: [from, Math.max(settings.until, from + 0.01)],
-      eta: settings.strength === strength ? eta : 0, // an absolute step size would hide the slider's
-    };
-  }
+  for (const { dataset: { intervention }, checked } of switches) if (checked) request[intervention] = chosen(intervention);
   return request;
 }
 
@@ -104,9 +117,9 @@ async function make(request, onStep) {
   throw new Refused("the answer broke off; try again");
 }
 
+const acting = request => switches.filter(({ dataset }) => request[dataset.intervention]).map(({ dataset }) => dataset);
 function armName(request) {
-  const parts = [request.tora && "TORA", request.repulsion && "repulsion"].filter(Boolean);
-  return parts.join(" + ") || "Without interventions";
+  return acting(request).map(({ title }) => title).join(" + ") || "Without interventions";
 }
 const rounded = (value, digits = 3) => value === null ? null : value.toFixed(digits);
 const scoresOf = image => [rounded(image.clip_score), image.clip_margin !== null && `margin ${rounded(image.clip_margin)}`].filter(Boolean).join(", ");
@@ -148,7 +161,7 @@ function groupView({ request, images, group }) {
     element("h3", {}, element("i"), armName(request)), numbers,
     element("div", { class: images.length === 1 ? "shots single" : "shots" }, ...shots), row);
 }
-const armClass = request => request.tora || request.repulsion ? "arm-3" : "arm-0";
+const armClass = request => acting(request).length ? "arm-3" : "arm-0";
 /* The card of one click on "Make images"; its groups are filled in as they are made. */
 function startCard(requests) {
   const [request] = requests;
@@ -209,11 +222,12 @@ function fill(request, compared) {
   $("guidance").value = request.guidance_scale;
   $("negative").value = request.negative_prompt || "";
   $("counterfactual").value = request.counterfactual || "";
-  $("tora").checked = Boolean(request.tora);
-  $("repulsion").checked = Boolean(request.repulsion);
   $("compare").checked = compared;
-  if (request.tora) { set("sigma", request.tora.sigma); set("angle", request.tora.angle); }
-  if (request.repulsion) { set("strength", request.repulsion.strength); set("until", request.repulsion.steps[1]); }
+  for (const one of switches) {
+    const values = request[one.dataset.intervention];
+    one.checked = Boolean(values);
+    if (values) show(one.dataset.intervention, values);
+  }
   showValues();
   $("prompt").focus();
 }
@@ -235,10 +249,11 @@ function toml(request) {
     steps: request.steps, guidance_scale: request.guidance_scale, width, height,
     negative_prompt: request.negative_prompt || "", max_sequence_length: defaults.max_sequence_length,
   };
-  const arm = { name: armName(request), tora: Boolean(request.tora), repulsion: Boolean(request.repulsion) };
+  const names = acting(request).map(({ intervention }) => intervention);
+  const arm = { name: armName(request), ...Object.fromEntries(names.map(name => [name, true])) };
   return `# prompts.jsonl: ${row}\n` + tomlTable("run", { seed: request.seed, output: "out/tried" }) + tomlTable("prompts", { path: "prompts.jsonl" })
     + tomlTable("sampling", sampling) + tomlTable("group", { size: request.n }) + `[${tomlTable("arms", arm).replace("]", "]]")}`
-    + (request.tora ? tomlTable("tora", request.tora) : "") + (request.repulsion ? tomlTable("repulsion", request.repulsion) : "");
+    + names.map(name => tomlTable(name, request[name])).join("");
 }
 function copyButton(name, text) {
   const button = element("button", { type: "button" }, name);
@@ -252,7 +267,7 @@ function copyButton(name, text) {
 
 $("form").addEventListener("input", ({ target }) => {
   if (target.type !== "range") return;
-  settings[target.id] = target.id === "strength" ? +(10 ** +target.value).toPrecision(3) : +target.value;
+  settings[target.id] = target.dataset.log ? +(10 ** +target.value).toPrecision(3) : +target.value;
   showValues();
 });
 $("key").addEventListener("change", () => {
@@ -266,9 +281,9 @@ $("form").addEventListener("submit", async event => {
   if (!defaults) return load().catch(error => say(error.message, true));
   const first = asked();
   const requests = [first];
-  if ($("compare").checked && (first.tora || first.repulsion)) {
-    const { tora, repulsion, ...plain } = first;
-    requests.push(plain);
+  if ($("compare").checked && acting(first).length) {
+    const names = acting(first).map(({ intervention }) => intervention);
+    requests.push(Object.fromEntries(Object.entries(first).filter(([name]) => !names.includes(name))));
   }
   stopper = new AbortController();
   $("make").disabled = true;

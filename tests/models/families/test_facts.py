@@ -50,14 +50,14 @@ def test_refuses_what_hides_blocks(toy: Toy) -> None:
     apply_first_block_cache(transformer, FirstBlockCacheConfig(threshold=0.1))
     try:
         with pytest.raises(ModelError, match=r"fbc_.*disable the cache"):
-            toy.generator.generate([toy.group(tora=TORA)])
+            toy.generator.generate([toy.group(interventions=(TORA,))])
     finally:
         for name in ("fbc_leader_block_hook", "fbc_block_hook"):
             HookRegistry.check_if_exists_or_initialize(transformer).remove_hook(name)
     transformer.compile(backend="eager")
     try:
         with pytest.raises(ModelError, match="compiled as a whole"):
-            toy.generator.generate([toy.group(tora=TORA)])
+            toy.generator.generate([toy.group(interventions=(TORA,))])
     finally:
         transformer._compiled_call_impl = None
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.hooks.blocks import HOOK
-from models.spec import RepulsionConfig, ToraConfig
+from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.tora.config import ToraConfig
 from tests.support.family import BOTH, REPULSION, SEEDS, TOLERANCE, TORA, Toy, apart, only, picture, stock
 from tests.support.toys import pipelines as toys
 
@@ -32,17 +33,17 @@ def test_without_interventions_it_is_the_stock_pipeline(toy: Toy) -> None:
 
 def test_settings_that_do_nothing_change_no_bit(toy: Toy) -> None:
     base = toy.outputs(toy.group())
-    nothing: dict[str, Any] = {"tora": ToraConfig(sigma=1.0, angle=0.0), "repulsion": RepulsionConfig(strength=0.0)}
-    assert torch.equal(toy.outputs(toy.group(**nothing)), base)
+    nothing = (ToraConfig(sigma=1.0, angle=0.0), RepulsionConfig(strength=0.0))
+    assert torch.equal(toy.outputs(toy.group(interventions=nothing)), base)
     alone = toy.group(seeds=SEEDS[:1])
-    assert torch.equal(toy.outputs(replace(alone, repulsion=REPULSION)), toy.outputs(alone))
+    assert torch.equal(toy.outputs(replace(alone, interventions=(REPULSION,))), toy.outputs(alone))
     assert torch.equal(toy.outputs(toy.group()), base)
 
 
 def test_interventions_act_alike_every_time_and_leave_no_trace(toy: Toy) -> None:
     base = toy.outputs(toy.group())
-    for name, config in BOTH.items():
-        settings = {name: config}
+    for config in BOTH["interventions"]:
+        settings: dict[str, Any] = {"interventions": (config,)}
         changed = toy.outputs(toy.group(**settings))
         assert apart(changed, base) > 5 * TOLERANCE
         assert torch.equal(toy.outputs(toy.group(**settings)), changed)
@@ -61,7 +62,7 @@ def test_a_group_depends_on_itself_alone(toy: Toy) -> None:
 
 def test_equal_samples_are_not_pushed(toy: Toy) -> None:
     equal = toy.group(seeds=(7, 7, 7))
-    made = toy.outputs(replace(equal, repulsion=REPULSION))
+    made = toy.outputs(replace(equal, interventions=(REPULSION,)))
     assert torch.isfinite(made).all()
     assert apart(made, toy.outputs(equal)) < TOLERANCE
 
@@ -76,13 +77,13 @@ def test_distilled_checkpoints_run_on_the_positive_text_alone(toy: Toy) -> None:
         count.remove()
     assert calls == [len(SEEDS)] * toy.sampling.steps * 2
     base = toy.outputs(toy.group())
-    for name, config in BOTH.items():
-        assert apart(toy.outputs(toy.group(**{name: config})), base) > 5 * TOLERANCE
+    for config in BOTH["interventions"]:
+        assert apart(toy.outputs(toy.group(interventions=(config,))), base) > 5 * TOLERANCE
 
 
 @only("flux2-klein")
 def test_compiled_blocks_give_the_same(toy: Toy) -> None:
-    group = toy.group(tora=TORA, repulsion=REPULSION)
+    group = toy.group(interventions=(TORA, REPULSION))
     plain = toy.outputs(group)
     compiled = [toy.blocks()[0][1], toy.blocks()[-1][1]]
     for block in compiled:

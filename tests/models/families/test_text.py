@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from models.families.base import BlockList
 from models.interventions.tora.alignment import Alignment
+from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.prompt_direction import PromptDirection
-from models.spec import ToraConfig
 from tests.support.family import BOTH, SEEDS, TOLERANCE, TORA, Toy, apart
 
 
@@ -81,12 +81,12 @@ def test_tora_gets_the_text_and_nothing_else(toy: Toy, site: Any, monkeypatch: p
     align = Alignment.__call__
 
     def note(self: Alignment, text_RND: Tensor) -> Tensor:
-        if "cond" in self._clock.branches:
+        if "cond" in self._run.branches:
             seen.append(text_RND[-len(SEEDS) :].clone())
         return align(self, text_RND)
 
     monkeypatch.setattr(Alignment, "__call__", note)
-    toy.generator.generate([toy.group(tora=replace(TORA, site=site))])
+    toy.generator.generate([toy.group(interventions=(replace(TORA, site=site),))])
     assert {text.shape[1] for text in seen} == {len(encoded.valid_N)}
     assert len(seen) % len(toy.blocks()) == 0
     assert apart(seen[0], seen[0][:1].expand_as(seen[0])) < 1e-6
@@ -148,7 +148,7 @@ def _given(toy: Toy, module: nn.Module, names: list[str], position: int, tora: T
 
     module.forward = spy
     try:
-        toy.generator.generate([toy.group(tora=tora)])
+        toy.generator.generate([toy.group(interventions=() if tora is None else (tora,))])
     finally:
         module.forward = inner
     return seen[0]
@@ -191,14 +191,15 @@ def test_the_semantic_vector_is_the_difference_at_the_first_block(toy: Toy, monk
     if toy.family.layout == "one_call":
         pytest.skip("both branches are in every call")
     found: list[Tensor] = []
-    first_block = PromptDirection.first_block
+    look = PromptDirection._look
 
-    def note(self: PromptDirection, text_BND: Tensor) -> None:
-        first_block(self, text_BND)
+    def note(self: PromptDirection, text_BND: Tensor) -> Tensor:
+        text_BND = look(self, text_BND)
         found.append(self.value)
+        return text_BND
 
-    monkeypatch.setattr(PromptDirection, "first_block", note)
-    toy.generator.generate([toy.group(tora=TORA)])
+    monkeypatch.setattr(PromptDirection, "_look", note)
+    toy.generator.generate([toy.group(interventions=(TORA,))])
     monkeypatch.undo()
 
     means = [_mean_at_first_block(toy, prompt) for prompt in ("a red star", "")]

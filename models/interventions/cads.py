@@ -1,0 +1,84 @@
+"""CADS: noise on the condition, annealed away (Sadat et al., arXiv 2310.17347, section 4, algorithm 1)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.interventions.base import Call, CallEdit, Control, Edit, Intervention
+from models.spec import Interval, InterventionConfig, require, require_interval
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.denoising import Denoising
+
+
+@dataclass(frozen=True, kw_only=True)
+class CadsConfig(InterventionConfig):
+    """Noise on the positive text and its pooled vector."""
+
+    weight: float = 0.1
+    """The paper's noise scale s."""
+    steps: Interval = (0.1, 0.4)
+    """Share of the denoising over which the noise goes from full to none: the paper's (1 - tau_2, 1 - tau_1)."""
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.weight) and self.weight >= 0.0, self, "weight", "needs 0 or more")
+        require_interval(self, "steps")
+
+
+def _begin(config: CadsConfig, run: Denoising) -> Sequence[Edit]:
+    import torch
+
+    run.require_flow_matching("cads")
+    names = [name for name in (*run.family.text_inputs, run.family.pooled_input) if name]
+
+    def noise(like: Tensor, purpose: int) -> Tensor:
+        """Standard normal, each row drawn from its own image's seed, the step and the purpose alone."""
+        rows = []
+        for seed in run.seeds:
+            key = f"{seed}\0{run.step}\0{purpose}".encode()
+            state = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
+            rows.append(torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(state)))
+        return torch.stack(rows).to(like.device)
+
+    def before(call: Call) -> None:
+        for purpose, name in enumerate(names):
+            text = call.kwargs[name]
+            if "cond" not in run.branches or not text.is_floating_point():  # masks stay
+                continue
+            parts = run.parts(text)
+            parts["cond"] = anneal(parts["cond"], noise(parts["cond"], purpose), run.noise_level, config)
+            call.kwargs[name] = torch.cat(list(parts.values()))
+
+    return [CallEdit(before=before, steps=range(run.steps))]
+
+
+def anneal(text: Tensor, noise: Tensor, level: float, config: CadsConfig) -> Tensor:
+    """The text with noise, rescaled to its own mean and spread.
+
+    text, noise: [B, ...]; level: share of noise in the latents, 1 at the start and 0 at the end.
+    """
+    start, stop = 1.0 - config.steps[0], 1.0 - config.steps[1]
+    gamma = min(1.0, max(0.0, (start - level) / (start - stop)))
+    dims = tuple(range(1, text.ndim))
+    mean, spread = text.float().mean(dims, keepdim=True), text.float().std(dims, keepdim=True)
+    noised = math.sqrt(gamma) * text.float() + config.weight * math.sqrt(1.0 - gamma) * noise.float()
+    again = (noised - noised.mean(dims, keepdim=True)) / noised.std(dims, keepdim=True)
+    rescaled: Tensor = (again * spread + mean).to(text.dtype)
+    return rescaled
+
+
+CADS = Intervention(
+    name="cads",
+    title="CADS",
+    purpose="noise on the condition, annealed away",
+    meaning="all settings of CADS; null where it is off",
+    config=CadsConfig,
+    begin=_begin,
+    controls=(Control(field="weight", label="Noise", low=0.0, high=1.0, step=0.01),),
+)

@@ -1,0 +1,67 @@
+"""All interventions that configs, rows and requests may name. A new one is one file and one line here; one that lives
+in a package of its own calls `register` when it is imported (see `run.plugins`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import MISSING, fields
+
+from models.interventions.base import Intervention
+from models.interventions.cads import CADS
+from models.interventions.dave import DAVE
+from models.interventions.guidance_interval import GUIDANCE_INTERVAL
+from models.interventions.particle_guidance import PARTICLE_GUIDANCE
+from models.interventions.repulsion.entry import REPULSION
+from models.interventions.tora.entry import TORA
+from models.spec import InterventionConfig
+
+_REGISTERED: dict[str, Intervention] = {}
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def register(entry: Intervention) -> None:
+    """Make an intervention known. The same entry may come twice.
+
+    Raises:
+        ValueError: the name is no name for a column, another entry has it, or a setting has no default.
+    """
+    if not _NAME.fullmatch(entry.name):
+        raise ValueError(f"intervention {entry.name!r}: the name needs a-z, then a-z, 0-9 and _")
+    if _REGISTERED.get(entry.name, entry) != entry:
+        raise ValueError(f"intervention {entry.name!r}: another one has this name")
+    if bare := [f.name for f in fields(entry.config) if f.default is MISSING]:
+        raise ValueError(f"intervention {entry.name!r}: its settings {bare} need defaults")
+    _REGISTERED[entry.name] = entry
+
+
+def registered() -> tuple[Intervention, ...]:
+    """All entries, in the order in which their edits are made."""
+    return tuple(_REGISTERED.values())
+
+
+def find(name: str) -> Intervention | None:
+    """The entry with this name."""
+    return _REGISTERED.get(name)
+
+
+def entry_of(config: InterventionConfig) -> Intervention:
+    """The entry that settings belong to.
+
+    Raises:
+        ValueError: no registered entry has settings of this class.
+    """
+    for entry in registered():
+        if type(config) is entry.config:
+            return entry
+    raise ValueError(f"{type(config).__name__} are settings of no registered intervention")
+
+
+def in_order(configs: Iterable[InterventionConfig]) -> tuple[InterventionConfig, ...]:
+    """Settings in the order in which their edits are made."""
+    of_name = {entry_of(config).name: config for config in configs}
+    return tuple(of_name[entry.name] for entry in registered() if entry.name in of_name)
+
+
+for _entry in (TORA, REPULSION, DAVE, CADS, GUIDANCE_INTERVAL, PARTICLE_GUIDANCE):
+    register(_entry)

@@ -1,0 +1,52 @@
+"""Settings of Token Spacing and Residual Alignment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.spec import Interval, InterventionConfig, require, require_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToraConfig(InterventionConfig):
+    """Token Spacing and Residual Alignment (arXiv 2510.03886) of the text tokens, in every joint block.
+
+    Spacing alone is `angle = 0`, alignment alone `sigma = 1`.
+    """
+
+    sigma: float = 2.0
+    """Factor on the principal singular values (Token Spacing); 1 leaves them. The paper's is 1.3, where changes add up
+    from block to block."""
+    components: int = 0
+    """Number of principal directions; 0 chooses it per sample by the Maximum Distance to Chord rule."""
+    angle: float = 1.0
+    """Share of the rotation towards the semantic direction (Residual Alignment); 0 leaves the residual."""
+    direction: Literal["mean", "leading", "prompt"] = "mean"
+    """Semantic direction, from e_cond - e_uncond: its mean over the tokens that enter the block, its leading right
+    singular vector there, or its mean at the first block's input for all blocks."""
+    site: Literal["block", "attention"] = "attention"
+    """What is changed: the text that enters a block, so that changes add up from block to block, or only the normalised
+    text that the block's attention reads."""
+    centre: bool = True
+    """Take the mean token off before the decomposition, and put it back afterwards."""
+    padding: bool = False
+    """Let the padding tokens that the model reads take part."""
+    branch: Literal["cond", "both"] = "cond"
+    """Which classifier-free-guidance branch is changed."""
+    steps: Interval = (0.0, 1.0)
+    """Share of the denoising steps in which it acts."""
+    blocks: Interval = (0.0, 1.0)
+    """Share of the joint blocks in which it acts."""
+
+    def __post_init__(self) -> None:
+        require(0.1 <= self.sigma <= 10.0, self, "sigma", "needs 0.1 to 10 (the paper uses 1.3)")
+        require(0 <= self.components <= 64, self, "components", "needs 0 (automatic) to 64")
+        require(0.0 <= self.angle <= 1.0, self, "angle", "needs 0 to 1")
+        require(
+            self.direction in ("mean", "leading", "prompt"), self, "direction", "needs 'mean', 'leading' or 'prompt'"
+        )
+        require(self.site in ("block", "attention"), self, "site", "needs 'block' or 'attention'")
+        require(self.branch in ("cond", "both"), self, "branch", "needs 'cond' or 'both'")
+        require_interval(self, "steps")
+        require_interval(self, "blocks")

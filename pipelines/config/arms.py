@@ -1,0 +1,114 @@
+"""Arms, and the tables of interventions that they name. Every registered intervention may have a table of the run, such
+as [tora], and a key of an arm: true takes the run's table, a table of its own changes single settings of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from models.interventions.registry import entry_of, find, in_order, registered
+from models.spec import InterventionConfig
+from pipelines.config import toml
+from pipelines.config.tables import require
+
+Interventions = Mapping[str, InterventionConfig]
+"""Name of every registered intervention -> the run's settings of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to make every prompt. Arms share their seeds, so they can be compared image by image."""
+
+    name: str
+    interventions: tuple[InterventionConfig, ...] = ()
+    """Settings of those that act, in the order in which they do."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.name.strip()), "name", self.name, "needs a name")
+
+
+_DEFAULT_ARMS = ({"name": "both", "tora": True, "repulsion": True},)
+
+
+def names() -> list[str]:
+    """Of all registered interventions."""
+    return [entry.name for entry in registered()]
+
+
+def take(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A table without its keys that name interventions, and these."""
+    known = set(names())
+    rest = {key: value for key, value in table.items() if key not in known}
+    return rest, {key: value for key, value in table.items() if key in known}
+
+
+def defaults() -> Interventions:
+    """The settings of a run that says nothing of them."""
+    return {entry.name: entry.config() for entry in registered()}
+
+
+def read_interventions(tables: Mapping[str, Any], *, file: str) -> Interventions:
+    """The run's tables of interventions; messages are those of `toml.build`."""
+    return {
+        entry.name: toml.build(entry.config, tables.get(entry.name, {}), file=file, at=entry.name)
+        for entry in registered()
+    }
+
+
+def read_arms(arms: Any, settings: Interventions, *, file: str) -> tuple[Arm, ...]:
+    """The arms of a run, or its one arm where the file names none (`arms` is None)."""
+    arms = _DEFAULT_ARMS if arms is None else arms
+    if not isinstance(arms, Sequence) or not all(isinstance(arm, Mapping) for arm in arms):
+        raise toml.wrong(file, "arms", arms, "an array of tables ([[arms]])")
+    return tuple(_arm(arm, settings, file, f"arms[{number}]") for number, arm in enumerate(arms))
+
+
+def _arm(table: Mapping[str, Any], settings: Interventions, file: str, at: str) -> Arm:
+    rest, asked = take(table)
+    given = {"interventions": chosen(asked, settings, file=file, at=at)}
+    return toml.build(Arm, rest, file=file, at=at, given=given, hints=names())
+
+
+def chosen(asked: Mapping[str, Any], settings: Interventions, *, file: str, at: str) -> tuple[InterventionConfig, ...]:
+    """The settings that an arm asks for, in the order in which they act. asked: name -> true, false, or a table with
+    what differs from `settings`."""
+    found = []
+    for name, value in asked.items():
+        entry = find(name)
+        assert entry is not None
+        if isinstance(value, Mapping):
+            base = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(settings[name]).items()}
+            found.append(toml.build(entry.config, base | dict(value), file=file, at=f"{at}.{name}"))
+        elif not isinstance(value, bool):
+            raise toml.wrong(file, f"{at}.{name}", value, "true, false or a table of its settings")
+        elif value:
+            found.append(settings[name])
+    return in_order(found)
+
+
+def column_names(arms: Sequence[Arm]) -> list[str]:
+    """The interventions that have a column in the rows of a run: those of every run, and those that its arms name."""
+    used = {entry_of(config).name for arm in arms for config in arm.interventions}
+    return [entry.name for entry in registered() if entry.in_every_row or entry.name in used]
+
+
+def tables_of(settings: Interventions, arms: Sequence[Arm]) -> dict[str, Any]:
+    """The part of a TOML file that these arms come from, resolved: the interventions' tables, and `arms`."""
+    columns = column_names(arms)
+    return {
+        **{name: asdict(settings[name]) for name in columns},
+        "arms": [{"name": arm.name, **_keys(arm, settings, columns)} for arm in arms],
+    }
+
+
+def _keys(arm: Arm, settings: Interventions, columns: Sequence[str]) -> dict[str, Any]:
+    """false for what is off is said of the interventions of every run only, as in their column."""
+    on = {entry_of(config).name: config for config in arm.interventions}
+    keys: dict[str, Any] = {}
+    for entry in registered():
+        if entry.name in on:
+            keys[entry.name] = on[entry.name] == settings[entry.name] or asdict(on[entry.name])
+        elif entry.in_every_row:
+            keys[entry.name] = False
+    return keys

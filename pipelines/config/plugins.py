@@ -1,0 +1,27 @@
+"""Modules of the user's own, which register interventions and scorers when they are imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from pipelines.errors import UserError
+
+
+def load(modules: Sequence[str]) -> None:
+    """Import them, each once; those in the working directory are found, as `ray job submit --working-dir` sends them.
+
+    Raises UserError where one cannot be imported.
+    """
+    if modules and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    for name in modules:
+        try:
+            import_module(name)
+        except Exception as error:
+            raise UserError(
+                f"run.plugins: {name!r} cannot be imported: {type(error).__name__}: {error}. Name a Python module that "
+                "is installed on every node, or lies in the working directory."
+            ) from error

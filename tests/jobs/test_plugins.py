@@ -1,0 +1,83 @@
+"""An intervention that a module of the user's own registers goes through a whole run, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.job import write_job
+
+PLUGIN = "tests.support.third_party"
+ARMS = '[{name="stock"}, {name="quiet", louder={factor=0.5}, tora=true}, {name="loud", louder=true}]'
+
+
+def python(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: str, tiny_clip: str) -> Path:
+    folder = tmp_path_factory.mktemp("plugins")
+    write_job(folder, tiny_pipeline, tiny_clip, [{"prompt": "a red square"}, {"prompt": "a dot"}])
+    settings = (f'run.plugins=["{PLUGIN}"]', f"arms={ARMS}", "louder.factor=3.0")
+    overrides = [word for setting in settings for word in ("--set", setting)]
+    python("jobs/synth.py", "--config", str(folder / "run.toml"), *overrides)
+    return folder / "out"
+
+
+def test_its_settings_are_in_the_rows(out: Path) -> None:
+    rows = pq.read_table(out / "data").to_pylist()
+    quiet, loud = ({"factor": factor, "rows": "all", "blocks": [0.0, 1.0]} for factor in (0.5, 3.0))
+    assert {row["arm"]: row["louder"] for row in rows} == {"stock": None, "quiet": quiet, "loud": loud}
+    assert [row["arm"] for row in rows if row["tora"] is not None] == ["quiet"] * 6
+    assert all(row["repulsion"] is None for row in rows)
+    first = {row["arm"]: row["image_id"] for row in rows if (row["prompt"], row["index_in_group"]) == ("a dot", 0)}
+    assert len({*first.values()}) == 3
+
+
+def test_its_rows_are_made_again_byte_for_byte(out: Path) -> None:
+    assert "18 images made again, 18 identical" in python("jobs/replay.py", "--dataset", str(out))
+
+
+def test_people_see_it(out: Path) -> None:
+    page = (out / "gallery.html").read_text()
+    assert "with TORA and louder &lt;text&gt;" in page
+    details = json.loads(page.partition('id="details"')[2].partition(">")[2].partition("</script>")[0])
+    assert ["Louder <text>", "louder"] in details["interventions"]
+    assert {group["louder"]["factor"] for group in details["groups"] if group["louder"]} == {0.5, 3.0}
+    assert (
+        "| `louder` | `struct` | all settings of louder text; null where it is off |" in (out / "README.md").read_text()
+    )
+
+
+def test_another_module_that_is_not_there_is_a_sentence(out: Path) -> None:
+    code = "from pipelines.config.plugins import load; load(['not.there'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "run.plugins: 'not.there' cannot be imported: ModuleNotFoundError" in done.stderr
+
+
+def test_the_endpoint_takes_it(tiny_pipeline: str) -> None:
+    code = f"""
+from pipelines.serve import page
+from pipelines.serve.requests import job_of
+from pipelines.serve.schema import request_model, response_model
+from pipelines.serve.settings import ServeArgs, resolve
+args = ServeArgs(model={tiny_pipeline!r}, plugins=({PLUGIN!r},), size="16x16")
+serving = resolve(args)
+asked = request_model(args, serving)(prompt="a dot", louder={{"factor": 2.5}})
+job, _ = job_of(asked, args, serving)
+print(job.group.interventions, "louder" in response_model().model_json_schema()["$defs"]["GroupReportHere"]["required"])
+print('id="louder.factor"' in page.html(), "Louder &lt;text&gt; <small>makes text &amp; tokens longer" in page.html())
+"""
+    assert python("-c", code).splitlines() == [
+        "(LouderConfig(factor=2.5, rows='all', blocks=(0.0, 1.0)),) True",
+        "True True",
+    ]
