@@ -14,15 +14,18 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.denoising import Tokens
+from models.interventions.numerics.arrays import TORCH
 from models.interventions.repulsion import ascent, push
 from models.interventions.tora import transform
+from models.interventions.tora.selection import TokenSelection
 from models.spec import RepulsionConfig, ToraConfig
 
 pytest.importorskip("triton")
 
 _INTERPRETED = """
 import torch
-from models.interventions import ascent, kernels
+from models.interventions.numerics import kernels
+from models.interventions.repulsion import ascent
 generator = torch.Generator().manual_seed(0)
 x = torch.randn(2, 1, 60, dtype=torch.float64, generator=generator)
 x = x + 0.1 * torch.randn(2, 3, 60, dtype=torch.float64, generator=generator)
@@ -40,7 +43,7 @@ assert (end - expected).norm() < 1e-9 * (expected - start).norm()
 _COMPILED = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from models.interventions import kernels
+from models.interventions.numerics import kernels
 pointers = {"matrix": "*fp64", "values": "*fp64", "vectors": "*fp64", "c": "*fp64", "frame": "*fp64", "factor": "*fp64"}
 cases = ((kernels._eigh_kernel, {"SIZE": 16}), (kernels._ascend_kernel, {"SIZE": 4, "SMALLEST": 1e-12}))
 for kernel, constants in cases:
@@ -82,16 +85,16 @@ def test_nothing_on_the_way_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
 
     def aligned(*arguments: Any) -> torch.Tensor:
         *arrays, sigma, angle = arguments
-        result: torch.Tensor = transform.align(torch, ready_eigh, *arrays, sigma=sigma, angle=angle)
+        result: torch.Tensor = transform.align(TORCH, ready_eigh, *arrays, sigma=sigma, angle=angle)
         return result
 
     monkeypatch.setattr(transform, "_aligned", aligned)
     tokens, valid = torch.randn(2, 4, 6, 16), torch.ones(4, 6, dtype=torch.bool)
-    taking = transform.Taking.of(Tokens.of(valid, valid), ToraConfig())
+    selection = TokenSelection.of(Tokens.of(valid, valid), ToraConfig())
     with _Waits() as waits:
         push.repel(tokens, RepulsionConfig())
-        direction = transform.semantic_direction(tokens[0], tokens[1], taking, ToraConfig())
-        transform.space_and_align(tokens[0], direction, taking, ToraConfig())
+        direction = transform.semantic_direction(tokens[0], tokens[1], selection, ToraConfig())
+        transform.space_and_align(tokens[0], direction, selection, ToraConfig())
         assert waits.found == []
         tokens.sum().item()
         assert waits.found

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from models.denoising import Tokens
+from models.interventions.numerics.arrays import TORCH
+from models.interventions.tora.algebra import principal_count
 from models.interventions.tora.reference import align_by_svd
-from models.interventions.tora.transform import Taking, align, principal_count, rule
-from models.interventions.tora.transform import space_and_align as with_taking
+from models.interventions.tora.selection import TokenSelection, elbow_rows
+from models.interventions.tora.transform import align
+from models.interventions.tora.transform import space_and_align as with_selection
 from models.spec import ToraConfig
 
 B, N, D = 4, 12, 48
@@ -26,7 +29,7 @@ def tokens_and_direction(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def space_and_align(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig) -> Tensor:
-    return with_taking(tokens, direction, Taking.of(Tokens.of(valid, valid), config), config)
+    return with_selection(tokens, direction, TokenSelection.of(Tokens.of(valid, valid), config), config)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +100,9 @@ def test_follows_a_change_of_basis() -> None:
 def test_the_form_for_other_devices_is_the_same() -> None:
     tokens, direction, valid = tokens_and_direction()
     for config in (ToraConfig(), ToraConfig(sigma=0.8, components=3, angle=0.5), ToraConfig(components=2, angle=0.0)):
-        taking = Taking.of(Tokens.of(valid, valid), config)
-        masks = (taking.read_BMN, taking.write_BNM, taking.rule_BMM, taking.place_M1)
-        found = align(torch, torch.linalg.eigh, tokens, direction, *masks, sigma=config.sigma, angle=config.angle)
+        selection = TokenSelection.of(Tokens.of(valid, valid), config)
+        masks = (selection.gather_BMN, selection.scatter_BNM, selection.elbow_rows_BMM, selection.order_M1)
+        found = align(TORCH, torch.linalg.eigh, tokens, direction, *masks, sigma=config.sigma, angle=config.angle)
         expected = space_and_align(tokens, direction, valid, config)
         assert (found - expected).norm() < 1e-5 * (expected - tokens).norm()
 
@@ -118,4 +121,4 @@ def test_elbow() -> None:
     singular = torch.tensor([0.0, 0.4, 0.6, 0.8, 1.0, 9.0, 10.0]).double()[None, :, None]
     rank = torch.tensor([[[6.0]]]).double()
     for components, count in ((0, 3), (2, 2), (9, 5)):
-        assert principal_count(singular, rule(rank, 7, components)).item() == count
+        assert principal_count(singular, elbow_rows(rank, 7, components)).item() == count

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from models.denoising import Clock
-from models.interventions.tora.transform import Taking, semantic_direction, space_and_align
+from models.interventions.tora.selection import TokenSelection
+from models.interventions.tora.transform import semantic_direction, space_and_align
 from models.spec import ToraConfig
 
 
@@ -31,8 +32,10 @@ class Alignment:
 
     def __init__(self, clock: Clock, config: ToraConfig, direction: DirectionOfRun | None) -> None:
         self._clock, self._config, self._direction = clock, config, direction
-        self._taking = {
-            branch: Taking.of((tokens.with_padding() if config.padding else tokens).of_own_images(clock.shards), config)
+        self._selection = {
+            branch: TokenSelection.of(
+                (tokens.with_padding() if config.padding else tokens).of_own_images(clock.shards), config
+            )
             for branch, tokens in clock.tokens.items()
         }
 
@@ -45,11 +48,11 @@ class Alignment:
         if self._direction is not None:
             direction = self._direction.value
         else:
-            direction = semantic_direction(parts["cond"], parts["uncond"], self._taking["cond"], config)
+            direction = semantic_direction(parts["cond"], parts["uncond"], self._selection["cond"], config)
         if "cond" in parts:
-            parts["cond"] = space_and_align(parts["cond"], direction, self._taking["cond"], config)
+            parts["cond"] = space_and_align(parts["cond"], direction, self._selection["cond"], config)
         if "uncond" in parts and config.branch == "both":
-            parts["uncond"] = space_and_align(parts["uncond"], -direction, self._taking["uncond"], config)
+            parts["uncond"] = space_and_align(parts["uncond"], -direction, self._selection["uncond"], config)
         aligned_RND = torch.cat(list(parts.values())) if len(parts) > 1 else parts[clock.branches[0]]
         return clock.own_text(aligned_RND, text_RND)
 
@@ -61,7 +64,7 @@ class FirstBlockDirection:
 
     def __init__(self, clock: Clock, config: ToraConfig) -> None:
         self._clock, self._config = clock, config
-        self._taking = Taking.of(clock.tokens["cond"].of_own_images(clock.shards), config)
+        self._selection = TokenSelection.of(clock.tokens["cond"].of_own_images(clock.shards), config)
 
     def begin_call(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Nothing is needed before the first block."""
@@ -71,4 +74,4 @@ class FirstBlockDirection:
         clock = self._clock
         whole_RND = clock.whole_text(text_RND, "cond")
         parts = dict(zip(clock.branches, torch.chunk(whole_RND, len(clock.branches)), strict=True))
-        self.value = semantic_direction(parts["cond"], parts["uncond"], self._taking, self._config)
+        self.value = semantic_direction(parts["cond"], parts["uncond"], self._selection, self._config)

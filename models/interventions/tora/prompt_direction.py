@@ -17,7 +17,8 @@ from torch import Tensor
 
 from models.denoising import Clock
 from models.families.base import Branch, Family
-from models.interventions.tora.transform import Taking, semantic_direction
+from models.interventions.tora.selection import TokenSelection
+from models.interventions.tora.transform import semantic_direction
 from models.spec import ToraConfig
 
 
@@ -57,15 +58,15 @@ class PromptDirection:
         clock = self._clock
         if self._probing:
             text_BND = clock.whole_text(text_BND, "uncond")
-            self._uncond_B1D = self._taking("uncond").mean_B1N @ text_BND.float()
+            self._uncond_B1D = self._selection("uncond").mean_B1N @ text_BND.float()
             raise _Stop
         assert self._uncond_B1D is not None
         text_BND = clock.whole_text(text_BND, "cond")
-        self.value = semantic_direction(text_BND, self._uncond_B1D, self._taking("cond"), self._config)
+        self.value = semantic_direction(text_BND, self._uncond_B1D, self._selection("cond"), self._config)
         self._found = True
 
-    def _taking(self, branch: Branch) -> Taking:
-        return Taking.of(self._clock.tokens[branch].of_own_images(self._clock.shards), self._config)
+    def _selection(self, branch: Branch) -> TokenSelection:
+        return TokenSelection.of(self._clock.tokens[branch].of_own_images(self._clock.shards), self._config)
 
 
 def _like(value: Tensor, replaced: Any) -> Tensor:
