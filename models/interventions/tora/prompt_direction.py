@@ -58,7 +58,7 @@ class PromptDirection:
         clock = self._clock
         if self._probing:
             text_BND = clock.whole_text(text_BND, "uncond")
-            self._uncond_B1D = self._selection("uncond").mean_B1N @ text_BND.float()
+            self._uncond_B1D = self._selection("uncond").mean(text_BND)
             raise _Stop
         assert self._uncond_B1D is not None
         text_BND = clock.whole_text(text_BND, "cond")

@@ -1,7 +1,7 @@
 """Which tokens of a sample TORA acts on, as matrices that select them: constant for a run.
 
-The selected tokens enter the algebra as the rows of X = G E, with E all tokens [N, D] and G the `gather` matrix, and
-what changes of X goes back by the `scatter` matrix.
+The tokens that take part enter the algebra as the rows of X = G E, with E all tokens [N, D] and G the gather matrix;
+the change of X goes back to all tokens through the scatter matrix.
 """
 
 from __future__ import annotations
@@ -53,6 +53,14 @@ class TokenSelection:
             elbow_rows_BMM=elbow_rows(rank_B11.double(), places, config.components),
             order_M1=torch.arange(places, dtype=torch.float64, device=index_BM.device).flip(0)[:, None],
         )
+
+    def chosen(self, tokens_BND: Tensor) -> Tensor:
+        """The tokens, with 0 in place of those that take no part, whatever they hold."""
+        return torch.where(self.selected_BN1, tokens_BND, 0.0)
+
+    def mean(self, tokens_BND: Tensor) -> Tensor:
+        """Mean of the tokens that take part, float32 [B, 1, D]."""
+        return self.mean_B1N.bmm(self.chosen(tokens_BND.float()))
 
 
 def elbow_rows(rank_B11: Tensor, places: int, components: int) -> Tensor:

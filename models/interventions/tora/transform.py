@@ -29,17 +29,19 @@ def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, selection: TokenSe
     """
     if config.sigma == 1.0 and config.angle == 0.0:
         return tokens_BND
-    matrices = (selection.gather_BMN, selection.scatter_BNM, selection.elbow_rows_BMM, selection.order_M1)
-    changed = _aligned(tokens_BND.float(), direction_BD.float(), *matrices, config.sigma, config.angle)
+    chosen = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
+    constants = (*chosen, selection.elbow_rows_BMM, selection.order_M1)
+    aligned_BND = _aligned(tokens_BND.float(), direction_BD.float(), *constants, config.sigma, config.angle)
     if tokens_BND.dtype == torch.float16:
-        changed = changed.clamp(-65504.0, 65504.0)
-    return changed.to(tokens_BND.dtype)
+        aligned_BND = aligned_BND.clamp(-65504.0, 65504.0)
+    return aligned_BND.to(tokens_BND.dtype)
 
 
 @opaque("tora", lambda tokens_BND, *_: torch.empty_like(tokens_BND))
 def _aligned(
     tokens_BND: Tensor,
     direction_BD: Tensor,
+    selected_BN1: Tensor,
     gather_BMN: Tensor,
     scatter_BNM: Tensor,
     elbow_rows_BMM: Tensor,
@@ -47,7 +49,7 @@ def _aligned(
     sigma: float,
     angle: float,
 ) -> Tensor:
-    arrays = (tokens_BND, direction_BD, gather_BMN, scatter_BNM, elbow_rows_BMM, order_M1)
+    arrays = (tokens_BND, direction_BD, selected_BN1, gather_BMN, scatter_BNM, elbow_rows_BMM, order_M1)
     if tokens_BND.device.type != "cpu":
         return align(TORCH, eigh, *arrays, sigma=sigma, angle=angle)
     in_numpy: Any = [array.numpy() for array in arrays]
@@ -59,6 +61,7 @@ def align(
     eigh: Callable[[Array], tuple[Array, Array]],
     tokens_BND: Array,
     direction_BD: Array,
+    selected_BN1: Array,
     gather_BMN: Array,
     scatter_BNM: Array,
     elbow_rows_BMM: Array,
@@ -67,13 +70,20 @@ def align(
     sigma: float,
     angle: float,
 ) -> Array:
-    """TORA on arrays of the library `xp`, float32. For the arguments see `TokenSelection` and `ToraConfig`."""
+    """TORA on the arrays of one library, tokens and direction in float32.
+
+    xp, eigh: the library, and its eigenvalues (ascending) and eigenvectors of positive semidefinite matrices.
+    For the rest see `TokenSelection` and `ToraConfig`.
+    """
+    # A product with a matrix that leaves tokens out still has 0 x NaN in it where they are not finite.
+    chosen_BND = xp.where(selected_BN1, tokens_BND, 0.0)
     # The tokens and the direction in one matrix: one product reads all that is needed, one writes the change.
-    rows_BRD = xp.concatenate([gather_BMN @ tokens_BND, direction_BD[:, None, :]], 1)
+    rows_BRD = xp.concatenate([gather_BMN @ chosen_BND, direction_BD[:, None, :]], 1)
     gram_BRR = as_dtype_of(elbow_rows_BMM, rows_BRD @ rows_BRD.mT)
     eigen = eigh(gram_BRR[:, :-1, :-1])
     change_BMR = transform(xp, eigen, gram_BRR, elbow_rows_BMM, order_M1, sigma=sigma, angle=angle)
-    aligned_BND: Array = tokens_BND + scatter_BNM @ as_dtype_of(rows_BRD, change_BMR) @ rows_BRD
+    aligned_BND: Array = scatter_BNM @ as_dtype_of(rows_BRD, change_BMR) @ rows_BRD
+    aligned_BND += tokens_BND
     return aligned_BND
 
 
@@ -83,7 +93,7 @@ def semantic_direction(cond_BND: Tensor, uncond_BND: Tensor, selection: TokenSel
 
     cond_BND, uncond_BND: float, any dtype; the second may be one token for all, [B, 1, D].
     """
-    difference_BND = cond_BND.float() - uncond_BND.float()
+    difference_BND = selection.chosen(cond_BND.float() - uncond_BND.float())
     mean_BD = selection.mean_B1N.bmm(difference_BND)[:, 0]
     if config.direction != "leading":
         return mean_BD
