@@ -37,8 +37,8 @@ def space_and_align(tokens: Tensor, direction: Tensor, valid: Tensor, config: To
 
 
 def constants(selection: TokenSelection) -> tuple[Tensor, ...]:
-    chosen = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
-    return (*chosen, selection.elbow_rows_BMM, selection.order_M1)
+    select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
+    return (*select, selection.elbow_rows_BMM, selection.order_M1)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_samples_and_padding_do_not_matter() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("direction", ["mean", "leading"])
-def test_what_takes_no_part_need_not_be_finite(value: float, direction: Literal["mean", "leading"]) -> None:
+def test_tokens_that_are_not_selected_need_not_be_finite(value: float, direction: Literal["mean", "leading"]) -> None:
     """Such as padding whose attention is masked in whole rows."""
     config = ToraConfig(direction=direction)
     tokens, other, valid = tokens_and_direction()

@@ -1,7 +1,7 @@
 """Which tokens of a sample TORA acts on, as matrices that select them: constant for a run.
 
-The tokens that take part enter the algebra as the rows of X = G E, with E all tokens [N, D] and G the gather matrix;
-the change of X goes back to all tokens through the scatter matrix.
+The selected tokens enter the algebra as the rows of X = G E, with E all tokens [N, D] and G the gather matrix; the
+change of X goes back to all tokens through the scatter matrix.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from models.spec import ToraConfig
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenSelection:
-    """The tokens that take part, for all blocks and steps of a run.
+    """The tokens that TORA acts on, in all blocks and steps of a run.
 
     M is the number of places for selected tokens; a sample with fewer leaves its last places empty.
     """
 
     selected_BN1: Tensor
-    """bool: the tokens that take part."""
+    """bool: is the token one of them?"""
     gather_BMN: Tensor
     """float32: from all tokens to the selected ones, without their mean where `centre` is set; empty places are 0."""
     scatter_BNM: Tensor
@@ -54,13 +54,16 @@ class TokenSelection:
             order_M1=torch.arange(places, dtype=torch.float64, device=index_BM.device).flip(0)[:, None],
         )
 
-    def chosen(self, tokens_BND: Tensor) -> Tensor:
-        """The tokens, with 0 in place of those that take no part, whatever they hold."""
+    def zero_others(self, tokens_BND: Tensor) -> Tensor:
+        """The tokens, with 0 in place of those that are not selected, whatever they hold.
+
+        In products with the matrices 0 x NaN would be NaN.
+        """
         return torch.where(self.selected_BN1, tokens_BND, 0.0)
 
     def mean(self, tokens_BND: Tensor) -> Tensor:
-        """Mean of the tokens that take part, float32 [B, 1, D]."""
-        return self.mean_B1N.bmm(self.chosen(tokens_BND.float()))
+        """Mean of the selected tokens, float32 [B, 1, D]."""
+        return self.mean_B1N @ self.zero_others(tokens_BND.float())
 
 
 def elbow_rows(rank_B11: Tensor, places: int, components: int) -> Tensor:

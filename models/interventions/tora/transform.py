@@ -24,13 +24,13 @@ def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, selection: TokenSe
 
     tokens_BND: float [B, N, D], any float dtype.
     direction_BD: float [B, D], the semantic direction, of any length.
-    selection: the tokens that take part; the others come back unchanged, as does a sample with fewer than three that do
+    selection: the tokens to change; the others come back unchanged, as does a sample with fewer than three of them
     (two where the mean stays in).
     """
     if config.sigma == 1.0 and config.angle == 0.0:
         return tokens_BND
-    chosen = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
-    constants = (*chosen, selection.elbow_rows_BMM, selection.order_M1)
+    select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
+    constants = (*select, selection.elbow_rows_BMM, selection.order_M1)
     aligned_BND = _aligned(tokens_BND.float(), direction_BD.float(), *constants, config.sigma, config.angle)
     if tokens_BND.dtype == torch.float16:
         aligned_BND = aligned_BND.clamp(-65504.0, 65504.0)
@@ -75,10 +75,10 @@ def align(
     xp, eigh: the library, and its eigenvalues (ascending) and eigenvectors of positive semidefinite matrices.
     For the rest see `TokenSelection` and `ToraConfig`.
     """
-    # A product with a matrix that leaves tokens out still has 0 x NaN in it where they are not finite.
-    chosen_BND = xp.where(selected_BN1, tokens_BND, 0.0)
+    # As in `TokenSelection.zero_others`.
+    selected_BND = xp.where(selected_BN1, tokens_BND, 0.0)
     # The tokens and the direction in one matrix: one product reads all that is needed, one writes the change.
-    rows_BRD = xp.concatenate([gather_BMN @ chosen_BND, direction_BD[:, None, :]], 1)
+    rows_BRD = xp.concatenate([gather_BMN @ selected_BND, direction_BD[:, None, :]], 1)
     gram_BRR = as_dtype_of(elbow_rows_BMM, rows_BRD @ rows_BRD.mT)
     eigen = eigh(gram_BRR[:, :-1, :-1])
     change_BMR = transform(xp, eigen, gram_BRR, elbow_rows_BMM, order_M1, sigma=sigma, angle=angle)
@@ -93,7 +93,7 @@ def semantic_direction(cond_BND: Tensor, uncond_BND: Tensor, selection: TokenSel
 
     cond_BND, uncond_BND: float, any dtype; the second may be one token for all, [B, 1, D].
     """
-    difference_BND = selection.chosen(cond_BND.float() - uncond_BND.float())
+    difference_BND = selection.zero_others(cond_BND.float() - uncond_BND.float())
     mean_BD = selection.mean_B1N.bmm(difference_BND)[:, 0]
     if config.direction != "leading":
         return mean_BD
