@@ -37,7 +37,8 @@ from models.interventions.repulsion.push import displacement, repel
 from models.interventions.repulsion.reference import repel_by_autograd
 from models.interventions.tora import alignment, reference
 from models.interventions.tora.config import ToraConfig
-from models.interventions.tora.transform import Taking, semantic_direction, space_and_align
+from models.interventions.tora.selection import TokenSelection
+from models.interventions.tora.transform import semantic_direction, space_and_align
 from models.spec import Group, ModelSpec
 
 REPULSION = RepulsionConfig(inner_steps=100, steps=(0.0, 4 / 28))
@@ -134,15 +135,15 @@ def papers_forms() -> Iterator[None]:
         yield
 
 
-def _align_by_svd(tokens: Tensor, direction: Tensor, taking: Taking, config: ToraConfig) -> Tensor:
-    valid = taking.write_BNM.amax(-1) > 0
+def _align_by_svd(tokens: Tensor, direction: Tensor, selection: TokenSelection, config: ToraConfig) -> Tensor:
+    valid = selection.scatter_BNM.amax(-1) > 0
     return reference.align_by_svd(tokens.float(), direction, valid, config).to(tokens.dtype)
 
 
-def _taking(samples: int, text_tokens: int, prompt_tokens: int) -> Taking:
+def _selection(samples: int, text_tokens: int, prompt_tokens: int) -> TokenSelection:
     """The first tokens of the text, in all samples."""
     valid = (torch.arange(text_tokens) < prompt_tokens).expand(samples, -1)
-    return Taking.of(Tokens.of(valid, torch.ones_like(valid)), TORA)
+    return TokenSelection.of(Tokens.of(valid, torch.ones_like(valid)), TORA)
 
 
 def _parts(size: int, *, width: int, text_tokens: int, prompt_tokens: int, branches: int) -> None:
@@ -154,9 +155,9 @@ def _parts(size: int, *, width: int, text_tokens: int, prompt_tokens: int, branc
     products, whole = (rows @ rows.mT).double(), (flat @ flat.mT).double()
     step = 0.01 * whole.diagonal(dim1=1, dim2=2).mean(-1)
     tokens = text[-1]
-    taking = _taking(size, text_tokens, prompt_tokens)
+    selection = _selection(size, text_tokens, prompt_tokens)
     direction = torch.randn(size, width)
-    rows = taking.read_BMN @ tokens
+    rows = selection.gather_BMN @ tokens
     token_products = (rows @ rows.mT).double()
     parts: dict[str, Callable[[], object]] = {
         "repulsion, one block": lambda: repel(text, REPULSION),
@@ -164,8 +165,8 @@ def _parts(size: int, *, width: int, text_tokens: int, prompt_tokens: int, branc
         "  of it the 100 steps": lambda: entropy_ascent(whole, step, 100, False),
         "one by one": lambda: entropy_ascent(whole, step, 100, True),
         "TORA, one block": lambda: (
-            semantic_direction(tokens, 0.5 * tokens, taking, TORA),
-            space_and_align(tokens, direction, taking, TORA),
+            semantic_direction(tokens, 0.5 * tokens, selection, TORA),
+            space_and_align(tokens, direction, selection, TORA),
         ),
         "  of it the eigenvalues": lambda: torch.linalg.eigh(token_products),
     }
@@ -189,12 +190,12 @@ def _block(shape: shapes.BlockShape, options: argparse.Namespace) -> None:
     text = (text + torch.randn(1, shape.text_tokens, shape.width)).to(torch.bfloat16)
     sets = text.reshape(-1, samples, shape.text_tokens, shape.width)
     cond, uncond = text[-samples:], text[:samples]
-    taking = _taking(samples, shape.text_tokens, shape.prompt_tokens)
+    selection = _selection(samples, shape.text_tokens, shape.prompt_tokens)
     fixed = torch.randn(samples, shape.width)
 
     def tora(align: Callable[..., object]) -> None:
-        direction = semantic_direction(cond, uncond, taking, TORA) if shape.both_branches else fixed
-        align(cond, direction, taking, TORA)
+        direction = semantic_direction(cond, uncond, selection, TORA) if shape.both_branches else fixed
+        align(cond, direction, selection, TORA)
 
     parts: dict[str, Callable[[], object]] = {
         "the block": lambda: shape.call(text),

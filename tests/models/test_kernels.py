@@ -14,10 +14,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.denoising import Tokens
+from models.interventions.numerics.arrays import TORCH
 from models.interventions.repulsion import ascent, push
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora import transform
 from models.interventions.tora.config import ToraConfig
+from models.interventions.tora.selection import TokenSelection
 
 pytest.importorskip("triton")
 
@@ -84,16 +86,16 @@ def test_nothing_on_the_way_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
 
     def aligned(*arguments: Any) -> torch.Tensor:
         *arrays, sigma, angle = arguments
-        result: torch.Tensor = transform.align(torch, ready_eigh, *arrays, sigma=sigma, angle=angle)
+        result: torch.Tensor = transform.align(TORCH, ready_eigh, *arrays, sigma=sigma, angle=angle)
         return result
 
     monkeypatch.setattr(transform, "_aligned", aligned)
     tokens, valid = torch.randn(2, 4, 6, 16), torch.ones(4, 6, dtype=torch.bool)
-    taking = transform.Taking.of(Tokens.of(valid, valid), ToraConfig())
+    selection = TokenSelection.of(Tokens.of(valid, valid), ToraConfig())
     with _Waits() as waits:
         push.repel(tokens, RepulsionConfig())
-        direction = transform.semantic_direction(tokens[0], tokens[1], taking, ToraConfig())
-        transform.space_and_align(tokens[0], direction, taking, ToraConfig())
+        direction = transform.semantic_direction(tokens[0], tokens[1], selection, ToraConfig())
+        transform.space_and_align(tokens[0], direction, selection, ToraConfig())
         assert waits.found == []
         tokens.sum().item()
         assert waits.found

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
 
-from models.denoising import Tokens
+from models.denoising import Denoising, Tokens
+from models.families.sd3 import FAMILY as SD3
+from models.interventions.base import Call, CallEdit, TextEdit
+from models.interventions.numerics.arrays import TORCH
+from models.interventions.tora.algebra import principal_count
 from models.interventions.tora.config import ToraConfig
+from models.interventions.tora.prompt_direction import PromptDirection
 from models.interventions.tora.reference import align_by_svd
-from models.interventions.tora.transform import Taking, align, principal_count, rule
-from models.interventions.tora.transform import space_and_align as with_taking
+from models.interventions.tora.selection import TokenSelection, elbow_rows
+from models.interventions.tora.transform import align, semantic_direction
+from models.interventions.tora.transform import space_and_align as with_selection
 
 B, N, D = 4, 12, 48
 
@@ -26,7 +35,12 @@ def tokens_and_direction(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def space_and_align(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig) -> Tensor:
-    return with_taking(tokens, direction, Taking.of(Tokens.of(valid, valid), config), config)
+    return with_selection(tokens, direction, TokenSelection.of(Tokens.of(valid, valid), config), config)
+
+
+def constants(selection: TokenSelection) -> tuple[Tensor, ...]:
+    select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
+    return (*select, selection.elbow_rows_BMM, selection.order_M1)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +99,55 @@ def test_samples_and_padding_do_not_matter() -> None:
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("direction", ["mean", "leading"])
+def test_tokens_that_are_not_selected_need_not_be_finite(value: float, direction: Literal["mean", "leading"]) -> None:
+    """Such as padding whose attention is masked in whole rows."""
+    config = ToraConfig(direction=direction)
+    tokens, other, valid = tokens_and_direction()
+    uncond = tokens.flip(0)
+    selection = TokenSelection.of(Tokens.of(valid, valid), config)
+    broken, broken_uncond = (torch.where(valid[:, :, None], each, value) for each in (tokens, uncond))
+
+    assert torch.equal(selection.mean(broken), selection.mean(tokens))
+    expected = semantic_direction(tokens, uncond, selection, config)
+    assert torch.equal(semantic_direction(broken, broken_uncond, selection, config), expected)
+
+    found = with_selection(broken, other, selection, config)
+    assert torch.equal(found[valid], with_selection(tokens, other, selection, config)[valid])
+    torch.testing.assert_close(found[~valid], broken[~valid], rtol=0, atol=0, equal_nan=True)
+    other_device = align(TORCH, torch.linalg.eigh, broken, other, *constants(selection), sigma=2.0, angle=1.0)
+    assert torch.isfinite(other_device[valid]).all()
+
+
+def test_the_direction_of_a_prompt_reads_no_padding() -> None:
+    tokens, _, valid = tokens_and_direction()
+    selected = Tokens.of(valid, valid)
+    run = Denoising(
+        steps=1,
+        groups=1,
+        samples=B,
+        family=replace(SD3, layout="two_calls"),
+        blocks=1,
+        tokens={"cond": selected, "uncond": selected},
+        guided=True,
+        seeds=range(B),
+    )
+
+    def found(cond: Tensor, uncond: Tensor) -> Tensor:
+        prompt = PromptDirection(ToraConfig(), replace(run, negative={"prompt_embeds": uncond}))
+        before, look = prompt.edits()
+        assert isinstance(before, CallEdit)
+        assert before.before is not None
+        assert isinstance(look, TextEdit)
+        before.before(Call(forward=lambda **inputs: look.change(inputs["encoder_hidden_states"]), args=(), kwargs={}))
+        assert torch.equal(look.change(cond), cond) or not torch.isfinite(cond).all()
+        return prompt.value
+
+    broken = torch.where(valid[:, :, None], tokens, float("nan"))
+    assert torch.equal(found(broken, broken.flip(-1)), found(tokens, tokens.flip(-1)))
+
+
 def test_follows_a_change_of_basis() -> None:
     tokens, direction, valid = tokens_and_direction()
     basis = torch.linalg.qr(torch.randn(D, D, generator=torch.Generator().manual_seed(5)))[0]
@@ -97,9 +160,10 @@ def test_follows_a_change_of_basis() -> None:
 def test_the_form_for_other_devices_is_the_same() -> None:
     tokens, direction, valid = tokens_and_direction()
     for config in (ToraConfig(), ToraConfig(sigma=0.8, components=3, angle=0.5), ToraConfig(components=2, angle=0.0)):
-        taking = Taking.of(Tokens.of(valid, valid), config)
-        masks = (taking.read_BMN, taking.write_BNM, taking.rule_BMM, taking.place_M1)
-        found = align(torch, torch.linalg.eigh, tokens, direction, *masks, sigma=config.sigma, angle=config.angle)
+        selection = TokenSelection.of(Tokens.of(valid, valid), config)
+        found = align(
+            TORCH, torch.linalg.eigh, tokens, direction, *constants(selection), sigma=config.sigma, angle=config.angle
+        )
         expected = space_and_align(tokens, direction, valid, config)
         assert (found - expected).norm() < 1e-5 * (expected - tokens).norm()
 
@@ -118,4 +182,4 @@ def test_elbow() -> None:
     singular = torch.tensor([0.0, 0.4, 0.6, 0.8, 1.0, 9.0, 10.0]).double()[None, :, None]
     rank = torch.tensor([[[6.0]]]).double()
     for components, count in ((0, 3), (2, 2), (9, 5)):
-        assert principal_count(singular, rule(rank, 7, components)).item() == count
+        assert principal_count(singular, elbow_rows(rank, 7, components)).item() == count

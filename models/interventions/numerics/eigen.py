@@ -1,4 +1,4 @@
-"""Algebra of small matrices: eigenvalues, on a GPU without a wait for it, and functions that stay out of graphs."""
+"""Eigenvalues of small matrices, on a GPU without a wait of the host, and functions that stay out of torch.compile."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ def opaque(
 ) -> Callable[[Callable[Arguments, Tensor]], Callable[Arguments, Tensor]]:
     """Make a function one operation for torch.compile, which does not look inside.
 
-    fake: what it returns, in shape and dtype. Outside of compilation it is called as it is: torch's way to its own
-    operations takes as long as the algebra of a small matrix.
+    Outside of compilation it is called directly: torch's dispatch of an operation takes as long as the algebra of a
+    small matrix.
+
+    name: of the operation, unique in the process.
+    fake: gives an empty tensor of the result's shape and dtype, from the same arguments.
     """
 
     def wrap(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
@@ -37,7 +40,10 @@ def opaque(
 
 
 def gpu_kernels(device: torch.device, rows: int) -> ModuleType | None:
-    """`models.interventions.numerics.kernels` where matrices of so many rows can be left to them, else None."""
+    """The module `models.interventions.numerics.kernels` where it serves the device and the size, else None.
+
+    rows: of the matrices.
+    """
     if device.type != "cuda":
         return None
     from models.interventions.numerics import kernels  # Triton comes with torch's CUDA builds only
@@ -46,9 +52,11 @@ def gpu_kernels(device: torch.device, rows: int) -> ModuleType | None:
 
 
 def eigh(matrix_GNN: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, ascending, and eigenvectors of positive semidefinite matrices float64 [G, N, N].
+    """Eigenvalues, ascending, and eigenvectors of positive semidefinite matrices.
 
     On a GPU, matrices of more than 64 rows go to torch's solver, for which the host waits.
+
+    matrix_GNN: float64 [G, N, N].
     """
     kernels = gpu_kernels(matrix_GNN.device, matrix_GNN.shape[-1])
     found: tuple[Tensor, Tensor] = torch.linalg.eigh(matrix_GNN) if kernels is None else kernels.eigh(matrix_GNN)

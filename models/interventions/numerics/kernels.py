@@ -1,8 +1,8 @@
 """Small symmetric eigenproblems, and the entropy ascent, as one GPU kernel each.
 
 torch's eigenvalue routines ask the device after every call whether they succeeded, which makes the host wait in every
-block. These run a fixed number of sweeps of one-sided Jacobi rotations (Hestenes 1958): pairs of columns are turned
-until all columns are at right angles. They hold one matrix per program, so matrices have at most `LARGEST` rows.
+block. These run a fixed number of sweeps of one-sided Jacobi rotations (Hestenes 1958), which turn pairs of columns to
+bring all columns to right angles. A program holds one matrix, so matrices have at most `LARGEST` rows.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch import Tensor
 
 LARGEST = 64
 _COLD_SWEEPS, _WARM_SWEEPS = 10, 2
-"""Sweeps from scratch, and where the step before left the columns nearly at right angles: convergence is quadratic."""
+"""Sweeps from scratch, and from columns that the last step left nearly at right angles: convergence is quadratic."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _turned(a, frame, sweeps, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Columns of `a` [SIZE, SIZE] turned in pairs, those of `frame` with them."""
+    """The columns of `a` [SIZE, SIZE], turned in pairs, and those of `frame`, turned likewise."""
     column = tl.arange(0, SIZE)
     for turn in range(sweeps * (SIZE - 1)):
         # Partners by exclusive or: SIZE - 1 rounds bring every pair together once, SIZE / 2 pairs at a time.
@@ -74,9 +74,11 @@ def _ascend_kernel(  # type: ignore[no-untyped-def]
 
 
 def eigh(matrix_GNN: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, ascending, and eigenvectors of positive semidefinite matrices float64 [G, N, N], N <= `LARGEST`.
+    """Eigenvalues, ascending, and eigenvectors of positive semidefinite matrices.
 
     Vectors of eigenvalues that are exactly zero are zero.
+
+    matrix_GNN: float64 [G, N, N], N <= `LARGEST`.
     """
     groups, count = matrix_GNN.shape[:2]
     size = triton.next_power_of_2(max(count, 2))
@@ -91,7 +93,12 @@ def eigh(matrix_GNN: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ascend(start_GBB: Tensor, factor_G: Tensor, inner_steps: int, smallest: float) -> Tensor:
-    """The coordinates (rows are vectors), float64 [G, B, B], after all steps of the ascent; B <= `LARGEST`."""
+    """The coordinates (rows are vectors) after all steps of the ascent.
+
+    start_GBB: float64 [G, B, B], B <= `LARGEST`.
+    factor_G: float64, -2 / B times the length of a step.
+    smallest: eigenvalues of the similarities are at least this.
+    """
     groups, count = start_GBB.shape[:2]
     size = triton.next_power_of_2(max(count, 2))
     now, frame = start_GBB.contiguous().clone(), start_GBB.new_empty(groups, size, size)
@@ -111,5 +118,5 @@ def ascend(start_GBB: Tensor, factor_G: Tensor, inner_steps: int, smallest: floa
 
 
 def _warps(size: int) -> int:
-    """One warp keeps a small matrix to itself, without barriers."""
+    """Warps for a matrix of `size` rows; a single one needs no barriers."""
     return max(1, size * size // 512)

@@ -6,8 +6,8 @@ H = -sum l log l (the logarithm of the Vendi score) has the gradient
     dH/dc_i = -(2 / (B n_i)) [L U - diag(L K) U]_i,   L = log(K/B)
 
 (contextual repulsion, arXiv 2603.28762, section 4; the bracket is the part of L U at right angles to u_i, so a constant
-may be added to L). The gradient lies in the span of C. So all steps are taken on the B coordinates of each vector in
-that span, and one matrix T with C_M = T C is the result: no autograd, no pass over the tokens, no approximation.
+may be added to L). The gradient lies in the span of C, so all steps act on the B coordinates of each vector in that
+span, and their result is one matrix T with C_M = T C: no autograd, and no pass over the tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.interventions.numerics.arrays import Array
 from models.interventions.numerics.eigen import eigh, gpu_kernels
 from models.interventions.repulsion import leaps
 
@@ -28,15 +29,16 @@ _TOLERANCE = 3e-5
 """Of the largest displacement, where the result is not to be exact. `leaps` bounds the error several times too high."""
 
 _SMALLEST_EIGENVALUE = 1e-12
-"""Of K, whose largest is between 1 and B. Below it two vectors are equal as far as float64 can tell."""
+"""Of K, whose largest eigenvalue is between 1 and B. Below it two vectors are equal as far as float64 can tell."""
 
 
-def entropy_ascent(gram_GBB: Any, step_G: Any, inner_steps: int, exact: bool) -> Any:
+def entropy_ascent(gram_GBB: Array, step_G: Array, inner_steps: int, exact: bool) -> Array:
     """The displacement matrix T - I, float64 [G, B, B], of `inner_steps` steps of length step_G * dH/dC.
 
-    gram_GBB: float64 Gram matrices C C^T, none with a zero vector; step_G: float64, eta / M of each group; both are
-    arrays of torch or of numpy, and so is the result; exact: take every step, where otherwise those of a smooth stretch
-    are taken together, with an error below 3e-5 of the largest displacement.
+    gram_GBB: float64 Gram matrices C C^T, none with a zero vector.
+    step_G: float64, eta / M of each group.
+    exact: take every step; otherwise those of a smooth stretch are taken together, with an error below 3e-5 of the
+    largest displacement.
     """
     find: Any = eigh if isinstance(gram_GBB, Tensor) else np.linalg.eigh
     values_GB, vectors_GBB = find(gram_GBB)
@@ -46,16 +48,21 @@ def entropy_ascent(gram_GBB: Any, step_G: Any, inner_steps: int, exact: bool) ->
     known_GB = values_GB > _SMALLEST_EIGENVALUE * values_GB[:, -1:]
     inverse_GB = known_GB / (scale_GB + ~known_GB)
     # Directions in which the group has no extent stay as they are.
-    return (end_GBB * inverse_GB[:, None, :] - vectors_GBB * known_GB[:, None, :]) @ vectors_GBB.mT
+    moved_GBB: Array = (end_GBB * inverse_GB[:, None, :] - vectors_GBB * known_GB[:, None, :]) @ vectors_GBB.mT
+    return moved_GBB
 
 
-def _ascend(start_GBB: Any, factor_G: Any, inner_steps: int, *, exact: bool) -> Any:
-    """The coordinates (rows are vectors) after all steps. factor_G: -2 / B * step."""
+def _ascend(start_GBB: Array, factor_G: Array, inner_steps: int, *, exact: bool) -> Array:
+    """The coordinates (rows are vectors) after all steps.
+
+    factor_G: -2 / B * step.
+    """
     if not isinstance(start_GBB, Tensor):
         return _ascend_in_numpy(start_GBB, factor_G, inner_steps, exact=exact)
     kernels = gpu_kernels(start_GBB.device, start_GBB.shape[-1])
     if kernels is not None:
-        return kernels.ascend(start_GBB, factor_G, inner_steps, _SMALLEST_EIGENVALUE)
+        on_device_GBB: Tensor = kernels.ascend(start_GBB, factor_G, inner_steps, _SMALLEST_EIGENVALUE)
+        return on_device_GBB
     end_GBB = _ascend_in_numpy(start_GBB.numpy(force=True), factor_G.numpy(force=True), inner_steps, exact=exact)
     return torch.from_numpy(end_GBB).to(start_GBB.device)
 
@@ -80,7 +87,7 @@ def _one_by_one(start_GBB: Floats, increment: _Increment, inner_steps: int) -> F
 
 
 class _Increment:
-    """One step's displacement of the coordinates. Holds the memory of its intermediate results."""
+    """One step's displacement of the coordinates, with memory for its intermediate results."""
 
     def __init__(self, shape: tuple[int, ...], factor_G: Floats) -> None:
         self._factor_GB1 = factor_G[:, None, None]

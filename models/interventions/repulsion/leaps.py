@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _SINGLE_STEPS, _GROWTH, _SHARE, _POINTS = 6, 1.5, 14, 7
-"""Steps before the first leap, how much longer each leap is than the last, up to that part of all steps, and increments
-that a polynomial takes."""
+"""Single steps before the first leap; how much longer each leap is than the last, up to a 14th of all steps; and
+increments that a polynomial passes through."""
 
 FEWEST_STEPS = 2 * _SHARE
 """Below, nothing is saved."""
@@ -34,9 +34,10 @@ class _Leap:
 
 
 def leap(start_GBB: Floats, increment: Callable[[Floats], Floats], steps: int) -> tuple[Floats, Floats]:
-    """Where `steps` steps lead, float64 like `start_GBB` [G, ...], and a bound on the error's largest entry, [G].
+    """State after `steps` steps, and a bound on its error's largest entry, float64 [G].
 
-    increment: g, a new array at every call.
+    start_GBB: float64 [G, ...], like the state.
+    increment: g; gives a new array at every call.
     """
     plan, now = _plan(steps), start_GBB.copy()
     known = np.empty((_SINGLE_STEPS + 1 + len(plan), start_GBB.size))
@@ -70,7 +71,8 @@ def _plan(steps: int) -> tuple[_Leap, ...]:
 
 
 def _sum_weights(places: list[int], start: int, stop: int) -> Floats:
-    """w such that the sum of w_i p(places_i) is p(start) + ... + p(stop - 1) for all polynomials p of that degree."""
+    """Weights w such that the sum of w_i p(places_i) is p(start) + ... + p(stop - 1) for all polynomials p of a degree
+    below the number of places."""
     scale = stop - places[0]
     powers = np.arange(len(places))[:, None]
     at = (np.array(places) - start) / scale

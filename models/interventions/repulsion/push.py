@@ -1,4 +1,4 @@
-"""Contextual repulsion (arXiv 2603.28762): the text tokens of a group's samples are driven apart.
+"""Contextual repulsion (arXiv 2603.28762): pushes the text tokens of a group's samples apart.
 
 A sample is the vector of all its text tokens. The steps stay in the span of the group's vectors (see `ascent`), so the
 tokens are read once, for their Gram matrix, and written once: C <- T C.
@@ -7,31 +7,34 @@ tokens are read once, for their Gram matrix, and written once: C <- T C.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from models.interventions.numerics.arrays import NUMPY, TORCH, Array, Arrays
 from models.interventions.numerics.eigen import opaque
 from models.interventions.repulsion.ascent import entropy_ascent
 from models.interventions.repulsion.config import RepulsionConfig
 
 _SAME = 1e-12
-"""Of the largest square: samples that lie this near to their mean are equal."""
+"""Of the largest squared norm: samples that lie this near to their mean are equal."""
+
 _ZERO = 1e-5
-"""Of the largest square: a sample below it is zero. Its square is a difference of float32 sums that nearly cancel."""
+"""Of the largest squared norm: a sample below it is zero. Float32 sums that nearly cancel know no smaller one."""
 
 
 def repel(
     tokens_GBND: Tensor, config: RepulsionConfig, total: Callable[[Tensor], Tensor] = lambda part: part
 ) -> Tensor:
-    """Push the B samples of each of G groups apart.
+    """Push the B samples of each of G groups apart. The result has the shape and dtype of `tokens_GBND`.
 
-    tokens_GBND: float [G, B, N, D], any float dtype; the result has the same shape and dtype. One sample (B = 1) comes
-    back unchanged, and so does a group whose samples are equal, or one of which is zero; what is not finite stays so.
-    total: where the N tokens are a part of the text's, the sum over all parts of a tensor of this part: Gram matrices
-    are sums over tokens.
+    One sample (B = 1) comes back unchanged, and so does a group whose samples are equal, or one of which is zero; what
+    is not finite stays so.
+
+    tokens_GBND: float [G, B, N, D], any float dtype.
+    config: how far; where and when it acts is the caller's affair.
+    total: where the N tokens are a part of the text, gives the sum of a tensor over all parts, as Gram matrices are
+    sums over tokens.
     """
     groups, samples = tokens_GBND.shape[:2]
     if samples == 1 or config.inner_steps == 0 or (config.strength == 0.0 and config.eta == 0.0):
@@ -39,8 +42,8 @@ def repel(
     flat_GBX = tokens_GBND.reshape(groups, samples, -1)
     flat_GBX = flat_GBX if flat_GBX.dtype == torch.float64 else flat_GBX.float()
     mean_G1X = flat_GBX.mean(dim=1, keepdim=True)
-    # Offsets and mean apart: whole vectors of a group differ by little in the first blocks, and what pushes them apart
-    # nearly cancels the mean.
+    # Offsets and mean apart: in the first blocks the vectors of a group differ by little, which float32 products of
+    # whole vectors would lose.
     rows_GRX = torch.cat([flat_GBX - mean_G1X, mean_G1X], dim=1)
     gram_GRR = total((rows_GRX @ rows_GRX.mT).double())
     exact = flat_GBX.dtype == torch.float64
@@ -58,28 +61,33 @@ def displacement(
 ) -> Tensor:
     """T - I, float64 [G, B, B], after all steps and the cap.
 
-    gram_GRR: float64 [G, B + 1, B + 1], the products of the vectors without their mean and, last, the mean; exact: as
-    in `entropy_ascent`; the others: see `RepulsionConfig`.
+    gram_GRR: float64 [G, B + 1, B + 1], the products of the vectors without their mean and, last, the mean.
+    strength, eta, inner_steps, max_displacement: see `RepulsionConfig`.
+    exact: see `entropy_ascent`.
     """
     settings = (strength, eta, inner_steps, max_displacement, exact)
     if gram_GRR.device.type != "cpu":
-        moved: Tensor = _displacement(torch, gram_GRR, *settings)
-        return moved
-    # Many operations on B x B matrices: numpy's cost a third of torch's at that size.
-    return torch.from_numpy(_displacement(np, gram_GRR.numpy(), *settings))
+        return _displacement(TORCH, gram_GRR, *settings)
+    return torch.from_numpy(_displacement(NUMPY, gram_GRR.numpy(), *settings))
 
 
 def _displacement(
-    xp: Any, gram_GRR: Any, strength: float, eta: float, inner_steps: int, max_displacement: float, exact: bool
-) -> Any:
-    """`displacement` on the arrays of `xp`, which is torch or numpy."""
+    xp: Arrays[Array],
+    gram_GRR: Array,
+    strength: float,
+    eta: float,
+    inner_steps: int,
+    max_displacement: float,
+    exact: bool,
+) -> Array:
+    """`displacement` on the arrays of one library, `xp`."""
     offsets_GBB, cross_GB1 = gram_GRR[:, :-1, :-1], gram_GRR[:, :-1, -1:]
     whole_GBB = offsets_GBB + cross_GB1 + cross_GB1.mT + gram_GRR[:, -1:, -1:]
     spread_GB, square_GB = (xp.diagonal(products_GBB, 0, 1, 2) for products_GBB in (offsets_GBB, whole_GBB))
     most_G = xp.amax(square_GB, -1)
     moves_G = (xp.amin(square_GB, -1) > _ZERO * most_G) & (xp.amax(spread_GB, -1) > _SAME * most_G)
     moves_G11 = moves_G[:, None, None]
-    # Eigenvalues can be had of the identity, where not of the group's products.
+    # Groups that stay take the identity, whose eigenvalues exist whatever they hold.
     whole_GBB = xp.where(moves_G11, whole_GBB, xp.tril(xp.triu(xp.ones_like(whole_GBB))))
     scale_G = xp.diagonal(whole_GBB, 0, 1, 2).mean(-1)
     eta_G = scale_G * strength if eta == 0.0 else xp.full_like(scale_G, eta)

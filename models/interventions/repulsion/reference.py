@@ -1,5 +1,5 @@
-"""Contextual repulsion as its paper writes it, one step at a time and in the dtype that it is given: what tests compare
-with, and what the benchmark measures against."""
+"""Contextual repulsion as its paper (arXiv 2603.28762) writes it, one step at a time and in the dtype of its tokens:
+what tests compare with, and what the benchmark measures against."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from models.denoising import Denoising
 from models.interventions.base import Edit, TextEdit
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.prompt_direction import PromptDirection
-from models.interventions.tora.transform import Taking, semantic_direction, space_and_align
+from models.interventions.tora.selection import TokenSelection
+from models.interventions.tora.transform import semantic_direction, space_and_align
 from models.spec import span
 
 
@@ -51,8 +52,10 @@ class Alignment:
 
     def __init__(self, config: ToraConfig, run: Denoising, direction: DirectionOfRun | None) -> None:
         self._config, self._run, self._direction = config, run, direction
-        self._taking = {
-            branch: Taking.of((tokens.with_padding() if config.padding else tokens).of_own_images(run.shards), config)
+        self._selection = {
+            branch: TokenSelection.of(
+                (tokens.with_padding() if config.padding else tokens).of_own_images(run.shards), config
+            )
             for branch, tokens in run.tokens.items()
         }
 
@@ -65,11 +68,11 @@ class Alignment:
         if self._direction is not None:
             direction = self._direction.value
         else:
-            direction = semantic_direction(parts["cond"], parts["uncond"], self._taking["cond"], config)
+            direction = semantic_direction(parts["cond"], parts["uncond"], self._selection["cond"], config)
         if "cond" in parts:
-            parts["cond"] = space_and_align(parts["cond"], direction, self._taking["cond"], config)
+            parts["cond"] = space_and_align(parts["cond"], direction, self._selection["cond"], config)
         if "uncond" in parts and config.branch == "both":
-            parts["uncond"] = space_and_align(parts["uncond"], -direction, self._taking["uncond"], config)
+            parts["uncond"] = space_and_align(parts["uncond"], -direction, self._selection["uncond"], config)
         aligned_RND = torch.cat(list(parts.values())) if len(parts) > 1 else parts[run.branches[0]]
         return run.own_text(aligned_RND, text_RND)
 
@@ -81,7 +84,7 @@ class FirstBlockDirection:
 
     def __init__(self, config: ToraConfig, run: Denoising) -> None:
         self._config, self._run = config, run
-        self._taking = Taking.of(run.tokens["cond"].of_own_images(run.shards), config)
+        self._selection = TokenSelection.of(run.tokens["cond"].of_own_images(run.shards), config)
 
     def edits(self) -> Sequence[Edit]:
         """It looks at the text that enters the first block, in every step."""
@@ -89,5 +92,5 @@ class FirstBlockDirection:
 
     def _look(self, text_RND: Tensor) -> Tensor:
         parts = self._run.parts(self._run.whole_text(text_RND, "cond"))
-        self.value = semantic_direction(parts["cond"], parts["uncond"], self._taking, self._config)
+        self.value = semantic_direction(parts["cond"], parts["uncond"], self._selection, self._config)
         return text_RND

@@ -19,7 +19,8 @@ from models.denoising import Denoising
 from models.families.base import Branch
 from models.interventions.base import Call, CallEdit, Edit, TextEdit
 from models.interventions.tora.config import ToraConfig
-from models.interventions.tora.transform import Taking, semantic_direction
+from models.interventions.tora.selection import TokenSelection
+from models.interventions.tora.transform import semantic_direction
 
 
 class _Stop(Exception):
@@ -64,16 +65,16 @@ class PromptDirection:
         run = self._run
         if self._probing:
             text_BND = run.whole_text(text_BND, "uncond")
-            self._uncond_B1D = self._taking("uncond").mean_B1N @ text_BND.float()
+            self._uncond_B1D = self._selection("uncond").mean(text_BND)
             raise _Stop
         assert self._uncond_B1D is not None
         whole_BND = run.whole_text(text_BND, "cond")
-        self.value = semantic_direction(whole_BND, self._uncond_B1D, self._taking("cond"), self._config)
+        self.value = semantic_direction(whole_BND, self._uncond_B1D, self._selection("cond"), self._config)
         self._found = True
         return text_BND
 
-    def _taking(self, branch: Branch) -> Taking:
-        return Taking.of(self._run.tokens[branch].of_own_images(self._run.shards), self._config)
+    def _selection(self, branch: Branch) -> TokenSelection:
+        return TokenSelection.of(self._run.tokens[branch].of_own_images(self._run.shards), self._config)
 
 
 def _like(value: Tensor, replaced: Any) -> Tensor:

@@ -1,5 +1,5 @@
-"""TORA as its paper writes it, one sample at a time and in the dtype that it is given: what tests compare with, and
-what the benchmark measures against."""
+"""TORA as its paper (arXiv 2510.03886) writes it, one sample at a time and in the dtype of its tokens: what tests
+compare with, and what the benchmark measures against."""
 
 from __future__ import annotations
 
@@ -22,14 +22,23 @@ def align_by_svd(tokens_BND: Tensor, direction_BD: Tensor, valid_BN: Tensor, con
 
 
 def _align_sample(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) -> Tensor:
+    # 1. Singular value decomposition of the tokens without their mean.
     mean = tokens_ND.mean(0) * config.centre
     centred = tokens_ND - mean
     _, singular, right = torch.linalg.svd(centred, full_matrices=False)
+
+    # 2. The number of principal directions, and what lies in their space and outside it.
     rank = len(tokens_ND) - config.centre
     k = min(config.components or elbow(singular.tolist(), rank), rank - 1)
     principal = right[:k]
     inside = centred @ principal.T @ principal
     outside = centred - inside
+
+    # 3. Token Spacing.
+    spaced = config.sigma * inside
+
+    # 4. Residual Alignment: what lies outside turns in the plane of the leading residual direction and of the semantic
+    # direction's own residual part, from the first towards the second (Givens rotation).
     target = direction_D - principal.T @ (principal @ direction_D)
     target = target / target.norm()
     leading = right[k] * torch.sign(right[k] @ target)
@@ -42,7 +51,8 @@ def _align_sample(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) ->
         + torch.outer(along_leading, (angle.cos() - 1) * leading + angle.sin() * across)
         + torch.outer(along_across, (angle.cos() - 1) * across - angle.sin() * leading)
     )
-    result: Tensor = mean + config.sigma * inside + turned
+
+    result: Tensor = mean + spaced + turned
     return result
 
 

@@ -1,0 +1,89 @@
+"""Which tokens of a sample TORA acts on, as matrices that select them: constant for a run.
+
+The selected tokens enter the algebra as the rows of X = G E, with E all tokens [N, D] and G the gather matrix; the
+change of X goes back to all tokens through the scatter matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.denoising import Tokens
+from models.interventions.tora.config import ToraConfig
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenSelection:
+    """The tokens that TORA acts on, in all blocks and steps of a run.
+
+    M is the number of places for selected tokens; a sample with fewer leaves its last places empty.
+    """
+
+    selected_BN1: Tensor
+    """bool: is the token one of them?"""
+    gather_BMN: Tensor
+    """float32: from all tokens to the selected ones, without their mean where `centre` is set; empty places are 0."""
+    scatter_BNM: Tensor
+    """float32: from the selected tokens back to all; 0 for a sample of rank below 2, which stays as it is."""
+    mean_B1N: Tensor
+    """float32: from all tokens to the mean of the selected ones."""
+    elbow_rows_BMM: Tensor
+    """float64: how the number of principal directions is chosen; see `elbow_rows`."""
+    order_M1: Tensor
+    """float64: M - 1 to 0, the number of each singular value, counted from the largest, where they stand ascending."""
+
+    @staticmethod
+    def of(tokens: Tokens, config: ToraConfig) -> TokenSelection:
+        """Selects the valid tokens."""
+        valid_BM, index_BM, places = tokens.valid_BM, tokens.index_BM, tokens.valid_BM.shape[1]
+        index_N = torch.arange(tokens.length, device=index_BM.device)
+        one_hot_BMN = (index_BM[:, :, None] == index_N) & valid_BM[:, :, None]
+        pick_BMN = one_hot_BMN.float()
+        count_B11 = valid_BM.sum(-1).float()[:, None, None]
+        mean_B1N = pick_BMN.sum(1, keepdim=True) / count_B11.clamp_min(1.0)
+        rank_B11 = count_B11 - float(config.centre)
+        return TokenSelection(
+            selected_BN1=one_hot_BMN.any(1)[:, :, None],
+            gather_BMN=pick_BMN - valid_BM[:, :, None] * mean_B1N * config.centre,
+            scatter_BNM=pick_BMN.mT * (rank_B11 >= 2),
+            mean_B1N=mean_B1N,
+            elbow_rows_BMM=elbow_rows(rank_B11.double(), places, config.components),
+            order_M1=torch.arange(places, dtype=torch.float64, device=index_BM.device).flip(0)[:, None],
+        )
+
+    def zero_others(self, tokens_BND: Tensor) -> Tensor:
+        """The tokens, with 0 in place of those that are not selected, whatever they hold.
+
+        In products with the matrices 0 x NaN would be NaN.
+        """
+        return torch.where(self.selected_BN1, tokens_BND, 0.0)
+
+    def mean(self, tokens_BND: Tensor) -> Tensor:
+        """Mean of the selected tokens, float32 [B, 1, D]."""
+        return self.mean_B1N @ self.zero_others(tokens_BND.float())
+
+
+def elbow_rows(rank_B11: Tensor, places: int, components: int) -> Tensor:
+    """Float64 [B, M, M], such that k is the row with the largest entry of |elbow_rows @ s|, rows counted from 1.
+
+    s: the singular values, ascending; step 2 of `reference`.
+
+    `components` = 0 applies Maximum Distance to Chord to the curve (j, s_j), j = 1..rank, s descending: the chord joins
+    its first and last point, and k is the j farthest from it. All points share one chord, so the vertical distance
+    decides, which is linear in s. Otherwise k is `components`, or rank - 1 where that is less.
+    """
+    j_M = torch.arange(places, dtype=torch.float64, device=rank_B11.device)
+    last_B11 = (rank_B11 - 1.0).clamp_min(0.0)
+    eye_MM = torch.eye(places, dtype=torch.float64, device=rank_B11.device)
+    first_B1M, at_last_B1M = eye_MM[:1], (j_M == last_B11).double()
+    if components > 0:
+        k_B11 = last_B11.clamp_max(float(components))
+        descending_BMM = (j_M[:, None] == k_B11 - 1.0) * first_B1M
+    else:
+        along_BM1 = j_M[:, None] / last_B11.clamp_min(1.0)
+        chord_BMM = first_B1M * (1.0 - along_BM1) + at_last_B1M * along_BM1
+        descending_BMM = (eye_MM - chord_BMM) * (j_M[:, None] <= last_B11)
+    return descending_BMM.flip(-1)
