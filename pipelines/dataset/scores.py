@@ -15,11 +15,11 @@ from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.dataset import schema
+from pipelines.dataset import parquet, schema
 from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.finished import FinishedRun
+from pipelines.dataset.names import IMAGE_FOLDERS
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 
@@ -78,15 +78,14 @@ def meaning(column: str) -> str:
 
 def source_of(run: FinishedRun, name: str) -> str:
     """A hash of the images of a shard: the files of that name in data/ and rejected/, as the manifest has them."""
-    entries = [run.files.get(f"{folder}/{name}") for folder in ("data", "rejected")]
+    entries = [run.files.get(f"{folder}/{name}") for folder in IMAGE_FOLDERS]
     return hashlib.sha256(" ".join(entry.sha256 if entry else "" for entry in entries).encode()).hexdigest()
 
 
 def is_done(run: FinishedRun, scorer: str, name: str) -> bool:
     """Does a file of scores in data/ that is there say that it is of the images which the shard holds now?"""
-    with run.dataset.open_input(path(scorer, f"data/{name}")) as file:
-        noted = (pq.read_schema(file).metadata or {}).get(_SOURCE, b"").decode()
-    return noted == source_of(run, name)
+    metadata = parquet.schema_of(run.dataset, path(scorer, f"data/{name}")).metadata or {}
+    return metadata.get(_SOURCE, b"").decode() == source_of(run, name)
 
 
 def available(run: FinishedRun) -> Sequence[str]:
@@ -108,8 +107,7 @@ def read(dataset: Storage, name: str, file: str) -> pa.Table:
     """The scores of a shard file, all rows: pictures are what is large, and they are not here."""
     beside = path(name, file)
     try:
-        with dataset.open_input(beside) as source:
-            return pq.ParquetFile(source).read()
+        return parquet.read(dataset, beside)
     except FileNotFoundError:
         raise UserError(
             f"{dataset.path(beside)} is not there yet. Finish the scores ({_make(name)}), or leave them out: --scores "

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.config.tables import Columns, Prompts
+from pipelines.dataset import parquet
 from pipelines.dataset.storage import Storage, is_s3
 from pipelines.errors import UserError
 
@@ -106,11 +106,11 @@ def _positions(available: Sequence[str], columns: Columns, uri: str) -> list[int
 
 
 def _read_parquet(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
-    source = pq.ParquetFile(file)
-    available = source.schema_arrow.names
+    source = parquet.Reader(file)
+    available = source.schema.names
     names = [None if at is None else available[at] for at in _positions(available, columns, uri)]
     number = 0
-    for batch in source.iter_batches(batch_size=_BATCH_ROWS, columns=sorted({n for n in names if n is not None})):
+    for batch in source.batches(_BATCH_ROWS, sorted({n for n in names if n is not None})):
         cells = [[None] * batch.num_rows if name is None else _values(batch.column(name)) for name in names]
         for values in zip(*cells, strict=True):
             number += 1

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.dataset.names import _SHARD_FILE, FileEntry, file_entry, shard_file
+from pipelines.dataset import parquet
+from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_file, shard_of
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import PlannedShard
@@ -72,16 +72,15 @@ def check_shard(output: Storage, planned: PlannedShard) -> Audit:
         return audit
 
     images, failed = [], pa.table({"group_id": pa.array([], pa.string())})
-    for folder in ("data", "rejected", "failed"):
+    for folder in SHARD_FOLDERS:
         path = f"{folder}/{name}"
         if folder != "data" and not output.exists(path):
             continue
         audit.files.append(file_entry(output, path))
-        with output.open_input(path) as source:
-            if folder == "failed":
-                failed = pq.ParquetFile(source).read(columns=["group_id"])
-            else:
-                images.append(pq.ParquetFile(source).read(columns=list(COLUMNS)))
+        if folder == "failed":
+            failed = parquet.read(output, path, ["group_id"])
+        else:
+            images.append(parquet.read(output, path, COLUMNS))
     audit.images_kept = images[0].num_rows
     audit.images_rejected = sum(table.num_rows for table in images[1:])
     rows = pa.concat_tables(images)
@@ -118,14 +117,14 @@ def check_rest(output: Storage, shards: set[int]) -> Audit:
     """Everything that belongs to no planned shard: run.json, the plan, prompts that failed before planning, strays."""
     audit = Audit(files=[file_entry(output, "run.json")])
     audit.files += [file_entry(output, f"plan/{name}") for name in output.list("plan")]
-    for folder in ("data", "rejected", "failed"):
+    for folder in SHARD_FOLDERS:
         for name in output.list(folder):
-            match = _SHARD_FILE.fullmatch(name)
-            if match and int(match[1]) in shards:
+            shard = shard_of(name)
+            if shard in shards:
                 continue
             path = f"{folder}/{name}"
             audit.files.append(file_entry(output, path))
-            if folder == "failed" and not match:
+            if folder == "failed" and shard is None:
                 audit.prompts_failed += audit.files[-1].rows or 0
             else:
                 audit.blame(f"{path} belongs to no shard of the plan")
