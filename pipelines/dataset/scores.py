@@ -8,15 +8,15 @@ scores are null. The file in `data/` is written last and marks the shard as done
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
 
-from pipelines.dataset import parquet, schema
+from pipelines.dataset import parquet, records, schema
 from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.names import IMAGE_FOLDERS
@@ -25,7 +25,6 @@ from pipelines.errors import UserError
 
 FOLDER = "scores"
 RECORD = "scores.json"
-"""What the scores of a name were made with."""
 KEYS = ("group_id", "index_in_group", "image_id")
 COLUMNS = (
     "clip_model",
@@ -93,14 +92,37 @@ def available(run: FinishedRun) -> Sequence[str]:
     return [name for name in run.dataset.folders(FOLDER) if run.dataset.exists(f"{folder(name)}/{RECORD}")]
 
 
-def record(dataset: Storage, name: str) -> dict[str, Any]:
-    """The content of a scorer's record. Raises UserError where there is none."""
+@dataclass(frozen=True, kw_only=True)
+class ScoresRecord:
+    """The content of scores.json: what the scores of a name were made with."""
+
+    schema_version: int
+    fingerprint: str
+    """Of the run."""
+    scoring: dict[str, Any]
+    """All settings of the table [scoring]."""
+    embeddings: bool
+
+
+def find_record(dataset: Storage, name: str) -> ScoresRecord | None:
+    """The record of a scorer's scores; None where there is none."""
+    advice = f"Remove {dataset.path(folder(name))}, and score anew: {_make(name)}"
     try:
-        content: dict[str, Any] = json.loads(dataset.read_bytes(f"{folder(name)}/{RECORD}"))
+        return records.read(dataset, f"{folder(name)}/{RECORD}", ScoresRecord, advice)
     except FileNotFoundError:
-        there = ", ".join(dataset.folders(FOLDER)) or "none"
-        raise UserError(f"{dataset.uri} has no scores {name!r}; there are: {there}. Make them: {_make(name)}") from None
-    return content
+        return None
+
+
+def record(dataset: Storage, name: str) -> ScoresRecord:
+    """The record of a scorer's scores. Raises UserError where there is none."""
+    if found := find_record(dataset, name):
+        return found
+    there = ", ".join(dataset.folders(FOLDER)) or "none"
+    raise UserError(f"{dataset.uri} has no scores {name!r}; there are: {there}. Make them: {_make(name)}")
+
+
+def write_record(dataset: Storage, name: str, content: ScoresRecord) -> None:
+    records.write(dataset, f"{folder(name)}/{RECORD}", content)
 
 
 def read(dataset: Storage, name: str, file: str) -> pa.Table:

@@ -93,7 +93,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
 
 
 def _choice(run: FinishedRun, options: ExportOptions) -> Choice:
-    arms = tuple(arm["arm"] for arm in run.report["by_arm"])
+    arms = tuple(arm.arm for arm in run.report.by_arm)
     if unknown := sorted(set(options.arms) - set(arms)):
         raise UserError(f"--arm {unknown[0]!r}: the run in {run.dataset.uri} has the arms {', '.join(map(repr, arms))}")
     scores = score_files.available(run) if options.scores is None else options.scores
@@ -112,11 +112,11 @@ def _spread(stack: ExitStack, where: RayOptions, items: int) -> Callable[[Callab
 def _lay_out(
     run: FinishedRun,
     job: Export,
-    claimed: record.Record,
+    claimed: record.ExportRecord,
     splits: Sequence[str],
     shard_bytes: int,
     spread: Callable[[int], Callable[..., Iterable[Weighed]]],
-) -> record.Record:
+) -> record.ExportRecord:
     room = FORMATS[job.format].room(shard_bytes)
     if room < 1:
         raise UserError(f"--shard-bytes {shard_bytes} leaves no room for images: use at least 20480")
@@ -139,7 +139,7 @@ def _lay_out(
     return record.laid_out(job.target, claimed, files, sorted(endings))
 
 
-def _tasks(job: Export, claimed: record.Record) -> Mapping[str, Sequence[Task]]:
+def _tasks(job: Export, claimed: record.ExportRecord) -> Mapping[str, Sequence[Task]]:
     return {
         split: [
             Task(path=FORMATS[job.format].path(split, number, len(files)), file=file)
@@ -161,7 +161,7 @@ def _there(target: Storage, tasks: Mapping[str, Sequence[Task]]) -> dict[str, in
 
 
 def _finish(
-    run: FinishedRun, job: Export, claimed: record.Record, tasks: Mapping[str, Sequence[Task]]
+    run: FinishedRun, job: Export, claimed: record.ExportRecord, tasks: Mapping[str, Sequence[Task]]
 ) -> list[Written]:
     """The indexes, and the card last of all."""
     kind, there = FORMATS[job.format], _there(job.target, tasks)
@@ -189,7 +189,7 @@ def _finish(
         splits=splits,
         schema=job.schema,
         features=kind.features(job.schema, claimed.endings),
-        license_name=str(claimed.identity["license"]),
+        license_name=claimed.identity.license,
         load=kind.load(len(written["train"])),
     )
     job.target.write_bytes(_CARD, text.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +26,9 @@ class Choice:
     scores: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Rows of a shard file, from `first` up to `end`, counted before any choice of arms."""
+class Piece(NamedTuple):
+    """Rows of a shard file, from `first` up to `end`, counted before any choice of arms. (A tuple, since an export of
+    many shards notes many of them.)"""
 
     file: str
     first: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.spec import Group, ModelSpec, Offload
+from pipelines.config.recorded import recorded
 from pipelines.config.tables import GroupSize, RayOptions
-from pipelines.dataset import images, parquet, schema
+from pipelines.dataset import images, parquet, run_json, schema
 from pipelines.dataset.names import IMAGE_FOLDERS, image_files
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -110,21 +110,17 @@ def origin(output: Storage) -> Origin:
 
     Raises UserError where the folder holds no run, or one of another row contract.
     """
-    try:
-        record = json.loads(output.read_bytes("run.json"))
-    except FileNotFoundError:
-        raise UserError(f"{output.uri} has no run.json; give --dataset the output folder of a run") from None
-    if (version := record["schema_version"]) != schema.VERSION:
+    run = run_json.read(output)
+    if run.schema_version != schema.VERSION:
         raise UserError(
-            f"{output.path('run.json')} has version {version} of the row contract, this program version "
+            f"{output.path(run_json.FILE)} has version {run.schema_version} of the row contract, this program version "
             f"{schema.VERSION}; replay it with the release that made it"
         )
-    config = record["config"]
     return Origin(
-        same_versions=record["libraries"] == run_record.libraries(),
-        offload=config["model"]["offload"],
-        ray=RayOptions(**config["ray"]),
-        group=GroupSize(**config["group"]),
+        same_versions=run.libraries == run_record.libraries(),
+        offload=recorded(run, "model", ModelSpec).offload,
+        ray=recorded(run, "ray", RayOptions),
+        group=recorded(run, "group", GroupSize),
     )
 
 

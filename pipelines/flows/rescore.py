@@ -3,7 +3,6 @@ write beside -> record. The run's own files are only read."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,14 @@ from typing import Any
 from pipelines.cluster import progress
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.session import session, stoppable
-from pipelines.config.tables import RayOptions, Scoring, Selection
+from pipelines.config.recorded import recorded
+from pipelines.config.tables import GroupSize, RayOptions, Scoring, Selection
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import shard_number
 from pipelines.dataset.progress_json import ProgressFile
-from pipelines.dataset.records import differences
+from pipelines.dataset.records import differences, to_json
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -86,22 +86,19 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
 def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     """Note what the scores of this name are made with; raises UserError where they were made otherwise."""
     beside = Storage.open(run.dataset.path(score_files.folder(name)))
-    wanted = {
-        "schema_version": VERSION,
-        "fingerprint": run.run["fingerprint"],
-        "scoring": asdict(config.scoring),
-        "embeddings": config.embeddings,
-    }
-    try:
-        there = json.loads(beside.read_bytes(score_files.RECORD))
-    except FileNotFoundError:
-        there = wanted
-    if changes := differences(there, wanted):
+    wanted = score_files.ScoresRecord(
+        schema_version=VERSION,
+        fingerprint=run.run.fingerprint,
+        scoring=asdict(config.scoring),
+        embeddings=config.embeddings,
+    )
+    there = score_files.find_record(run.dataset, name) or wanted
+    if changes := differences(to_json(there), to_json(wanted)):
         raise UserError(
             f"{beside.path(score_files.RECORD)} says that the scores {name!r} were made otherwise: {changes}. "
             f"Choose another name for these, or remove {beside.uri}."
         )
-    beside.write_bytes(score_files.RECORD, (json.dumps(wanted, indent=1, ensure_ascii=False) + "\n").encode())
+    score_files.write_record(run.dataset, name, wanted)
     for folder in _FOLDERS:
         beside.sweep(folder)
 
@@ -137,7 +134,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress
                 "scoring": config.scoring,
                 "selection": Selection(),  # for the ranks; what is kept stays as the run has decided
                 "progress": tracker,
-                "group_size": run.run["config"]["group"]["size"],
+                "group_size": recorded(run.run, "group", GroupSize).size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             workers=where.scorers,

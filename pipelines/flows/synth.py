@@ -15,11 +15,11 @@ from pipelines.dataset import retry
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import shard_file
 from pipelines.dataset.progress_json import ProgressFile
+from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight, run_record
 from pipelines.flows.finish import Summary, finish
 from pipelines.plan import files as plan_files
-from pipelines.plan.counts import PlanCounts
 from pipelines.plan.write import write_plan
 from pipelines.stages.block import order
 from pipelines.stages.generate import GenerateShard
@@ -59,14 +59,14 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
 
 
 def _planned(config: RunConfig, output: Storage) -> PlanCounts:
-    """The plan that there is, extended where the prompts or the number of groups have grown."""
-    there = run_record.claim(config, output)
-    plan_files.trim(output, there.counts.segments if there else ())
-    made_from = run_record.made_from(config)
-    if there and there.made_from == made_from:
-        return there.counts
-    counts = write_plan(config, output, there.counts if there else None)
-    run_record.planned(config, output, run_record.Planned(counts=counts, made_from=made_from))
+    """The existing plan, extended where the prompts or the number of groups have grown."""
+    record = run_record.claim(config, output)
+    plan_files.trim(output, record.plan.segments if record.plan else ())
+    inputs = run_record.plan_inputs(config)
+    if record.plan and record.plan_made_from == inputs:
+        return record.plan
+    counts = write_plan(config, output, record.plan)
+    run_record.planned(config, output, counts, inputs)
     return counts
 
 

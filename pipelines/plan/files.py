@@ -11,8 +11,8 @@ from typing import Self
 import pyarrow as pa
 
 from pipelines.dataset import parquet, schema
+from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
-from pipelines.plan.counts import Segment
 from pipelines.prompts.rows import BadPrompt
 
 SHARDS_PER_PART = 256

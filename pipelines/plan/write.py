@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from pipelines.config.run import RunConfig
 from pipelines.dataset import parquet
+from pipelines.dataset.run_json import PlanCounts, Segment
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.plan.counts import PlanCounts, Segment
 from pipelines.plan.files import FailureWriter, PartWriter, next_first, part_names, trim
 from pipelines.plan.groups import group_table
 from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from pipelines.config.tables import Columns, Prompts
 from pipelines.dataset import parquet
+from pipelines.dataset.run_json import PromptFile
 from pipelines.dataset.storage import Storage, is_s3
 from pipelines.errors import UserError
 
@@ -59,12 +60,12 @@ def read(uri: str, prompts: Prompts) -> Iterator[Row]:
             raise UserError(f"{uri} is not readable as {kind}: {error}") from error
 
 
-def digest(uri: str) -> dict[str, Any]:
-    """{"bytes", "sha256"} of a file."""
+def digest(uri: str) -> PromptFile:
+    """Size and sha256 of a file."""
     folder, name = _split(uri)
     with folder.open_input(name) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-        return {"bytes": file.tell(), "sha256": sha256}
+        return PromptFile(bytes=file.tell(), sha256=sha256)
 
 
 def _expand(pattern: str) -> list[str]:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines.config.tables import Prompts
+from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.files import NotARow
 from pipelines.prompts.hash_set import HashSet
@@ -58,9 +59,9 @@ def single(text: str, max_characters: int) -> PromptRow | BadPrompt:
     return row
 
 
-def digests(prompts: Prompts) -> list[dict[str, Any]]:
-    """Size and sha256 of every prompt file, in order: equal lists are equal prompts, wherever the files lie."""
-    return [prompt_files.digest(uri) for uri in prompt_files.files(prompts)]
+def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
+    """Every prompt file, in order: equal ones are equal prompts, wherever the files lie."""
+    return tuple(prompt_files.digest(uri) for uri in prompt_files.files(prompts))
 
 
 class _Bad(Exception):

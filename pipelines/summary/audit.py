@@ -7,12 +7,13 @@ many shards at a time.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import cast
 
 import pyarrow as pa
 
-from pipelines.dataset import parquet
+from pipelines.dataset import parquet, run_json
+from pipelines.dataset.manifest_json import Manifest, Totals
 from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_file, shard_of
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
@@ -115,7 +116,7 @@ def _account(audit: Audit, shard: int, key_of: dict[str, CellKey], images: pa.Ta
 
 def check_rest(output: Storage, shards: set[int]) -> Audit:
     """Everything that belongs to no planned shard: run.json, the plan, prompts that failed before planning, strays."""
-    audit = Audit(files=[file_entry(output, "run.json")])
+    audit = Audit(files=[file_entry(output, run_json.FILE)])
     audit.files += [file_entry(output, f"plan/{name}") for name in output.list("plan")]
     for folder in SHARD_FOLDERS:
         for name in output.list(folder):
@@ -131,22 +132,21 @@ def check_rest(output: Storage, shards: set[int]) -> Audit:
     return audit
 
 
-def manifest(audit: Audit, fingerprint: str) -> dict[str, Any]:
-    """The content of manifest.json."""
-    return {
-        "schema_version": VERSION,
-        "fingerprint": fingerprint,
-        "complete": audit.complete,
-        "problems": audit.problems,
-        "problem_count": audit.problem_count,
-        "totals": {
-            "prompts_planned": audit.prompts_planned,
-            "prompts_failed": audit.prompts_failed,
-            "groups_planned": audit.groups_planned,
-            "groups_done": audit.groups_done,
-            "groups_failed": audit.groups_failed,
-            "images_kept": audit.images_kept,
-            "images_rejected": audit.images_rejected,
-        },
-        "files": [asdict(entry) for entry in sorted(audit.files, key=lambda entry: entry.path)],
-    }
+def manifest(audit: Audit, fingerprint: str) -> Manifest:
+    return Manifest(
+        schema_version=VERSION,
+        fingerprint=fingerprint,
+        complete=audit.complete,
+        problems=tuple(audit.problems),
+        problem_count=audit.problem_count,
+        totals=Totals(
+            prompts_planned=audit.prompts_planned,
+            prompts_failed=audit.prompts_failed,
+            groups_planned=audit.groups_planned,
+            groups_done=audit.groups_done,
+            groups_failed=audit.groups_failed,
+            images_kept=audit.images_kept,
+            images_rejected=audit.images_rejected,
+        ),
+        files=tuple(sorted(audit.files, key=lambda entry: entry.path)),
+    )
