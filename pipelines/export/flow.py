@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from pipelines.cluster import progress
+from pipelines.cluster import bars
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import scores as score_files
@@ -85,7 +85,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         open_tasks = [task for of in tasks.values() for task in of if task.path not in there]
         images = sum(file.rows for of in (claimed.files or {}).values() for file in of)
         done = images - sum(task.file.rows for task in open_tasks)
-        with progress.bar(images, done, "write", " images") as bar:
+        with bars.bar(images, done, "write", " images") as bar:
             for rows in spread(len(open_tasks))(partial(write_file, job), open_tasks):
                 bar.update(rows)
                 lock.check()
@@ -123,7 +123,7 @@ def _lay_out(
     sources = {split: run.images(_FOLDERS[split]) for split in splits}
     endings: set[str] = set()
     files: dict[str, list[OutputFile]] = {}
-    with progress.bar(sum(map(len, sources.values())), 0, "weigh", " shards") as bar:
+    with bars.bar(sum(map(len, sources.values())), 0, "weigh", " shards") as bar:
 
         def weighed(entries: Sequence[FileEntry]) -> Iterator[Weighed]:
             for shard in spread(len(entries))(partial(weigh, job), entries):

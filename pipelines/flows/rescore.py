@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipelines.cluster import progress
+from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
 from pipelines.config.recorded import recorded
 from pipelines.config.tables import GroupSize, RayOptions, Scoring, Selection
@@ -31,7 +32,7 @@ from pipelines.stages.read import ReadShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write_scores import WriteScores
 
-STAGES = {"read": "read", "score": "score", progress.LAST: "write"}
+STAGES = {"read": "read", "score": "score", LAST: "write"}
 _POOLS = ("scorers", "writers", "writers")
 _FOLDERS = ("", "data", "rejected", "failed")
 _LOOKS_AT_A_TIME = 16
@@ -74,10 +75,10 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
         workers = {"read": config.ray.writers, "score": config.ray.scorers, "write": config.ray.writers}
         file = ProgressFile(beside, images=images, done=done, workers=workers)
         stack.enter_context(file.session())
-        tracker = stack.enter_context(progress.followed(file, images, done, STAGES))
+        progress = stack.enter_context(followed(file, images, done, STAGES))
         made: Counter[str] = Counter()
         per_round = shards_per_round(config.ray.scorers)
-        for row in make_all(pending, stages(run, name, config, tracker), per_round):
+        for row in make_all(pending, stages(run, name, config, progress), per_round):
             made.update(shards=1, images=row["images"], failed=row["failed"])
             lock.check()
     return Rescored(shards=made["shards"], images=made["images"], groups_failed=made["failed"])
@@ -119,12 +120,12 @@ def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
     return [order(shard_number(file), retry=False) for file in pending]
 
 
-def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress.Progress) -> list[Stage]:
+def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progress) -> list[Stage]:
     where = config.ray
     return [
         Stage(
             kind=ReadShard,
-            arguments={"dataset": run.dataset, "progress": tracker},
+            arguments={"dataset": run.dataset, "progress": progress},
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),
@@ -133,7 +134,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress
             arguments={
                 "scoring": config.scoring,
                 "selection": Selection(),  # for the ranks; what is kept stays as the run has decided
-                "progress": tracker,
+                "progress": progress,
                 "group_size": recorded(run.run, "group", GroupSize).size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
@@ -143,7 +144,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress
         ),
         Stage(
             kind=WriteScores,
-            arguments={"run": run, "name": name, "embeddings": config.embeddings, "progress": tracker},
+            arguments={"run": run, "name": name, "embeddings": config.embeddings, "progress": progress},
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),

@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from pipelines.cluster import progress
+from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
 from pipelines.dataset import retry
@@ -90,17 +91,17 @@ def _make_all(
     workers = {"generate": where.generators, "score": where.scorers, "write": where.writers}
     done = counts.images * (counts.shards - len(pending)) // counts.shards
     file = ProgressFile(output, images=counts.images, done=done, workers=workers)
-    with file.session(), progress.followed(file, counts.images, done) as tracker:
-        for _ in make_all(pending, stages(config, output, tracker), shards_per_round(where.generators)):
+    with file.session(), followed(file, counts.images, done) as progress:
+        for _ in make_all(pending, stages(config, output, progress), shards_per_round(where.generators)):
             check()
 
 
-def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> list[Stage]:
+def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage]:
     where = config.ray
     return [
         Stage(
             kind=GenerateShard,
-            arguments={"config": config, "output": output, "progress": tracker},
+            arguments={"config": config, "output": output, "progress": progress},
             workers=where.generators,
             min_workers=where.min_generators,
             cpus=where.cpus_per_generator,
@@ -112,7 +113,7 @@ def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> li
             arguments={
                 "scoring": config.scoring,
                 "selection": config.selection,
-                "progress": tracker,
+                "progress": progress,
                 "group_size": config.group.size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
@@ -122,7 +123,7 @@ def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> li
         ),
         Stage(
             kind=WriteShard,
-            arguments={"output": output, "progress": tracker},
+            arguments={"output": output, "progress": progress},
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),

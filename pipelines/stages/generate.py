@@ -54,7 +54,7 @@ class GenerateShard:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         shard, again = ordered(block)
-        deaths: dict[int, int] = self._telemetry.progress.ask("attempt", shard)
+        deaths = self._telemetry.progress.attempt(shard)
         planned = read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
@@ -81,7 +81,7 @@ class GenerateShard:
         failed = {index: _died(deaths[index]) for index in lost}
 
         def run(batch: list[tuple[int, Group]]) -> Sequence[NDArray[np.uint8]]:
-            progress.ask("begin", shard, [index for index, _ in batch])  # known before the worker may die of it
+            progress.begin(shard, [index for index, _ in batch])  # known before the worker may die of it
             self._telemetry.fill(len(batch) / per_batch)
             with self._telemetry.busy("denoise"):
                 made = self._generate([group for _, group in batch])
@@ -97,7 +97,7 @@ class GenerateShard:
                     failed[index] = Failure(error_type="BlankImage", error=error, attempts=1)
                 else:  # encoded beside the denoising of the next pack
                     encoded[index] = [self._encoders.submit(self._encode, image) for image in outcome]
-            progress.ask("end", shard)
+            progress.end(shard)
         return encoded, failed
 
     def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:

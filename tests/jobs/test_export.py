@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jobs.export import main
-from pipelines.cluster import progress
+from pipelines.cluster import bars
 from pipelines.dataset import images
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
@@ -193,7 +193,7 @@ def test_equal_runs_give_equal_bytes_wherever_they_lie(kind: str, run: Path, own
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_killed_export_goes_on(kind: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Forked processes share the lock of the bars, and one that is killed would keep it.
-    monkeypatch.setattr(progress, "bar", lambda *_: nullcontext(SimpleNamespace(update=lambda _: None)))
+    monkeypatch.setattr(bars, "bar", lambda *_: nullcontext(SimpleNamespace(update=lambda _: None)))
     started = time.monotonic()
     assert export(run, tmp_path / "whole", kind, shard_bytes=20480) == 0
     longest = time.monotonic() - started

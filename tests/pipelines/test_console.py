@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from pipelines import console
-from pipelines.cluster.progress import Meter
+from pipelines.cluster.progress import Meter, Tracker
 from pipelines.cluster.session import Stopped
 from pipelines.dataset.report_json import ArmResult, Interval, TimeSpent
 from pipelines.errors import UserError
@@ -93,28 +91,14 @@ def test_the_table_has_a_line_per_arm() -> None:
     assert lines[-1] == "gallery: out/gallery.html"
 
 
-class Recorder:
-    """Stands where the way to Ray's actor would."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-
-    def tell(self, method: str, *arguments: Any) -> None:
-        assert (method, arguments[0]) == ("add", "generate")
-        self.total += arguments[1]
-
-    def ask(self, method: str, *arguments: Any) -> Any:
-        raise AssertionError("a meter only tells")
-
-
 def test_a_meter_counts_each_image_once() -> None:
-    recorder = Recorder()
-    with Meter(recorder, images=8) as meter:
+    tracker = Tracker()
+    with Meter(tracker, images=8) as meter:
         meter.step(1, 4)
-        assert recorder.total == 2.0
+        assert tracker.snapshot().stages["generate"] == 2.0
         meter.step(3, 4)
-    assert recorder.total == 8.0
-    with pytest.raises(ValueError, match="broken"), Meter(recorder, images=4) as meter:  # noqa: PT012
+    assert tracker.snapshot().stages == {"generate": 8.0, "score": 0, "write": 0}
+    with pytest.raises(ValueError, match="broken"), Meter(tracker, images=4) as meter:  # noqa: PT012
         meter.step(3, 4)
         raise ValueError("broken")
-    assert recorder.total == 8.0
+    assert tracker.snapshot().stages["generate"] == 8.0

@@ -74,19 +74,6 @@ def complete(out: Path) -> bool:
     return bool(json.loads((out / "manifest.json").read_bytes())["complete"])
 
 
-class Here:
-    """`Progress` to a tracker in this process."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
-
-    def tell(self, method: str, *arguments: Any) -> None:
-        getattr(self._tracker, method)(*arguments)
-
-    def ask(self, method: str, *arguments: Any) -> Any:
-        return getattr(self._tracker, method)(*arguments)
-
-
 def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Summary:
     """The job of `write_job` with its real stages, called one after the other in this process: without Ray, whose start
     and whose workers' start take most of the time of a small run."""
@@ -95,7 +82,7 @@ def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Sum
     counts = _planned(settings, output)
     if retry_failed:
         retry.request(output, counts.shard_numbers())
-    make_inline(pending_shards(output, counts), stages(settings, output, Here(Tracker())))
+    make_inline(pending_shards(output, counts), stages(settings, output, Tracker()))
     return finish(output)
 
 
