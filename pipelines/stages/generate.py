@@ -21,7 +21,7 @@ from pipelines.dataset import images, retry, schema
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
-from pipelines.stages.block import Shard, failures, ordered, pack
+from pipelines.stages.block import ORDER, Shard, failures, ordered, pack, with_images
 from pipelines.stages.isolate import Failure, free_memory, leaving_a_lost_device, packs_of_equal, run_isolated
 from pipelines.stages.model import open_model
 
@@ -41,6 +41,9 @@ class GenerateShard:
     It may be called from several threads: one shard at a time is denoised, while the plan of the next one is read and
     the images of the last one are encoded and packed.
     """
+
+    READS = ORDER
+    WRITES = with_images(schema.GENERATED.names)
 
     def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
         self._config = config

@@ -12,11 +12,14 @@ from pipelines.dataset import parquet, schema
 from pipelines.dataset.names import image_files, shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
-from pipelines.stages.block import Shard, failures, ordered, pack
+from pipelines.stages.block import ORDER, Shard, failures, ordered, pack, with_images
 
 
 class ReadShard:
     """Actor. Reads `shard` and `retry`; writes a block with images of `schema.GENERATED`, kept and dropped ones."""
+
+    READS = ORDER
+    WRITES = with_images(schema.GENERATED.names)
 
     def __init__(self, dataset: Storage, progress: Progress) -> None:
         self._dataset = dataset
