@@ -14,10 +14,11 @@ from typing import Any
 from models.checkpoints import CHECKPOINTS
 from models.spec import PLACES, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 from pipelines.config import toml
-from pipelines.config.tables import Arm, GroupSize, Output, Prompts, RayOptions, Run, Scoring, Selection, require
+from pipelines.config.tables import Arm, GroupSize, Output, RayOptions, Run, Scoring, Selection
 from pipelines.config.toml import override
 from pipelines.dataset import schema
-from pipelines.errors import UserError
+from pipelines.errors import UserError, require
+from pipelines.prompts.config import Prompts
 
 
 @dataclass(frozen=True, kw_only=True)

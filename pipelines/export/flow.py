@@ -24,7 +24,8 @@ from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export import record
 from pipelines.export.card import Split, export_card
-from pipelines.export.formats import FORMATS, Written
+from pipelines.export.formats import FORMATS
+from pipelines.export.formats.base import Written
 from pipelines.export.layout import OutputFile, Weighed, lay_out
 from pipelines.export.rows import Choice, columns
 from pipelines.export.work import Export, Task, weigh, write_file

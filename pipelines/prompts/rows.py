@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pipelines.config.tables import Prompts
 from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
-from pipelines.prompts.files import NotARow
+from pipelines.prompts.config import Prompts
+from pipelines.prompts.formats.base import NotARow
 from pipelines.prompts.hash_set import HashSet
 
 

@@ -33,6 +33,7 @@ from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.export import flow as export_run
 from pipelines.export.card import yaml_features
+from pipelines.export.formats import FORMATS
 from pipelines.export.layout import Weighed, lay_out
 from pipelines.flows.finish import finish
 from tests.support.killing import ended
@@ -41,7 +42,6 @@ from tests.support.toy_run import DIM, Toy, write_run
 TOY = Toy(prompts=5, arms=("base", "both"), prompts_per_shard=2, side=16)
 KILLS = 5
 SHARD_BYTES = 40960
-FORMATS = ("webdataset", "huggingface")
 
 Row = dict[str, Any]
 

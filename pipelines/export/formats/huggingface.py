@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.dataset import parquet
 from pipelines.dataset import schema as row_schema
+from pipelines.export.formats.base import Written
 
 _FOLDERS = {"train": "data"}
 
@@ -34,6 +35,8 @@ FROM 'data/*.parquet' GROUP BY ALL ORDER BY ALL;
 
 class HuggingFace:
     """A `Format`. `--shard-bytes` is before compression, as in `datasets`; images hardly compress."""
+
+    name = "huggingface"
 
     def load(self, files: int) -> str:
         return _LOAD
@@ -63,5 +66,5 @@ class HuggingFace:
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
         return row_schema.features(schema)
 
-    def index(self, split: str, files: Sequence[Any]) -> Mapping[str, bytes]:
+    def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
         return {}
