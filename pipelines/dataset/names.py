@@ -45,12 +45,15 @@ def image_files(output: Storage, name: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
-    """A file of the run. path: below the output folder; rows: None where it is no Parquet file; sha256: hex."""
+    """A file of the run."""
 
     path: str
+    """Below the output folder."""
     rows: int | None
+    """None where it is no Parquet file."""
     bytes: int
     sha256: str
+    """In hex digits."""
 
 
 def file_entry(output: Storage, path: str) -> FileEntry:

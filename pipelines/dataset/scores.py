@@ -50,6 +50,11 @@ def folder(name: str) -> str:
     return f"{FOLDER}/{name}"
 
 
+def beside(dataset: Storage, name: str) -> Storage:
+    """The folder of the scores of a name; it has its own lock and progress.json."""
+    return Storage.open(dataset.path(folder(name)))
+
+
 def path(name: str, file: str) -> str:
     """The file of scores beside a shard file such as `data/shard-000000.parquet`."""
     return f"{folder(name)}/{file}"
@@ -127,12 +132,12 @@ def write_record(dataset: Storage, name: str, content: ScoresRecord) -> None:
 
 def read(dataset: Storage, name: str, file: str) -> pa.Table:
     """The scores of a shard file, all rows: pictures are what is large, and they are not here."""
-    beside = path(name, file)
+    scores = path(name, file)
     try:
-        return parquet.read(dataset, beside)
+        return parquet.read(dataset, scores)
     except FileNotFoundError:
         raise UserError(
-            f"{dataset.path(beside)} is not there yet. Finish the scores ({_make(name)}), or leave them out: --scores "
+            f"{dataset.path(scores)} is not there yet. Finish the scores ({_make(name)}), or leave them out: --scores "
             "with the names to take along."
         ) from None
 

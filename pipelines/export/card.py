@@ -20,13 +20,16 @@ from pipelines.summary import card
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """files: a glob below the target; row_bytes: before packing; file_bytes: of all its files."""
+    """A part of an export, as its card describes it."""
 
     name: str
     files: str
+    """A glob below the target."""
     rows: int
     row_bytes: int
+    """Before packing."""
     file_bytes: int
+    """Of all its files."""
 
     @property
     def config(self) -> str:

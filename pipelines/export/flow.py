@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
@@ -36,24 +36,30 @@ R = TypeVar("R")
 _FOLDERS = {"train": "data", "rejected": "rejected"}
 _FILES_WORTH_RAY = 16
 _CARD = "README.md"
-_PATIENCE_AT_THE_START_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What `jobs/export.py` is asked for. arms: () for all; scores: None for all that there are."""
+    """What `jobs/export.py` is asked for."""
 
     format: str
+    """A name of `pipelines.export.formats`."""
     arms: tuple[str, ...] = ()
+    """() takes all."""
     rejected: bool = False
+    """Also what selection dropped."""
     embeddings: bool = False
+    """Also the image vectors of the scorers."""
     scores: tuple[str, ...] | None = None
+    """Scorers whose columns go along; None takes all existing ones."""
     shard_bytes: int = 500_000_000
+    """Most bytes of a file."""
     license: str = "other"
+    """As the hub names licences."""
 
 
 def export(dataset: Storage, target: Storage, options: ExportOptions, where: RayOptions) -> list[Written]:
-    """Write what is not there yet of the export; returns all its files, but for the small ones."""
+    """Write the files of the export still to do; returns all of them, but for the small ones."""
     run = open_finished(dataset)
     splits = ("train", "rejected") if options.rejected else ("train",)
     choice = _choice(run, options)
@@ -76,18 +82,18 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
     with ExitStack() as stack:
         stack.enter_context(stoppable())
         claimed = record.claim(target, wanted)
-        lock = stack.enter_context(RunLock(replace(target, patience_seconds=_PATIENCE_AT_THE_START_SECONDS)))
+        lock = stack.enter_context(RunLock(target))
         target.sweep("")
         spread = partial(_spread, stack, where)
         if claimed.files is None:
             claimed = _lay_out(run, job, claimed, splits, options.shard_bytes, spread)
         tasks = _tasks(job, claimed)
         there = _there(target, tasks)
-        open_tasks = [task for of in tasks.values() for task in of if task.path not in there]
+        to_do = [task for of in tasks.values() for task in of if task.path not in there]
         images = sum(file.rows for of in (claimed.files or {}).values() for file in of)
-        done = images - sum(task.file.rows for task in open_tasks)
+        done = images - sum(task.file.rows for task in to_do)
         with bars.bar(images, done, "write", " images") as bar:
-            for rows in spread(len(open_tasks))(partial(write_file, job), open_tasks):
+            for rows in spread(len(to_do))(partial(write_file, job), to_do):
                 bar.update(rows)
                 lock.check()
         return _finish(run, job, claimed, tasks)

@@ -14,22 +14,26 @@ from pipelines.export.rows import Piece
 
 @dataclass(frozen=True, kw_only=True)
 class Weighed:
-    """The chosen rows of a shard file. places: their numbers in the file; sizes: the bytes of each in an output file;
-    endings: of the image files."""
+    """The chosen rows of a shard file."""
 
     file: str
     places: NDArray[np.int64]
+    """Their numbers in the file."""
     sizes: NDArray[np.int64]
+    """The bytes of each in an output file."""
     endings: frozenset[str]
+    """Of the image files, such as png."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFile:
-    """rows, bytes: of the chosen rows in `pieces`."""
+    """What a file of the export holds."""
 
     rows: int
     bytes: int
+    """Of the rows, as the format weighs them."""
     pieces: tuple[Piece, ...]
+    """Where the rows come from, in order."""
 
 
 def lay_out(weighed: Iterable[Weighed], room: int) -> Iterator[OutputFile]:

@@ -18,17 +18,18 @@ from pipelines.dataset.storage import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """arms: those whose images go along; embeddings: also the scorers' image vectors; scores: names of the scorers
-    (`pipelines.dataset.scores`) whose columns are put beside the run's own."""
+    """What of a run is exported."""
 
     arms: tuple[str, ...]
+    """Those whose images go along."""
     embeddings: bool
+    """Also the scorers' image vectors."""
     scores: tuple[str, ...]
+    """Names of the scorers (`pipelines.dataset.scores`) whose columns are put beside the run's own."""
 
 
 class Piece(NamedTuple):
-    """Rows of a shard file, from `first` up to `end`, counted before any choice of arms. (A tuple, since an export of
-    many shards notes many of them.)"""
+    """Rows of a shard file, from `first` up to `end`, counted before any choice of arms; a list in export.json."""
 
     file: str
     first: int

@@ -31,21 +31,25 @@ Generate = Callable[[list[Group]], Sequence[NDArray[np.uint8]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """One image. max_difference: in levels, 0 to 255; psnr_db: inf for equal pixels."""
+    """An image, made again and compared."""
 
     group_id: str
     index: int
+    """In the group."""
     prompt: str
     max_difference: int
+    """In levels, 0 to 255."""
     psnr_db: float
+    """Peak signal-to-noise ratio; inf for equal pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What decides the last bits of a run's pixels, or whether they fit a GPU, and stands in run.json instead of in
-    rows: how the work was divided. same_versions: were the libraries those that are here?"""
+    """How the work was divided: it decides the last bits of the pixels, or whether they fit a GPU, and stands in
+    run.json instead of in rows."""
 
     same_versions: bool
+    """Were the libraries the installed ones?"""
     offload: Offload
     ray: RayOptions
     group: GroupSize

@@ -20,7 +20,7 @@ from pipelines.config.tables import GroupSize, RayOptions, Scoring, Selection
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
-from pipelines.dataset.names import shard_number
+from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
 from pipelines.dataset.schema import VERSION
@@ -34,37 +34,41 @@ from pipelines.stages.write_scores import WriteScores
 
 STAGES = {"read": "read", "score": "score", LAST: "write"}
 _POOLS = ("scorers", "writers", "writers")
-_FOLDERS = ("", "data", "rejected", "failed")
 _LOOKS_AT_A_TIME = 16
-_PATIENCE_AT_THE_START_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreConfig:
-    """scoring, ray: as in the TOML file of a run; `ray.writers` also read. embeddings: keep the image vectors too."""
+    """How to score again."""
 
     scoring: Scoring
+    """As in the TOML file of a run."""
     ray: RayOptions = field(default_factory=RayOptions)
+    """As in the TOML file of a run; there are as many readers as `ray.writers`."""
     embeddings: bool = False
+    """Keep the image vectors too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rescored:
-    """What a session has done. images: in the shards it scored; groups_failed: those that could not be scored."""
+    """What a session has done."""
 
     shards: int
+    """Those it scored."""
     images: int
+    """In these shards."""
     groups_failed: int
+    """Those that could not be scored."""
 
 
 def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
     """Give every image of the run the columns `NAME_clip_score` and so on, where it has them not yet."""
-    beside = Storage.open(dataset.path(score_files.folder(name)))
+    beside = score_files.beside(dataset, name)
     run = open_finished(dataset)
     config = replace(config, scoring=preflight.scorer(config.scoring))
     with ExitStack() as stack:
         stack.enter_context(stoppable())
-        lock = stack.enter_context(RunLock(replace(beside, patience_seconds=_PATIENCE_AT_THE_START_SECONDS)))
+        lock = stack.enter_context(RunLock(beside))
         claim(run, name, config)
         pending = pending_shards(run, name)
         if not pending:
@@ -86,7 +90,7 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
 
 def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     """Note what the scores of this name are made with; raises UserError where they were made otherwise."""
-    beside = Storage.open(run.dataset.path(score_files.folder(name)))
+    beside = score_files.beside(run.dataset, name)
     wanted = score_files.ScoresRecord(
         schema_version=VERSION,
         fingerprint=run.run.fingerprint,
@@ -100,13 +104,14 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
             f"Choose another name for these, or remove {beside.uri}."
         )
     score_files.write_record(run.dataset, name, wanted)
-    for folder in _FOLDERS:
+    for folder in ("", *SHARD_FOLDERS):
         beside.sweep(folder)
 
 
 def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
-    """The orders that are open: shards without scores, with scores of other images, or with groups that failed."""
-    beside = Storage.open(run.dataset.path(score_files.folder(name)))
+    """Requests for the shards still to do: those without scores, with scores of other images, or with groups that
+    failed."""
+    beside = score_files.beside(run.dataset, name)
     files = [PurePosixPath(entry.path).name for entry in run.images("data")]
     whole = set(beside.list("data")) - set(beside.list("failed"))
     there = [file for file in files if file in whole]
@@ -114,8 +119,8 @@ def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
         looks = pool.map(lambda file: score_files.is_done(run, name, file), there)
         done = {file for file, good in zip(there, looks, strict=True) if good}
     pending = [file for file in files if file not in done]
-    for entry in run.files.values():
-        if entry.path.startswith(("data/", "rejected/")) and PurePosixPath(entry.path).name in pending:
+    for entry in _image_entries(run):
+        if PurePosixPath(entry.path).name in pending:
             check(run.dataset, entry)
     return [order(shard_number(file), retry=False) for file in pending]
 
@@ -153,5 +158,8 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
 
 def _images(run: FinishedRun, shards: set[int] | None) -> int:
     """Images in some shards, or in all."""
-    entries = [entry for folder in ("data", "rejected") for entry in run.images(folder)]
-    return sum(entry.rows or 0 for entry in entries if shards is None or shard_number(entry.path) in shards)
+    return sum(entry.rows or 0 for entry in _image_entries(run) if shards is None or shard_number(entry.path) in shards)
+
+
+def _image_entries(run: FinishedRun) -> list[FileEntry]:
+    return [entry for folder in IMAGE_FOLDERS for entry in run.images(folder)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 from pipelines.cluster.bars import followed
@@ -14,7 +13,7 @@ from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
 from pipelines.dataset import retry
 from pipelines.dataset.lock import RunLock
-from pipelines.dataset.names import shard_file
+from pipelines.dataset.names import SHARD_FOLDERS, shard_file
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
@@ -28,8 +27,8 @@ from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
 
 _SHARDS_WORTH_RAY_IN_THE_END = 64
-_PATIENCE_AT_THE_START_SECONDS = 30.0
-FOLDERS = ("", "plan", "data", "rejected", "failed", retry.FOLDER)
+FOLDERS = ("", "plan", *SHARD_FOLDERS, retry.FOLDER)
+"""Where interrupted writes of a run may have left something."""
 
 
 def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = False) -> Summary:
@@ -41,10 +40,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
     config = preflight.check(config)
     with ExitStack() as stack:
         stack.enter_context(stoppable())
-        # What is wrong with a folder from the start is said soon, not waited for.
-        lock = stack.enter_context(
-            RunLock(replace(output, patience_seconds=_PATIENCE_AT_THE_START_SECONDS), broken=break_lock)
-        )
+        lock = stack.enter_context(RunLock(output, broken=break_lock))
         for folder in FOLDERS:
             output.sweep(folder)
         counts = _planned(config, output)
@@ -72,7 +68,7 @@ def _planned(config: RunConfig, output: Storage) -> PlanCounts:
 
 
 def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
-    """The orders that are open: shards whose file in data/, the mark of a finished shard, is not there, and retries."""
+    """Requests for the shards still to do: those without a file in data/, the mark of a finished shard, and retries."""
     finished = set(output.list("data"))
     again = retry.requested(output, counts.shard_numbers())
     missing = [shard for shard in counts.shard_numbers() if shard_file(shard) not in finished]
