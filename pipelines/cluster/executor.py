@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import pyarrow as pa
+from typing import Any
 
 _LEAST_SHARDS_PER_ROUND, _MOST_SHARDS_PER_ROUND = 2000, 50_000
 _SHARDS_PER_ROUND_AND_GENERATOR = 50
@@ -23,24 +21,18 @@ def shards_per_round(generators: int) -> int:
     return min(max(wanted, _LEAST_SHARDS_PER_ROUND), _MOST_SHARDS_PER_ROUND)
 
 
-class Actor(Protocol):
-    """What a stage runs: it is called with the block of one shard, and gives one."""
-
-    READS: Columns
-    """Columns that it needs of a block."""
-    WRITES: Columns
-    """Columns of the block that it gives: all of them."""
-
-    def __call__(self, block: pa.Table) -> pa.Table: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A pool of actors."""
 
-    kind: type[Actor]
+    kind: type
+    """Of the actors: they are called with the block of one shard, and give one."""
     arguments: dict[str, Any]
     """Of the constructor of `kind`."""
+    reads: Columns
+    """Columns that it needs of a block."""
+    writes: Columns
+    """All columns of the block that it gives."""
     workers: int
     """Most actors of the pool."""
     min_workers: int = 0
@@ -49,14 +41,6 @@ class Stage:
     gpus: float = 0.0
     threads: int = 1
     """Shards that an actor is handed at a time."""
-
-    @property
-    def reads(self) -> Columns:
-        return self.kind.READS
-
-    @property
-    def writes(self) -> Columns:
-        return self.kind.WRITES
 
 
 def check_chain(columns: Iterable[str], through: Sequence[Stage]) -> None:

@@ -23,11 +23,11 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import VERSION
+from pipelines.dataset.schema import GENERATED, VERSION, scored
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import preflight
-from pipelines.stages.block import order
+from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.read import ReadShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write_scores import WriteScores
@@ -122,15 +122,19 @@ def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
     for entry in _image_entries(run):
         if PurePosixPath(entry.path).name in pending:
             check(run.dataset, entry)
-    return [order(shard_number(file), retry=False) for file in pending]
+    return [make_request(shard_number(file), retry=False) for file in pending]
 
 
 def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progress) -> list[Stage]:
     where = config.ray
+    columns = scored(1)
+    said = with_images(columns.field(name) for name in (*score_files.KEYS, *score_files.COLUMNS))
     return [
         Stage(
             kind=ReadShard,
             arguments={"dataset": run.dataset, "progress": progress},
+            reads=REQUEST,
+            writes=with_images(GENERATED),
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),
@@ -143,6 +147,8 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
                 "group_size": recorded(run.run, "group", GroupSize).size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
+            reads=with_images(GENERATED),
+            writes=with_images(columns),
             workers=where.scorers,
             cpus=where.cpus_per_scorer,
             gpus=where.gpus_per_scorer,
@@ -150,6 +156,8 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
         Stage(
             kind=WriteScores,
             arguments={"run": run, "name": name, "embeddings": config.embeddings, "progress": progress},
+            reads=said,
+            writes=COUNTS,
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),

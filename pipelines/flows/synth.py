@@ -11,7 +11,7 @@ from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
-from pipelines.dataset import retry
+from pipelines.dataset import retry, schema
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import SHARD_FOLDERS, shard_file
 from pipelines.dataset.progress_json import ProgressFile
@@ -21,7 +21,7 @@ from pipelines.flows import preflight, run_record
 from pipelines.flows.finish import Summary, finish
 from pipelines.plan import files as plan_files
 from pipelines.plan.write import write_plan
-from pipelines.stages.block import order
+from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.generate import GenerateShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
@@ -72,8 +72,8 @@ def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
     finished = set(output.list("data"))
     again = retry.requested(output, counts.shard_numbers())
     missing = [shard for shard in counts.shard_numbers() if shard_file(shard) not in finished]
-    orders = [order(shard, retry=False) for shard in missing]
-    return orders + [order(shard, retry=True) for shard in sorted(set(again) - set(missing))]
+    requests = [make_request(shard, retry=False) for shard in missing]
+    return requests + [make_request(shard, retry=True) for shard in sorted(set(again) - set(missing))]
 
 
 def _make_all(
@@ -94,10 +94,13 @@ def _make_all(
 
 def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage]:
     where = config.ray
+    generated, scored = with_images(schema.GENERATED), with_images(schema.scored(1))
     return [
         Stage(
             kind=GenerateShard,
             arguments={"config": config, "output": output, "progress": progress},
+            reads=REQUEST,
+            writes=generated,
             workers=where.generators,
             min_workers=where.min_generators,
             cpus=where.cpus_per_generator,
@@ -113,6 +116,8 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
                 "group_size": config.group.size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
+            reads=generated,
+            writes=scored,
             workers=where.scorers,
             cpus=where.cpus_per_scorer,
             gpus=where.gpus_per_scorer,
@@ -120,6 +125,8 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
         Stage(
             kind=WriteShard,
             arguments={"output": output, "progress": progress},
+            reads=scored,
+            writes=COUNTS,
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),

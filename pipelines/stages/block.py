@@ -16,7 +16,7 @@ from pipelines.cluster.executor import Columns
 from pipelines.dataset import schema
 from pipelines.dataset.columns import COLUMN_MEANING
 
-ORDER: Columns = {"shard": "number of the shard", "retry": "make only the groups that failed before"}
+REQUEST: Columns = {"shard": "number of the shard", "retry": "make only the groups that failed before"}
 """Of a block that asks for a shard."""
 COUNTS: Columns = {
     "shard": "number of the shard",
@@ -26,10 +26,10 @@ COUNTS: Columns = {
 """Of the block that the last stage gives."""
 
 
-def with_images(columns: Iterable[str]) -> Columns:
+def with_images(columns: Iterable[pa.Field[Any]]) -> Columns:
     """Of a block with these columns of images."""
-    images = {f"images.{name}": COLUMN_MEANING[name] for name in columns}
-    return {**ORDER, **images, "failed": "groups that could not be done, with the error"}
+    images = {f"images.{column.name}": COLUMN_MEANING[column.name] for column in columns}
+    return {**REQUEST, **images, "failed": "groups that could not be done, with the error"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +43,12 @@ class Shard:
     failed: pa.Table
 
 
-def order(shard: int, *, retry: bool) -> dict[str, Any]:
+def make_request(shard: int, *, retry: bool) -> dict[str, Any]:
     """The row that asks for a shard."""
     return {"shard": shard, "retry": retry}
 
 
-def ordered(block: pa.Table) -> tuple[int, bool]:
+def read_request(block: pa.Table) -> tuple[int, bool]:
     """(shard, retry) of a block that asks for a shard."""
     row = block.slice(0, 1).to_pylist()[0]
     return row["shard"], row["retry"]
@@ -66,7 +66,7 @@ def pack(shard: Shard) -> pa.Table:
 
 
 def unpack(block: pa.Table) -> Shard:
-    shard, retry = ordered(block.select(["shard", "retry"]))
+    shard, retry = read_request(block.select(["shard", "retry"]))
     return Shard(shard=shard, retry=retry, images=_table(block["images"]), failed=_table(block["failed"]))
 
 

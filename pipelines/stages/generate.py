@@ -21,7 +21,7 @@ from pipelines.dataset import images, retry, schema
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
-from pipelines.stages.block import ORDER, Shard, failures, ordered, pack, with_images
+from pipelines.stages.block import Shard, failures, pack, read_request
 from pipelines.stages.isolate import Failure, free_memory, leaving_a_lost_device, packs_of_equal, run_isolated
 from pipelines.stages.model import open_model
 
@@ -42,9 +42,6 @@ class GenerateShard:
     the images of the last one are encoded and packed.
     """
 
-    READS = ORDER
-    WRITES = with_images(schema.GENERATED.names)
-
     def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
         self._config = config
         self._output = output
@@ -56,7 +53,7 @@ class GenerateShard:
         self._denoising = threading.Lock()
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        shard, again = ordered(block)
+        shard, again = read_request(block)
         deaths = self._telemetry.progress.attempt(shard)
         planned = read_shard(self._output, shard)
         if again:

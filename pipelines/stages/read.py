@@ -12,21 +12,18 @@ from pipelines.dataset import parquet, schema
 from pipelines.dataset.names import image_files, shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
-from pipelines.stages.block import ORDER, Shard, failures, ordered, pack, with_images
+from pipelines.stages.block import Shard, failures, pack, read_request
 
 
 class ReadShard:
     """Actor. Reads `shard` and `retry`; writes a block with images of `schema.GENERATED`, kept and dropped ones."""
-
-    READS = ORDER
-    WRITES = with_images(schema.GENERATED.names)
 
     def __init__(self, dataset: Storage, progress: Progress) -> None:
         self._dataset = dataset
         self._telemetry = Telemetry("read", progress)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        shard, again = ordered(block)
+        shard, again = read_request(block)
         with self._telemetry.busy("read"):
             images = _images(self._dataset, shard)
         self._telemetry.images(images.num_rows)

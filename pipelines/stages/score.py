@@ -17,7 +17,7 @@ from pipelines.cluster.progress import Progress
 from pipelines.cluster.telemetry import Telemetry
 from pipelines.config.tables import Scoring, Selection
 from pipelines.dataset import images, schema
-from pipelines.stages.block import failures, pack, unpack, with_images
+from pipelines.stages.block import failures, pack, unpack
 from pipelines.stages.isolate import Failure, run_isolated
 from pipelines.stages.selection import select
 
@@ -34,9 +34,6 @@ class _Scored:
 
 class ScoreShard:
     """Actor. Reads a block with images of `schema.GENERATED`; writes it with images of `schema.scored`."""
-
-    READS = with_images(schema.GENERATED.names)
-    WRITES = with_images(schema.scored(1).names)
 
     def __init__(
         self, scoring: Scoring, selection: Selection, progress: Progress, *, group_size: int, on_gpu: bool

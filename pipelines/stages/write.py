@@ -15,7 +15,7 @@ from pipelines.dataset import parquet, retry, schema
 from pipelines.dataset.names import shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
-from pipelines.stages.block import COUNTS, Shard, unpack, with_images
+from pipelines.stages.block import Shard, unpack
 
 
 class WriteShard:
@@ -23,9 +23,6 @@ class WriteShard:
 
     An actor and not a task, so that its process is warm when the first shard comes.
     """
-
-    READS = with_images(schema.scored(1).names)
-    WRITES = COUNTS
 
     def __init__(self, output: Storage, progress: Progress) -> None:
         self._output = output

@@ -11,14 +11,11 @@ from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.names import shard_file
 from pipelines.dataset.schema import FAILED
-from pipelines.stages.block import COUNTS, Shard, unpack, with_images
+from pipelines.stages.block import Shard, unpack
 
 
 class WriteScores:
     """Actor. Reads a scored block, writes its scores below `scores/NAME`, and gives one row of counts."""
-
-    READS = with_images((*score_files.KEYS, *score_files.COLUMNS))
-    WRITES = COUNTS
 
     def __init__(self, run: FinishedRun, name: str, embeddings: bool, progress: Progress) -> None:
         self._run = run

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from jobs.synth import main
-from pipelines.cluster.executor import Actor, Stage, check_chain
+from pipelines.cluster.executor import Stage, check_chain
 from pipelines.cluster.progress import Tracker
 from pipelines.config.run import load
 from pipelines.dataset import retry
@@ -91,7 +91,7 @@ def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Sum
 def make_inline(orders: Iterable[dict[str, Any]], through: Sequence[Stage]) -> list[dict[str, Any]]:
     """`executor.make` in this process. A stage gets no columns but those that it says it reads, and gives those that it
     says it writes."""
-    actors: list[tuple[Stage, Actor]] = [(stage, stage.kind(**stage.arguments)) for stage in through]
+    actors = [(stage, stage.kind(**stage.arguments)) for stage in through]
     rows: list[dict[str, Any]] = []
     for order in orders:
         check_chain(order, through)
