@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.dataset import scores as score_files
 from pipelines.dataset.schema import VERSION
 from pipelines.summary import card
 
@@ -65,7 +64,7 @@ def export_card(
         load,
         "## Columns\n",
         f"Row schema version {VERSION}.\n",
-        card.column_table(schema, score_files.meaning),
+        card.column_table(schema),
         card.settings(run),
         card.licence(license_name),
     ]

@@ -6,12 +6,16 @@ Safe to call again at any time: the same folder gives the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipelines.dataset.progress_json import timings
+from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.page import gallery
 from pipelines.plan.files import PlannedShard, planned_shards
@@ -62,18 +66,27 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
     that spreads this over the cluster, in the order of the shards.
     """
     run = json.loads(output.read_bytes("run.json"))
-    audit = _audit(output, map_shards)
+    further = [f"{scorer['name']}_clip_score" for scorer in run["config"].get("scorers", ())]
+    audit = _audit(output, further, map_shards)
     audit.prompts_planned = run["plan"]["prompts"]
     title, fingerprint = run["config"]["run"]["name"], run["fingerprint"]
     content = report(audit, fingerprint, timings(output))
     output.write_bytes("report.json", _json(content))
-    output.write_bytes("README.md", card(title=title, run=run, report=content).encode())
+    output.write_bytes("README.md", card(title=title, run=run, report=content, columns=_columns(output)).encode())
     output.write_bytes("gallery.html", gallery(output, title, content).encode())
     output.write_bytes("manifest.json", _json(manifest(audit, fingerprint)))
     return _summary(audit, content.get("timings"), output.path("gallery.html"))
 
 
-def _audit(output: Storage, map_shards: MapShards) -> Audit:
+def _columns(output: Storage) -> pa.Schema:
+    """The columns of the rows; where no shard is finished yet, those that every run has."""
+    for name in output.list("data"):
+        with output.open_input(f"data/{name}") as source:
+            return pq.read_schema(source)
+    return scored(1)
+
+
+def _audit(output: Storage, further: Sequence[str], map_shards: MapShards) -> Audit:
     audit = Audit()
     shards: set[int] = set()
 
@@ -82,7 +95,7 @@ def _audit(output: Storage, map_shards: MapShards) -> Audit:
             shards.add(planned.shard)
             yield planned
 
-    for found in map_shards(partial(check_shard, output), counted()):
+    for found in map_shards(partial(check_shard, output, further), counted()):
         audit.add(found)
     audit.add(check_rest(output, shards))
     return audit

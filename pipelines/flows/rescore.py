@@ -8,14 +8,20 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from models.scorers import registry
+from models.scorers.base import ScorerSpec
 from pipelines.cluster import progress
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.session import session, stoppable
-from pipelines.config.tables import RayOptions, Scoring, Selection
+from pipelines.config.run import without_later_defaults
+from pipelines.config.scorers import FurtherScorer, Scoring
+from pipelines.config.tables import RayOptions, Selection, require
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
@@ -26,7 +32,7 @@ from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import preflight
-from pipelines.stages.block import order
+from pipelines.stages.block import make_request
 from pipelines.stages.read import ReadShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write_scores import WriteScores
@@ -45,6 +51,16 @@ class RescoreConfig:
     scoring: Scoring
     ray: RayOptions = field(default_factory=RayOptions)
     embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        kind = self.scoring.kind
+        rule = f"scorers of the kind {kind!r} give no image vectors"
+        require(registry.entry_of(kind).vectors or not self.embeddings, "embeddings", True, rule)
+
+    def scorer(self, name: str) -> FurtherScorer:
+        """The scorer as one beside those of the run."""
+        settings = {f.name: getattr(self.scoring, f.name) for f in fields(ScorerSpec)}
+        return FurtherScorer(name=name, embeddings=self.embeddings, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +100,14 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
 
 
 def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
-    """Note what the scores of this name are made with; raises UserError where they were made otherwise."""
+    """Note what the scores of this name are made with; raises UserError where they were made otherwise, or where the
+    run has columns of these names itself."""
     beside = Storage.open(run.dataset.path(score_files.folder(name)))
+    _check_columns(run, config.scorer(name))
     wanted = {
         "schema_version": VERSION,
         "fingerprint": run.run["fingerprint"],
-        "scoring": asdict(config.scoring),
+        "scoring": without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
         "embeddings": config.embeddings,
     }
     try:
@@ -106,8 +124,18 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
         beside.sweep(folder)
 
 
+def _check_columns(run: FinishedRun, scorer: FurtherScorer) -> None:
+    first, *_ = run.images("data")
+    with run.dataset.open_input(first.path) as source:
+        there = set(pq.read_schema(source).names)
+    if both := [field.name for field in scorer.fields(1) if field.name in there]:
+        raise UserError(
+            f"the scorer name {scorer.name!r}: the run has the column {both[0]} already; choose another name"
+        )
+
+
 def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
-    """The orders that are open: shards without scores, with scores of other images, or with groups that failed."""
+    """Requests for the shards still to do: without scores, with scores of other images, or with groups that failed."""
     beside = Storage.open(run.dataset.path(score_files.folder(name)))
     files = [PurePosixPath(entry.path).name for entry in run.images("data")]
     whole = set(beside.list("data")) - set(beside.list("failed"))
@@ -119,7 +147,7 @@ def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
     for entry in run.files.values():
         if entry.path.startswith(("data/", "rejected/")) and PurePosixPath(entry.path).name in pending:
             check(run.dataset, entry)
-    return [order(shard_number(file), retry=False) for file in pending]
+    return [make_request(shard_number(file), retry=False) for file in pending]
 
 
 def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress.Progress) -> list[Stage]:
@@ -134,9 +162,11 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress
         Stage(
             kind=ScoreShard,
             arguments={
-                "scoring": config.scoring,
-                "selection": Selection(),  # for the ranks; what is kept stays as the run has decided
+                "scoring": None,  # what is kept stays as the run has decided
+                "scorers": [config.scorer(name)],
+                "selection": Selection(),
                 "progress": tracker,
+                "batch_size": config.scoring.batch_size,
                 "group_size": run.run["config"]["group"]["size"],
                 "on_gpu": bool(where.gpus_per_scorer),
             },
@@ -146,7 +176,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress
         ),
         Stage(
             kind=WriteScores,
-            arguments={"run": run, "name": name, "embeddings": config.embeddings, "progress": tracker},
+            arguments={"run": run, "name": name, "progress": tracker},
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),

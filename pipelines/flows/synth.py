@@ -21,7 +21,7 @@ from pipelines.flows.finish import Summary, finish
 from pipelines.plan import files as plan_files
 from pipelines.plan.counts import PlanCounts
 from pipelines.plan.write import write_plan
-from pipelines.stages.block import order
+from pipelines.stages.block import make_request
 from pipelines.stages.generate import GenerateShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
@@ -71,12 +71,12 @@ def _planned(config: RunConfig, output: Storage) -> PlanCounts:
 
 
 def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
-    """The orders that are open: shards whose file in data/, the mark of a finished shard, is not there, and retries."""
+    """Requests for the shards still to do: those without a file in data/, the mark of a finished shard, and retries."""
     finished = set(output.list("data"))
     again = retry.requested(output, counts.shard_numbers())
     missing = [shard for shard in counts.shard_numbers() if shard_file(shard) not in finished]
-    orders = [order(shard, retry=False) for shard in missing]
-    return orders + [order(shard, retry=True) for shard in sorted(set(again) - set(missing))]
+    requests = [make_request(shard, retry=False) for shard in missing]
+    return requests + [make_request(shard, retry=True) for shard in sorted(set(again) - set(missing))]
 
 
 def _make_all(
@@ -111,8 +111,10 @@ def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> li
             kind=ScoreShard,
             arguments={
                 "scoring": config.scoring,
+                "scorers": config.scorers,
                 "selection": config.selection,
                 "progress": tracker,
+                "batch_size": config.scoring.batch_size,
                 "group_size": config.group.size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pipelines.dataset.names import shard_file
-from pipelines.dataset.schema import FAILED, PLAN, scored
+from pipelines.dataset.schema import PLAN
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.pick import Pick
 
@@ -24,7 +24,6 @@ PIXEL_ART_SIDE = 128
 """Pictures up to this side are shown pixel by pixel, and so kept without loss."""
 
 _ROWS_AT_A_TIME = 16
-_IMAGE_COLUMNS = [name for name in scored(1).names if name != "embedding"]
 
 Row = dict[str, Any]
 
@@ -93,10 +92,10 @@ def _read_card(output: Storage, pick: Pick) -> CardView:
     name = shard_file(pick.shard)
     shots: dict[str, list[Shot]] = {}
     for folder in ("data", "rejected"):
-        for row in _rows(output, f"{folder}/{name}", wanted, _IMAGE_COLUMNS):
+        for row in _rows(output, f"{folder}/{name}", wanted):
             if row["index_in_group"] < IMAGES_PER_GROUP:
                 shots.setdefault(row["group_id"], []).append(_shot(row))
-    failures = {row["group_id"]: row for row in _rows(output, f"failed/{name}", wanted, FAILED.names)}
+    failures = {row["group_id"]: row for row in _rows(output, f"failed/{name}", wanted)}
     groups = [
         GroupView(
             plan=row,
@@ -112,12 +111,14 @@ def _error(failure: Row | None) -> str:
     return "not finished yet" if failure is None else f"{failure['error_type']}: {failure['error']}"
 
 
-def _rows(output: Storage, path: str, group_ids: pa.Array[Any], columns: list[str]) -> Iterator[Row]:
-    """Rows of the named groups, a few at a time: a row group of large pictures need not fit in memory at once."""
+def _rows(output: Storage, path: str, group_ids: pa.Array[Any]) -> Iterator[Row]:
+    """Rows of the named groups, without image vectors, a few at a time: a row group of large pictures need not fit in
+    memory at once."""
     if not output.exists(path):
         return
     with output.open_input(path) as source:
         file = pq.ParquetFile(source)
+        columns = [field.name for field in file.schema_arrow if not pa.types.is_fixed_size_list(field.type)]
         for number in range(file.num_row_groups):
             ids = file.read_row_group(number, columns=["group_id"])["group_id"]
             if not pc.any(pc.is_in(ids, group_ids)).as_py():

@@ -2,7 +2,8 @@
 
 A reader yields `(number, values)` per row: `number` is the line in the file (of a Parquet file: the row, from 1), and
 `values` are what the file holds for `FIELDS`, unchecked, None where it holds nothing. Bytes that are not UTF-8 arrive
-as lone surrogates, so that one bad row can be told from a bad file. A new format is a reader and a line in `READERS`.
+as lone surrogates, so that one bad row can be told from a bad file; a row that cannot be read at all has a `Failure` in
+the prompt's place. A new format is a reader and a line in `READERS`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.config.tables import Columns, Prompts
+from pipelines.dataset.failures import Failure
 from pipelines.dataset.storage import Storage, is_s3
 from pipelines.errors import UserError
 
@@ -140,7 +142,7 @@ def _read_jsonl(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
-            yield number, (NotARow("no JSON object"), None, None, None, None)
+            yield number, (_unreadable("no JSON object"), None, None, None, None)
             continue
         if not seen_first and names[0] not in record:
             _positions(list(record), columns, uri)  # raises, naming the keys there are
@@ -183,8 +185,8 @@ def _cells(rows: Iterator[tuple[int, list[str]]], uri: str, columns: Columns) ->
         if len(cells) == len(header):
             yield number, [None if at is None else cells[at] for at in positions]
         elif cells:
-            problem = NotARow(f"{len(cells)} cells, but the header names {len(header)} columns")
-            yield number, (problem, None, None, None, None)
+            problem = f"{len(cells)} cells, but the header names {len(header)} columns"
+            yield number, (_unreadable(problem), None, None, None, None)
 
 
 def _read_text(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
@@ -199,8 +201,8 @@ def _lines(file: BinaryIO) -> Iterator[str]:
         yield line.rstrip("\r\n")
 
 
-class NotARow(str):
-    """Stands in the prompt's place where a row could not be read at all, and says why."""
+def _unreadable(problem: str) -> Failure:
+    return Failure(error_type="UnreadableRow", error=problem)
 
 
 READERS: dict[str, Reader] = {

@@ -11,8 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dataset import schema
-
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
@@ -25,12 +23,12 @@ class Shard:
     failed: pa.Table
 
 
-def order(shard: int, *, retry: bool) -> dict[str, Any]:
+def make_request(shard: int, *, retry: bool) -> dict[str, Any]:
     """The row that asks for a shard."""
     return {"shard": shard, "retry": retry}
 
 
-def ordered(block: pa.Table) -> tuple[int, bool]:
+def read_request(block: pa.Table) -> tuple[int, bool]:
     """(shard, retry) of a block that asks for a shard."""
     row = block.slice(0, 1).to_pylist()[0]
     return row["shard"], row["retry"]
@@ -48,12 +46,8 @@ def pack(shard: Shard) -> pa.Table:
 
 
 def unpack(block: pa.Table) -> Shard:
-    shard, retry = ordered(block.select(["shard", "retry"]))
+    shard, retry = read_request(block.select(["shard", "retry"]))
     return Shard(shard=shard, retry=retry, images=_table(block["images"]), failed=_table(block["failed"]))
-
-
-def failures(rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=schema.FAILED)
 
 
 def _one_list(table: pa.Table) -> pa.Array[Any]:

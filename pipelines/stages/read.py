@@ -13,7 +13,7 @@ from pipelines.dataset import schema
 from pipelines.dataset.names import shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
-from pipelines.stages.block import Shard, failures, ordered, pack
+from pipelines.stages.block import Shard, pack, read_request
 
 
 class ReadShard:
@@ -24,11 +24,11 @@ class ReadShard:
         self._telemetry = Telemetry("read", progress)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        shard, again = ordered(block)
+        shard, again = read_request(block)
         with self._telemetry.busy("read"):
             images = _images(self._dataset, shard)
         self._telemetry.images(images.num_rows)
-        return pack(Shard(shard=shard, retry=again, images=images, failed=failures([])))
+        return pack(Shard(shard=shard, retry=again, images=images, failed=schema.FAILED.empty_table()))
 
 
 def _images(dataset: Storage, shard: int) -> pa.Table:

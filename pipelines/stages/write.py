@@ -121,8 +121,8 @@ def _write_or_remove(output: Storage, path: str, rows: pa.Table) -> None:
 
 
 def _write(output: Storage, path: str, rows: pa.Table) -> None:
-    if "embedding" in rows.column_names:
-        rows = rows.cast(schema.scored(rows.schema.field("embedding").type.list_size))  # with its metadata
+    if "image" in rows.column_names:
+        rows = rows.cast(schema.declared(rows.schema))  # the metadata does not travel with a block
     with output.open_output(path) as file, pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
         if (
             rows.num_rows

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from pipelines.dataset.columns import COLUMN_MEANING
-from pipelines.dataset.schema import VERSION, scored
+from pipelines.dataset.schema import VERSION
+from pipelines.dataset.score_columns import meaning
 
 _SIZES = (
     (10**3, "n<1K"),
@@ -27,11 +27,11 @@ def size_category(images: int) -> str:
     return next((name for limit, name in _SIZES if images < limit), "n>1B")
 
 
-def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any], columns: pa.Schema) -> str:
     """The text of README.md.
 
-    run: the content of run.json; report: the content of report.json. A run name or path is user text: in the front
-    matter it is quoted, and in the page it stands in code.
+    run: the content of run.json; report: the content of report.json; columns: of the rows. A run name or path is user
+    text: in the front matter it is quoted, and in the page it stands in code.
     """
     counts = report["counts"]
     rejected = counts["images_rejected"]
@@ -64,7 +64,7 @@ def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> st
         _LOAD,
         "## Columns\n",
         f"Row schema version {VERSION}.\n",
-        column_table(),
+        column_table(columns),
         settings(run),
         licence(OTHER),
     ]
@@ -74,11 +74,11 @@ def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> st
 OTHER = "other"
 
 
-def column_table(schema: pa.Schema | None = None, meaning: Callable[[str], str] = COLUMN_MEANING.__getitem__) -> str:
-    """Every column with its type and meaning, as a Markdown table: those of `data/`, or of another schema."""
+def column_table(schema: pa.Schema) -> str:
+    """Every column with its type and meaning, as a Markdown table."""
     return table(
         ("column", "type", "meaning"),
-        [(f"`{f.name}`", f"`{_type_name(str(f.type))}`", meaning(f.name)) for f in schema or scored(1)],
+        [(f"`{field.name}`", f"`{_type_name(str(field.type))}`", meaning(field)) for field in schema],
     )
 
 
@@ -147,19 +147,13 @@ def _completeness(report: Mapping[str, Any]) -> str:
 
 def results(by_arm: Sequence[Mapping[str, Any]]) -> str:
     """`by_arm` of report.json as a section."""
+    means = ["clip_score", "clip_margin", "group_vendi", "pair_vendi"]
+    means += [key for arm in by_arm[:1] for key in arm if key.endswith("_clip_score")]
     rows = [
-        (
-            code(arm["arm"]),
-            f"{arm['images']:,}",
-            f"{arm['kept']:,}",
-            _plus_minus(arm["clip_score"]),
-            _plus_minus(arm["clip_margin"]),
-            _plus_minus(arm["group_vendi"]),
-            _plus_minus(arm["pair_vendi"]),
-        )
+        (code(arm["arm"]), f"{arm['images']:,}", f"{arm['kept']:,}", *(_plus_minus(arm[name]) for name in means))
         for arm in by_arm
     ]
-    head = ("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi")
+    head = ("arm", "images", "kept", *means)
     said = "## Results\n\nMean with 95 % interval over all scored images, kept and dropped.\n"
     return f"{said}\n{table(head, rows)}"
 

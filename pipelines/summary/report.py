@@ -6,6 +6,7 @@ kept images alone would say more about the selection than about the arm.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from models.statistics import Mean
@@ -19,6 +20,7 @@ _DIGITS = 6
 def report(audit: Audit, fingerprint: str, timings: Timings | None) -> dict[str, Any]:
     """The content of report.json. Timings are the only part that differs between equal runs."""
     arms = arms_of(audit.cells)
+    further = list(dict.fromkeys(column for cell in audit.cells.values() for column in cell.further))
     keys = sorted(audit.cells, key=lambda key: (arms.index(key[0]), rarity_rank(key[1])))
     content: dict[str, Any] = {
         "fingerprint": fingerprint,
@@ -33,8 +35,8 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> dict[str,
             "images_kept": audit.images_kept,
             "images_rejected": audit.images_rejected,
         },
-        "by_arm": [{"arm": arm, **_describe(over_rarities(audit.cells, arm))} for arm in arms],
-        "by_arm_and_rarity": [{"arm": arm, "rarity": r, **_describe(audit.cells[arm, r])} for arm, r in keys],
+        "by_arm": [{"arm": arm, **_describe(over_rarities(audit.cells, arm), further)} for arm in arms],
+        "by_arm_and_rarity": [{"arm": arm, "rarity": r, **_describe(audit.cells[arm, r], further)} for arm, r in keys],
         "notes": {
             "interval": "mean +- half_width is the 95 % interval, with the group as the sampling unit",
             "images": "scores and diversity are over all scored images, kept and dropped",
@@ -47,7 +49,7 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> dict[str,
     return content
 
 
-def _describe(cell: Cell) -> dict[str, Any]:
+def _describe(cell: Cell, further: Sequence[str]) -> dict[str, Any]:
     return {
         "groups": cell.groups_planned,
         "groups_failed": cell.groups_failed,
@@ -59,6 +61,7 @@ def _describe(cell: Cell) -> dict[str, Any]:
         "clip_margin": _interval(cell.clip_margin),
         "group_vendi": _interval(cell.group_vendi),
         "pair_vendi": _interval(cell.pair_vendi),
+        **{column: _interval(cell.further.get(column, Mean())) for column in further},
     }
 
 

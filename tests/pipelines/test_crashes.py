@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipelines.cluster.crashes import Crashes, isolated
 from pipelines.cluster.progress import Tracker
-from pipelines.stages.isolate import Failure, run_isolated
+from pipelines.dataset.failures import Failure
+from pipelines.stages.isolate import run_isolated
 
 
 def test_a_death_counts_for_the_groups_in_work() -> None:
