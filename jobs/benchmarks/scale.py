@@ -29,7 +29,7 @@ from pipelines.config.tables import RayOptions
 from pipelines.dataset.storage import Storage
 from pipelines.plan.shard_size import MOST_GROUPS_PER_SHARD
 from pipelines.plan.write import write_plan
-from pipelines.stages.block import make_request
+from pipelines.stages.block import REQUEST, make_request
 
 S3_WRITES_PER_SECOND, S3_READS_PER_SECOND, S3_NAMES_PER_LIST = 3500, 5500, 1000
 READS_PER_SHARD, WRITES_PER_SHARD = 8, 3
@@ -140,6 +140,9 @@ def _config(prompts: Path) -> RunConfig:
 
 class Nothing:
     """A stage that passes its block on."""
+
+    READS = REQUEST
+    WRITES = REQUEST
 
     def __call__(self, block: pa.Table) -> pa.Table:
         return block

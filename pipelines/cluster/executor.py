@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
 
 _LEAST_SHARDS_PER_ROUND, _MOST_SHARDS_PER_ROUND = 2000, 50_000
-
-
 _SHARDS_PER_ROUND_AND_GENERATOR = 50
+
+Columns = Mapping[str, str]
+"""Column of a block -> what it means; `images.seed` is a column of the images in the block."""
 
 
 def shards_per_round(generators: int) -> int:
@@ -20,28 +23,71 @@ def shards_per_round(generators: int) -> int:
     return min(max(wanted, _LEAST_SHARDS_PER_ROUND), _MOST_SHARDS_PER_ROUND)
 
 
+class Actor(Protocol):
+    """What a stage runs: it is called with the block of one shard, and gives one."""
+
+    READS: Columns
+    """Columns that it needs of a block."""
+    WRITES: Columns
+    """Columns of the block that it gives: all of them."""
+
+    def __call__(self, block: pa.Table) -> pa.Table: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A pool of actors. kind: called with a block of one shard and gives one; arguments: of its constructor; workers:
-    most actors, and min_workers to begin with (0: all); threads: shards an actor is handed at a time."""
+    """A pool of actors."""
 
-    kind: type
+    kind: type[Actor]
     arguments: dict[str, Any]
+    """Of the constructor of `kind`."""
+    more_reads: Columns = field(default_factory=dict)
+    more_writes: Columns = field(default_factory=dict)
+    """Columns besides those of `kind`, where the arguments decide on them."""
     workers: int
+    """Most actors of the pool."""
     min_workers: int = 0
+    """How many it begins with; 0 for all."""
     cpus: float
     gpus: float = 0.0
     threads: int = 1
+    """Shards that an actor is handed at a time."""
+
+    @property
+    def reads(self) -> Columns:
+        return {**self.kind.READS, **self.more_reads}
+
+    @property
+    def writes(self) -> Columns:
+        return {**self.kind.WRITES, **self.more_writes}
+
+
+def check_chain(columns: Iterable[str], through: Sequence[Stage]) -> None:
+    """Raises ValueError where a stage reads a column that the stage before it does not write. columns: of the blocks
+    that go into the first one."""
+    there, giver = set(columns), "what goes into the chain"
+    for stage in through:
+        name = stage.kind.__name__
+        if missing := [column for column in stage.reads if column not in there]:
+            raise ValueError(
+                f"{name} reads the column {missing[0]!r} ({stage.reads[missing[0]]}), which {giver} does not have; "
+                f"missing in all: {', '.join(missing)}. Put a stage before it that writes them."
+            )
+        there, giver = set(stage.writes), f"what {name} writes"
 
 
 def make_all(orders: Sequence[dict[str, Any]], through: Sequence[Stage], per_round: int) -> Iterator[dict[str, Any]]:
-    """`make`, a round after the other."""
+    """`make`, one round after the other."""
     for start in range(0, len(orders), per_round):
         yield from make(orders[start : start + per_round], through)
 
 
 def make(orders: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:
-    """Send some shards through the stages; yields the last stage's row for each, in any order."""
+    """Send some shards through the stages; yields the last stage's row for each, in any order.
+
+    Raises ValueError, before any actor starts, where the stages do not fit together.
+    """
+    check_chain(orders[0] if orders else (), through)
     import ray.data
     from ray.data import ActorPoolStrategy
 

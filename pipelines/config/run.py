@@ -16,11 +16,12 @@ from models.checkpoints import CHECKPOINTS
 from models.scorers import registry
 from models.spec import PLACES, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 from pipelines.config import toml
-from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
-from pipelines.config.tables import Arm, GroupSize, Output, Prompts, RayOptions, Run, Selection, require
+from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
+from pipelines.config.tables import Arm, GroupSize, Output, RayOptions, Run, Selection
 from pipelines.config.toml import override
 from pipelines.dataset import schema
-from pipelines.errors import UserError
+from pipelines.errors import UserError, require
+from pipelines.prompts.config import Prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class RunConfig:
         names = [scorer.name for scorer in self.scorers]
         known = ", ".join(names) or "none"
         require(rank_by in ("", *names), "selection.rank_by", rank_by, f"needs a name in [[scorers]] (there: {known})")
-        columns = schema.scored(1, score_fields(self.scoring, self.scorers, [1] * len(names))).names
+        columns = schema.scored(1, declared_fields(self.scoring, self.scorers)).names
         twice = [name for name, count in Counter(columns).items() if count > 1]
         require(not twice, "scorers", names, f"they would give two columns of one name: {', '.join(twice)}")
 

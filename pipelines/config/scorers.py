@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
-from pipelines.config.tables import require
 from pipelines.dataset import score_columns
+from pipelines.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +53,8 @@ def score_fields(
     """The columns that scorers add to those of `schema.scored`. dims: of each of `scorers`."""
     own = score_columns.own(registry.entry_of(scoring.kind).columns) if scoring else []
     return [*own, *(field for one, dim in zip(scorers, dims, strict=True) for field in one.fields(dim))]
+
+
+def declared_fields(scoring: Scoring | None, scorers: Sequence[FurtherScorer]) -> list[pa.Field[Any]]:
+    """`score_fields` as far as it is known before any scorer is loaded: image vectors have the length 1."""
+    return score_fields(scoring, scorers, [1 if registry.entry_of(one.kind).vectors else None for one in scorers])

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from models.parallel.division import Ranks
 from models.spec import Parallelism
-
-
-def require(good: bool, name: str, value: object, rule: str) -> None:
-    if not good:
-        raise ValueError(f"{name} = {value!r} is out of range: {rule}")
+from pipelines.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,45 +23,6 @@ class Run:
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "needs a local path or s3://bucket/folder")
         require(0 <= self.seed < 2**63, "seed", self.seed, "needs 0 to 2**63 - 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Names of the columns in the prompt files; "" takes the column of the field's own name where there is one."""
-
-    prompt: str = "prompt"
-    prompt_id: str = ""
-    """Text or whole numbers; made from the prompt's text where there is no such column."""
-    concept: str = ""
-    """What the prompt is about, for grouping in reports."""
-    rarity: str = ""
-    """How rare the concept is, for grouping in reports."""
-    counterfactual: str = ""
-    """The prompt with its rare attribute replaced by the common one; gives `clip_margin`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompts:
-    path: str | tuple[str, ...]
-    """File, glob or s3:// URI (or several); relative ones start at the working directory."""
-    format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "text"] = "auto"
-    """"auto" goes by the file's ending (.txt is text: one prompt per line)."""
-    columns: Columns = field(default_factory=Columns)
-    limit: int = 0
-    """Stop after this many rows; 0 reads all."""
-    duplicates: Literal["fail", "keep", "drop"] = "fail"
-    """What a repeated prompt text gives: a row in failed/, images of its own, or nothing."""
-    max_characters: int = 2000
-    """A longer prompt becomes a row in failed/."""
-
-    def __post_init__(self) -> None:
-        require(bool(self.path) and all(self.paths), "path", self.path, "needs at least one file")
-        require(self.limit >= 0, "limit", self.limit, "needs 0 (all) or more")
-        require(1 <= self.max_characters <= 100_000, "max_characters", self.max_characters, "needs 1 to 100,000")
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        return (self.path,) if isinstance(self.path, str) else self.path
 
 
 @dataclass(frozen=True, kw_only=True)

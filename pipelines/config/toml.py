@@ -5,7 +5,6 @@ The dataclass is the specification: its fields are the allowed keys, with their 
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 import types
 import typing
@@ -13,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 
@@ -42,8 +41,7 @@ def _where(at: str) -> str:
 
 
 def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
+    return did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
 
 
 def _convert(kind: Any, value: Any, file: str, at: str) -> Any:

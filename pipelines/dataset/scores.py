@@ -8,23 +8,22 @@ scores are null. The file in `data/` is written last and marks the shard as done
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.dataset import schema
+from pipelines.dataset import parquet, records, schema
 from pipelines.dataset.finished import FinishedRun
+from pipelines.dataset.names import IMAGE_FOLDERS
 from pipelines.dataset.score_columns import NAME, NAME_RULE
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 
 FOLDER = "scores"
 RECORD = "scores.json"
-"""What the scores of a name were made with."""
 KEYS = ("group_id", "index_in_group", "image_id")
 _SOURCE = b"raydiance_scores_of"
 
@@ -52,15 +51,14 @@ def columns(fields: Sequence[pa.Field[Any]], *, source: str) -> pa.Schema:
 
 def source_of(run: FinishedRun, name: str) -> str:
     """A hash of the images of a shard: the files of that name in data/ and rejected/, as the manifest has them."""
-    entries = [run.files.get(f"{folder}/{name}") for folder in ("data", "rejected")]
+    entries = [run.files.get(f"{folder}/{name}") for folder in IMAGE_FOLDERS]
     return hashlib.sha256(" ".join(entry.sha256 if entry else "" for entry in entries).encode()).hexdigest()
 
 
 def is_done(run: FinishedRun, scorer: str, name: str) -> bool:
     """Does a file of scores in data/ that is there say that it is of the images which the shard holds now?"""
-    with run.dataset.open_input(path(scorer, f"data/{name}")) as file:
-        noted = (pq.read_schema(file).metadata or {}).get(_SOURCE, b"").decode()
-    return noted == source_of(run, name)
+    metadata = parquet.schema_of(run.dataset, path(scorer, f"data/{name}")).metadata or {}
+    return metadata.get(_SOURCE, b"").decode() == source_of(run, name)
 
 
 def available(run: FinishedRun) -> Sequence[str]:
@@ -68,22 +66,44 @@ def available(run: FinishedRun) -> Sequence[str]:
     return [name for name in run.dataset.folders(FOLDER) if run.dataset.exists(f"{folder(name)}/{RECORD}")]
 
 
-def record(dataset: Storage, name: str) -> dict[str, Any]:
-    """The content of a scorer's record. Raises UserError where there is none."""
+@dataclass(frozen=True, kw_only=True)
+class ScoresRecord:
+    """The content of scores.json: what the scores of a name were made with."""
+
+    schema_version: int
+    fingerprint: str
+    """Of the run."""
+    scoring: dict[str, Any]
+    """All settings of the table [scoring]."""
+    embeddings: bool
+
+
+def find_record(dataset: Storage, name: str) -> ScoresRecord | None:
+    """The record of a scorer's scores; None where there is none."""
+    advice = f"Remove {dataset.path(folder(name))}, and score anew: {_make(name)}"
     try:
-        content: dict[str, Any] = json.loads(dataset.read_bytes(f"{folder(name)}/{RECORD}"))
+        return records.read(dataset, f"{folder(name)}/{RECORD}", ScoresRecord, advice)
     except FileNotFoundError:
-        there = ", ".join(dataset.folders(FOLDER)) or "none"
-        raise UserError(f"{dataset.uri} has no scores {name!r}; there are: {there}. Make them: {_make(name)}") from None
-    return content
+        return None
+
+
+def record(dataset: Storage, name: str) -> ScoresRecord:
+    """The record of a scorer's scores. Raises UserError where there is none."""
+    if found := find_record(dataset, name):
+        return found
+    there = ", ".join(dataset.folders(FOLDER)) or "none"
+    raise UserError(f"{dataset.uri} has no scores {name!r}; there are: {there}. Make them: {_make(name)}")
+
+
+def write_record(dataset: Storage, name: str, content: ScoresRecord) -> None:
+    records.write(dataset, f"{folder(name)}/{RECORD}", content)
 
 
 def read(dataset: Storage, name: str, file: str) -> pa.Table:
     """The scores of a shard file, all rows: pictures are what is large, and they are not here."""
     beside = path(name, file)
     try:
-        with dataset.open_input(beside) as source:
-            return pq.ParquetFile(source).read()
+        return parquet.read(dataset, beside)
     except FileNotFoundError:
         raise UserError(
             f"{dataset.path(beside)} is not there yet. Finish the scores ({_make(name)}), or leave them out: --scores "

@@ -4,8 +4,7 @@ in any order, and again."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +31,6 @@ class OutputFile:
     bytes: int
     pieces: tuple[Piece, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        pieces = [[piece.file, piece.first, piece.end] for piece in self.pieces]
-        return {"rows": self.rows, "bytes": self.bytes, "pieces": pieces}
-
-    @staticmethod
-    def from_json(content: dict[str, Any]) -> OutputFile:
-        pieces = tuple(Piece(file=file, first=first, end=end) for file, first, end in content["pieces"])
-        return OutputFile(rows=content["rows"], bytes=content["bytes"], pieces=pieces)
-
 
 def lay_out(weighed: Iterable[Weighed], room: int) -> Iterator[OutputFile]:
     """Fill files in order, each with at most `room` bytes of rows; a larger row gets a file of its own."""
@@ -62,7 +52,7 @@ class _Filling:
 
     def add(self, source: str, place: int, size: int) -> None:
         if self._pieces and self._pieces[-1].file == source:
-            self._pieces[-1] = replace(self._pieces[-1], end=place + 1)
+            self._pieces[-1] = self._pieces[-1]._replace(end=place + 1)
         else:
             self._pieces.append(Piece(file=source, first=place, end=place + 1))
         self.rows += 1

@@ -3,7 +3,6 @@ write beside -> record. The run's own files are only read."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,32 +11,33 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
-from pipelines.cluster import progress
+from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
+from pipelines.config.recorded import recorded
 from pipelines.config.run import without_later_defaults
-from pipelines.config.scorers import FurtherScorer, Scoring
-from pipelines.config.tables import RayOptions, Selection, require
+from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
+from pipelines.config.tables import GroupSize, RayOptions, Selection
+from pipelines.dataset import parquet
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import shard_number
 from pipelines.dataset.progress_json import ProgressFile
-from pipelines.dataset.records import differences
+from pipelines.dataset.records import differences, to_json
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
-from pipelines.errors import UserError
+from pipelines.errors import UserError, require
 from pipelines.flows import preflight
-from pipelines.stages.block import make_request
+from pipelines.stages.block import images_of_fields, make_request
 from pipelines.stages.read import ReadShard
-from pipelines.stages.score import ScoreShard
+from pipelines.stages.score import ScoreBeside
 from pipelines.stages.write_scores import WriteScores
 
-STAGES = {"read": "read", "score": "score", progress.LAST: "write"}
+STAGES = {"read": "read", "score": "score", LAST: "write"}
 _POOLS = ("scorers", "writers", "writers")
 _FOLDERS = ("", "data", "rejected", "failed")
 _LOOKS_AT_A_TIME = 16
@@ -90,10 +90,10 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
         workers = {"read": config.ray.writers, "score": config.ray.scorers, "write": config.ray.writers}
         file = ProgressFile(beside, images=images, done=done, workers=workers)
         stack.enter_context(file.session())
-        tracker = stack.enter_context(progress.followed(file, images, done, STAGES))
+        progress = stack.enter_context(followed(file, images, done, STAGES))
         made: Counter[str] = Counter()
         per_round = shards_per_round(config.ray.scorers)
-        for row in make_all(pending, stages(run, name, config, tracker), per_round):
+        for row in make_all(pending, stages(run, name, config, progress), per_round):
             made.update(shards=1, images=row["images"], failed=row["failed"])
             lock.check()
     return Rescored(shards=made["shards"], images=made["images"], groups_failed=made["failed"])
@@ -104,30 +104,26 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     run has columns of these names itself."""
     beside = Storage.open(run.dataset.path(score_files.folder(name)))
     _check_columns(run, config.scorer(name))
-    wanted = {
-        "schema_version": VERSION,
-        "fingerprint": run.run["fingerprint"],
-        "scoring": without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
-        "embeddings": config.embeddings,
-    }
-    try:
-        there = json.loads(beside.read_bytes(score_files.RECORD))
-    except FileNotFoundError:
-        there = wanted
-    if changes := differences(there, wanted):
+    wanted = score_files.ScoresRecord(
+        schema_version=VERSION,
+        fingerprint=run.run.fingerprint,
+        scoring=without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
+        embeddings=config.embeddings,
+    )
+    there = score_files.find_record(run.dataset, name) or wanted
+    if changes := differences(to_json(there), to_json(wanted)):
         raise UserError(
             f"{beside.path(score_files.RECORD)} says that the scores {name!r} were made otherwise: {changes}. "
             f"Choose another name for these, or remove {beside.uri}."
         )
-    beside.write_bytes(score_files.RECORD, (json.dumps(wanted, indent=1, ensure_ascii=False) + "\n").encode())
+    score_files.write_record(run.dataset, name, wanted)
     for folder in _FOLDERS:
         beside.sweep(folder)
 
 
 def _check_columns(run: FinishedRun, scorer: FurtherScorer) -> None:
     first, *_ = run.images("data")
-    with run.dataset.open_input(first.path) as source:
-        there = set(pq.read_schema(source).names)
+    there = set(parquet.schema_of(run.dataset, first.path).names)
     if both := [field.name for field in scorer.fields(1) if field.name in there]:
         raise UserError(
             f"the scorer name {scorer.name!r}: the run has the column {both[0]} already; choose another name"
@@ -150,24 +146,25 @@ def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
     return [make_request(shard_number(file), retry=False) for file in pending]
 
 
-def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress.Progress) -> list[Stage]:
-    where = config.ray
+def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progress) -> list[Stage]:
+    where, added = config.ray, images_of_fields(declared_fields(None, [config.scorer(name)]))
     return [
         Stage(
             kind=ReadShard,
-            arguments={"dataset": run.dataset, "progress": tracker},
+            arguments={"dataset": run.dataset, "progress": progress},
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),
         Stage(
-            kind=ScoreShard,
+            kind=ScoreBeside,
+            more_writes=added,
             arguments={
-                "scoring": None,  # what is kept stays as the run has decided
+                "scoring": None,
                 "scorers": [config.scorer(name)],
                 "selection": Selection(),
-                "progress": tracker,
+                "progress": progress,
                 "batch_size": config.scoring.batch_size,
-                "group_size": run.run["config"]["group"]["size"],
+                "group_size": recorded(run.run, "group", GroupSize).size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             workers=where.scorers,
@@ -176,7 +173,8 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress
         ),
         Stage(
             kind=WriteScores,
-            arguments={"run": run, "name": name, "progress": tracker},
+            more_reads=added,
+            arguments={"run": run, "name": name, "progress": progress},
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),

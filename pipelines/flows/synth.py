@@ -7,21 +7,23 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from pipelines.cluster import progress
+from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
+from pipelines.config.scorers import declared_fields
 from pipelines.dataset import retry
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import shard_file
 from pipelines.dataset.progress_json import ProgressFile
+from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight, run_record
 from pipelines.flows.finish import Summary, finish
 from pipelines.plan import files as plan_files
-from pipelines.plan.counts import PlanCounts
 from pipelines.plan.write import write_plan
-from pipelines.stages.block import make_request
+from pipelines.stages.block import images_of_fields, make_request
 from pipelines.stages.generate import GenerateShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
@@ -59,14 +61,14 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
 
 
 def _planned(config: RunConfig, output: Storage) -> PlanCounts:
-    """The plan that there is, extended where the prompts or the number of groups have grown."""
-    there = run_record.claim(config, output)
-    plan_files.trim(output, there.counts.segments if there else ())
-    made_from = run_record.made_from(config)
-    if there and there.made_from == made_from:
-        return there.counts
-    counts = write_plan(config, output, there.counts if there else None)
-    run_record.planned(config, output, run_record.Planned(counts=counts, made_from=made_from))
+    """The existing plan, extended where the prompts or the number of groups have grown."""
+    record = run_record.claim(config, output)
+    plan_files.trim(output, record.plan.segments if record.plan else ())
+    inputs = run_record.plan_inputs(config)
+    if record.plan and record.plan_made_from == inputs:
+        return record.plan
+    counts = write_plan(config, output, record.plan)
+    run_record.planned(config, output, counts, inputs)
     return counts
 
 
@@ -90,17 +92,17 @@ def _make_all(
     workers = {"generate": where.generators, "score": where.scorers, "write": where.writers}
     done = counts.images * (counts.shards - len(pending)) // counts.shards
     file = ProgressFile(output, images=counts.images, done=done, workers=workers)
-    with file.session(), progress.followed(file, counts.images, done) as tracker:
-        for _ in make_all(pending, stages(config, output, tracker), shards_per_round(where.generators)):
+    with file.session(), followed(file, counts.images, done) as progress:
+        for _ in make_all(pending, stages(config, output, progress), shards_per_round(where.generators)):
             check()
 
 
-def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> list[Stage]:
-    where = config.ray
+def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage]:
+    where, added = config.ray, images_of_fields(declared_fields(config.scoring, config.scorers))
     return [
         Stage(
             kind=GenerateShard,
-            arguments={"config": config, "output": output, "progress": tracker},
+            arguments={"config": config, "output": output, "progress": progress},
             workers=where.generators,
             min_workers=where.min_generators,
             cpus=where.cpus_per_generator,
@@ -109,11 +111,12 @@ def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> li
         ),
         Stage(
             kind=ScoreShard,
+            more_writes=added,
             arguments={
                 "scoring": config.scoring,
                 "scorers": config.scorers,
                 "selection": config.selection,
-                "progress": tracker,
+                "progress": progress,
                 "batch_size": config.scoring.batch_size,
                 "group_size": config.group.size,
                 "on_gpu": bool(where.gpus_per_scorer),
@@ -124,7 +127,8 @@ def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> li
         ),
         Stage(
             kind=WriteShard,
-            arguments={"output": output, "progress": tracker},
+            more_reads=added,
+            arguments={"output": output, "progress": progress},
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from pipelines.dataset.columns import COLUMN_MEANING
+from pipelines.dataset.report_json import ArmResult, Interval
 from pipelines.gallery.read import PIXEL_ART_SIDE, CardView, GroupView, Row, Shot
 from pipelines.pages.chart import ARM_COLOURS
 from pipelines.summary.tally import RARITY_ORDER
@@ -164,15 +165,15 @@ def _compact(value: Any) -> Any:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def arm_tile(arm: Mapping[str, Any], number: int, does: str) -> str:
-    """The headline numbers of one arm: an entry of report["by_arm"]; does: what is switched on."""
-    dropped = arm["images"] - arm["kept"]
-    failed = f", {counted(arm['groups_failed'], 'group')} failed" if arm["groups_failed"] else ""
+def arm_tile(arm: ArmResult, number: int, does: str) -> str:
+    """The headline numbers of one arm; does: what is switched on."""
+    dropped = arm.images - arm.kept
+    failed = f", {counted(arm.groups_failed, 'group')} failed" if arm.groups_failed else ""
     return (
-        f'<li class="arm-{number % ARM_COLOURS}"><h2><i></i><bdi>{escape(arm["arm"])}</bdi></h2><p>{escape(does)}</p>'
-        f"<dl><div><dt>match</dt><dd>{_mean(arm['clip_score'], 3)}</dd></div>"
-        f"<div><dt>diversity</dt><dd>{_mean(arm['group_vendi'], 2)}</dd></div></dl>"
-        f"<p>{counted(arm['images'], 'image')}, {dropped:,} dropped{failed}</p></li>"
+        f'<li class="arm-{number % ARM_COLOURS}"><h2><i></i><bdi>{escape(arm.arm)}</bdi></h2><p>{escape(does)}</p>'
+        f"<dl><div><dt>match</dt><dd>{_mean(arm.clip_score, 3)}</dd></div>"
+        f"<div><dt>diversity</dt><dd>{_mean(arm.group_vendi, 2)}</dd></div></dl>"
+        f"<p>{counted(arm.images, 'image')}, {dropped:,} dropped{failed}</p></li>"
     )
 
 
@@ -181,8 +182,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _mean(value: Mapping[str, Any], digits: int) -> str:
-    if value["mean"] is None:
+def _mean(value: Interval, digits: int) -> str:
+    if value.mean is None:
         return "–"
-    half = "" if value["half_width"] is None else f" <small>± {value['half_width']:.{digits}f}</small>"
-    return f"{value['mean']:.{digits}f}{half}"
+    half = "" if value.half_width is None else f" <small>± {value.half_width:.{digits}f}</small>"
+    return f"{value.mean:.{digits}f}{half}"

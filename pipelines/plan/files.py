@@ -9,12 +9,11 @@ from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.dataset import schema
+from pipelines.dataset import parquet, schema
 from pipelines.dataset.failures import failed_rows
+from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
-from pipelines.plan.counts import Segment
 from pipelines.prompts.rows import FailedPrompt
 
 SHARDS_PER_PART = 256
@@ -72,16 +71,13 @@ class PartWriter:
         if self._shard % SHARDS_PER_PART == 0:
             self._start_part()
         number = pa.array([self._shard] * groups.num_rows, pa.int64())
-        self._writer.write_table(groups.add_column(0, schema.PLAN.field("shard"), number))
+        self._writer.write(groups.add_column(0, schema.PLAN.field("shard"), number))
         self._shard += 1
 
     def _start_part(self) -> None:
         self._part.close()
         file = self._part.enter_context(self._output.open_output(part_name(self._shard // SHARDS_PER_PART)))
-        # Row groups are small: dictionaries and statistics would cost more time and bytes than they save.
-        self._writer = self._part.enter_context(
-            pq.ParquetWriter(file, schema.PLAN, compression="snappy", use_dictionary=False, write_statistics=False)
-        )
+        self._writer = self._part.enter_context(parquet.Writer(file, schema.PLAN, parquet.PLAN))
 
 
 class FailureWriter:
@@ -91,7 +87,7 @@ class FailureWriter:
         self._output = output
         self._waiting: list[FailedPrompt] = []
         self._file = ExitStack()
-        self._writer: pq.ParquetWriter | None = None
+        self._writer: parquet.Writer | None = None
         self._first: list[str] = []
 
     def __enter__(self) -> Self:
@@ -118,17 +114,17 @@ class FailureWriter:
     def _flush(self) -> None:
         if self._writer is None:
             file = self._file.enter_context(self._output.open_output(FAILED_PROMPTS))
-            self._writer = self._file.enter_context(pq.ParquetWriter(file, schema.FAILED, compression="zstd"))
+            self._writer = self._file.enter_context(parquet.Writer(file, schema.FAILED))
         failed = (({"prompt": one.prompt, "source": one.source}, one.failure) for one in self._waiting)
-        self._writer.write_table(failed_rows("plan", failed))
+        self._writer.write(failed_rows("plan", failed))
         self._waiting.clear()
 
 
 def read_shard(output: Storage, shard: int) -> pa.Table:
     """The groups of one shard, with the columns of `schema.PLAN`."""
     part, row_group = divmod(shard, SHARDS_PER_PART)
-    with output.open_input(part_name(part)) as file:
-        table = pq.ParquetFile(file).read_row_group(row_group)
+    with parquet.opened(output, part_name(part)) as plan:
+        table = plan.group(row_group)
     if set(table["shard"].to_pylist()) != {shard}:
         raise ValueError(f"{output.path(part_name(part))}: row group {row_group} does not hold shard {shard}")
     return table
@@ -153,9 +149,8 @@ PLANNED = ("shard", "group_id", "prompt_id", "arm", "rarity")
 def planned_shards(output: Storage) -> Iterator[PlannedShard]:
     """The plan, one shard after the other; the driver holds one at a time."""
     for name in output.list("plan"):
-        with output.open_input(f"plan/{name}") as source:
-            plan = pq.ParquetFile(source)
-            for number in range(plan.num_row_groups):
-                groups = plan.read_row_group(number, columns=list(PLANNED))
+        with parquet.opened(output, f"plan/{name}") as plan:
+            for number in range(len(plan.rows_of_groups)):
+                groups = plan.group(number, PLANNED)
                 shard = groups["shard"][0].as_py()
                 yield PlannedShard(shard=shard, file=f"plan/{name}", row_group=number, groups=groups)

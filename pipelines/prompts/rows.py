@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pipelines.config.tables import Prompts
 from pipelines.dataset.failures import Failure
+from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
+from pipelines.prompts.config import Prompts
 from pipelines.prompts.hash_set import HashSet
 
 
@@ -57,9 +58,9 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
     return row
 
 
-def digests(prompts: Prompts) -> list[dict[str, Any]]:
-    """Size and sha256 of every prompt file, in order: equal lists are equal prompts, wherever the files lie."""
-    return [prompt_files.digest(uri) for uri in prompt_files.files(prompts)]
+def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
+    """Every prompt file, in order: equal ones are equal prompts, wherever the files lie."""
+    return tuple(prompt_files.digest(uri) for uri in prompt_files.files(prompts))
 
 
 class _Unusable(Exception):

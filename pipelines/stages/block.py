@@ -5,11 +5,36 @@ shard: int64   retry: bool   images: large_list<struct: one row per image>   fai
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pipelines.cluster.executor import Columns
+from pipelines.dataset import score_columns
+from pipelines.dataset.columns import COLUMN_MEANING
+
+REQUEST: Columns = {"shard": "number of the shard", "retry": "make only the groups that failed before"}
+"""Of a block that asks for a shard."""
+COUNTS: Columns = {
+    "shard": "number of the shard",
+    "images": "how many images of the shard are new",
+    "failed": "how many of its groups have failed",
+}
+"""Of the block that the last stage gives."""
+
+
+def with_images(columns: Iterable[str]) -> Columns:
+    """Of a block with these columns of images."""
+    images = {f"images.{name}": COLUMN_MEANING[name] for name in columns}
+    return {**REQUEST, **images, "failed": "groups that could not be done, with the error"}
+
+
+def images_of_fields(fields: Iterable[pa.Field[Any]]) -> Columns:
+    """Of a block whose images have these columns too."""
+    return {f"images.{field.name}": score_columns.meaning(field) for field in fields}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from pipelines.dataset.failures import Failure, failed_rows, of_group
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
-from pipelines.stages.block import Shard, pack, read_request
+from pipelines.stages.block import REQUEST, Shard, pack, read_request, with_images
 from pipelines.stages.draw import Encoded, OnStep, draw, encode
 from pipelines.stages.isolate import packs_of_equal
 
@@ -34,6 +34,9 @@ class GenerateShard:
     It may be called from several threads: one shard at a time is denoised, while the plan of the next one is read and
     the images of the last one are encoded and packed.
     """
+
+    READS = REQUEST
+    WRITES = with_images(schema.GENERATED.names)
 
     def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
         self._config = config
@@ -50,7 +53,7 @@ class GenerateShard:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         shard, again = read_request(block)
-        deaths: dict[int, int] = self._telemetry.progress.ask("attempt", shard)
+        deaths = self._telemetry.progress.attempt(shard)
         planned = read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
@@ -79,7 +82,7 @@ class GenerateShard:
         @contextmanager
         def around(batch: Sequence[int]) -> Iterator[OnStep]:
             # Known before the worker may die of it.
-            self._telemetry.progress.ask("begin", shard, list(batch))
+            self._telemetry.progress.begin(shard, list(batch))
             self._telemetry.fill(len(batch) / per_batch)
             in_hand = sum(len(groups[index].seeds) for index in batch)
             with self._telemetry.busy("denoise"), Meter(self._telemetry.progress, images=in_hand) as meter:
@@ -95,7 +98,7 @@ class GenerateShard:
                         self._encoders.submit(encode, picture, image_format, frames_per_second=frames_per_second)
                         for picture in outcome
                     ]
-            self._telemetry.progress.ask("end", shard)
+            self._telemetry.progress.end(shard)
         return encoded, failed
 
     def _image_rows(self, planned: pa.Table, encoded: dict[int, list[Encoded]]) -> pa.Table:

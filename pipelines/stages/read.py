@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.telemetry import Telemetry
-from pipelines.dataset import schema
-from pipelines.dataset.names import shard_file
+from pipelines.dataset import parquet, schema
+from pipelines.dataset.names import image_files, shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
-from pipelines.stages.block import Shard, pack, read_request
+from pipelines.stages.block import REQUEST, Shard, pack, read_request, with_images
 
 
 class ReadShard:
     """Actor. Reads `shard` and `retry`; writes a block with images of `schema.GENERATED`, kept and dropped ones."""
+
+    READS = REQUEST
+    WRITES = with_images(schema.GENERATED.names)
 
     def __init__(self, dataset: Storage, progress: Progress) -> None:
         self._dataset = dataset
@@ -33,13 +35,10 @@ class ReadShard:
 
 def _images(dataset: Storage, shard: int) -> pa.Table:
     """In the order in which they were generated and first scored, so that equal scorers see equal batches."""
-    parts = []
-    for folder in ("data", "rejected"):
-        path = f"{folder}/{shard_file(shard)}"
-        if folder == "data" or dataset.exists(path):
-            with dataset.open_input(path) as file:
-                parts.append(pq.ParquetFile(file).read(columns=schema.GENERATED.names))
-    rows = pa.concat_tables(parts).cast(schema.GENERATED)
+    files = image_files(dataset, shard_file(shard))
+    rows = pa.concat_tables([parquet.read(dataset, file, schema.GENERATED.names) for file in files]).cast(
+        schema.GENERATED
+    )
     planned = read_shard(dataset, shard)["group_id"].combine_chunks()
     group = pc.index_in(rows["group_id"], value_set=planned).to_numpy()
     return rows.take(np.lexsort((rows["index_in_group"].to_numpy(), group))).combine_chunks()

@@ -18,7 +18,7 @@ from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
 from pipelines.config.tables import Selection
 from pipelines.dataset import images, schema
 from pipelines.dataset.failures import Failure, failed_rows, of_group
-from pipelines.stages.block import pack, unpack
+from pipelines.stages.block import pack, unpack, with_images
 from pipelines.stages.isolate import run_isolated
 from pipelines.stages.judge import Judge, Judged
 from pipelines.stages.selection import ranks, select
@@ -35,6 +35,9 @@ class ScoreShard:
     scoring: the scorer that selects, whose columns and the selection's make `schema.scored`; without it, as when a
     finished run is scored again, only the columns of `scorers` are added. batch_size: as of `Scoring`.
     """
+
+    READS = with_images(schema.GENERATED.names)
+    WRITES = with_images(schema.scored(1).names)
 
     def __init__(
         self,
@@ -141,6 +144,12 @@ class ScoreShard:
             if field.name not in columns:
                 columns[field.name] = _array([group[field.name] for group in scored], field.type)
         return pa.table({name: columns[name] for name in self._target.names}, self._target)
+
+
+class ScoreBeside(ScoreShard):
+    """Actor of a rescoring, for which nothing is selected. What it adds is named after its scorers."""
+
+    WRITES = with_images(schema.GENERATED.names)
 
 
 def _said(judged: Judged) -> Columns:

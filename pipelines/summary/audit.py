@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.dataset.names import _SHARD_FILE, FileEntry, file_entry, shard_file
+from pipelines.dataset import parquet, run_json
+from pipelines.dataset.manifest_json import Manifest, Totals
+from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_file, shard_of
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import PlannedShard
@@ -76,16 +77,15 @@ def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) 
         return audit
 
     images, failed = [], pa.table({"group_id": pa.array([], pa.string())})
-    for folder in ("data", "rejected", "failed"):
+    for folder in SHARD_FOLDERS:
         path = f"{folder}/{name}"
         if folder != "data" and not output.exists(path):
             continue
         audit.files.append(file_entry(output, path))
-        with output.open_input(path) as source:
-            if folder == "failed":
-                failed = pq.ParquetFile(source).read(columns=["group_id"])
-            else:
-                images.append(pq.ParquetFile(source).read(columns=[*COLUMNS, *further]))
+        if folder == "failed":
+            failed = parquet.read(output, path, ["group_id"])
+        else:
+            images.append(parquet.read(output, path, [*COLUMNS, *further]))
     audit.images_kept = images[0].num_rows
     audit.images_rejected = sum(table.num_rows for table in images[1:])
     rows = pa.concat_tables(images)
@@ -120,38 +120,37 @@ def _account(audit: Audit, shard: int, key_of: dict[str, CellKey], images: pa.Ta
 
 def check_rest(output: Storage, shards: set[int]) -> Audit:
     """Everything that belongs to no planned shard: run.json, the plan, prompts that failed before planning, strays."""
-    audit = Audit(files=[file_entry(output, "run.json")])
+    audit = Audit(files=[file_entry(output, run_json.FILE)])
     audit.files += [file_entry(output, f"plan/{name}") for name in output.list("plan")]
-    for folder in ("data", "rejected", "failed"):
+    for folder in SHARD_FOLDERS:
         for name in output.list(folder):
-            match = _SHARD_FILE.fullmatch(name)
-            if match and int(match[1]) in shards:
+            shard = shard_of(name)
+            if shard in shards:
                 continue
             path = f"{folder}/{name}"
             audit.files.append(file_entry(output, path))
-            if folder == "failed" and not match:
+            if folder == "failed" and shard is None:
                 audit.prompts_failed += audit.files[-1].rows or 0
             else:
                 audit.add_problem(f"{path} belongs to no shard of the plan")
     return audit
 
 
-def manifest(audit: Audit, fingerprint: str) -> dict[str, Any]:
-    """The content of manifest.json."""
-    return {
-        "schema_version": VERSION,
-        "fingerprint": fingerprint,
-        "complete": audit.complete,
-        "problems": audit.problems,
-        "problem_count": audit.problem_count,
-        "totals": {
-            "prompts_planned": audit.prompts_planned,
-            "prompts_failed": audit.prompts_failed,
-            "groups_planned": audit.groups_planned,
-            "groups_done": audit.groups_done,
-            "groups_failed": audit.groups_failed,
-            "images_kept": audit.images_kept,
-            "images_rejected": audit.images_rejected,
-        },
-        "files": [asdict(entry) for entry in sorted(audit.files, key=lambda entry: entry.path)],
-    }
+def manifest(audit: Audit, fingerprint: str) -> Manifest:
+    return Manifest(
+        schema_version=VERSION,
+        fingerprint=fingerprint,
+        complete=audit.complete,
+        problems=tuple(audit.problems),
+        problem_count=audit.problem_count,
+        totals=Totals(
+            prompts_planned=audit.prompts_planned,
+            prompts_failed=audit.prompts_failed,
+            groups_planned=audit.groups_planned,
+            groups_done=audit.groups_done,
+            groups_failed=audit.groups_failed,
+            images_kept=audit.images_kept,
+            images_rejected=audit.images_rejected,
+        ),
+        files=tuple(sorted(audit.files, key=lambda entry: entry.path)),
+    )

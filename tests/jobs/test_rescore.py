@@ -29,7 +29,7 @@ from pipelines.flows import preflight, rescore
 from pipelines.flows.finish import finish
 from pipelines.flows.rescore import RescoreConfig
 from tests.conftest import ROOT
-from tests.support.job import Here, make_inline, run_inline, write_job
+from tests.support.job import make_inline, run_inline, write_job
 
 FOLDERS = ("data", "rejected")
 PROMPTS = [
@@ -59,7 +59,7 @@ def score_inline(folder: Path, name: str, clip: str, *, embeddings: bool = False
     config = RescoreConfig(scoring=preflight.scorer(Scoring(model=clip)), embeddings=embeddings)
     rescore.claim(run, name, config)
     pending = rescore.pending_shards(run, name)
-    return make_inline(pending, rescore.stages(run, name, config, Here(Tracker([*rescore.STAGES]))))
+    return make_inline(pending, rescore.stages(run, name, config, Tracker([*rescore.STAGES])))
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ from pipelines.errors import UserError
 from pipelines.flows import preflight, rescore
 from pipelines.flows.rescore import RescoreConfig
 from tests.support import light
-from tests.support.job import PLAIN, Here, complete, make_inline, rows, run_inline, write_job
+from tests.support.job import PLAIN, complete, make_inline, rows, run_inline, write_job
 
 assert light.ENTRY  # imported for its registration
 LIGHT = "scorers=[{name='light', kind='light', options={weight=2.0}}]"
@@ -66,7 +66,7 @@ def test_a_scorer_from_elsewhere_lands_in_rows_and_ranks(lit: Path) -> None:
 
 def test_pages_and_reports_show_it(lit: Path) -> None:
     (arm,) = json.loads((lit / "report.json").read_bytes())["by_arm"]
-    mean = arm["light_clip_score"]
+    mean = arm["further"]["light_clip_score"]
     assert mean["mean"] == pytest.approx(np.mean([row["light_clip_score"] for row in all_rows(lit)]), abs=1e-5)
     assert mean["half_width"] > 0
     card = (lit / "README.md").read_text()
@@ -150,7 +150,7 @@ def test_a_finished_run_is_scored_by_it(
     config = RescoreConfig(scoring=preflight.scorer(Scoring(kind="light", options={"weight": 2.0})))
     rescore.claim(run, "late", config)
     pending = rescore.pending_shards(run, "late")
-    make_inline(pending, rescore.stages(run, "late", config, Here(Tracker([*rescore.STAGES]))))
+    make_inline(pending, rescore.stages(run, "late", config, Tracker([*rescore.STAGES])))
     beside, there = pq.read_table(own / "scores" / "late" / "data"), pq.read_table(own / "data")
     assert beside["image_id"].to_pylist() == there["image_id"].to_pylist()
     assert beside["late_group_vendi"].null_count == beside.num_rows
