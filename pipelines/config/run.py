@@ -6,15 +6,18 @@ import hashlib
 import json
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from models.checkpoints import CHECKPOINTS
+from models.scorers import registry
 from models.spec import PLACES, ModelSpec, RepulsionConfig, Sampling, ToraConfig
 from pipelines.config import toml
-from pipelines.config.tables import Arm, GroupSize, Output, RayOptions, Run, Scoring, Selection
+from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
+from pipelines.config.tables import Arm, GroupSize, Output, RayOptions, Run, Selection
 from pipelines.config.toml import override
 from pipelines.dataset import schema
 from pipelines.errors import UserError, require
@@ -29,6 +32,7 @@ class RunConfig:
     prompts: Prompts
     model: ModelSpec
     scoring: Scoring
+    scorers: tuple[FurtherScorer, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     group: GroupSize = field(default_factory=GroupSize)
     tora: ToraConfig = field(default_factory=ToraConfig)
@@ -43,6 +47,18 @@ class RunConfig:
         require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
         alone = self.ray.gpus_per_replica == 1
         require(alone or not self.model.compile, "model.compile", True, "needs ray.gpus_per_replica = 1")
+        self._check_scorers()
+
+    def _check_scorers(self) -> None:
+        kind, rank_by = self.scoring.kind, self.selection.rank_by
+        rule = "needs a kind with image vectors, for diversity and duplicates; others can be in [[scorers]]"
+        require(registry.entry_of(kind).vectors, "scoring.kind", kind, rule)
+        names = [scorer.name for scorer in self.scorers]
+        known = ", ".join(names) or "none"
+        require(rank_by in ("", *names), "selection.rank_by", rank_by, f"needs a name in [[scorers]] (there: {known})")
+        columns = schema.scored(1, declared_fields(self.scoring, self.scorers)).names
+        twice = [name for name, count in Counter(columns).items() if count > 1]
+        require(not twice, "scorers", names, f"they would give two columns of one name: {', '.join(twice)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""
@@ -81,6 +97,7 @@ def fingerprint(config: RunConfig) -> str:
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers."""
+    config = without_later_defaults(config)
     covered = {name: table for name, table in config.items() if name != "ray"}
     covered["run"] = {"seed": config["run"]["seed"]}
     covered["model"] = {k: v for k, v in config["model"].items() if k not in PLACES}
@@ -88,6 +105,31 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     covered["prompts"] = {k: v for k, v in config["prompts"].items() if k not in ("path", "format", "limit")}
     covered["group"] = {key: value for key, value in config["group"].items() if key != "groups_per_prompt"}
     return {"schema_version": schema.VERSION, **covered}
+
+
+_ADDED_LATER: dict[str, Any] = {
+    "scorers": [],
+    "scoring.kind": "open_clip",
+    "scoring.options": {},
+    "selection.rank_by": "",
+}
+"""Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
+which of an array of tables is that key of each."""
+
+
+def without_later_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of plain values without the settings of `_ADDED_LATER` that change nothing: records of runs and of scores
+    that were made before there were these settings are equal to those made since."""
+
+    def known(name: str, value: Any) -> bool:
+        return name not in _ADDED_LATER or value != _ADDED_LATER[name]
+
+    def old(table: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: item for key, item in value.items() if known(f"{table}.{key}", item)}
+        return [old(table, item) for item in value] if isinstance(value, list) else value
+
+    return {name: old(name, value) for name, value in config.items() if known(name, value)}
 
 
 def _plain(value: Any) -> Any:

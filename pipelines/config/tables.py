@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from models.parallel.division import Ranks
 from models.spec import Parallelism
 from pipelines.errors import require
 
@@ -52,22 +53,6 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scoring:
-    model: str
-    """An open_clip model name such as "ViT-L-14", or "local-dir:" and a folder."""
-    pretrained: str = ""
-    """Tag of open_clip's weights, for example "openai"; "" for a local folder."""
-    revision: str = ""
-    """Filled in with a hash of the contents of a local folder."""
-    batch_size: int = 64
-    """Images per forward pass; whole groups are put together up to this number."""
-
-    def __post_init__(self) -> None:
-        require(bool(self.model), "model", self.model, "needs an open_clip name or local-dir:<folder>")
-        require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "needs 1 to 65,536 images")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which images stay in data/; the others go to rejected/ with the reason. Relative by default: see the docs."""
 
@@ -77,6 +62,8 @@ class Selection:
     """Lowest `clip_margin` that stays, for images that have one; -inf keeps all."""
     duplicate_similarity: float = 1.0
     """Images of a group at least this similar (cosine of embeddings) are duplicates; 1 means equal pixels only."""
+    rank_by: str = ""
+    """Name of the scorer in [[scorers]] by which a group is ranked; "" is the one in [scoring]."""
 
     def __post_init__(self) -> None:
         require(self.keep_per_group >= 0, "keep_per_group", self.keep_per_group, "needs 0 (all) or more")
@@ -167,3 +154,14 @@ class RayOptions:
     def generator_threads(self) -> int:
         """Of each process."""
         return max(1, (self.threads_per_generator or int(self.cpus_per_generator)) // self.gpus_per_replica)
+
+    def ranks(self, group: GroupSize, guidance_scale: float) -> Ranks:
+        """The processes of each generator."""
+        return Ranks(
+            count=self.gpus_per_replica,
+            parallelism=self.parallelism,
+            images=group.size * group.groups_per_batch,
+            guided=guidance_scale > 1.0,
+            threads=self.generator_threads,
+            timeout_s=self.rank_timeout_s,
+        )

@@ -57,6 +57,8 @@ def _convert(kind: Any, value: Any, file: str, at: str) -> Any:
         raise _wrong(file, at, value, "one of " + ", ".join(map(repr, get_args(kind))))
     if origin is tuple:
         return _convert_tuple(get_args(kind), value, file, at)
+    if origin is dict:
+        return _plain_table(value, file, at)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is kind:
@@ -82,6 +84,23 @@ def _convert_tuple(kinds: tuple[Any, ...], value: Any, file: str, at: str) -> tu
         raise _wrong(file, at, value, "an array" if many else f"an array of {len(kinds)} values")
     each = [kinds[0]] * len(value) if many else list(kinds)
     return tuple(_convert(k, v, file, f"{at}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True)))
+
+
+def _plain_table(value: Any, file: str, at: str) -> dict[str, Any]:
+    """A table whose keys are not ours to know: texts, numbers, booleans, and arrays and tables of them."""
+    if not isinstance(value, Mapping):
+        raise _wrong(file, at, value, "a table")
+    return {key: _plain(item, file, f"{at}.{key}") for key, item in value.items()}
+
+
+def _plain(value: Any, file: str, at: str) -> Any:
+    if isinstance(value, Mapping):
+        return _plain_table(value, file, at)
+    if isinstance(value, list | tuple):
+        return [_plain(item, file, at) for item in value]
+    if isinstance(value, str | int | float):
+        return value
+    raise _wrong(file, at, value, "text, a number, true or false, an array or a table")
 
 
 def _wrong(file: str, at: str, value: Any, needs: str) -> UserError:

@@ -68,6 +68,8 @@ class Measures:
     """Vendi score of a group's image embeddings, from 1 to the group size."""
     pair_vendi: Interval
     """Mean Vendi score over pairs of a group, from 1 to 2, comparable between group sizes."""
+    further: dict[str, Interval] | None = None
+    """The score columns of further scorers, such as `b32_clip_score`; None where the run has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ No clock time and no host name appears in a row: a repeated or resumed run gives
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -98,8 +99,11 @@ FAILED = pa.schema(_FAILED_FIELDS)
 and why."""
 
 
-def scored(embedding_dim: int) -> pa.Schema:
-    """Schema of `data/` and `rejected/`; `embedding` is the scorer's unit image vector of `embedding_dim` values."""
+def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
+    """Schema of `data/` and `rejected/`; `embedding` is the scorer's unit image vector of `embedding_dim` values.
+
+    more: what other scorers add (`pipelines.dataset.score_columns`).
+    """
     schema = pa.schema(
         [
             *GENERATED,
@@ -114,6 +118,7 @@ def scored(embedding_dim: int) -> pa.Schema:
             pa.field("embedding", pa.list_(pa.float16(), embedding_dim), nullable=False),
             pa.field("keep", pa.bool_(), nullable=False),
             pa.field("drop_reason", pa.string()),
+            *more,
         ]
     )
     return declared(schema)

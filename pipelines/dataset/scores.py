@@ -8,7 +8,6 @@ scores are null. The file in `data/` is written last and marks the shard as done
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -17,36 +16,22 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.dataset import parquet, records, schema
-from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.names import IMAGE_FOLDERS
+from pipelines.dataset.score_columns import NAME, NAME_RULE
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 
 FOLDER = "scores"
 RECORD = "scores.json"
 KEYS = ("group_id", "index_in_group", "image_id")
-COLUMNS = (
-    "clip_model",
-    "clip_score",
-    "clip_margin",
-    "rank_in_group",
-    "group_vendi",
-    "group_pair_similarity",
-    "nearest_similarity",
-    "embedding",
-)
-"""What a scorer says of an image, named as in `schema.scored`."""
 _SOURCE = b"raydiance_scores_of"
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def folder(name: str) -> str:
     """Where the scores of a name lie; raises UserError for a name that no column can have."""
-    if not _NAME.fullmatch(name):
-        raise UserError(
-            f"the scorer name {name!r} would begin names of columns: use a-z, then a-z, 0-9 and _, for example b32"
-        )
+    if not NAME.fullmatch(name):
+        raise UserError(f"the scorer name {name!r} {NAME_RULE}")
     return f"{FOLDER}/{name}"
 
 
@@ -60,24 +45,13 @@ def path(name: str, file: str) -> str:
     return f"{folder(name)}/{file}"
 
 
-def columns(name: str, embedding_dim: int, *, embeddings: bool, source: str) -> pa.Schema:
-    """Schema of a file of scores. All scores are null where a group could not be scored.
+def columns(fields: Sequence[pa.Field[Any]], *, source: str) -> pa.Schema:
+    """Schema of a file of scores. fields: of the scorer, null where a group could not be scored.
 
     source: as `source_of` says, noted in the file, so that scores are made anew where a retry has changed a shard.
     """
-    named = {field.name: field for field in schema.scored(embedding_dim)}
-    said = [named[column] for column in COLUMNS if embeddings or column != "embedding"]
-    fields = [pa.field(f"{name}_{field.name}", field.type) for field in said]
-    target = schema.declared(pa.schema([*(named[key] for key in KEYS), *fields]))
+    target = schema.declared(pa.schema([*(schema.GENERATED.field(key) for key in KEYS), *fields]))
     return target.with_metadata({**(target.metadata or {}), _SOURCE: source.encode()})
-
-
-def meaning(column: str) -> str:
-    """What a column means, for those of the run and those of other scorers."""
-    if column in COLUMN_MEANING:
-        return COLUMN_MEANING[column]
-    kind = next(kind for kind in COLUMNS if column.endswith(f"_{kind}"))
-    return f"{COLUMN_MEANING[kind]}; by the scorer `{column.removesuffix(f'_{kind}')}`"
 
 
 def source_of(run: FinishedRun, name: str) -> str:

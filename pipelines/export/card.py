@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from pipelines.config.recorded import recorded
 from pipelines.config.tables import Run
-from pipelines.dataset import scores as score_files
 from pipelines.dataset.report_json import Report
 from pipelines.dataset.run_json import RunRecord
 from pipelines.dataset.schema import VERSION
@@ -72,7 +71,7 @@ def export_card(
         load,
         "## Columns\n",
         f"Row schema version {VERSION}.\n",
-        card.column_table(schema, score_files.meaning),
+        card.column_table(schema),
         card.settings(run),
         card.licence(license_name),
     ]

@@ -5,15 +5,18 @@ Safe to call again at any time: the same folder gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import pyarrow as pa
+
 from pipelines.config.recorded import recorded
 from pipelines.config.tables import Run
-from pipelines.dataset import manifest_json, report_json, run_json
+from pipelines.dataset import manifest_json, parquet, report_json, run_json
 from pipelines.dataset.progress_json import timings
 from pipelines.dataset.report_json import ArmResult, Report, TimeSpent
+from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.gallery.page import gallery
@@ -54,17 +57,25 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
     title = recorded(run, "run", Run).name
     if run.plan is None:
         raise UserError(f"{output.path(run_json.FILE)}: the plan is not whole yet. Start the run's own command again.")
-    audit = _audit(output, map_shards)
+    further = [f"{scorer['name']}_clip_score" for scorer in run.config.get("scorers", ())]
+    audit = _audit(output, further, map_shards)
     audit.prompts_planned = run.plan.prompts
     content = report(audit, run.fingerprint, timings(output))
     report_json.write(output, content)
-    output.write_bytes("README.md", card(title=title, run=run, report=content).encode())
+    output.write_bytes("README.md", card(title=title, run=run, report=content, columns=_columns(output)).encode())
     output.write_bytes("gallery.html", gallery(output, title, content).encode())
     manifest_json.write(output, manifest(audit, run.fingerprint))
     return _summary(content, output.path("gallery.html"))
 
 
-def _audit(output: Storage, map_shards: MapShards) -> Audit:
+def _columns(output: Storage) -> pa.Schema:
+    """The columns of the rows; where no shard is finished yet, those that every run has."""
+    for name in output.list("data"):
+        return parquet.schema_of(output, f"data/{name}")
+    return scored(1)
+
+
+def _audit(output: Storage, further: Sequence[str], map_shards: MapShards) -> Audit:
     audit = Audit()
     shards: set[int] = set()
 
@@ -73,7 +84,7 @@ def _audit(output: Storage, map_shards: MapShards) -> Audit:
             shards.add(planned.shard)
             yield planned
 
-    for found in map_shards(partial(check_shard, output), counted()):
+    for found in map_shards(partial(check_shard, output, further), counted()):
         audit.add(found)
     audit.add(check_rest(output, shards))
     return audit

@@ -7,25 +7,30 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from models.scorers import registry
+from models.scorers.base import ScorerSpec
 from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
 from pipelines.config.recorded import recorded
-from pipelines.config.tables import GroupSize, RayOptions, Scoring, Selection
+from pipelines.config.run import without_later_defaults
+from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
+from pipelines.config.tables import GroupSize, RayOptions, Selection
+from pipelines.dataset import parquet
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import GENERATED, VERSION, scored
+from pipelines.dataset.schema import GENERATED, VERSION
 from pipelines.dataset.storage import Storage
-from pipelines.errors import UserError
+from pipelines.errors import UserError, require
 from pipelines.flows import preflight
 from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.read import ReadShard
@@ -47,6 +52,16 @@ class RescoreConfig:
     """As in the TOML file of a run; there are as many readers as `ray.writers`."""
     embeddings: bool = False
     """Keep the image vectors too."""
+
+    def __post_init__(self) -> None:
+        kind = self.scoring.kind
+        rule = f"scorers of the kind {kind!r} give no image vectors"
+        require(registry.entry_of(kind).vectors or not self.embeddings, "embeddings", True, rule)
+
+    def scorer(self, name: str) -> FurtherScorer:
+        """The scorer as one beside those of the run."""
+        settings = {f.name: getattr(self.scoring, f.name) for f in fields(ScorerSpec)}
+        return FurtherScorer(name=name, embeddings=self.embeddings, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +104,14 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
 
 
 def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
-    """Note what the scores of this name are made with; raises UserError where they were made otherwise."""
+    """Note what the scores of this name are made with; raises UserError where they were made otherwise, or where the
+    run has columns of these names itself."""
     beside = score_files.beside(run.dataset, name)
+    _check_columns(run, config.scorer(name))
     wanted = score_files.ScoresRecord(
         schema_version=VERSION,
         fingerprint=run.run.fingerprint,
-        scoring=asdict(config.scoring),
+        scoring=without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
         embeddings=config.embeddings,
     )
     there = score_files.find_record(run.dataset, name) or wanted
@@ -108,9 +125,17 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
         beside.sweep(folder)
 
 
+def _check_columns(run: FinishedRun, scorer: FurtherScorer) -> None:
+    first, *_ = run.images("data")
+    there = set(parquet.schema_of(run.dataset, first.path).names)
+    if both := [field.name for field in scorer.fields(1) if field.name in there]:
+        raise UserError(
+            f"the scorer name {scorer.name!r}: the run has the column {both[0]} already; choose another name"
+        )
+
+
 def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
-    """Requests for the shards still to do: those without scores, with scores of other images, or with groups that
-    failed."""
+    """Requests for the shards still to do: without scores, with scores of other images, or with groups that failed."""
     beside = score_files.beside(run.dataset, name)
     files = [PurePosixPath(entry.path).name for entry in run.images("data")]
     whole = set(beside.list("data")) - set(beside.list("failed"))
@@ -126,37 +151,38 @@ def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
 
 
 def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progress) -> list[Stage]:
-    where = config.ray
-    columns = scored(1)
-    said = with_images(columns.field(name) for name in (*score_files.KEYS, *score_files.COLUMNS))
+    where, further = config.ray, declared_fields(None, [config.scorer(name)])
+    generated, scored = with_images(GENERATED), with_images([*GENERATED, *further])
     return [
         Stage(
             kind=ReadShard,
             arguments={"dataset": run.dataset, "progress": progress},
             reads=REQUEST,
-            writes=with_images(GENERATED),
+            writes=generated,
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),
         Stage(
             kind=ScoreShard,
             arguments={
-                "scoring": config.scoring,
-                "selection": Selection(),  # for the ranks; what is kept stays as the run has decided
+                "scoring": None,
+                "scorers": [config.scorer(name)],
+                "selection": Selection(),
                 "progress": progress,
+                "batch_size": config.scoring.batch_size,
                 "group_size": recorded(run.run, "group", GroupSize).size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
-            reads=with_images(GENERATED),
-            writes=with_images(columns),
+            reads=generated,
+            writes=scored,
             workers=where.scorers,
             cpus=where.cpus_per_scorer,
             gpus=where.gpus_per_scorer,
         ),
         Stage(
             kind=WriteScores,
-            arguments={"run": run, "name": name, "embeddings": config.embeddings, "progress": progress},
-            reads=said,
+            arguments={"run": run, "name": name, "progress": progress},
+            reads=with_images([*(GENERATED.field(key) for key in score_files.KEYS), *further]),
             writes=COUNTS,
             workers=where.writers,
             cpus=where.cpus_per_writer,

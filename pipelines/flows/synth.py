@@ -11,6 +11,7 @@ from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
+from pipelines.config.scorers import declared_fields
 from pipelines.dataset import retry, schema
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import SHARD_FOLDERS, shard_file
@@ -94,7 +95,8 @@ def _make_all(
 
 def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage]:
     where = config.ray
-    generated, scored = with_images(schema.GENERATED), with_images(schema.scored(1))
+    generated = with_images(schema.GENERATED)
+    scored = with_images(schema.scored(1, declared_fields(config.scoring, config.scorers)))
     return [
         Stage(
             kind=GenerateShard,
@@ -111,8 +113,10 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
             kind=ScoreShard,
             arguments={
                 "scoring": config.scoring,
+                "scorers": config.scorers,
                 "selection": config.selection,
                 "progress": progress,
+                "batch_size": config.scoring.batch_size,
                 "group_size": config.group.size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.report_json import ArmResult, Interval
 from pipelines.gallery.read import PIXEL_ART_SIDE, CardView, GroupView, Row, Shot
 from pipelines.pages.chart import ARM_COLOURS
@@ -151,6 +152,8 @@ def details(cards: Sequence[CardView]) -> str:
             groups.append({name: group.shots[0].row[name] for name in _GROUP_DETAILS})
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
+                # What further scorers say has names that only the rows know.
+                values["further"] = {n: _compact(v) for n, v in shot.row.items() if n not in COLUMN_MEANING}
                 # Seeds go up to 2^63: as text, since a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
     for row in groups:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipelines.dataset import parquet
 from pipelines.dataset.names import image_files, shard_file
-from pipelines.dataset.schema import FAILED, PLAN, scored
+from pipelines.dataset.schema import PLAN
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.pick import Pick
 
@@ -24,7 +24,6 @@ PIXEL_ART_SIDE = 128
 """Pictures up to this side are shown pixel by pixel, and so kept without loss."""
 
 _ROWS_AT_A_TIME = 16
-_IMAGE_COLUMNS = [name for name in scored(1).names if name != "embedding"]
 
 Row = dict[str, Any]
 
@@ -93,12 +92,12 @@ def _read_card(output: Storage, pick: Pick) -> CardView:
     name = shard_file(pick.shard)
     shots: dict[str, list[Shot]] = {}
     for path in image_files(output, name):
-        for row in _rows(output, path, wanted, _IMAGE_COLUMNS):
+        for row in _rows(output, path, wanted):
             if row["index_in_group"] < IMAGES_PER_GROUP:
                 shots.setdefault(row["group_id"], []).append(_shot(row))
     failures: dict[str, Row] = {}
     if output.exists(f"failed/{name}"):
-        failures = {row["group_id"]: row for row in _rows(output, f"failed/{name}", wanted, FAILED.names)}
+        failures = {row["group_id"]: row for row in _rows(output, f"failed/{name}", wanted)}
     groups = [
         GroupView(
             plan=row,
@@ -114,9 +113,11 @@ def _error(failure: Row | None) -> str:
     return "not finished yet" if failure is None else f"{failure['error_type']}: {failure['error']}"
 
 
-def _rows(output: Storage, path: str, group_ids: pa.Array[Any], columns: list[str]) -> Iterator[Row]:
-    """Rows of the named groups, a few at a time: a row group of large pictures need not fit in memory at once."""
+def _rows(output: Storage, path: str, group_ids: pa.Array[Any]) -> Iterator[Row]:
+    """Rows of the named groups, without image vectors, a few at a time: a row group of large pictures need not fit in
+    memory at once."""
     with parquet.opened(output, path) as file:
+        columns = [field.name for field in file.schema if not pa.types.is_fixed_size_list(field.type)]
         for number in range(len(file.rows_of_groups)):
             ids = file.group(number, ["group_id"])["group_id"]
             if not pc.any(pc.is_in(ids, group_ids)).as_py():

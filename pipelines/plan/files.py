@@ -11,9 +11,10 @@ from typing import Self
 import pyarrow as pa
 
 from pipelines.dataset import parquet, schema
+from pipelines.dataset.failures import failed_rows
 from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
-from pipelines.prompts.rows import BadPrompt
+from pipelines.prompts.rows import FailedPrompt
 
 SHARDS_PER_PART = 256
 FAILED_PROMPTS = "failed/prompts.parquet"
@@ -84,7 +85,7 @@ class FailureWriter:
 
     def __init__(self, output: Storage) -> None:
         self._output = output
-        self._waiting: list[BadPrompt] = []
+        self._waiting: list[FailedPrompt] = []
         self._file = ExitStack()
         self._writer: parquet.Writer | None = None
         self._first: list[str] = []
@@ -103,10 +104,10 @@ class FailureWriter:
         """The first few problems, for a message."""
         return "; ".join(self._first) or "the files hold no rows"
 
-    def add(self, bad: BadPrompt) -> None:
+    def add(self, failed: FailedPrompt) -> None:
         if len(self._first) < 3:
-            self._first.append(f"{bad.source}: {bad.error}")
-        self._waiting.append(bad)
+            self._first.append(f"{failed.source}: {failed.failure.error}")
+        self._waiting.append(failed)
         if len(self._waiting) >= _FAILURES_PER_ROW_GROUP:
             self._flush()
 
@@ -114,18 +115,8 @@ class FailureWriter:
         if self._writer is None:
             file = self._file.enter_context(self._output.open_output(FAILED_PROMPTS))
             self._writer = self._file.enter_context(parquet.Writer(file, schema.FAILED))
-        rows = [
-            {
-                "prompt": bad.prompt,
-                "source": bad.source,
-                "stage": "plan",
-                "error_type": bad.kind,
-                "error": bad.error,
-                "attempts": 1,
-            }
-            for bad in self._waiting
-        ]
-        self._writer.write(pa.Table.from_pylist(rows, schema=schema.FAILED))
+        failed = (({"prompt": one.prompt, "source": one.source}, one.failure) for one in self._waiting)
+        self._writer.write(failed_rows("plan", failed))
         self._waiting.clear()
 
 

@@ -22,7 +22,7 @@ from pipelines.plan.files import FailureWriter, PartWriter, next_first, part_nam
 from pipelines.plan.groups import group_table
 from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard
 from pipelines.prompts import rows as prompt_rows
-from pipelines.prompts.rows import BadPrompt, Dropped, PromptRow
+from pipelines.prompts.rows import Dropped, FailedPrompt, PromptRow
 
 _PROMPTS_PER_CHUNK = 4096
 
@@ -68,13 +68,13 @@ class _Tally:
         self.prompts = self.bad = self.dropped = 0
 
     def good_prompts(
-        self, rows: Iterable[PromptRow | BadPrompt | Dropped], failures: FailureWriter | None
+        self, rows: Iterable[PromptRow | FailedPrompt | Dropped], failures: FailureWriter | None
     ) -> Iterator[PromptRow]:
         for row in rows:
             if isinstance(row, PromptRow):
                 self.prompts += 1
                 yield row
-            elif isinstance(row, BadPrompt):
+            elif isinstance(row, FailedPrompt):
                 self.bad += 1
                 if failures is not None:
                     failures.add(row)

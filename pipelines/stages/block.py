@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.cluster.executor import Columns
-from pipelines.dataset import schema
-from pipelines.dataset.columns import COLUMN_MEANING
+from pipelines.dataset.score_columns import meaning
 
 REQUEST: Columns = {"shard": "number of the shard", "retry": "make only the groups that failed before"}
 """Of a block that asks for a shard."""
@@ -28,7 +27,7 @@ COUNTS: Columns = {
 
 def with_images(columns: Iterable[pa.Field[Any]]) -> Columns:
     """Of a block with these columns of images."""
-    images = {f"images.{column.name}": COLUMN_MEANING[column.name] for column in columns}
+    images = {f"images.{column.name}": meaning(column) for column in columns}
     return {**REQUEST, **images, "failed": "groups that could not be done, with the error"}
 
 
@@ -68,10 +67,6 @@ def pack(shard: Shard) -> pa.Table:
 def unpack(block: pa.Table) -> Shard:
     shard, retry = read_request(block.select(["shard", "retry"]))
     return Shard(shard=shard, retry=retry, images=_table(block["images"]), failed=_table(block["failed"]))
-
-
-def failures(rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=schema.FAILED)
 
 
 def _one_list(table: pa.Table) -> pa.Array[Any]:

@@ -12,7 +12,7 @@ from pipelines.dataset import parquet, schema
 from pipelines.dataset.names import image_files, shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
-from pipelines.stages.block import Shard, failures, pack, read_request
+from pipelines.stages.block import Shard, pack, read_request
 
 
 class ReadShard:
@@ -27,7 +27,7 @@ class ReadShard:
         with self._telemetry.busy("read"):
             images = _images(self._dataset, shard)
         self._telemetry.images(images.num_rows)
-        return pack(Shard(shard=shard, retry=again, images=images, failed=failures([])))
+        return pack(Shard(shard=shard, retry=again, images=images, failed=schema.FAILED.empty_table()))
 
 
 def _images(dataset: Storage, shard: int) -> pa.Table:

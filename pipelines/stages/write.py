@@ -87,7 +87,7 @@ def _write_again(output: Storage, shard: Shard, group_ids: pa.ChunkedArray[pa.St
 
 def _split(images: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The kept and the dropped rows, with the metadata of their schema, which a block does not carry."""
-    declared = schema.scored(images.schema.field("embedding").type.list_size)
+    declared = schema.declared(images.schema)
     return images.filter(images["keep"]).cast(declared), images.filter(pc.invert(images["keep"])).cast(declared)
 
 

@@ -10,17 +10,16 @@ from pipelines.dataset import parquet
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.names import shard_file
-from pipelines.dataset.schema import FAILED
+from pipelines.dataset.schema import FAILED, GENERATED
 from pipelines.stages.block import Shard, unpack
 
 
 class WriteScores:
     """Actor. Reads a scored block, writes its scores below `scores/NAME`, and gives one row of counts."""
 
-    def __init__(self, run: FinishedRun, name: str, embeddings: bool, progress: Progress) -> None:
+    def __init__(self, run: FinishedRun, name: str, progress: Progress) -> None:
         self._run = run
         self._name = name
-        self._embeddings = embeddings
         self._telemetry = Telemetry("write", progress)
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -33,12 +32,8 @@ class WriteScores:
     def _write(self, shard: Shard) -> int:
         """`data/`, the mark of a finished shard, comes last. Returns the rows of both files."""
         name = shard_file(shard.shard)
-        target = score_files.columns(
-            self._name,
-            shard.images.schema.field("embedding").type.list_size,
-            embeddings=self._embeddings,
-            source=score_files.source_of(self._run, name),
-        )
+        added = [field for field in shard.images.schema if field.name not in GENERATED.names]
+        target = score_files.columns(added, source=score_files.source_of(self._run, name))
         rejected, kept = (self._beside(shard.images, f"{folder}/{name}", target) for folder in ("rejected", "data"))
         dataset = self._run.dataset
         for folder, rows in (("failed", shard.failed.cast(FAILED)), ("rejected", rejected)):
@@ -53,9 +48,7 @@ class WriteScores:
         keys = parquet.read(self._run.dataset, file, score_files.KEYS)
         place = {key: number for number, key in enumerate(_keys(images))}
         at = pa.array([place.get(key) for key in _keys(keys)], pa.int64())
-        scores = [images[f.name.removeprefix(f"{self._name}_")].combine_chunks().take(at) for f in target][
-            len(keys.schema) :
-        ]
+        scores = [images[name].combine_chunks().take(at) for name in target.names if name not in keys.column_names]
         return pa.table([*keys.columns, *scores], schema=target)
 
     def _path(self, file: str) -> str:

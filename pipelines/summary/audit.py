@@ -7,6 +7,7 @@ many shards at a time.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -39,7 +40,7 @@ class Audit:
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def blame(self, problem: str) -> None:
+    def add_problem(self, problem: str) -> None:
         """Note why the run is not complete; the first few are kept in words."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_SHOWN:
@@ -60,8 +61,11 @@ class Audit:
         return self.problem_count == 0
 
 
-def check_shard(output: Storage, planned: PlannedShard) -> Audit:
-    """Read a shard's files: digests, sums of scores, and whether each of its planned groups is accounted for."""
+def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) -> Audit:
+    """Read a shard's files: digests, sums of scores, and whether each of its planned groups is accounted for.
+
+    further: the score columns of the run's further scorers.
+    """
     audit = Audit(groups_planned=planned.groups.num_rows)
     ids = cast("list[str]", planned.groups["group_id"].to_pylist())
     key_of = dict(zip(ids, cell_keys(planned.groups), strict=True))
@@ -69,7 +73,7 @@ def check_shard(output: Storage, planned: PlannedShard) -> Audit:
         audit.cells.setdefault(key, Cell()).groups_planned += 1
     name = shard_file(planned.shard)
     if not output.exists(f"data/{name}"):
-        audit.blame(f"data/{name} is not there: the shard is not finished")
+        audit.add_problem(f"data/{name} is not there: the shard is not finished")
         return audit
 
     images, failed = [], pa.table({"group_id": pa.array([], pa.string())})
@@ -81,11 +85,11 @@ def check_shard(output: Storage, planned: PlannedShard) -> Audit:
         if folder == "failed":
             failed = parquet.read(output, path, ["group_id"])
         else:
-            images.append(parquet.read(output, path, COLUMNS))
+            images.append(parquet.read(output, path, [*COLUMNS, *further]))
     audit.images_kept = images[0].num_rows
     audit.images_rejected = sum(table.num_rows for table in images[1:])
     rows = pa.concat_tables(images)
-    add_cells(audit.cells, tally_images(rows))
+    add_cells(audit.cells, tally_images(rows, further))
     _account(audit, planned.shard, key_of, rows, failed["group_id"].to_pylist())
     return audit
 
@@ -105,13 +109,13 @@ def _account(audit: Audit, shard: int, key_of: dict[str, CellKey], images: pa.Ta
         audit.groups_failed += group in failures
         audit.cells[key].groups_failed += group in failures
         if (group in found) + failures[group] != 1:
-            audit.blame(
+            audit.add_problem(
                 f"shard {shard}: group {group} has {len(found.get(group, ()))} images and {failures[group]} failed rows"
             )
         elif group in found and group not in whole:
-            audit.blame(f"shard {shard}: group {group} has images {sorted(found[group])} of {sizes[group]}")
+            audit.add_problem(f"shard {shard}: group {group} has images {sorted(found[group])} of {sizes[group]}")
     for group in (found.keys() | failures.keys()) - key_of.keys():
-        audit.blame(f"shard {shard}: group {group} is not in the plan")
+        audit.add_problem(f"shard {shard}: group {group} is not in the plan")
 
 
 def check_rest(output: Storage, shards: set[int]) -> Audit:
@@ -128,7 +132,7 @@ def check_rest(output: Storage, shards: set[int]) -> Audit:
             if folder == "failed" and shard is None:
                 audit.prompts_failed += audit.files[-1].rows or 0
             else:
-                audit.blame(f"{path} belongs to no shard of the plan")
+                audit.add_problem(f"{path} belongs to no shard of the plan")
     return audit
 
 

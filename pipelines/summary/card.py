@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.records import to_json
 from pipelines.dataset.report_json import ArmResult, Interval, Report
 from pipelines.dataset.run_json import RunRecord
-from pipelines.dataset.schema import VERSION, scored
+from pipelines.dataset.schema import VERSION
+from pipelines.dataset.score_columns import meaning
 
 _SIZES = (
     (10**3, "n<1K"),
@@ -29,10 +29,11 @@ def size_category(images: int) -> str:
     return next((name for limit, name in _SIZES if images < limit), "n>1B")
 
 
-def card(*, title: str, run: RunRecord, report: Report) -> str:
+def card(*, title: str, run: RunRecord, report: Report, columns: pa.Schema) -> str:
     """The text of README.md.
 
-    A run name or path is user text: in the front matter it is quoted, and in the page it stands in code.
+    columns: of the rows. A run name or path is user text: in the front matter it is quoted, and in the page it stands
+    in code.
     """
     counts = report.counts
     rejected = counts.images_rejected
@@ -65,7 +66,7 @@ def card(*, title: str, run: RunRecord, report: Report) -> str:
         _LOAD,
         "## Columns\n",
         f"Row schema version {VERSION}.\n",
-        column_table(),
+        column_table(columns),
         settings(run),
         licence(OTHER),
     ]
@@ -75,11 +76,11 @@ def card(*, title: str, run: RunRecord, report: Report) -> str:
 OTHER = "other"
 
 
-def column_table(schema: pa.Schema | None = None, meaning: Callable[[str], str] = COLUMN_MEANING.__getitem__) -> str:
-    """Every column with its type and meaning, as a Markdown table: those of `data/`, or of another schema."""
+def column_table(schema: pa.Schema) -> str:
+    """Every column with its type and meaning, as a Markdown table."""
     return table(
         ("column", "type", "meaning"),
-        [(f"`{f.name}`", f"`{_type_name(str(f.type))}`", meaning(f.name)) for f in schema or scored(1)],
+        [(f"`{field.name}`", f"`{_type_name(str(field.type))}`", meaning(field)) for field in schema],
     )
 
 
@@ -149,6 +150,7 @@ def _completeness(report: Report) -> str:
 
 def results(by_arm: Sequence[ArmResult]) -> str:
     """`by_arm` of report.json as a section."""
+    further = [column for arm in by_arm[:1] for column in arm.further or ()]
     rows = [
         (
             code(arm.arm),
@@ -158,10 +160,11 @@ def results(by_arm: Sequence[ArmResult]) -> str:
             _plus_minus(arm.clip_margin),
             _plus_minus(arm.group_vendi),
             _plus_minus(arm.pair_vendi),
+            *(_plus_minus((arm.further or {})[column]) for column in further),
         )
         for arm in by_arm
     ]
-    head = ("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi")
+    head = ("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi", *further)
     said = "## Results\n\nMean with 95 % interval over all scored images, kept and dropped.\n"
     return f"{said}\n{table(head, rows)}"
 

@@ -6,6 +6,8 @@ kept images alone would say more about the selection than about the arm.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from models.statistics import Mean
 from pipelines.dataset.progress_json import Timings
 from pipelines.dataset.report_json import ArmResult, Counts, Interval, Measures, RarityResult, Report, TimeSpent
@@ -23,6 +25,7 @@ _NOTES = {
 
 def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
     arms = arms_of(audit.cells)
+    further = list(dict.fromkeys(column for cell in audit.cells.values() for column in cell.further))
     keys = sorted(audit.cells, key=lambda key: (arms.index(key[0]), rarity_rank(key[1])))
     return Report(
         fingerprint=fingerprint,
@@ -37,16 +40,17 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
             images_kept=audit.images_kept,
             images_rejected=audit.images_rejected,
         ),
-        by_arm=tuple(ArmResult(arm=arm, **vars(_measures(over_rarities(audit.cells, arm)))) for arm in arms),
+        by_arm=tuple(ArmResult(arm=arm, **vars(_measures(over_rarities(audit.cells, arm), further))) for arm in arms),
         by_arm_and_rarity=tuple(
-            RarityResult(arm=arm, rarity=rarity, **vars(_measures(audit.cells[arm, rarity]))) for arm, rarity in keys
+            RarityResult(arm=arm, rarity=rarity, **vars(_measures(audit.cells[arm, rarity], further)))
+            for arm, rarity in keys
         ),
         notes=_NOTES,
         timings=None if timings is None else _time_spent(timings),
     )
 
 
-def _measures(cell: Cell) -> Measures:
+def _measures(cell: Cell, further: Sequence[str]) -> Measures:
     return Measures(
         groups=cell.groups_planned,
         groups_failed=cell.groups_failed,
@@ -58,6 +62,7 @@ def _measures(cell: Cell) -> Measures:
         clip_margin=_interval(cell.clip_margin),
         group_vendi=_interval(cell.group_vendi),
         pair_vendi=_interval(cell.pair_vendi),
+        further={column: _interval(cell.further.get(column, Mean())) for column in further} or None,
     )
 
 

@@ -19,8 +19,8 @@ import pytest
 
 from jobs import export, score
 from pipelines.cluster.progress import Tracker
-from pipelines.config.tables import Scoring
-from pipelines.dataset import images
+from pipelines.config.scorers import Scoring
+from pipelines.dataset import images, score_columns
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import open_finished
 from pipelines.dataset.storage import Storage
@@ -82,7 +82,7 @@ def test_the_same_scorer_gives_the_same_numbers(own_run: Path, tiny_clip: str) -
             assert [second[key].to_pylist() for key in score_files.KEYS] == [
                 first[key].to_pylist() for key in score_files.KEYS
             ]
-            for column in score_files.COLUMNS:
+            for column in score_columns.COLUMNS:
                 assert second[f"again_{column}"].type == first[column].type
                 assert second[f"again_{column}"].to_pylist() == first[column].to_pylist(), column
 

@@ -9,8 +9,9 @@ import pytest
 
 from pipelines.cluster.crashes import Crashes, isolated
 from pipelines.cluster.progress import Progress, RemoteProgress, Tracker
+from pipelines.dataset.failures import Failure
 from pipelines.dataset.progress_json import Snapshot
-from pipelines.stages.isolate import Failure, run_isolated
+from pipelines.stages.isolate import run_isolated
 
 
 def test_a_death_counts_for_the_groups_in_work() -> None:

@@ -22,11 +22,11 @@ from pipelines.prompts.config import Prompts
 from pipelines.prompts.formats import FORMATS
 from pipelines.prompts.formats.base import FIELDS
 from pipelines.prompts.hash_set import HashSet
-from pipelines.prompts.rows import BadPrompt, Dropped, PromptRow
+from pipelines.prompts.rows import Dropped, FailedPrompt, PromptRow
 from tests.conftest import PROMPTS
 
 
-def read(path: Path | str, **settings: Any) -> list[PromptRow | BadPrompt | Dropped]:
+def read(path: Path | str, **settings: Any) -> list[PromptRow | FailedPrompt | Dropped]:
     return list(prompt_rows.read(Prompts(path=str(path), **settings)))
 
 
@@ -36,7 +36,7 @@ def good(path: Path | str, **settings: Any) -> list[str]:
 
 def kinds(path: Path | str, **settings: Any) -> list[str]:
     """The problem of each row, or "" for a good one."""
-    return [getattr(row, "kind", "") for row in read(path, **settings)]
+    return [row.failure.error_type if isinstance(row, FailedPrompt) else "" for row in read(path, **settings)]
 
 
 ROWS = [("a cat", "7", "cat", "rare", "a dog"), ("a, \"b\"", "8", None, None, None)]  # fmt: skip

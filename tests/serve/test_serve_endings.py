@@ -13,7 +13,8 @@ import httpx2
 import pytest
 
 from models.spec import Group, RepulsionConfig, Sampling, ToraConfig
-from pipelines.serve.jobs import Done, Failed, Job, Started, Step
+from pipelines.dataset.failures import Failure
+from pipelines.serve.jobs import Done, Job, Started, Step
 from pipelines.serve.settings import ServeArgs
 from tests.support.served import Served, post, serving, tiny_args
 
@@ -142,5 +143,5 @@ def test_a_failure_is_the_last_event(served: Served) -> None:
 
     started, failed = asyncio.run(events())
     assert isinstance(started, Started)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, Failure)
     assert failed.error_type == "PromptError"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, BinaryIO
 
+from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
 from pipelines.prompts.columns import Columns
 
@@ -32,8 +33,9 @@ class Format:
     """What `read` raises for a file that is not of this format."""
 
 
-class NotARow(str):
-    """Stands in the prompt's place where a row could not be read at all, and says why."""
+def unreadable(problem: str) -> Failure:
+    """What stands in the prompt's place where a row could not be read at all."""
+    return Failure(error_type="UnreadableRow", error=problem)
 
 
 def positions(available: Sequence[str], columns: Columns, uri: str) -> list[int | None]:

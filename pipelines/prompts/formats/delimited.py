@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from pipelines.errors import UserError
 from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, NotARow, Row, lines_of, positions, text_of
+from pipelines.prompts.formats.base import Format, Row, lines_of, positions, text_of, unreadable
 
 _LARGEST_CELL = 1 << 24
 
@@ -49,7 +49,7 @@ def _cells(rows: Iterator[tuple[int, list[str]]], uri: str, columns: Columns) ->
         if len(cells) == len(header):
             yield number, [None if at is None else cells[at] for at in places]
         elif cells:
-            problem = NotARow(f"{len(cells)} cells, but the header names {len(header)} columns")
+            problem = unreadable(f"{len(cells)} cells, but the header names {len(header)} columns")
             yield number, (problem, None, None, None, None)
 
 

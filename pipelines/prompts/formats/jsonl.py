@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import BinaryIO
 
 from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, NotARow, Row, lines_of, positions
+from pipelines.prompts.formats.base import Format, Row, lines_of, positions, unreadable
 
 
 def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
@@ -22,7 +22,7 @@ def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
-            yield number, (NotARow("no JSON object"), None, None, None, None)
+            yield number, (unreadable("no JSON object"), None, None, None, None)
             continue
         if not seen_first and names[0] not in record:
             positions(list(record), columns, uri)  # raises, naming the keys there are
