@@ -57,22 +57,22 @@ def check_chain(columns: Iterable[str], through: Sequence[Stage]) -> None:
         there, giver = set(stage.writes), f"what {name} writes"
 
 
-def make_all(orders: Sequence[dict[str, Any]], through: Sequence[Stage], per_round: int) -> Iterator[dict[str, Any]]:
+def make_all(requests: Sequence[dict[str, Any]], through: Sequence[Stage], per_round: int) -> Iterator[dict[str, Any]]:
     """`make`, one round after the other."""
-    for start in range(0, len(orders), per_round):
-        yield from make(orders[start : start + per_round], through)
+    for start in range(0, len(requests), per_round):
+        yield from make(requests[start : start + per_round], through)
 
 
-def make(orders: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:
+def make(requests: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:
     """Send some shards through the stages; yields the last stage's row for each, in any order.
 
     Raises ValueError, before any actor starts, where the stages do not fit together.
     """
-    check_chain(orders[0] if orders else (), through)
+    check_chain(requests[0] if requests else (), through)
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    rows: ray.data.Dataset = ray.data.from_items(list(orders), override_num_blocks=len(orders))
+    rows: ray.data.Dataset = ray.data.from_items(list(requests), override_num_blocks=len(requests))
     for stage in through:
         threads: dict[str, Any] = {"max_concurrent_calls_per_actor": stage.threads, "enable_true_multi_threading": True}
         rows = rows.map_batches(

@@ -88,14 +88,14 @@ def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Sum
     return finish(output)
 
 
-def make_inline(orders: Iterable[dict[str, Any]], through: Sequence[Stage]) -> list[dict[str, Any]]:
+def make_inline(requests: Iterable[dict[str, Any]], through: Sequence[Stage]) -> list[dict[str, Any]]:
     """`executor.make` in this process. A stage gets no columns but those that it says it reads, and gives those that it
     says it writes."""
     actors = [(stage, stage.kind(**stage.arguments)) for stage in through]
     rows: list[dict[str, Any]] = []
-    for order in orders:
-        check_chain(order, through)
-        block = pa.table({name: [value] for name, value in order.items()})
+    for request in requests:
+        check_chain(request, through)
+        block = pa.table({name: [value] for name, value in request.items()})
         for stage, actor in actors:
             block = actor(_only(block, stage.reads))
             assert _columns(block) == set(stage.writes), stage.kind
