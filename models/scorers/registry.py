@@ -1,6 +1,6 @@
 """The kinds of scorers by name. Importable without torch: a kind's module loads its libraries when it is opened.
 
-A new kind is a module with an `ENTRY` and a line in `_BUILT_IN`; outside this project, a call of `register`.
+A new kind is a module with an `ENTRY` and a line in `BUILT_IN`; outside this project, a call of `register`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from models.errors import ModelError
 if TYPE_CHECKING:
     from models.scorers.base import Entry, Scorer, ScorerSpec
 
-_BUILT_IN = {"open_clip": "models.scorers.open_clip"}
+BUILT_IN = {"open_clip": "models.scorers.open_clip"}
 """Kind -> the module whose `ENTRY` it is; imported when it is first asked for."""
 
 _registered: dict[str, Entry] = {}
@@ -28,7 +28,7 @@ def register(kind: str, entry: Entry) -> None:
 
     Raises ValueError for a kind that is another's, and for names that no column can have.
     """
-    if kind in _BUILT_IN or _registered.get(kind, entry) is not entry:
+    if kind in BUILT_IN or _registered.get(kind, entry) is not entry:
         raise ValueError(f"there is a scorer of the kind {kind!r} already; choose another name")
     for column in entry.columns:
         if not _COLUMN.fullmatch(column):
@@ -37,13 +37,13 @@ def register(kind: str, entry: Entry) -> None:
 
 
 def kinds() -> list[str]:
-    return [*_BUILT_IN, *_registered]
+    return [*BUILT_IN, *_registered]
 
 
 def entry_of(kind: str) -> Entry:
     """Raises ValueError for an unknown kind."""
-    if kind in _BUILT_IN:
-        entry: Entry = import_module(_BUILT_IN[kind]).ENTRY
+    if kind in BUILT_IN:
+        entry: Entry = import_module(BUILT_IN[kind]).ENTRY
         return entry
     if kind not in _registered:
         raise ValueError(f"kind = {kind!r} is no known scorer{_nearest(kind, kinds())}")

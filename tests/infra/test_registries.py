@@ -1,5 +1,6 @@
-"""A format of prompts, a format of exports and a family of models are one file and one line in a table each: an entry
-that only this file knows works everywhere, and nothing else lists their names."""
+"""A format of prompts, a format of exports, a scorer and a family of models are one file and one line in a table each:
+an entry that only this file knows works everywhere (for scorers see jobs/test_scorers.py), and nothing else lists their
+names."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from jobs import export
 from models import families
 from models.errors import ModelError
+from models.scorers import registry
 from pipelines.dataset import schema as row_schema
 from pipelines.errors import UserError
 from pipelines.export import formats as export_formats
@@ -128,6 +130,7 @@ def missing_words() -> list[str]:
     wanted += [f"- **{name}**: " for name in export_formats.FORMATS]
     wanted += [f"`{pipeline}`" for family in families.FAMILIES for pipeline in family.pipelines]
     wanted += [f"`{family.name}`" for family in families.FAMILIES]
+    wanted += [f"`{kind}`" for kind in registry.BUILT_IN]
     return [words for words in wanted if words not in README]
 
 
@@ -136,15 +139,17 @@ def test_the_readme_has_every_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(prompt_formats.FORMATS, SHOUT.name, SHOUT)
     monkeypatch.setitem(export_formats.FORMATS, "lines", Lines())
     monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, TOY_FAMILY))
+    monkeypatch.setitem(registry.BUILT_IN, "taste", "models.scorers.taste")
     endings, *others = missing_words()
     assert endings.endswith("`.txt`, `.shout`")
-    assert others == ["- **lines**: ", "`ToyPipeline`", "`toy-family`"]
+    assert others == ["- **lines**: ", "`ToyPipeline`", "`toy-family`", "`taste`"]
 
 
 TABLES = {
     "pipelines/prompts/formats": [*prompt_formats.FORMATS],
     "pipelines/export/formats": [*export_formats.FORMATS],
     "models/families": [family.name for family in families.FAMILIES],
+    "models/scorers": [*registry.BUILT_IN],
 }
 """Folder of a table -> the names in it."""
 
