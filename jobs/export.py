@@ -16,13 +16,14 @@ import re
 import sys
 
 from pipelines import console
+from pipelines.export.formats import FORMATS
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True, help="output folder of a finished run: local or s3://bucket/folder")
     parser.add_argument("--to", required=True, metavar="PATH", help="folder of the export: local or s3://bucket/folder")
-    parser.add_argument("--format", required=True, choices=["webdataset", "huggingface"])
+    parser.add_argument("--format", required=True, choices=[*FORMATS])
     parser.add_argument("--arm", action="append", default=[], metavar="NAME", help="images of this arm (default: all)")
     parser.add_argument("--rejected", action="store_true", help="also what selection dropped, as a split of its own")
     parser.add_argument("--embeddings", action="store_true", help="also the image vectors of the scorers")

@@ -45,9 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     import torch
 
+    from models.replica.replica import open_generator
     from pipelines.dataset.storage import Storage
     from pipelines.flows import replay
-    from pipelines.stages.model import open_model
 
     output = Storage.open(options.dataset)
     made_by = replay.origin(output)
@@ -63,7 +63,8 @@ def _run(options: argparse.Namespace) -> int:
         if generator is None:  # all rows of a run have one model, and share their guidance
             offload = made_by.offload if on_gpus else "none"
             spec = replay.model_of(rows, device=options.device, offload=offload, path=options.model)
-            generator = open_model(spec, ray, made_by.group, rows["guidance_scale"][0].as_py())
+            ranks = ray.ranks(made_by.group, rows["guidance_scale"][0].as_py())
+            generator = open_generator(spec, ranks)
         for image in replay.replay(output, rows, generator.generate, per_batch=made_by.group.groups_per_batch):
             made += 1
             if image.psnr_db < least:

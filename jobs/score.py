@@ -2,6 +2,7 @@
 
     python jobs/score.py --dataset out/demo --scorer b32=ViT-B-32:openai
     python jobs/score.py --dataset s3://bucket/run --scorer l14=ViT-L-14:openai --set ray.gpus_per_scorer=1
+    python jobs/score.py --dataset out/demo --scorer NAME=MODEL --set scoring.kind=KIND --set scoring.options.KEY=VALUE
 
 Nothing of the dataset is changed: scores/NAME/data/shard-X.parquet has a row for each row of data/shard-X.parquet, in
 its order. The same command goes on where an interrupted one stopped, scores what the run has gained since, and tries
@@ -31,19 +32,22 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         required=True,
         metavar="NAME=MODEL[:PRETRAINED]",
-        help="an open_clip model, local-dir:FOLDER or hf-hub:ID; NAME begins its columns",
+        help="an open_clip model, local-dir:FOLDER or hf-hub:ID; NAME begins its columns, and stands alone where "
+        "scoring.kind is one that needs no model",
     )
     parser.add_argument("--embeddings", action="store_true", help="keep the image vectors as well")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of [ray], or scoring.batch_size"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of [ray] or [scoring]"
     )
     options = parser.parse_args(arguments)
     return console.guarded(lambda: _run(options))
 
 
-def scorer(text: str) -> tuple[str, dict[str, Any]]:
+def scorer(text: str, *, model_needed: bool = True) -> tuple[str, dict[str, Any]]:
     """NAME=MODEL[:PRETRAINED] -> the name, and the table [scoring]."""
     name, equals, spec = text.partition("=")
+    if not equals and not model_needed:
+        return name, {}
     if not equals or not spec:
         raise UserError(f"--scorer {text!r}: write NAME=MODEL[:PRETRAINED], for example b32=ViT-B-32:openai")
     if spec.startswith(_WITHOUT_WEIGHTS):
@@ -58,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
 
     wanted: dict[str, RescoreConfig] = {}
     for text in options.scorer:
-        name, scoring = scorer(text)
+        name, scoring = scorer(text, model_needed=not any(word.startswith("scoring.kind=") for word in options.set))
         table: dict[str, Any] = {"scoring": scoring, "embeddings": options.embeddings}
         for setting in options.set:
             override(table, setting)

@@ -7,6 +7,8 @@ different size are compared by the average over pairs, which lies in [1, 2] for 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,27 @@ def nearest(features: Features) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     np.fill_diagonal(cosines, -np.inf)
     index = cosines.argmax(axis=1)
     return cosines.max(axis=1).astype(np.float32), index
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Diversity:
+    """How alike the B images of a group are."""
+
+    nearest_B: NDArray[np.float32] | None
+    """The highest cosine of each image to another one; None for a single image."""
+    vendi: float
+    pair_similarity: float | None
+    """None for a single image."""
+
+
+def diversity_of(features_BD: NDArray[np.float32]) -> Diversity:
+    """The diversity of a group from its unit image vectors."""
+    several = len(features_BD) > 1
+    return Diversity(
+        nearest_B=nearest(features_BD)[0] if several else None,
+        vendi=vendi(features_BD),
+        pair_similarity=pair_similarity(features_BD) if several else None,
+    )
 
 
 def _pairs(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
+    from pipelines.dataset.report_json import TimeSpent
     from pipelines.flows.finish import Summary
 
 _USER_ERROR, _INTERRUPTED, _TERMINATED = 2, 130, 143
@@ -49,7 +50,7 @@ def table(summary: Summary) -> str:
     """The end table: one line per arm, then what failed, then where to look."""
     lines = [f"{'arm':<16}{'images':>8}{'kept':>8}{'clip':>8}{'margin':>8}{'vendi':>8}{'pairs':>8}"]
     for arm in summary.arms:
-        values = (arm.clip_score, arm.clip_margin, arm.group_vendi, arm.pair_vendi)
+        values = (arm.clip_score.mean, arm.clip_margin.mean, arm.group_vendi.mean, arm.pair_vendi.mean)
         numbers = "".join(f"{'-' if value is None else f'{value:.3f}':>8}" for value in values)
         lines.append(f"{arm.arm[:15]:<16}{arm.images:>8}{arm.kept:>8}{numbers}")
     lines.append("")
@@ -63,12 +64,12 @@ def table(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _where_time_went(timings: dict[str, Any]) -> str:
-    sessions = f" in {timings['sessions']} sessions" if timings["sessions"] > 1 else ""
-    parts = sorted(timings["busy_share"].items(), key=lambda part: -part[1])
+def _where_time_went(timings: TimeSpent) -> str:
+    sessions = f" in {timings.sessions} sessions" if timings.sessions > 1 else ""
+    parts = sorted(timings.busy_share.items(), key=lambda part: -part[1])
     shares = ", ".join(f"{part} {share:.0%}" for part, share in parts if share >= 0.005)
     return (
-        f"time: {timings['wall_seconds']:.0f} s{sessions}, {timings.get('images_per_second', 0):.2f} images/s; "
+        f"time: {timings.wall_seconds:.0f} s{sessions}, {timings.images_per_second or 0:.2f} images/s; "
         f"of their workers' time: {shares}"
     )
 

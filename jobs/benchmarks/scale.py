@@ -28,7 +28,7 @@ from pipelines.config.tables import RayOptions
 from pipelines.dataset.storage import Storage
 from pipelines.plan.shard_size import MOST_GROUPS_PER_SHARD
 from pipelines.plan.write import write_plan
-from pipelines.stages.block import order
+from pipelines.stages.block import REQUEST, make_request
 
 S3_WRITES_PER_SECOND, S3_READS_PER_SECOND, S3_NAMES_PER_LIST = 3500, 5500, 1000
 READS_PER_SHARD, WRITES_PER_SHARD = 8, 3
@@ -147,10 +147,10 @@ class Nothing:
 def _push(shards: int) -> Cost:
     options = RayOptions(cpus_per_generator=0.25, cpus_per_scorer=0.25, cpus_per_writer=0.25)
     with session(options):
-        stages = [Stage(kind=Nothing, arguments={}, workers=1, cpus=0.25)] * 3
+        stages = [Stage(kind=Nothing, arguments={}, reads=REQUEST, writes=REQUEST, workers=1, cpus=0.25)] * 3
 
         def push(count: int) -> None:
-            for _ in make([order(shard, retry=False) for shard in range(count)], stages):
+            for _ in make([make_request(shard, retry=False) for shard in range(count)], stages):
                 pass
 
         push(20)

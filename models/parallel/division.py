@@ -29,6 +29,24 @@ class Division:
 UNDIVIDED = Division()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """The processes of a replica, and what decides how they share its batches."""
+
+    count: int = 1
+    """1 is this process alone."""
+    parallelism: Parallelism = "auto"
+    """The mode, as for `division`."""
+    images: int = 1
+    """Images of a denoising batch: its groups times the images of each."""
+    guided: bool = True
+    """Is the guidance scale above 1? A family with distilled guidance runs one branch all the same."""
+    threads: int = 0
+    """CPU threads of each process's maths; 0 leaves torch's own choice."""
+    timeout_s: float = 600.0
+    """Seconds without a denoising step after which the processes count as hung (loading takes as long as it likes)."""
+
+
 def division(parallelism: Parallelism, ranks: int, *, images: int, guided: bool) -> Division:
     """The division of a mode on `ranks` ranks.
 

@@ -25,8 +25,8 @@ import torch.distributed as dist
 from models.errors import ModelError, out_of_memory
 from models.families.base import Family
 from models.generator import Generator
-from models.parallel.division import Division, division
-from models.spec import ModelSpec, Parallelism
+from models.parallel.division import Division, Ranks, division
+from models.spec import ModelSpec
 
 STOP = "stop"
 """Message that ends the batch in work at its next step."""
@@ -41,22 +41,12 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """The first message to a rank.
-
-    parallelism, images, guided: as for `division`, where guided leaves out whether the model's family is guided at all;
-    folder: of this replica alone; threads: of the CPU's maths, 0 leaves torch's own choice; timeout_s: the owner's
-    patience with a step.
-    """
+    """The first message to a rank. folder: of this replica alone."""
 
     spec: ModelSpec
+    ranks: Ranks
     rank: int
-    ranks: int
-    parallelism: Parallelism
-    images: int
-    guided: bool
     folder: str
-    threads: int
-    timeout_s: float
 
 
 def main() -> None:
@@ -99,34 +89,31 @@ def _end_with(lifeline: int, folder: str) -> None:
 
 
 def _join(assignment: Assignment) -> Generator:
-    if assignment.threads:
-        torch.set_num_threads(assignment.threads)
     ranks, spec = assignment.ranks, assignment.spec
+    if ranks.threads:
+        torch.set_num_threads(ranks.threads)
     device, backend = spec.device, "cpu:gloo"
     if device in ("auto", "cuda") and torch.cuda.is_available():
-        if torch.cuda.device_count() < ranks:
+        if torch.cuda.device_count() < ranks.count:
             raise ModelError(
-                f"{ranks} GPUs per replica are asked for, but this process sees {torch.cuda.device_count()}"
+                f"{ranks.count} GPUs per replica are asked for, but this process sees {torch.cuda.device_count()}"
             )
         device, backend = f"cuda:{assignment.rank}", "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(device)
     dist.init_process_group(
         backend,
-        store=dist.FileStore(f"{assignment.folder}/store", ranks),  # type: ignore[attr-defined] # it is public, but torch does not say so
+        store=dist.FileStore(f"{assignment.folder}/store", ranks.count),  # type: ignore[attr-defined] # it is public, but torch does not say so
         rank=assignment.rank,
-        world_size=ranks,
-        timeout=timedelta(seconds=_COLLECTIVE_PATIENCE * assignment.timeout_s),
+        world_size=ranks.count,
+        timeout=timedelta(seconds=_COLLECTIVE_PATIENCE * ranks.timeout_s),
     )
     return Generator(replace(spec, device=device), partial(_division, assignment))
 
 
 def _division(assignment: Assignment, family: Family) -> Division:
-    return division(
-        assignment.parallelism,
-        assignment.ranks,
-        images=assignment.images,
-        guided=assignment.guided and family.layout != "distilled",
-    )
+    ranks = assignment.ranks
+    guided = ranks.guided and family.layout != "distilled"
+    return division(ranks.parallelism, ranks.count, images=ranks.images, guided=guided)
 
 
 class _StepReport:

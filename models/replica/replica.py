@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from models.generator import Generator, ModelInfo
+from models.parallel.division import Ranks
 from models.replica.rank import STOP, Assignment
-from models.spec import Group, ModelSpec, Parallelism
+from models.spec import Group, ModelSpec
 
 OnStep = Callable[[int, int], None]
 
@@ -35,13 +37,10 @@ class RankLost(RuntimeError):
 
 
 class Replica:
-    """A generator of `ranks` processes on this machine, with the interface of `Generator`.
+    """A generator of several processes on this machine, with the interface of `Generator`.
 
     The ranks meet through a file in a folder of their own (NCCL not before a collective's first use) and talk over the
     loopback interface: replicas on one machine cannot meet each other, and nothing listens to the outside.
-    parallelism, images, guided: as for `division`; threads: of each rank's CPU maths, 0 leaves torch's own choice;
-    timeout_s: seconds without a denoising step after which the ranks count as hung (loading the model may take as long
-    as it likes).
 
     Raises:
         ModelError: as `Generator` does.
@@ -52,28 +51,8 @@ class Replica:
     peak_memory_bytes: int
     """As of `Generator`, of the rank that needed most."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        *,
-        ranks: int,
-        parallelism: Parallelism = "auto",
-        images: int = 1,
-        guided: bool = True,
-        threads: int = 0,
-        timeout_s: float = 600.0,
-    ) -> None:
-        self._assignment = Assignment(
-            spec=spec,
-            rank=0,
-            ranks=ranks,
-            parallelism=parallelism,
-            images=images,
-            guided=guided,
-            folder="",
-            threads=threads,
-            timeout_s=timeout_s,
-        )
+    def __init__(self, spec: ModelSpec, ranks: Ranks) -> None:
+        self._assignment = Assignment(spec=spec, ranks=ranks, rank=0, folder="")
         self._ranks: list[_Process] = []
         self._folder = ""
         self.peak_memory_bytes = 0
@@ -116,7 +95,7 @@ class Replica:
     def _start(self) -> None:
         self.close()
         self._folder = tempfile.mkdtemp(prefix="raydiance-ranks-")
-        for number in range(self._assignment.ranks):
+        for number in range(self._assignment.ranks.count):
             self._ranks.append(_Process(self._folder))
             self._ranks[-1].send(replace(self._assignment, rank=number, folder=self._folder))
         self.info = self._answers(None, patience_s=None)[0]
@@ -124,7 +103,7 @@ class Replica:
     def _make(self, groups: Sequence[Group], on_step: OnStep | None) -> list[NDArray[np.uint8]]:
         for rank in self._ranks:
             rank.send(list(groups))
-        answers = self._answers(on_step, patience_s=self._assignment.timeout_s)
+        answers = self._answers(on_step, patience_s=self._assignment.ranks.timeout_s)
         self.peak_memory_bytes = max(peak for _, peak in answers)
         images: list[NDArray[np.uint8]] = answers[0][0]
         return images
@@ -170,9 +149,16 @@ class Replica:
         return answers
 
 
-def open_generator(spec: ModelSpec, *, ranks: int = 1, **options: Any) -> Generator | Replica:
-    """A generator in this process or, for several ranks, a replica with the `options` of `Replica`."""
-    return Generator(spec) if ranks == 1 else Replica(spec, ranks=ranks, **options)
+def open_generator(spec: ModelSpec, ranks: Ranks) -> Generator | Replica:
+    """Load the model in this process or, for several ranks, in a replica's.
+
+    It sets the CPU threads of this process too, where `ranks.threads` says how many.
+
+    Raises: as `Generator` and `Replica` do.
+    """
+    if ranks.threads:
+        torch.set_num_threads(ranks.threads)
+    return Generator(spec) if ranks.count == 1 else Replica(spec, ranks)
 
 
 class _Process:

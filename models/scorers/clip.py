@@ -1,8 +1,11 @@
-"""Image-text scores with open_clip: the embedded scorer and real models through the same calls."""
+"""Image-text scores with open_clip: the embedded scorer and real models through the same calls.
+
+Tensor names: n images or texts, B images of a group, H x W pixels, C = 3 colours, D values of a vector.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import open_clip
@@ -11,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import ModelError
+from models.scorers.base import GroupScores, ImageGroup
 
 
 class ClipScorer:
-    """An open_clip model, loaded once.
+    """An open_clip model, loaded once; a `Scorer` whose score is the cosine of image and prompt.
 
     model, pretrained: as open_clip names them, such as "ViT-L-14" and "openai", or "local-dir:FOLDER" for a folder with
     `open_clip_config.json` and weights (then `pretrained` stays empty).
@@ -29,16 +33,31 @@ class ClipScorer:
             net, _, self._preprocess = open_clip.create_model_and_transforms(model, pretrained=pretrained or None)
             self._tokenize = open_clip.get_tokenizer(model)
         except (RuntimeError, ValueError, OSError) as error:
-            name = f"scoring.model = {model!r}, scoring.pretrained = {pretrained!r}"
+            name = f"model = {model!r}, pretrained = {pretrained!r}"
             raise ModelError(f"{name} cannot be loaded by open_clip: {error}") from error
         self._net = net.eval().to(self._device)
         self.name = f"{model}/{pretrained}" if pretrained else model
         self.dim = len(self.embed_texts([""])[0])
 
+    def score(self, groups: Sequence[ImageGroup]) -> list[GroupScores]:
+        """See `Scorer.score`: all images of the groups in one pass, and all their texts, each once, in another."""
+        features_ND = self.embed_images([image_HWC for group in groups for image_HWC in group.pixels_BHWC])
+        texts = [text for group in groups for text in (group.prompt, group.counterfactual) if text is not None]
+        texts = list(dict.fromkeys(texts))
+        feature_of = dict(zip(texts, self.embed_texts(texts), strict=True))
+        ends = np.cumsum([len(group.pixels_BHWC) for group in groups])
+        scores = []
+        for group, features_BD in zip(groups, np.split(features_ND, ends[:-1]), strict=True):
+            score_B = features_BD @ feature_of[group.prompt]
+            common = group.counterfactual
+            margin_B = None if common is None else score_B - features_BD @ feature_of[common]
+            scores.append(GroupScores(score_B=score_B, margin_B=margin_B, features_BD=features_BD))
+        return scores
+
     @torch.inference_mode()
-    def embed_images(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Unit image vectors: uint8 [n, H, W, 3] -> float32 [n, dim]."""
-        pixels = torch.stack([self._preprocess(Image.fromarray(image)) for image in images_NHWC])
+    def embed_images(self, images_HWC: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Unit image vectors: n times uint8 [H, W, 3] -> float32 [n, dim]."""
+        pixels = torch.stack([self._preprocess(Image.fromarray(image_HWC)) for image_HWC in images_HWC])
         vectors: NDArray[np.float32] = (
             self._net.encode_image(pixels.to(self._device), normalize=True).float().cpu().numpy()
         )

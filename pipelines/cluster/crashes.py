@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 ALONE_AFTER = 2
-"""Deaths after which a group is made alone. One death is nobody's fault: spot machines and their workers come and go,
-and a group that is made in the same batch again has the same pixels."""
+"""Deaths of a worker after which the groups that it made run alone. One death is nobody's fault: spot machines and
+their workers come and go, and a group that is made in the same batch again has the same pixels."""
 GIVEN_UP_AFTER = 3
+"""Deaths after which a group is a failure."""
 
 
 class Crashes:
@@ -34,7 +35,7 @@ class Crashes:
 
 
 def isolated(packs: Sequence[Sequence[int]], deaths: dict[int, int]) -> tuple[list[list[int]], list[int]]:
-    """Packs without the groups that are given up, those that met death often alone; and the groups given up."""
+    """The packs without groups that are given up, and those groups; repeat suspects run alone."""
     lost = [index for pack in packs for index in pack if deaths.get(index, 0) >= GIVEN_UP_AFTER]
     result: list[list[int]] = []
     for pack in packs:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 _LEAST_SHARDS_PER_ROUND, _MOST_SHARDS_PER_ROUND = 2000, 50_000
-
-
 _SHARDS_PER_ROUND_AND_GENERATOR = 50
+
+Columns = Mapping[str, str]
+"""Column of a block -> what it means; `images.seed` is a column of the images in the block."""
 
 
 def shards_per_round(generators: int) -> int:
@@ -22,30 +23,56 @@ def shards_per_round(generators: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A pool of actors. kind: called with a block of one shard and gives one; arguments: of its constructor; workers:
-    most actors, and min_workers to begin with (0: all); threads: shards an actor is handed at a time."""
+    """A pool of actors."""
 
     kind: type
+    """Of the actors: they are called with the block of one shard, and give one."""
     arguments: dict[str, Any]
+    """Of the constructor of `kind`."""
+    reads: Columns
+    """Columns that it needs of a block."""
+    writes: Columns
+    """All columns of the block that it gives."""
     workers: int
+    """Most actors of the pool."""
     min_workers: int = 0
+    """How many it begins with; 0 for all."""
     cpus: float
     gpus: float = 0.0
     threads: int = 1
+    """Shards that an actor is handed at a time."""
 
 
-def make_all(orders: Sequence[dict[str, Any]], through: Sequence[Stage], per_round: int) -> Iterator[dict[str, Any]]:
-    """`make`, a round after the other."""
-    for start in range(0, len(orders), per_round):
-        yield from make(orders[start : start + per_round], through)
+def check_chain(columns: Iterable[str], through: Sequence[Stage]) -> None:
+    """Raises ValueError where a stage reads a column that the stage before it does not write. columns: of the blocks
+    that go into the first one."""
+    there, giver = set(columns), "what goes into the chain"
+    for stage in through:
+        name = stage.kind.__name__
+        if missing := [column for column in stage.reads if column not in there]:
+            raise ValueError(
+                f"{name} reads the column {missing[0]!r} ({stage.reads[missing[0]]}), which {giver} does not have; "
+                f"missing in all: {', '.join(missing)}. Put a stage before it that writes them."
+            )
+        there, giver = set(stage.writes), f"what {name} writes"
 
 
-def make(orders: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:
-    """Send some shards through the stages; yields the last stage's row for each, in any order."""
+def make_all(requests: Sequence[dict[str, Any]], through: Sequence[Stage], per_round: int) -> Iterator[dict[str, Any]]:
+    """`make`, one round after the other."""
+    for start in range(0, len(requests), per_round):
+        yield from make(requests[start : start + per_round], through)
+
+
+def make(requests: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:
+    """Send some shards through the stages; yields the last stage's row for each, in any order.
+
+    Raises ValueError, before any actor starts, where the stages do not fit together.
+    """
+    check_chain(requests[0] if requests else (), through)
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    rows: ray.data.Dataset = ray.data.from_items(list(orders), override_num_blocks=len(orders))
+    rows: ray.data.Dataset = ray.data.from_items(list(requests), override_num_blocks=len(requests))
     for stage in through:
         threads: dict[str, Any] = {"max_concurrent_calls_per_actor": stage.threads, "enable_true_multi_threading": True}
         rows = rows.map_batches(

@@ -16,7 +16,7 @@ FILL, GPU_MEMORY = "raydiance_batch_fill", "raydiance_gpu_memory_bytes"
 
 
 class Telemetry:
-    """Of one worker. stage: generate, score or write; progress: the way to the job's `Tracker`."""
+    """Of one worker. stage: generate, score or write; progress: where it reports to."""
 
     def __init__(self, stage: str, progress: Progress) -> None:
         from ray.util.metrics import Counter as Sum
@@ -36,7 +36,7 @@ class Telemetry:
         if count:
             self._images.inc(count, {"stage": self._stage})
             if not moved:
-                self.progress.tell("add", self._stage, count)
+                self.progress.add(self._stage, count)
 
     def failed(self, error_types: Iterable[str], *, group_size: int) -> None:
         """Groups were given up; their images will never come, so the progress bar passes over them."""
@@ -44,7 +44,7 @@ class Telemetry:
         for kind, count in kinds.items():
             self._failed.inc(count, {"stage": self._stage, "error_type": kind})
         if kinds:
-            self.progress.tell("fail", self._stage, dict(kinds), group_size)
+            self.progress.fail(self._stage, dict(kinds), group_size)
 
     @contextmanager
     def busy(self, part: str) -> Iterator[None]:
@@ -56,7 +56,7 @@ class Telemetry:
             seconds = time.perf_counter() - started
             if seconds > 0:
                 self._seconds.inc(seconds, {"stage": self._stage, "part": part})
-                self.progress.tell("spend", self._stage, part, seconds)
+                self.progress.spend(self._stage, part, seconds)
 
     def fill(self, share: float) -> None:
         """A denoising batch held this share of the groups it could hold."""

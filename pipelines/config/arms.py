@@ -10,7 +10,7 @@ from typing import Any
 from models.interventions.registry import entry_of, find, in_order, registered
 from models.spec import InterventionConfig
 from pipelines.config import toml
-from pipelines.config.tables import require
+from pipelines.errors import require
 
 Interventions = Mapping[str, InterventionConfig]
 """Name of every registered intervention -> the run's settings of it."""

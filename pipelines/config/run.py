@@ -5,17 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from models.checkpoints import CHECKPOINTS
+from models.scorers import registry
 from models.spec import PLACES, ModelSpec, Sampling
 from pipelines.config import plugins, toml
-from pipelines.config.arms import Arm, Interventions, defaults, read_arms, read_interventions, tables_of, take
-from pipelines.config.tables import GroupSize, Output, Prompts, RayOptions, Run, Scoring, Selection, require
+from pipelines.config.arms import (
+    Arm,
+    Interventions,
+    column_names,
+    defaults,
+    read_arms,
+    read_interventions,
+    tables_of,
+    take,
+)
+from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
+from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
+from pipelines.errors import require
+from pipelines.prompts.config import Prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +42,7 @@ class RunConfig:
     prompts: Prompts
     model: ModelSpec
     scoring: Scoring
+    scorers: tuple[FurtherScorer, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     group: GroupSize = field(default_factory=GroupSize)
     interventions: Interventions = field(default_factory=defaults)
@@ -40,6 +57,27 @@ class RunConfig:
         require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
         alone = self.ray.gpus_per_replica == 1
         require(alone or not self.model.compile, "model.compile", True, "needs ray.gpus_per_replica = 1")
+        self._check_scorers()
+
+    def _check_scorers(self) -> None:
+        kind, rank_by = self.scoring.kind, self.selection.rank_by
+        rule = "needs a kind with image vectors, for diversity and duplicates; others can be in [[scorers]]"
+        require(registry.entry_of(kind).vectors, "scoring.kind", kind, rule)
+        names = [scorer.name for scorer in self.scorers]
+        known = ", ".join(names) or "none"
+        require(rank_by in ("", *names), "selection.rank_by", rank_by, f"needs a name in [[scorers]] (there: {known})")
+        columns = self.columns(1).names
+        twice = [name for name, count in Counter(columns).items() if count > 1]
+        require(not twice, "scorers", names, f"they would give two columns of one name: {', '.join(twice)}")
+
+    @property
+    def generated(self) -> pa.Schema:
+        """The columns of an image before it is scored."""
+        return schema.generated(column_names(self.arms))
+
+    def columns(self, embedding_dim: int) -> pa.Schema:
+        """The columns of `data/` and `rejected/`; embedding_dim: length of the scorer's vectors."""
+        return schema.scored(embedding_dim, declared_fields(self.scoring, self.scorers), self.generated)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""
@@ -93,6 +131,7 @@ def fingerprint(config: RunConfig) -> str:
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers."""
+    config = without_later_defaults(config)
     covered = {name: table for name, table in config.items() if name != "ray"}
     covered["run"] = {"seed": config["run"]["seed"]}
     covered["model"] = {k: v for k, v in config["model"].items() if k not in PLACES}
@@ -100,6 +139,31 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     covered["prompts"] = {k: v for k, v in config["prompts"].items() if k not in ("path", "format", "limit")}
     covered["group"] = {key: value for key, value in config["group"].items() if key != "groups_per_prompt"}
     return {"schema_version": schema.VERSION, **covered}
+
+
+_ADDED_LATER: dict[str, Any] = {
+    "scorers": [],
+    "scoring.kind": "open_clip",
+    "scoring.options": {},
+    "selection.rank_by": "",
+}
+"""Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
+which of an array of tables is that key of each."""
+
+
+def without_later_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of plain values without the settings of `_ADDED_LATER` that change nothing: records of runs and of scores
+    that were made before there were these settings are equal to those made since."""
+
+    def known(name: str, value: Any) -> bool:
+        return name not in _ADDED_LATER or value != _ADDED_LATER[name]
+
+    def old(table: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: item for key, item in value.items() if known(f"{table}.{key}", item)}
+        return [old(table, item) for item in value] if isinstance(value, list) else value
+
+    return {name: old(name, value) for name, value in config.items() if known(name, value)}
 
 
 def _plain(value: Any) -> Any:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+from models.parallel.division import Ranks
 from models.spec import Parallelism
-
-
-def require(good: bool, name: str, value: object, rule: str) -> None:
-    if not good:
-        raise ValueError(f"{name} = {value!r} is out of range: {rule}")
+from pipelines.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,45 +29,6 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Names of the columns in the prompt files; "" takes the column of the field's own name where there is one."""
-
-    prompt: str = "prompt"
-    prompt_id: str = ""
-    """Text or whole numbers; made from the prompt's text where there is no such column."""
-    concept: str = ""
-    """What the prompt is about, for grouping in reports."""
-    rarity: str = ""
-    """How rare the concept is, for grouping in reports."""
-    counterfactual: str = ""
-    """The prompt with its rare attribute replaced by the common one; gives `clip_margin`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompts:
-    path: str | tuple[str, ...]
-    """File, glob or s3:// URI (or several); relative ones start at the working directory."""
-    format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "text"] = "auto"
-    """"auto" goes by the file's ending (.txt is text: one prompt per line)."""
-    columns: Columns = field(default_factory=Columns)
-    limit: int = 0
-    """Stop after this many rows; 0 reads all."""
-    duplicates: Literal["fail", "keep", "drop"] = "fail"
-    """What a repeated prompt text gives: a row in failed/, images of its own, or nothing."""
-    max_characters: int = 2000
-    """A longer prompt becomes a row in failed/."""
-
-    def __post_init__(self) -> None:
-        require(bool(self.path) and all(self.paths), "path", self.path, "needs at least one file")
-        require(self.limit >= 0, "limit", self.limit, "needs 0 (all) or more")
-        require(1 <= self.max_characters <= 100_000, "max_characters", self.max_characters, "needs 1 to 100,000")
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        return (self.path,) if isinstance(self.path, str) else self.path
-
-
-@dataclass(frozen=True, kw_only=True)
 class GroupSize:
     size: int = 4
     """Images per group: made together, pushed apart by repulsion."""
@@ -86,22 +44,6 @@ class GroupSize:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scoring:
-    model: str
-    """An open_clip model name such as "ViT-L-14", or "local-dir:" and a folder."""
-    pretrained: str = ""
-    """Tag of open_clip's weights, for example "openai"; "" for a local folder."""
-    revision: str = ""
-    """Filled in with a hash of the contents of a local folder."""
-    batch_size: int = 64
-    """Images per forward pass; whole groups are put together up to this number."""
-
-    def __post_init__(self) -> None:
-        require(bool(self.model), "model", self.model, "needs an open_clip name or local-dir:<folder>")
-        require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "needs 1 to 65,536 images")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which images stay in data/; the others go to rejected/ with the reason. Relative by default: see the docs."""
 
@@ -111,6 +53,8 @@ class Selection:
     """Lowest `clip_margin` that stays, for images that have one; -inf keeps all."""
     duplicate_similarity: float = 1.0
     """Images of a group at least this similar (cosine of embeddings) are duplicates; 1 means equal pixels only."""
+    rank_by: str = ""
+    """Name of the scorer in [[scorers]] by which a group is ranked; "" is the one in [scoring]."""
 
     def __post_init__(self) -> None:
         require(self.keep_per_group >= 0, "keep_per_group", self.keep_per_group, "needs 0 (all) or more")
@@ -201,3 +145,14 @@ class RayOptions:
     def generator_threads(self) -> int:
         """Of each process."""
         return max(1, (self.threads_per_generator or int(self.cpus_per_generator)) // self.gpus_per_replica)
+
+    def ranks(self, group: GroupSize, guidance_scale: float) -> Ranks:
+        """The processes of each generator."""
+        return Ranks(
+            count=self.gpus_per_replica,
+            parallelism=self.parallelism,
+            images=group.size * group.groups_per_batch,
+            guided=guidance_scale > 1.0,
+            threads=self.generator_threads,
+            timeout_s=self.rank_timeout_s,
+        )

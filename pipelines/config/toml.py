@@ -5,7 +5,6 @@ The dataclass is the specification: its fields are the allowed keys, with their 
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 import types
 import typing
@@ -14,7 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 
@@ -67,8 +66,7 @@ def _where(at: str) -> str:
 
 
 def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
+    return did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
 
 
 def _convert(kind: Any, value: Any, file: str, at: str) -> Any:
@@ -84,6 +82,8 @@ def _convert(kind: Any, value: Any, file: str, at: str) -> Any:
         raise wrong(file, at, value, "one of " + ", ".join(map(repr, get_args(kind))))
     if origin is tuple:
         return _convert_tuple(get_args(kind), value, file, at)
+    if origin is dict:
+        return _plain_table(value, file, at)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is kind:
@@ -109,6 +109,23 @@ def _convert_tuple(kinds: tuple[Any, ...], value: Any, file: str, at: str) -> tu
         raise wrong(file, at, value, "an array" if many else f"an array of {len(kinds)} values")
     each = [kinds[0]] * len(value) if many else list(kinds)
     return tuple(_convert(k, v, file, f"{at}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True)))
+
+
+def _plain_table(value: Any, file: str, at: str) -> dict[str, Any]:
+    """A table whose keys are not ours to know: texts, numbers, booleans, and arrays and tables of them."""
+    if not isinstance(value, Mapping):
+        raise wrong(file, at, value, "a table")
+    return {key: _plain(item, file, f"{at}.{key}") for key, item in value.items()}
+
+
+def _plain(value: Any, file: str, at: str) -> Any:
+    if isinstance(value, Mapping):
+        return _plain_table(value, file, at)
+    if isinstance(value, list | tuple):
+        return [_plain(item, file, at) for item in value]
+    if isinstance(value, str | int | float):
+        return value
+    raise wrong(file, at, value, "text, a number, true or false, an array or a table")
 
 
 def wrong(file: str, at: str, value: Any, needs: str) -> UserError:

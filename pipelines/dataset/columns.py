@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from models.interventions.registry import find
-
 COLUMN_MEANING: dict[str, str] = {
     "image": "the picture: encoded bytes, and a file name; a video is a lossless animated WebP",
     "image_id": "hash of the pixels; equal ids are equal pictures",
@@ -45,11 +43,3 @@ COLUMN_MEANING: dict[str, str] = {
     "drop_reason": "why the image was dropped; null where it was kept",
 }
 """Column -> what it means; interventions say it of their own columns."""
-
-
-def meaning(column: str) -> str:
-    """What a column of `data/` and `rejected/` means."""
-    entry = find(column)
-    if entry is not None:
-        return entry.meaning
-    return COLUMN_MEANING.get(column, "what a plugin of the run has added; `run.json` names it")

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from pipelines.dataset import retry
+from pipelines.dataset import manifest_json, report_json, retry, run_json
 from pipelines.dataset.names import FileEntry
+from pipelines.dataset.report_json import Report
+from pipelines.dataset.run_json import RunRecord
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+
+T = TypeVar("T")
 
 GO_ON = "Start the run's own command again (python jobs/synth.py --config ...), and this one when it is done."
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """run, report: the contents of run.json and report.json; files: manifest.json's entries by path."""
+    """A run whose every group is made, and summed up."""
 
     dataset: Storage
-    run: dict[str, Any]
-    report: dict[str, Any]
+    run: RunRecord
+    report: Report
     files: dict[str, FileEntry]
+    """The entries of manifest.json by path."""
 
     def images(self, folder: str) -> Sequence[FileEntry]:
         """The shard files in `data` or `rejected`, in the order of the shards."""
@@ -31,18 +35,18 @@ class FinishedRun:
 
 def open_finished(dataset: Storage) -> FinishedRun:
     """The run in a folder. Raises UserError where there is none, or where it is not finished."""
-    run = _json(dataset, "run.json", "holds no run. Give --dataset the output folder of jobs/synth.py.")
-    manifest = _json(dataset, "manifest.json", f"is not finished: it has no manifest.json yet. {GO_ON}")
-    planned, counted = (run["plan"] or {}).get("groups"), manifest["totals"]["groups_planned"]
-    if not manifest["complete"]:
-        problem = f"manifest.json names {manifest['problem_count']} problems, the first: {manifest['problems'][0]}"
-    elif manifest["fingerprint"] != run["fingerprint"] or planned != counted:
+    run = run_json.read(dataset)
+    manifest = _read(manifest_json.read, dataset, "is not finished: it has no manifest.json yet")
+    planned, counted = run.plan.groups if run.plan else None, manifest.totals.groups_planned
+    if not manifest.complete:
+        problem = f"manifest.json names {manifest.problem_count} problems, the first: {manifest.problems[0]}"
+    elif manifest.fingerprint != run.fingerprint or planned != counted:
         problem = f"run.json plans {planned} groups, manifest.json has counted {counted}"
     elif retry.is_open(dataset):
         problem = "a retry of its failed groups has begun"
     else:
-        files = {entry["path"]: FileEntry(**entry) for entry in manifest["files"]}
-        report = _json(dataset, "report.json", f"has lost its report.json. {GO_ON}")
+        files = {entry.path: entry for entry in manifest.files}
+        report = _read(report_json.read, dataset, "has lost its report.json")
         return FinishedRun(dataset=dataset, run=run, report=report, files=files)
     raise UserError(f"{dataset.uri} is not finished: {problem}. {GO_ON}")
 
@@ -57,11 +61,8 @@ def check(dataset: Storage, entry: FileEntry) -> None:
         )
 
 
-def _json(dataset: Storage, name: str, otherwise: str) -> dict[str, Any]:
+def _read(read: Callable[[Storage, str], T], dataset: Storage, where_there_is_none: str) -> T:
     try:
-        content: dict[str, Any] = json.loads(dataset.read_bytes(name))
+        return read(dataset, GO_ON)
     except FileNotFoundError:
-        raise UserError(f"{dataset.uri} {otherwise}") from None
-    except ValueError as error:
-        raise UserError(f"{dataset.path(name)} is not valid JSON: {error}. {GO_ON}") from error
-    return content
+        raise UserError(f"{dataset.uri} {where_there_is_none}. {GO_ON}") from None

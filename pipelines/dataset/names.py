@@ -1,4 +1,4 @@
-"""Names of shard files, and the entries that the manifest has of files."""
+"""Names of folders and of shard files, and the entries that the manifest has of files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import pyarrow.parquet as pq
-
+from pipelines.dataset.parquet import Reader
 from pipelines.dataset.storage import Storage
 
+IMAGE_FOLDERS = ("data", "rejected")
+"""Folders with a file of images per shard: what was kept, and what selection dropped. In `data` every finished shard
+has its file; elsewhere there is none without rows."""
+SHARD_FOLDERS = (*IMAGE_FOLDERS, "failed")
+"""Folders with a file per shard."""
+
 _READ_BYTES = 1 << 20
-
-
 _SHARD_FILE = re.compile(r"shard-(\d+)\.parquet")
 
 
@@ -23,21 +26,34 @@ def shard_file(shard: int) -> str:
 
 
 def shard_number(file: str) -> int:
-    """The shard whose file this is."""
-    match = _SHARD_FILE.fullmatch(PurePosixPath(file).name)
-    if match is None:
+    """The shard whose file this is. Raises ValueError for a file of no shard."""
+    if (shard := shard_of(file)) is None:
         raise ValueError(f"{file} is not named like the file of a shard")
-    return int(match[1])
+    return shard
+
+
+def shard_of(file: str) -> int | None:
+    """The shard whose file this is, by its name; None for a file of no shard."""
+    match = _SHARD_FILE.fullmatch(PurePosixPath(file).name)
+    return None if match is None else int(match[1])
+
+
+def image_files(output: Storage, name: str) -> list[str]:
+    """Paths of the files of this name that hold images: kept ones, then dropped ones."""
+    return [path for folder in IMAGE_FOLDERS if output.exists(path := f"{folder}/{name}")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
-    """A file of the run. path: below the output folder; rows: None where it is no Parquet file; sha256: hex."""
+    """A file of the run."""
 
     path: str
+    """Below the output folder."""
     rows: int | None
+    """None where it is no Parquet file."""
     bytes: int
     sha256: str
+    """In hex digits."""
 
 
 def file_entry(output: Storage, path: str) -> FileEntry:
@@ -47,5 +63,5 @@ def file_entry(output: Storage, path: str) -> FileEntry:
         while block := source.read(_READ_BYTES):
             digest.update(block)
             size += len(block)
-        rows = pq.ParquetFile(source).metadata.num_rows if path.endswith(".parquet") else None
+        rows = Reader(source).rows if path.endswith(".parquet") else None
     return FileEntry(path=path, rows=rows, bytes=size, sha256=digest.hexdigest())

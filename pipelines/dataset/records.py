@@ -1,11 +1,70 @@
-"""The small JSON records of a folder, compared."""
+"""The small JSON records of a folder as frozen dataclasses: read and checked, written, compared.
+
+A field is a key of the file, under its own name or under that of `named`. A field with a default is left out of the
+file where it has that value, and may be missing there; keys that no field has are passed over, so that a record of a
+later release can be read.
+"""
 
 from __future__ import annotations
 
+import json
+import types
+import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar, get_args, get_origin
+
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+
+T = TypeVar("T")
 
 _SHOWN = 8
+_KEY = "key of the file"
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def named(key: str) -> dict[str, str]:
+    """`field(metadata=named(...))`: the key in the file where it is not a Python name, or a better one for people."""
+    return {_KEY: key}
+
+
+def read(storage: Storage, path: str, kind: type[T], advice: str) -> T:
+    """The record in a file. advice: what to do where the file is not such a record.
+
+    Raises FileNotFoundError where there is no file, and UserError where a key is missing or has another type.
+    """
+    return parse(storage.read_bytes(path), kind, file=storage.path(path), advice=advice)
+
+
+def parse(data: bytes, kind: type[T], *, file: str, advice: str) -> T:
+    """The record in the bytes of a file. Raises as `read` does."""
+    try:
+        record: T = _typed(kind, json.loads(data), "")
+    except _Wrong as wrong:
+        raise UserError(f"{file}: {wrong}. {advice}") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON: {error}. {advice}") from error
+    return record
+
+
+def write(storage: Storage, path: str, record: Any, *, indent: int | None = 1) -> None:
+    """Write a record; equal records give equal bytes."""
+    text = json.dumps(to_json(record), indent=indent, ensure_ascii=False, allow_nan=False)
+    storage.write_bytes(path, (text + "\n").encode())
+
+
+def to_json(value: Any) -> Any:
+    """A record, or a part of one, as plain values."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = [f for f in fields(value) if f.default is MISSING or getattr(value, f.name) != f.default]
+        return {_key(f): to_json(getattr(value, f.name)) for f in kept}
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    return value
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -22,3 +81,59 @@ def _flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(item, f"{at}.{key}" if at else key)
     else:
         yield at, value
+
+
+class _Wrong(Exception):
+    """Names the key and says what is wrong with it."""
+
+
+def _typed(kind: Any, value: Any, at: str) -> Any:
+    """`value`, as json.loads gives it, as the annotation `kind` says; `at` names it in messages."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin is types.UnionType:  # `X | None` is all that records need
+        return None if value is None else _typed(parts[0], value, at)
+    if is_dataclass(kind):
+        return _dataclass(kind, value, at)
+    if origin is tuple:
+        _check(isinstance(value, list) and (parts[-1] is ... or len(value) == len(parts)), "a list", value, at)
+        each = [parts[0]] * len(value) if parts[-1] is ... else parts
+        return tuple(_typed(part, item, f"{at}[{i}]") for i, (part, item) in enumerate(zip(each, value, strict=True)))
+    if isinstance(kind, type) and issubclass(kind, tuple):  # a NamedTuple is a list in the file
+        hints = typing.get_type_hints(kind)
+        _check(isinstance(value, list) and len(value) == len(hints), f"a list of {len(hints)}", value, at)
+        return kind(*(_typed(hint, item, f"{at}.{n}") for (n, hint), item in zip(hints.items(), value, strict=True)))
+    if origin is dict:
+        _check(isinstance(value, dict), "a table", value, at)
+        return {key: _typed(parts[1], item, f"{at}.{key}") for key, item in value.items()}
+    good = type(value) in (int, float) if kind is float else type(value) is kind
+    _check(good, _WORDS[kind], value, at)
+    return value
+
+
+def _dataclass(kind: Any, value: Any, at: str) -> Any:
+    _check(isinstance(value, dict), "a table", value, at)
+    values = {}
+    for f, hint in _hints(kind):
+        where = f"{at}.{_key(f)}" if at else _key(f)
+        if _key(f) in value:
+            values[f.name] = _typed(hint, value[_key(f)], where)
+        elif f.default is MISSING:
+            raise _Wrong(f"the key {where!r} is missing")
+    return kind(**values)
+
+
+@cache
+def _hints(kind: Any) -> list[tuple[Field[Any], Any]]:
+    hints = typing.get_type_hints(kind)
+    return [(f, hints[f.name]) for f in fields(kind)]
+
+
+def _key(f: Field[Any]) -> str:
+    return str(f.metadata.get(_KEY, f.name))
+
+
+def _check(good: bool, needed: str, value: Any, at: str) -> None:
+    if not good:
+        raise _Wrong(f"{at or 'the file'} = {value!r:.80} must be {needed}")

@@ -12,9 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from pipelines.dataset import schema
+from pipelines.dataset import parquet, schema
 from pipelines.dataset.names import shard_file
 from pipelines.dataset.storage import Storage
 
@@ -56,8 +55,7 @@ def is_open(output: Storage) -> bool:
 def read(output: Storage, shard: int) -> pa.Table:
     """The failures to retry: rows of `schema.FAILED`; none where the retry is done, as Ray may ask a second time."""
     try:
-        with output.open_input(f"{FOLDER}/{shard_file(shard)}") as file:
-            return pq.ParquetFile(file).read()
+        return parquet.read(output, f"{FOLDER}/{shard_file(shard)}")
     except FileNotFoundError:
         return schema.FAILED.empty_table()
 

@@ -19,6 +19,9 @@ from models.spec import PLACES, InterventionConfig, ModelSpec
 VERSION = 2
 """Version of the row contract; it goes up whenever a column is added, or changes its name, type or meaning."""
 
+MEANING = b"meaning"
+"""Key of a field's metadata under which columns that not every run has say what they mean."""
+
 _INTERVAL = pa.list_(pa.float64(), 2)
 _SETTING_TYPES: dict[str, pa.DataType] = {
     "float": pa.float64(),
@@ -48,7 +51,8 @@ def _interventions(names: Sequence[str]) -> Iterator[pa.Field[Any]]:
     for name in names:
         entry = find(name)
         assert entry is not None, name
-        yield pa.field(name, _struct_of(entry.config))
+        said = None if entry.in_every_row else {MEANING: entry.meaning}
+        yield pa.field(name, _struct_of(entry.config), metadata=said)
 
 
 MODEL_OPTIONS = _struct_of(ModelSpec, but=("path", "revision", "dtype", *PLACES))
@@ -122,15 +126,16 @@ FAILED = pa.schema(_FAILED_FIELDS)
 and why."""
 
 
-def generated_of(names: Sequence[str]) -> list[str]:
-    """Those of the columns of a file in `data/` that the generate stage wrote: they come first."""
-    return list(names[: names.index("fingerprint") + 1])
+def generated_in(file: pa.Schema) -> pa.Schema:
+    """Those columns of a file in `data/` that the generate stage wrote: they come first."""
+    return pa.schema([file.field(index) for index in range(file.get_field_index("fingerprint") + 1)])
 
 
-def scored(embedding_dim: int, images: pa.Schema | None = None) -> pa.Schema:
+def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Schema | None = None) -> pa.Schema:
     """Schema of `data/` and `rejected/`; `embedding` is the scorer's unit image vector of `embedding_dim` values.
 
-    images: as `generated` makes it; None: that of a run that uses no intervention but those of every run.
+    more: what other scorers add (`pipelines.dataset.score_columns`); images: as `generated` makes it, None: that of a
+    run that uses no intervention but those of every run.
     """
     schema = pa.schema(
         [
@@ -146,6 +151,7 @@ def scored(embedding_dim: int, images: pa.Schema | None = None) -> pa.Schema:
             pa.field("embedding", pa.list_(pa.float16(), embedding_dim), nullable=False),
             pa.field("keep", pa.bool_(), nullable=False),
             pa.field("drop_reason", pa.string()),
+            *more,
         ]
     )
     return declared(schema)

@@ -8,47 +8,36 @@ scores are null. The file in `data/` is written last and marks the shard as done
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.dataset import columns as own_columns
-from pipelines.dataset import schema
+from pipelines.dataset import parquet, records, schema
 from pipelines.dataset.finished import FinishedRun
+from pipelines.dataset.names import IMAGE_FOLDERS
+from pipelines.dataset.score_columns import NAME, NAME_RULE
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 
 FOLDER = "scores"
 RECORD = "scores.json"
-"""What the scores of a name were made with."""
 KEYS = ("group_id", "index_in_group", "image_id")
-COLUMNS = (
-    "clip_model",
-    "clip_score",
-    "clip_margin",
-    "rank_in_group",
-    "group_vendi",
-    "group_pair_similarity",
-    "nearest_similarity",
-    "embedding",
-)
-"""What a scorer says of an image, named as in `schema.scored`."""
 _SOURCE = b"raydiance_scores_of"
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def folder(name: str) -> str:
     """Where the scores of a name lie; raises UserError for a name that no column can have."""
-    if not _NAME.fullmatch(name):
-        raise UserError(
-            f"the scorer name {name!r} would begin names of columns: use a-z, then a-z, 0-9 and _, for example b32"
-        )
+    if not NAME.fullmatch(name):
+        raise UserError(f"the scorer name {name!r} {NAME_RULE}")
     return f"{FOLDER}/{name}"
+
+
+def beside(dataset: Storage, name: str) -> Storage:
+    """The folder of the scores of a name; it has its own lock and progress.json."""
+    return Storage.open(dataset.path(folder(name)))
 
 
 def path(name: str, file: str) -> str:
@@ -56,37 +45,25 @@ def path(name: str, file: str) -> str:
     return f"{folder(name)}/{file}"
 
 
-def columns(name: str, embedding_dim: int, *, embeddings: bool, source: str) -> pa.Schema:
-    """Schema of a file of scores. All scores are null where a group could not be scored.
+def columns(fields: Sequence[pa.Field[Any]], *, source: str) -> pa.Schema:
+    """Schema of a file of scores. fields: of the scorer, null where a group could not be scored.
 
     source: as `source_of` says, noted in the file, so that scores are made anew where a retry has changed a shard.
     """
-    named = {field.name: field for field in schema.scored(embedding_dim)}
-    said = [named[column] for column in COLUMNS if embeddings or column != "embedding"]
-    fields = [pa.field(f"{name}_{field.name}", field.type) for field in said]
-    target = schema.declared(pa.schema([*(named[key] for key in KEYS), *fields]))
+    target = schema.declared(pa.schema([*(schema.generated().field(key) for key in KEYS), *fields]))
     return target.with_metadata({**(target.metadata or {}), _SOURCE: source.encode()})
-
-
-def meaning(column: str) -> str:
-    """What a column means, for those of the run and those of other scorers."""
-    for kind in COLUMNS:
-        if column.endswith(f"_{kind}"):
-            return f"{own_columns.meaning(kind)}; by the scorer `{column.removesuffix(f'_{kind}')}`"
-    return own_columns.meaning(column)
 
 
 def source_of(run: FinishedRun, name: str) -> str:
     """A hash of the images of a shard: the files of that name in data/ and rejected/, as the manifest has them."""
-    entries = [run.files.get(f"{folder}/{name}") for folder in ("data", "rejected")]
+    entries = [run.files.get(f"{folder}/{name}") for folder in IMAGE_FOLDERS]
     return hashlib.sha256(" ".join(entry.sha256 if entry else "" for entry in entries).encode()).hexdigest()
 
 
 def is_done(run: FinishedRun, scorer: str, name: str) -> bool:
     """Does a file of scores in data/ that is there say that it is of the images which the shard holds now?"""
-    with run.dataset.open_input(path(scorer, f"data/{name}")) as file:
-        noted = (pq.read_schema(file).metadata or {}).get(_SOURCE, b"").decode()
-    return noted == source_of(run, name)
+    metadata = parquet.schema_of(run.dataset, path(scorer, f"data/{name}")).metadata or {}
+    return metadata.get(_SOURCE, b"").decode() == source_of(run, name)
 
 
 def available(run: FinishedRun) -> Sequence[str]:
@@ -94,25 +71,47 @@ def available(run: FinishedRun) -> Sequence[str]:
     return [name for name in run.dataset.folders(FOLDER) if run.dataset.exists(f"{folder(name)}/{RECORD}")]
 
 
-def record(dataset: Storage, name: str) -> dict[str, Any]:
-    """The content of a scorer's record. Raises UserError where there is none."""
+@dataclass(frozen=True, kw_only=True)
+class ScoresRecord:
+    """The content of scores.json: what the scores of a name were made with."""
+
+    schema_version: int
+    fingerprint: str
+    """Of the run."""
+    scoring: dict[str, Any]
+    """All settings of the table [scoring]."""
+    embeddings: bool
+
+
+def find_record(dataset: Storage, name: str) -> ScoresRecord | None:
+    """The record of a scorer's scores; None where there is none."""
+    advice = f"Remove {dataset.path(folder(name))}, and score anew: {_make(name)}"
     try:
-        content: dict[str, Any] = json.loads(dataset.read_bytes(f"{folder(name)}/{RECORD}"))
+        return records.read(dataset, f"{folder(name)}/{RECORD}", ScoresRecord, advice)
     except FileNotFoundError:
-        there = ", ".join(dataset.folders(FOLDER)) or "none"
-        raise UserError(f"{dataset.uri} has no scores {name!r}; there are: {there}. Make them: {_make(name)}") from None
-    return content
+        return None
+
+
+def record(dataset: Storage, name: str) -> ScoresRecord:
+    """The record of a scorer's scores. Raises UserError where there is none."""
+    if found := find_record(dataset, name):
+        return found
+    there = ", ".join(dataset.folders(FOLDER)) or "none"
+    raise UserError(f"{dataset.uri} has no scores {name!r}; there are: {there}. Make them: {_make(name)}")
+
+
+def write_record(dataset: Storage, name: str, content: ScoresRecord) -> None:
+    records.write(dataset, f"{folder(name)}/{RECORD}", content)
 
 
 def read(dataset: Storage, name: str, file: str) -> pa.Table:
     """The scores of a shard file, all rows: pictures are what is large, and they are not here."""
-    beside = path(name, file)
+    scores = path(name, file)
     try:
-        with dataset.open_input(beside) as source:
-            return pq.ParquetFile(source).read()
+        return parquet.read(dataset, scores)
     except FileNotFoundError:
         raise UserError(
-            f"{dataset.path(beside)} is not there yet. Finish the scores ({_make(name)}), or leave them out: --scores "
+            f"{dataset.path(scores)} is not there yet. Finish the scores ({_make(name)}), or leave them out: --scores "
             "with the names to take along."
         ) from None
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar, cast
 
-from pipelines.dataset.outages import PATIENCE_SECONDS, of_storage_client, persist
+from pipelines.dataset.outages import PATIENCE_SECONDS, of_storage_client, retry_transient
 from pipelines.errors import UserError
 
 T = TypeVar("T")
@@ -35,8 +35,8 @@ class Storage:
     """A folder. Every `rel` is a path below it with forward slashes, for example "data/shard-000000.parquet".
 
     Methods raise FileNotFoundError where a file that is to be read does not exist, and UserError for everything else
-    that storage refuses (wrong credentials, missing bucket, no permission, full disk, no connection). Trouble of S3
-    that passes (5xx, throttling, timeouts, cut connections) is waited out for up to `patience_seconds`.
+    that storage refuses (wrong credentials, missing bucket, no permission, full disk, no connection). Transient
+    errors of S3 (5xx, throttling, timeouts, cut connections) are retried for up to `patience_seconds`.
     """
 
     uri: str
@@ -127,7 +127,7 @@ class Storage:
                     yield file
                     file.flush()
                     named = f"/dev/fd/{file.fileno()}"  # an open file has no other name once it is unlinked
-                    persist(lambda: self.filesystem.put_file(named, self.path(rel)), self.patience_seconds)
+                    retry_transient(lambda: self.filesystem.put_file(named, self.path(rel)), self.patience_seconds)
                 return
             target = Path(self.path(rel))
             temporary = _temporary(target)
@@ -200,7 +200,7 @@ class Storage:
 
     def _do(self, action: str, rel: str, operation: Callable[[], T], *, missing_is_user_error: bool = False) -> T:
         with self._explained(action, rel, missing_is_user_error=missing_is_user_error):
-            return persist(operation, self.patience_seconds if is_s3(self.uri) else 0.0)
+            return retry_transient(operation, self.patience_seconds if is_s3(self.uri) else 0.0)
 
     @contextmanager
     def _explained(self, action: str, rel: str, *, missing_is_user_error: bool = False) -> Iterator[None]:

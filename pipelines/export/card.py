@@ -9,20 +9,26 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.dataset import scores as score_files
+from pipelines.config.recorded import recorded
+from pipelines.config.tables import Run
+from pipelines.dataset.report_json import Report
+from pipelines.dataset.run_json import RunRecord
 from pipelines.dataset.schema import VERSION
 from pipelines.summary import card
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """files: a glob below the target; row_bytes: before packing; file_bytes: of all its files."""
+    """A part of an export, as its card describes it."""
 
     name: str
     files: str
+    """A glob below the target."""
     rows: int
     row_bytes: int
+    """Before packing."""
     file_bytes: int
+    """Of all its files."""
 
     @property
     def config(self) -> str:
@@ -31,8 +37,8 @@ class Split:
 
 def export_card(
     *,
-    run: Mapping[str, Any],
-    report: Mapping[str, Any],
+    run: RunRecord,
+    report: Report,
     arms: Sequence[str],
     splits: Sequence[Split],
     schema: pa.Schema,
@@ -41,7 +47,7 @@ def export_card(
     load: str,
 ) -> str:
     """The text of README.md. features: what a reader finds; schema: the columns before they are packed."""
-    title = run["config"]["run"]["name"]
+    title = recorded(run, "run", Run).name
     images = sum(split.rows for split in splits if split.config == "default")
     head = card.front_matter(
         title=title,
@@ -54,18 +60,18 @@ def export_card(
     parts = [
         head,
         f"# {card.code(title)}\n",
-        card.introduction(images, report["counts"]["prompts"]),
+        card.introduction(images, report.counts.prompts),
         "## What is here\n",
         card.table(
             ("path", "holds"),
             [*here, ("`export.json`", "the run it comes from, the choices, and the source rows of every file")],
         ),
-        card.results([arm for arm in report["by_arm"] if arm["arm"] in arms]),
+        card.results([arm for arm in report.by_arm if arm.arm in arms]),
         "## Load it\n",
         load,
         "## Columns\n",
         f"Row schema version {VERSION}.\n",
-        card.column_table(schema, score_files.meaning),
+        card.column_table(schema),
         card.settings(run),
         card.licence(license_name),
     ]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from pipelines.cluster import progress
+from pipelines.cluster import bars
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import scores as score_files
@@ -24,7 +24,8 @@ from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export import record
 from pipelines.export.card import Split, export_card
-from pipelines.export.formats import FORMATS, Written
+from pipelines.export.formats import FORMATS
+from pipelines.export.formats.base import Written
 from pipelines.export.layout import OutputFile, Weighed, lay_out
 from pipelines.export.rows import Choice, columns
 from pipelines.export.work import Export, Task, weigh, write_file
@@ -35,24 +36,30 @@ R = TypeVar("R")
 _FOLDERS = {"train": "data", "rejected": "rejected"}
 _FILES_WORTH_RAY = 16
 _CARD = "README.md"
-_PATIENCE_AT_THE_START_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What `jobs/export.py` is asked for. arms: () for all; scores: None for all that there are."""
+    """What `jobs/export.py` is asked for."""
 
     format: str
+    """A name of `pipelines.export.formats`."""
     arms: tuple[str, ...] = ()
+    """() takes all."""
     rejected: bool = False
+    """Also what selection dropped."""
     embeddings: bool = False
+    """Also the image vectors of the scorers."""
     scores: tuple[str, ...] | None = None
+    """Scorers whose columns go along; None takes all existing ones."""
     shard_bytes: int = 500_000_000
+    """Most bytes of a file."""
     license: str = "other"
+    """As the hub names licences."""
 
 
 def export(dataset: Storage, target: Storage, options: ExportOptions, where: RayOptions) -> list[Written]:
-    """Write what is not there yet of the export; returns all its files, but for the small ones."""
+    """Write the files of the export still to do; returns all of them, but for the small ones."""
     run = open_finished(dataset)
     splits = ("train", "rejected") if options.rejected else ("train",)
     choice = _choice(run, options)
@@ -75,25 +82,25 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
     with ExitStack() as stack:
         stack.enter_context(stoppable())
         claimed = record.claim(target, wanted)
-        lock = stack.enter_context(RunLock(replace(target, patience_seconds=_PATIENCE_AT_THE_START_SECONDS)))
+        lock = stack.enter_context(RunLock(target))
         target.sweep("")
         spread = partial(_spread, stack, where)
         if claimed.files is None:
             claimed = _lay_out(run, job, claimed, splits, options.shard_bytes, spread)
         tasks = _tasks(job, claimed)
         there = _there(target, tasks)
-        open_tasks = [task for of in tasks.values() for task in of if task.path not in there]
+        to_do = [task for of in tasks.values() for task in of if task.path not in there]
         images = sum(file.rows for of in (claimed.files or {}).values() for file in of)
-        done = images - sum(task.file.rows for task in open_tasks)
-        with progress.bar(images, done, "write", " images") as bar:
-            for rows in spread(len(open_tasks))(partial(write_file, job), open_tasks):
+        done = images - sum(task.file.rows for task in to_do)
+        with bars.bar(images, done, "write", " images") as bar:
+            for rows in spread(len(to_do))(partial(write_file, job), to_do):
                 bar.update(rows)
                 lock.check()
         return _finish(run, job, claimed, tasks)
 
 
 def _choice(run: FinishedRun, options: ExportOptions) -> Choice:
-    arms = tuple(arm["arm"] for arm in run.report["by_arm"])
+    arms = tuple(arm.arm for arm in run.report.by_arm)
     if unknown := sorted(set(options.arms) - set(arms)):
         raise UserError(f"--arm {unknown[0]!r}: the run in {run.dataset.uri} has the arms {', '.join(map(repr, arms))}")
     scores = score_files.available(run) if options.scores is None else options.scores
@@ -112,18 +119,18 @@ def _spread(stack: ExitStack, where: RayOptions, items: int) -> Callable[[Callab
 def _lay_out(
     run: FinishedRun,
     job: Export,
-    claimed: record.Record,
+    claimed: record.ExportRecord,
     splits: Sequence[str],
     shard_bytes: int,
     spread: Callable[[int], Callable[..., Iterable[Weighed]]],
-) -> record.Record:
+) -> record.ExportRecord:
     room = FORMATS[job.format].room(shard_bytes)
     if room < 1:
         raise UserError(f"--shard-bytes {shard_bytes} leaves no room for images: use at least 20480")
     sources = {split: run.images(_FOLDERS[split]) for split in splits}
     endings: set[str] = set()
     files: dict[str, list[OutputFile]] = {}
-    with progress.bar(sum(map(len, sources.values())), 0, "weigh", " shards") as bar:
+    with bars.bar(sum(map(len, sources.values())), 0, "weigh", " shards") as bar:
 
         def weighed(entries: Sequence[FileEntry]) -> Iterator[Weighed]:
             for shard in spread(len(entries))(partial(weigh, job), entries):
@@ -139,7 +146,7 @@ def _lay_out(
     return record.laid_out(job.target, claimed, files, sorted(endings))
 
 
-def _tasks(job: Export, claimed: record.Record) -> Mapping[str, Sequence[Task]]:
+def _tasks(job: Export, claimed: record.ExportRecord) -> Mapping[str, Sequence[Task]]:
     return {
         split: [
             Task(path=FORMATS[job.format].path(split, number, len(files)), file=file)
@@ -161,7 +168,7 @@ def _there(target: Storage, tasks: Mapping[str, Sequence[Task]]) -> dict[str, in
 
 
 def _finish(
-    run: FinishedRun, job: Export, claimed: record.Record, tasks: Mapping[str, Sequence[Task]]
+    run: FinishedRun, job: Export, claimed: record.ExportRecord, tasks: Mapping[str, Sequence[Task]]
 ) -> list[Written]:
     """The indexes, and the card last of all."""
     kind, there = FORMATS[job.format], _there(job.target, tasks)
@@ -189,7 +196,7 @@ def _finish(
         splits=splits,
         schema=job.schema,
         features=kind.features(job.schema, claimed.endings),
-        license_name=str(claimed.identity["license"]),
+        license_name=claimed.identity.license,
         load=kind.load(len(written["train"])),
     )
     job.target.write_bytes(_CARD, text.encode())

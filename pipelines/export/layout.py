@@ -4,8 +4,7 @@ in any order, and again."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,31 +14,26 @@ from pipelines.export.rows import Piece
 
 @dataclass(frozen=True, kw_only=True)
 class Weighed:
-    """The chosen rows of a shard file. places: their numbers in the file; sizes: the bytes of each in an output file;
-    endings: of the image files."""
+    """The chosen rows of a shard file."""
 
     file: str
     places: NDArray[np.int64]
+    """Their numbers in the file."""
     sizes: NDArray[np.int64]
+    """The bytes of each in an output file."""
     endings: frozenset[str]
+    """Of the image files, such as png."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFile:
-    """rows, bytes: of the chosen rows in `pieces`."""
+    """What a file of the export holds."""
 
     rows: int
     bytes: int
+    """Of the rows, as the format weighs them."""
     pieces: tuple[Piece, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        pieces = [[piece.file, piece.first, piece.end] for piece in self.pieces]
-        return {"rows": self.rows, "bytes": self.bytes, "pieces": pieces}
-
-    @staticmethod
-    def from_json(content: dict[str, Any]) -> OutputFile:
-        pieces = tuple(Piece(file=file, first=first, end=end) for file, first, end in content["pieces"])
-        return OutputFile(rows=content["rows"], bytes=content["bytes"], pieces=pieces)
+    """Where the rows come from, in order."""
 
 
 def lay_out(weighed: Iterable[Weighed], room: int) -> Iterator[OutputFile]:
@@ -62,7 +56,7 @@ class _Filling:
 
     def add(self, source: str, place: int, size: int) -> None:
         if self._pieces and self._pieces[-1].file == source:
-            self._pieces[-1] = replace(self._pieces[-1], end=place + 1)
+            self._pieces[-1] = self._pieces[-1]._replace(end=place + 1)
         else:
             self._pieces.append(Piece(file=source, first=place, end=place + 1))
         self.rows += 1

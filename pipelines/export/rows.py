@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.dataset import schema
+from pipelines.dataset import parquet, schema
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """arms: those whose images go along; embeddings: also the scorers' image vectors; scores: names of the scorers
-    (`pipelines.dataset.scores`) whose columns are put beside the run's own."""
+    """What of a run is exported."""
 
     arms: tuple[str, ...]
+    """Those whose images go along."""
     embeddings: bool
+    """Also the scorers' image vectors."""
     scores: tuple[str, ...]
+    """Names of the scorers (`pipelines.dataset.scores`) whose columns are put beside the run's own."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Rows of a shard file, from `first` up to `end`, counted before any choice of arms."""
+class Piece(NamedTuple):
+    """Rows of a shard file, from `first` up to `end`, counted before any choice of arms; a list in export.json."""
 
     file: str
     first: int
@@ -37,11 +38,10 @@ class Piece:
 
 def columns(dataset: Storage, choice: Choice, file: str) -> pa.Schema:
     """The schema of the export, from any shard file of the run."""
-    with dataset.open_input(file) as source:
-        fields = [field for field in pq.read_schema(source) if _wanted(field, choice)]
+    fields = [field for field in parquet.schema_of(dataset, file) if _wanted(field, choice)]
     for name in choice.scores:
-        with dataset.open_input(score_files.path(name, file)) as source:
-            fields += [f for f in pq.read_schema(source) if f.name not in score_files.KEYS and _wanted(f, choice)]
+        scored = parquet.schema_of(dataset, score_files.path(name, file))
+        fields += [field for field in scored if field.name not in score_files.KEYS and _wanted(field, choice)]
     return schema.declared(pa.schema(fields))
 
 
@@ -60,17 +60,16 @@ def read(
 
     Raises UserError where the score files do not hold the same images.
     """
-    with dataset.open_input(piece.file) as source:
-        file = pq.ParquetFile(source)
+    with parquet.opened(dataset, piece.file) as file:
         beside = [score_files.read(dataset, name, piece.file) for name in choice.scores]
         end = 0
-        for number in range(file.num_row_groups):
-            start, end = end, end + file.metadata.row_group(number).num_rows
+        for number, size in enumerate(file.rows_of_groups):
+            start, end = end, end + size
             first, last = max(piece.first, start), min(piece.end, end)
             if first >= last:
                 continue
-            names = [name for name in target.names if name in file.schema_arrow.names]
-            rows = file.read_row_group(number, columns=names).slice(first - start, last - first)
+            names = [name for name in target.names if name in file.schema.names]
+            rows = file.group(number, names).slice(first - start, last - first)
             for name, scores in zip(choice.scores, beside, strict=True):
                 rows = score_files.merged(dataset, name, piece.file, first, rows, scores)
             chosen = pc.is_in(rows["arm"], value_set=pa.array(choice.arms))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
+from models.errors import ModelError
 from models.loading.revision import folder_revision, hub_commit
+from models.scorers import registry
+from models.scorers.base import ScorerSpec
 from pipelines.config.run import RunConfig
-from pipelines.config.tables import Scoring
 from pipelines.errors import UserError
 from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard, raw_image_bytes
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_LOCAL_DIR = "local-dir:"
+S = TypeVar("S", bound=ScorerSpec)
 _MAX_SHARD_BYTES = 1 << 31
 """A column of one Arrow array cannot hold more bytes than this."""
 
@@ -27,7 +28,8 @@ def check(config: RunConfig) -> RunConfig:
     Raises UserError for an unknown model or scorer, and for shards that no worker could hold.
     """
     _check_model(config.model.path)
-    config = replace(config, scoring=scorer(config.scoring))
+    further = tuple(scorer(one, f"scorers.{one.name}") for one in config.scorers)
+    config = replace(config, scoring=scorer(config.scoring), scorers=further)
     groups = prompts_per_shard(config) * groups_per_prompt(config)
     group_bytes = config.group.size * raw_image_bytes(config)
     if groups * group_bytes > _MAX_SHARD_BYTES:
@@ -45,12 +47,17 @@ def _with_revision(config: RunConfig) -> RunConfig:
     return replace(config, model=replace(config.model, revision=revision))
 
 
-def scorer(scoring: Scoring) -> Scoring:
-    """`scoring` with the revision of a local folder filled in. Raises UserError for an unknown scorer."""
-    _check_scorer(scoring.model)
-    if not scoring.model.startswith(_LOCAL_DIR):
-        return scoring
-    return replace(scoring, revision=folder_revision(Path(scoring.model.removeprefix(_LOCAL_DIR))))
+def scorer(spec: S, table: str = "scoring") -> S:
+    """`spec` with the revision filled in, where its kind can tell. table: where it stands in the config.
+
+    Raises UserError for settings that the kind knows to be wrong.
+    """
+    entry = registry.entry_of(spec.kind)
+    try:
+        entry.check(spec)
+        return replace(spec, revision=entry.revision(spec))
+    except ModelError as error:
+        raise UserError(f"{table}.{error}") from error
 
 
 def _check_model(path: str) -> None:
@@ -65,21 +72,3 @@ def _check_model(path: str) -> None:
         return
     if not _HUB_ID.fullmatch(path):
         raise UserError(f"model.path = {path!r}: there is no such folder, and it is not a hub id such as 'owner/name'")
-
-
-def _check_scorer(model: str) -> None:
-    if model.startswith(_LOCAL_DIR):
-        folder = model.removeprefix(_LOCAL_DIR)
-        if not Path(folder).is_dir():
-            raise UserError(f"scoring.model = {model!r}: there is no folder {folder!r}")
-    elif not model.startswith("hf-hub:") and (names := _open_clip_names()) and model.replace("/", "-") not in names:
-        near = difflib.get_close_matches(model, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"scoring.model = {model!r}: open_clip has no such model{hint}")
-
-
-def _open_clip_names() -> list[str]:
-    """Names of open_clip's models, read from its folder: importing it would load torch."""
-    spec = find_spec("open_clip")
-    folders = spec.submodule_search_locations if spec else None
-    return sorted(file.stem for folder in folders or () for file in Path(folder, "model_configs").glob("*.json"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.spec import Group, ModelSpec, Offload
 from pipelines.config import plugins
-from pipelines.config.tables import GroupSize, RayOptions
-from pipelines.dataset import images, schema
+from pipelines.config.recorded import recorded
+from pipelines.config.tables import GroupSize, RayOptions, Run
+from pipelines.dataset import images, parquet, run_json, schema
+from pipelines.dataset.names import IMAGE_FOLDERS, image_files
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import run_record
@@ -29,26 +29,28 @@ from pipelines.stages.isolate import packs_of_equal
 Generate = Callable[[list[Group]], Sequence[NDArray[np.uint8]]]
 """`models.generator.Generator.generate`: one uint8 [B, H, W, 3] per group."""
 
-_FOLDERS = ("data", "rejected")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """One image. max_difference: in levels, 0 to 255; psnr_db: inf for equal pixels."""
+    """An image, made again and compared."""
 
     group_id: str
     index: int
+    """In the group."""
     prompt: str
     max_difference: int
+    """In levels, 0 to 255."""
     psnr_db: float
+    """Peak signal-to-noise ratio; inf for equal pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What decides the last bits of a run's pixels, or whether they fit a GPU, and stands in run.json instead of in
-    rows: how the work was divided. same_versions: were the libraries those that are here?"""
+    """How the work was divided: it decides the last bits of the pixels, or whether they fit a GPU, and stands in
+    run.json instead of in rows."""
 
     same_versions: bool
+    """Were the libraries the installed ones?"""
     offload: Offload
     ray: RayOptions
     group: GroupSize
@@ -61,7 +63,7 @@ def pick(output: Storage, *, sample: int, group_id: str = "", seed: int = 0) -> 
 
     Raises UserError where there is no such group, or no image at all.
     """
-    names = sorted({name for folder in _FOLDERS for name in output.list(folder)})
+    names = sorted({name for folder in IMAGE_FOLDERS for name in output.list(folder)})
     random.Random(seed).shuffle(names)
     found = 0
     # In turns over the shards, so that a small sample does not come from one of them.
@@ -113,22 +115,18 @@ def origin(output: Storage) -> Origin:
 
     Raises UserError where the folder holds no run, or one of another row contract.
     """
-    try:
-        record = json.loads(output.read_bytes("run.json"))
-    except FileNotFoundError:
-        raise UserError(f"{output.uri} has no run.json; give --dataset the output folder of a run") from None
-    if (version := record["schema_version"]) != schema.VERSION:
+    run = run_json.read(output)
+    if run.schema_version != schema.VERSION:
         raise UserError(
-            f"{output.path('run.json')} has version {version} of the row contract, this program version "
+            f"{output.path(run_json.FILE)} has version {run.schema_version} of the row contract, this program version "
             f"{schema.VERSION}; replay it with the release that made it"
         )
-    config = record["config"]
-    plugins.load(config["run"].get("plugins", ()))
+    plugins.load(recorded(run, "run", Run).plugins)
     return Origin(
-        same_versions=record["libraries"] == run_record.libraries(),
-        offload=config["model"]["offload"],
-        ray=RayOptions(**config["ray"]),
-        group=GroupSize(**config["group"]),
+        same_versions=run.libraries == run_record.libraries(),
+        offload=recorded(run, "model", ModelSpec).offload,
+        ray=recorded(run, "ray", RayOptions),
+        group=recorded(run, "group", GroupSize),
     )
 
 
@@ -164,8 +162,7 @@ def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group],
 
 def _shard_of(output: Storage, group_id: str) -> int:
     for name in output.list("plan"):
-        with output.open_input(f"plan/{name}") as file:
-            table = pq.ParquetFile(file).read(columns=["group_id", "shard"])
+        table = parquet.read(output, f"plan/{name}", ["group_id", "shard"])
         found = table.filter(pc.equal(table["group_id"], pa.scalar(group_id)))
         for shard in found["shard"].to_pylist():
             return int(shard)  # type: ignore[arg-type]  # never null
@@ -174,21 +171,14 @@ def _shard_of(output: Storage, group_id: str) -> int:
 
 def _group_ids(output: Storage, name: str) -> list[str]:
     ids: dict[Any, None] = {}
-    for folder in _FOLDERS:
-        if output.exists(f"{folder}/{name}"):
-            with output.open_input(f"{folder}/{name}") as file:
-                ids |= dict.fromkeys(pq.ParquetFile(file).read(columns=["group_id"])["group_id"].to_pylist())
+    for file in image_files(output, name):
+        ids |= dict.fromkeys(parquet.read(output, file, ["group_id"])["group_id"].to_pylist())
     return sorted(ids)
 
 
 def _rows(output: Storage, name: str, ids: list[str]) -> pa.Table:
-    tables = []
-    for folder in _FOLDERS:
-        if output.exists(f"{folder}/{name}"):
-            with output.open_input(f"{folder}/{name}") as file:
-                table = pq.ParquetFile(file).read()
-            tables.append(table.filter(pc.is_in(table["group_id"], value_set=pa.array(ids))))
-    return pa.concat_tables(tables)
+    tables = (parquet.read(output, file) for file in image_files(output, name))
+    return pa.concat_tables([table.filter(pc.is_in(table["group_id"], value_set=pa.array(ids))) for table in tables])
 
 
 def _psnr(difference: NDArray[np.int16]) -> float:

@@ -3,67 +3,89 @@ write beside -> record. The run's own files are only read."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipelines.cluster import progress
+import pyarrow as pa
+
+from models.scorers import registry
+from models.scorers.base import ScorerSpec
+from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
-from pipelines.config.tables import RayOptions, Scoring, Selection
+from pipelines.config.recorded import recorded
+from pipelines.config.run import without_later_defaults
+from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
+from pipelines.config.tables import GroupSize, RayOptions, Selection
+from pipelines.dataset import parquet
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
-from pipelines.dataset.names import shard_number
+from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
-from pipelines.dataset.records import differences
-from pipelines.dataset.schema import VERSION
+from pipelines.dataset.records import differences, to_json
+from pipelines.dataset.schema import VERSION, generated_in
 from pipelines.dataset.storage import Storage
-from pipelines.errors import UserError
+from pipelines.errors import UserError, require
 from pipelines.flows import preflight
-from pipelines.stages.block import order
+from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.read import ReadShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write_scores import WriteScores
 
-STAGES = {"read": "read", "score": "score", progress.LAST: "write"}
+STAGES = {"read": "read", "score": "score", LAST: "write"}
 _POOLS = ("scorers", "writers", "writers")
-_FOLDERS = ("", "data", "rejected", "failed")
 _LOOKS_AT_A_TIME = 16
-_PATIENCE_AT_THE_START_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreConfig:
-    """scoring, ray: as in the TOML file of a run; `ray.writers` also read. embeddings: keep the image vectors too."""
+    """How to score again."""
 
     scoring: Scoring
+    """As in the TOML file of a run."""
     ray: RayOptions = field(default_factory=RayOptions)
+    """As in the TOML file of a run; there are as many readers as `ray.writers`."""
     embeddings: bool = False
+    """Keep the image vectors too."""
+
+    def __post_init__(self) -> None:
+        kind = self.scoring.kind
+        rule = f"scorers of the kind {kind!r} give no image vectors"
+        require(registry.entry_of(kind).vectors or not self.embeddings, "embeddings", True, rule)
+
+    def scorer(self, name: str) -> FurtherScorer:
+        """The scorer as one beside those of the run."""
+        settings = {f.name: getattr(self.scoring, f.name) for f in fields(ScorerSpec)}
+        return FurtherScorer(name=name, embeddings=self.embeddings, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rescored:
-    """What a session has done. images: in the shards it scored; groups_failed: those that could not be scored."""
+    """What a session has done."""
 
     shards: int
+    """Those it scored."""
     images: int
+    """In these shards."""
     groups_failed: int
+    """Those that could not be scored."""
 
 
 def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
     """Give every image of the run the columns `NAME_clip_score` and so on, where it has them not yet."""
-    beside = Storage.open(dataset.path(score_files.folder(name)))
+    beside = score_files.beside(dataset, name)
     run = open_finished(dataset)
     config = replace(config, scoring=preflight.scorer(config.scoring))
     with ExitStack() as stack:
         stack.enter_context(stoppable())
-        lock = stack.enter_context(RunLock(replace(beside, patience_seconds=_PATIENCE_AT_THE_START_SECONDS)))
+        lock = stack.enter_context(RunLock(beside))
         claim(run, name, config)
         pending = pending_shards(run, name)
         if not pending:
@@ -74,41 +96,55 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
         workers = {"read": config.ray.writers, "score": config.ray.scorers, "write": config.ray.writers}
         file = ProgressFile(beside, images=images, done=done, workers=workers)
         stack.enter_context(file.session())
-        tracker = stack.enter_context(progress.followed(file, images, done, STAGES))
+        progress = stack.enter_context(followed(file, images, done, STAGES))
         made: Counter[str] = Counter()
         per_round = shards_per_round(config.ray.scorers)
-        for row in make_all(pending, stages(run, name, config, tracker), per_round):
+        for row in make_all(pending, stages(run, name, config, progress), per_round):
             made.update(shards=1, images=row["images"], failed=row["failed"])
             lock.check()
     return Rescored(shards=made["shards"], images=made["images"], groups_failed=made["failed"])
 
 
 def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
-    """Note what the scores of this name are made with; raises UserError where they were made otherwise."""
-    beside = Storage.open(run.dataset.path(score_files.folder(name)))
-    wanted = {
-        "schema_version": VERSION,
-        "fingerprint": run.run["fingerprint"],
-        "scoring": asdict(config.scoring),
-        "embeddings": config.embeddings,
-    }
-    try:
-        there = json.loads(beside.read_bytes(score_files.RECORD))
-    except FileNotFoundError:
-        there = wanted
-    if changes := differences(there, wanted):
+    """Note what the scores of this name are made with; raises UserError where they were made otherwise, or where the
+    run has columns of these names itself."""
+    beside = score_files.beside(run.dataset, name)
+    _check_columns(run, config.scorer(name))
+    wanted = score_files.ScoresRecord(
+        schema_version=VERSION,
+        fingerprint=run.run.fingerprint,
+        scoring=without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
+        embeddings=config.embeddings,
+    )
+    there = score_files.find_record(run.dataset, name) or wanted
+    if changes := differences(to_json(there), to_json(wanted)):
         raise UserError(
             f"{beside.path(score_files.RECORD)} says that the scores {name!r} were made otherwise: {changes}. "
             f"Choose another name for these, or remove {beside.uri}."
         )
-    beside.write_bytes(score_files.RECORD, (json.dumps(wanted, indent=1, ensure_ascii=False) + "\n").encode())
-    for folder in _FOLDERS:
+    score_files.write_record(run.dataset, name, wanted)
+    for folder in ("", *SHARD_FOLDERS):
         beside.sweep(folder)
 
 
+def _generated(run: FinishedRun) -> pa.Schema:
+    """The columns that the run's generate stage wrote."""
+    first, *_ = run.images("data")
+    return generated_in(parquet.schema_of(run.dataset, first.path))
+
+
+def _check_columns(run: FinishedRun, scorer: FurtherScorer) -> None:
+    first, *_ = run.images("data")
+    there = set(parquet.schema_of(run.dataset, first.path).names)
+    if both := [field.name for field in scorer.fields(1) if field.name in there]:
+        raise UserError(
+            f"the scorer name {scorer.name!r}: the run has the column {both[0]} already; choose another name"
+        )
+
+
 def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
-    """The orders that are open: shards without scores, with scores of other images, or with groups that failed."""
-    beside = Storage.open(run.dataset.path(score_files.folder(name)))
+    """Requests for the shards still to do: without scores, with scores of other images, or with groups that failed."""
+    beside = score_files.beside(run.dataset, name)
     files = [PurePosixPath(entry.path).name for entry in run.images("data")]
     whole = set(beside.list("data")) - set(beside.list("failed"))
     there = [file for file in files if file in whole]
@@ -116,37 +152,48 @@ def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
         looks = pool.map(lambda file: score_files.is_done(run, name, file), there)
         done = {file for file, good in zip(there, looks, strict=True) if good}
     pending = [file for file in files if file not in done]
-    for entry in run.files.values():
-        if entry.path.startswith(("data/", "rejected/")) and PurePosixPath(entry.path).name in pending:
+    for entry in _image_entries(run):
+        if PurePosixPath(entry.path).name in pending:
             check(run.dataset, entry)
-    return [order(shard_number(file), retry=False) for file in pending]
+    return [make_request(shard_number(file), retry=False) for file in pending]
 
 
-def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress.Progress) -> list[Stage]:
-    where = config.ray
+def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progress) -> list[Stage]:
+    where, further = config.ray, declared_fields(None, [config.scorer(name)])
+    images = _generated(run)
+    generated, scored = with_images(images), with_images([*images, *further])
     return [
         Stage(
             kind=ReadShard,
-            arguments={"dataset": run.dataset, "progress": tracker},
+            arguments={"dataset": run.dataset, "progress": progress},
+            reads=REQUEST,
+            writes=generated,
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),
         Stage(
             kind=ScoreShard,
             arguments={
-                "scoring": config.scoring,
-                "selection": Selection(),  # for the ranks; what is kept stays as the run has decided
-                "progress": tracker,
-                "group_size": run.run["config"]["group"]["size"],
+                "images": images,
+                "scoring": None,
+                "scorers": [config.scorer(name)],
+                "selection": Selection(),
+                "progress": progress,
+                "batch_size": config.scoring.batch_size,
+                "group_size": recorded(run.run, "group", GroupSize).size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
+            reads=generated,
+            writes=scored,
             workers=where.scorers,
             cpus=where.cpus_per_scorer,
             gpus=where.gpus_per_scorer,
         ),
         Stage(
             kind=WriteScores,
-            arguments={"run": run, "name": name, "embeddings": config.embeddings, "progress": tracker},
+            arguments={"run": run, "name": name, "progress": progress},
+            reads=with_images([*(images.field(key) for key in score_files.KEYS), *further]),
+            writes=COUNTS,
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),
@@ -155,5 +202,8 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, tracker: progress
 
 def _images(run: FinishedRun, shards: set[int] | None) -> int:
     """Images in some shards, or in all."""
-    entries = [entry for folder in ("data", "rejected") for entry in run.images(folder)]
-    return sum(entry.rows or 0 for entry in entries if shards is None or shard_number(entry.path) in shards)
+    return sum(entry.rows or 0 for entry in _image_entries(run) if shards is None or shard_number(entry.path) in shards)
+
+
+def _image_entries(run: FinishedRun) -> list[FileEntry]:
+    return [entry for folder in IMAGE_FOLDERS for entry in run.images(folder)]

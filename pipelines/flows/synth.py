@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
-from pipelines.cluster import progress
+from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
 from pipelines.dataset import retry
 from pipelines.dataset.lock import RunLock
-from pipelines.dataset.names import shard_file
+from pipelines.dataset.names import SHARD_FOLDERS, shard_file
 from pipelines.dataset.progress_json import ProgressFile
+from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight, run_record
 from pipelines.flows.finish import Summary, finish
 from pipelines.plan import files as plan_files
-from pipelines.plan.counts import PlanCounts
 from pipelines.plan.write import write_plan
-from pipelines.stages.block import order
+from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.generate import GenerateShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
 
 _SHARDS_WORTH_RAY_IN_THE_END = 64
-_PATIENCE_AT_THE_START_SECONDS = 30.0
-FOLDERS = ("", "plan", "data", "rejected", "failed", retry.FOLDER)
+FOLDERS = ("", "plan", *SHARD_FOLDERS, retry.FOLDER)
+"""Where interrupted writes of a run may have left something."""
 
 
 def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = False) -> Summary:
@@ -40,10 +40,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
     config = preflight.check(config)
     with ExitStack() as stack:
         stack.enter_context(stoppable())
-        # What is wrong with a folder from the start is said soon, not waited for.
-        lock = stack.enter_context(
-            RunLock(replace(output, patience_seconds=_PATIENCE_AT_THE_START_SECONDS), broken=break_lock)
-        )
+        lock = stack.enter_context(RunLock(output, broken=break_lock))
         for folder in FOLDERS:
             output.sweep(folder)
         counts = _planned(config, output)
@@ -59,24 +56,24 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
 
 
 def _planned(config: RunConfig, output: Storage) -> PlanCounts:
-    """The plan that there is, extended where the prompts or the number of groups have grown."""
-    there = run_record.claim(config, output)
-    plan_files.trim(output, there.counts.segments if there else ())
-    made_from = run_record.made_from(config)
-    if there and there.made_from == made_from:
-        return there.counts
-    counts = write_plan(config, output, there.counts if there else None)
-    run_record.planned(config, output, run_record.Planned(counts=counts, made_from=made_from))
+    """The existing plan, extended where the prompts or the number of groups have grown."""
+    record = run_record.claim(config, output)
+    plan_files.trim(output, record.plan.segments if record.plan else ())
+    inputs = run_record.plan_inputs(config)
+    if record.plan and record.plan_made_from == inputs:
+        return record.plan
+    counts = write_plan(config, output, record.plan)
+    run_record.planned(config, output, counts, inputs)
     return counts
 
 
 def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
-    """The orders that are open: shards whose file in data/, the mark of a finished shard, is not there, and retries."""
+    """Requests for the shards still to do: those without a file in data/, the mark of a finished shard, and retries."""
     finished = set(output.list("data"))
     again = retry.requested(output, counts.shard_numbers())
     missing = [shard for shard in counts.shard_numbers() if shard_file(shard) not in finished]
-    orders = [order(shard, retry=False) for shard in missing]
-    return orders + [order(shard, retry=True) for shard in sorted(set(again) - set(missing))]
+    requests = [make_request(shard, retry=False) for shard in missing]
+    return requests + [make_request(shard, retry=True) for shard in sorted(set(again) - set(missing))]
 
 
 def _make_all(
@@ -90,17 +87,20 @@ def _make_all(
     workers = {"generate": where.generators, "score": where.scorers, "write": where.writers}
     done = counts.images * (counts.shards - len(pending)) // counts.shards
     file = ProgressFile(output, images=counts.images, done=done, workers=workers)
-    with file.session(), progress.followed(file, counts.images, done) as tracker:
-        for _ in make_all(pending, stages(config, output, tracker), shards_per_round(where.generators)):
+    with file.session(), followed(file, counts.images, done) as progress:
+        for _ in make_all(pending, stages(config, output, progress), shards_per_round(where.generators)):
             check()
 
 
-def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> list[Stage]:
+def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage]:
     where = config.ray
+    generated, scored = with_images(config.generated), with_images(config.columns(1))
     return [
         Stage(
             kind=GenerateShard,
-            arguments={"config": config, "output": output, "progress": tracker},
+            arguments={"config": config, "output": output, "progress": progress},
+            reads=REQUEST,
+            writes=generated,
             workers=where.generators,
             min_workers=where.min_generators,
             cpus=where.cpus_per_generator,
@@ -110,19 +110,26 @@ def stages(config: RunConfig, output: Storage, tracker: progress.Progress) -> li
         Stage(
             kind=ScoreShard,
             arguments={
+                "images": config.generated,
                 "scoring": config.scoring,
+                "scorers": config.scorers,
                 "selection": config.selection,
-                "progress": tracker,
+                "progress": progress,
+                "batch_size": config.scoring.batch_size,
                 "group_size": config.group.size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
+            reads=generated,
+            writes=scored,
             workers=where.scorers,
             cpus=where.cpus_per_scorer,
             gpus=where.gpus_per_scorer,
         ),
         Stage(
             kind=WriteShard,
-            arguments={"output": output, "progress": tracker},
+            arguments={"output": output, "progress": progress},
+            reads=scored,
+            writes=COUNTS,
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from models.interventions.registry import registered
+from pipelines.dataset.columns import COLUMN_MEANING
+from pipelines.dataset.report_json import ArmResult, Interval
 from pipelines.dataset.schema import interventions_in
 from pipelines.gallery.read import PIXEL_ART_SIDE, CardView, GroupView, Row, Shot
 from pipelines.pages.chart import ARM_COLOURS
@@ -150,9 +152,12 @@ def details(cards: Sequence[CardView]) -> str:
             if not group.shots:
                 continue
             row = group.shots[0].row
+            known_columns = {*COLUMN_MEANING, *interventions_in([*row])}
             groups.append({name: row[name] for name in (*_GROUP_DETAILS, *interventions_in([*row]))})
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
+                # What further scorers say has names that only the rows know.
+                values["further"] = {n: _compact(v) for n, v in shot.row.items() if n not in known_columns}
                 # Seeds go up to 2^63: as text, since a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
     for row in groups:
@@ -165,15 +170,15 @@ def _compact(value: Any) -> Any:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def arm_tile(arm: Mapping[str, Any], number: int, does: str) -> str:
-    """The headline numbers of one arm: an entry of report["by_arm"]; does: what is switched on."""
-    dropped = arm["images"] - arm["kept"]
-    failed = f", {counted(arm['groups_failed'], 'group')} failed" if arm["groups_failed"] else ""
+def arm_tile(arm: ArmResult, number: int, does: str) -> str:
+    """The headline numbers of one arm; does: what is switched on."""
+    dropped = arm.images - arm.kept
+    failed = f", {counted(arm.groups_failed, 'group')} failed" if arm.groups_failed else ""
     return (
-        f'<li class="arm-{number % ARM_COLOURS}"><h2><i></i><bdi>{escape(arm["arm"])}</bdi></h2><p>{escape(does)}</p>'
-        f"<dl><div><dt>match</dt><dd>{_mean(arm['clip_score'], 3)}</dd></div>"
-        f"<div><dt>diversity</dt><dd>{_mean(arm['group_vendi'], 2)}</dd></div></dl>"
-        f"<p>{counted(arm['images'], 'image')}, {dropped:,} dropped{failed}</p></li>"
+        f'<li class="arm-{number % ARM_COLOURS}"><h2><i></i><bdi>{escape(arm.arm)}</bdi></h2><p>{escape(does)}</p>'
+        f"<dl><div><dt>match</dt><dd>{_mean(arm.clip_score, 3)}</dd></div>"
+        f"<div><dt>diversity</dt><dd>{_mean(arm.group_vendi, 2)}</dd></div></dl>"
+        f"<p>{counted(arm.images, 'image')}, {dropped:,} dropped{failed}</p></li>"
     )
 
 
@@ -182,8 +187,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _mean(value: Mapping[str, Any], digits: int) -> str:
-    if value["mean"] is None:
+def _mean(value: Interval, digits: int) -> str:
+    if value.mean is None:
         return "–"
-    half = "" if value["half_width"] is None else f" <small>± {value['half_width']:.{digits}f}</small>"
-    return f"{value['mean']:.{digits}f}{half}"
+    half = "" if value.half_width is None else f" <small>± {value.half_width:.{digits}f}</small>"
+    return f"{value.mean:.{digits}f}{half}"

@@ -6,12 +6,14 @@ pictures are `data:` addresses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from models.interventions.registry import registered
+from pipelines.dataset.report_json import Counts, Interval, Measures, Report
 from pipelines.dataset.storage import Storage
+from pipelines.gallery.lines import lines_of
 from pipelines.gallery.markup import arm_tile, card, counted, details
 from pipelines.gallery.pick import pick_prompts
 from pipelines.gallery.read import CardView, read_cards
@@ -29,14 +31,14 @@ THUMBNAIL_BYTES = 12_000_000
 def gallery(
     output: Storage,
     title: str,
-    report: Mapping[str, Any],
+    report: Report,
     *,
     prompts: int = PROMPTS_SHOWN,
     thumbnail_bytes: int = THUMBNAIL_BYTES,
 ) -> str:
-    """The page for a run. report: the content of report.json; at most `prompts` prompts are shown."""
+    """The page for a run; at most `prompts` prompts are shown."""
     cards = read_cards(output, pick_prompts(planned_shards(output), prompts), thumbnail_bytes)
-    arms = [arm["arm"] for arm in report["by_arm"]]
+    arms = [arm.arm for arm in report.by_arm]
     style, script = _TEMPLATES.style("gallery.css"), _TEMPLATES.part("gallery.js")
     articles, shot = [], 0
     for number, view in enumerate(cards):
@@ -49,10 +51,10 @@ def gallery(
         style=style,
         script=script,
         title=escape(title),
-        lead=_lead(report["counts"], len(arms)),
-        part=_part(len(cards), report["counts"]["prompts"]),
-        tiles="".join(arm_tile(arm, i, does.get(arm["arm"], "")) for i, arm in enumerate(report["by_arm"])),
-        charts="".join(chart(*words, report) for words in _CHARTS),
+        lead=_lead(report.counts, len(arms)),
+        part=_part(len(cards), report.counts.prompts),
+        tiles="".join(arm_tile(arm, i, does.get(arm.arm, "")) for i, arm in enumerate(report.by_arm)),
+        charts="".join(chart(title, hint, arms, lines_of(report, of)) for title, hint, of in _CHARTS),
         rarities=_options(cards),
         arms="".join(_arm_switch(arm, number) for number, arm in enumerate(arms)) if len(arms) > 1 else "",
         cards="".join(articles),
@@ -60,10 +62,10 @@ def gallery(
     )
 
 
-_CHARTS = (
-    ("Match", "cosine of image and prompt", "clip_score"),
-    ("Margin", "closer to the prompt than to its common version", "clip_margin"),
-    ("Diversity", "how many different images a group holds", "group_vendi"),
+_CHARTS: tuple[tuple[str, str, Callable[[Measures], Interval]], ...] = (
+    ("Match", "cosine of image and prompt", lambda measures: measures.clip_score),
+    ("Margin", "closer to the prompt than to its common version", lambda measures: measures.clip_margin),
+    ("Diversity", "how many different images a group holds", lambda measures: measures.group_vendi),
 )
 
 
@@ -75,14 +77,14 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _lead(counts: Mapping[str, int], arms: int) -> str:
+def _lead(counts: Counts, arms: int) -> str:
     parts = [
-        counted(counts["images"], "image"),
-        counted(counts["prompts"], "prompt"),
+        counted(counts.images, "image"),
+        counted(counts.prompts, "prompt"),
         counted(arms, "arm"),
-        f"{counts['images_rejected']:,} dropped",
+        f"{counts.images_rejected:,} dropped",
     ]
-    failed = [("group", counts["groups_failed"]), ("prompt", counts["prompts_failed"])]
+    failed = [("group", counts.groups_failed), ("prompt", counts.prompts_failed)]
     parts += [f"{counted(count, what)} failed" for what, count in failed if count]
     split = (part.split(" ", 1) for part in parts)
     return "".join(f"<span><b>{number}</b> {words}</span>" for number, words in split)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
-from pipelines.dataset.names import shard_file
+from pipelines.dataset import parquet
+from pipelines.dataset.names import image_files, shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.pick import Pick
 
@@ -81,8 +81,8 @@ def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[C
 
 
 def _read_card(output: Storage, pick: Pick) -> CardView:
-    with output.open_input(pick.file) as source:
-        plan = pq.ParquetFile(source).read_row_group(pick.row_group)
+    with parquet.opened(output, pick.file) as file:
+        plan = file.group(pick.row_group)
     planned = [row for row in plan.to_pylist() if row["prompt_id"] == pick.prompt_id]
     first: dict[str, Row] = {}
     for row in planned:
@@ -90,11 +90,13 @@ def _read_card(output: Storage, pick: Pick) -> CardView:
     wanted = pa.array([row["group_id"] for row in first.values()])
     name = shard_file(pick.shard)
     shots: dict[str, list[Shot]] = {}
-    for folder in ("data", "rejected"):
-        for row in _rows(output, f"{folder}/{name}", wanted):
+    for path in image_files(output, name):
+        for row in _rows(output, path, wanted):
             if row["index_in_group"] < IMAGES_PER_GROUP:
                 shots.setdefault(row["group_id"], []).append(_shot(row))
-    failures = {row["group_id"]: row for row in _rows(output, f"failed/{name}", wanted)}
+    failures: dict[str, Row] = {}
+    if output.exists(f"failed/{name}"):
+        failures = {row["group_id"]: row for row in _rows(output, f"failed/{name}", wanted)}
     groups = [
         GroupView(
             plan=row,
@@ -111,18 +113,15 @@ def _error(failure: Row | None) -> str:
 
 
 def _rows(output: Storage, path: str, group_ids: pa.Array[Any]) -> Iterator[Row]:
-    """Rows of the named groups without their embeddings, a few at a time: a row group of large pictures need not fit in
+    """Rows of the named groups, without image vectors, a few at a time: a row group of large pictures need not fit in
     memory at once."""
-    if not output.exists(path):
-        return
-    with output.open_input(path) as source:
-        file = pq.ParquetFile(source)
-        columns = [field.name for field in file.schema_arrow if not pa.types.is_fixed_size_list(field.type)]
-        for number in range(file.num_row_groups):
-            ids = file.read_row_group(number, columns=["group_id"])["group_id"]
+    with parquet.opened(output, path) as file:
+        columns = [field.name for field in file.schema if not pa.types.is_fixed_size_list(field.type)]
+        for number in range(len(file.rows_of_groups)):
+            ids = file.group(number, ["group_id"])["group_id"]
             if not pc.any(pc.is_in(ids, group_ids)).as_py():
                 continue
-            for batch in file.iter_batches(_ROWS_AT_A_TIME, row_groups=[number], columns=columns):
+            for batch in file.batches(_ROWS_AT_A_TIME, columns, number):
                 yield from batch.filter(pc.is_in(batch["group_id"], group_ids)).to_pylist()
 
 

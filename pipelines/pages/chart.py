@@ -6,62 +6,37 @@ Horizontal places are percentages, so a chart fits any width without script.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 ARM_COLOURS = 8
 """How many arm colours the style sheet has; further arms take them again."""
 
-INTERVAL_FROM_GROUPS = 4
-"""Intervals of fewer groups are so wide that nothing else on the axis could be seen."""
-
 _LANE_PX = 9
 _EDGE_PERCENT = 4.0
 
-Report = Mapping[str, Any]
+Span = tuple[float, float]
+"""(mean, half width of the interval; 0 where there is none)."""
+Line = tuple[str, Sequence[Span | None]]
+"""(label, one span per arm; None where the arm has no value)."""
 
 
-def chart(title: str, hint: str, measure: str, report: Report) -> str:
-    """A figure of one measure ("clip_score", ...) for all rarities; empty where no arm has a value."""
-    arms = [arm["arm"] for arm in report["by_arm"]]
-    rows = _rows(measure, arms, report)
+def chart(title: str, hint: str, arms: Sequence[str], lines: Sequence[Line]) -> str:
+    """A figure of one measure; lines without a value are left out, and it is empty where there is no other."""
+    rows = [(label, marks) for label, marks in lines if any(mark is not None for mark in marks)]
     spans = [span for _, marks in rows for span in marks if span is not None]
     if not spans:
         return ""
     ticks = nice_ticks(min(mean - half for mean, half in spans), max(mean + half for mean, half in spans))
-    lines = "".join(_line(label, marks, arms, ticks) for label, marks in rows)
+    drawn = "".join(_line(label, marks, arms, ticks) for label, marks in rows)
     axis = "".join(
         f'<text x="{_place(tick, ticks):.2f}%" y="12" text-anchor="middle">{_short(tick, ticks)}</text>'
         for tick in ticks
     )
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b> <span>{escape(hint)}</span></figcaption>'
-        f'{lines}<div class="axis" aria-hidden="true"><span></span><svg height="16">{axis}</svg></div></figure>'
+        f'{drawn}<div class="axis" aria-hidden="true"><span></span><svg height="16">{axis}</svg></div></figure>'
     )
-
-
-Span = tuple[float, float]
-"""(mean, half width of the interval; 0 where there is none)."""
-
-
-def _rows(measure: str, arms: Sequence[str], report: Report) -> list[tuple[str, list[Span | None]]]:
-    """(label, one span per arm): all prompts first, then each rarity where there is more than one."""
-    table: dict[str | None, dict[str, Span | None]] = {}
-    for entry in report["by_arm_and_rarity"]:
-        table.setdefault(entry["rarity"], {})[entry["arm"]] = _span(entry[measure])
-    total = {entry["arm"]: _span(entry[measure]) for entry in report["by_arm"]}
-    lines: list[tuple[str, dict[str, Span | None]]] = [("all", total)]
-    if len(table) > 1:
-        lines += [(rarity or "no rarity", spans) for rarity, spans in table.items()]
-    filled = [(label, [spans.get(arm) for arm in arms]) for label, spans in lines]
-    return [(label, marks) for label, marks in filled if any(mark is not None for mark in marks)]
-
-
-def _span(value: Mapping[str, Any]) -> Span | None:
-    if value["mean"] is None:
-        return None
-    return (value["mean"], value["half_width"] if value["groups"] >= INTERVAL_FROM_GROUPS else 0.0)
 
 
 def nice_ticks(low: float, high: float) -> list[float]:

@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.dataset import schema
+from pipelines.dataset import parquet, schema
+from pipelines.dataset.failures import failed_rows
+from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
-from pipelines.plan.counts import Segment
-from pipelines.prompts.rows import BadPrompt
+from pipelines.prompts.rows import FailedPrompt
 
 SHARDS_PER_PART = 256
 FAILED_PROMPTS = "failed/prompts.parquet"
@@ -75,16 +75,13 @@ class PartWriter:
         if self._shard % SHARDS_PER_PART == 0:
             self._start_part()
         number = pa.array([self._shard] * groups.num_rows, pa.int64())
-        self._writer.write_table(groups.add_column(0, self._schema.field("shard"), number))
+        self._writer.write(groups.add_column(0, self._schema.field("shard"), number))
         self._shard += 1
 
     def _start_part(self) -> None:
         self._part.close()
         file = self._part.enter_context(self._output.open_output(part_name(self._shard // SHARDS_PER_PART)))
-        # Row groups are small: dictionaries and statistics would cost more time and bytes than they save.
-        self._writer = self._part.enter_context(
-            pq.ParquetWriter(file, self._schema, compression="snappy", use_dictionary=False, write_statistics=False)
-        )
+        self._writer = self._part.enter_context(parquet.Writer(file, self._schema, parquet.PLAN))
 
 
 class FailureWriter:
@@ -92,9 +89,9 @@ class FailureWriter:
 
     def __init__(self, output: Storage) -> None:
         self._output = output
-        self._waiting: list[BadPrompt] = []
+        self._waiting: list[FailedPrompt] = []
         self._file = ExitStack()
-        self._writer: pq.ParquetWriter | None = None
+        self._writer: parquet.Writer | None = None
         self._first: list[str] = []
 
     def __enter__(self) -> Self:
@@ -111,37 +108,27 @@ class FailureWriter:
         """The first few problems, for a message."""
         return "; ".join(self._first) or "the files hold no rows"
 
-    def add(self, bad: BadPrompt) -> None:
+    def add(self, failed: FailedPrompt) -> None:
         if len(self._first) < 3:
-            self._first.append(f"{bad.source}: {bad.error}")
-        self._waiting.append(bad)
+            self._first.append(f"{failed.source}: {failed.failure.error}")
+        self._waiting.append(failed)
         if len(self._waiting) >= _FAILURES_PER_ROW_GROUP:
             self._flush()
 
     def _flush(self) -> None:
         if self._writer is None:
             file = self._file.enter_context(self._output.open_output(FAILED_PROMPTS))
-            self._writer = self._file.enter_context(pq.ParquetWriter(file, schema.FAILED, compression="zstd"))
-        rows = [
-            {
-                "prompt": bad.prompt,
-                "source": bad.source,
-                "stage": "plan",
-                "error_type": bad.kind,
-                "error": bad.error,
-                "attempts": 1,
-            }
-            for bad in self._waiting
-        ]
-        self._writer.write_table(pa.Table.from_pylist(rows, schema=schema.FAILED))
+            self._writer = self._file.enter_context(parquet.Writer(file, schema.FAILED))
+        failed = (({"prompt": one.prompt, "source": one.source}, one.failure) for one in self._waiting)
+        self._writer.write(failed_rows("plan", failed))
         self._waiting.clear()
 
 
 def read_shard(output: Storage, shard: int) -> pa.Table:
     """The groups of one shard, with the columns of `schema.plan`."""
     part, row_group = divmod(shard, SHARDS_PER_PART)
-    with output.open_input(part_name(part)) as file:
-        table = pq.ParquetFile(file).read_row_group(row_group)
+    with parquet.opened(output, part_name(part)) as plan:
+        table = plan.group(row_group)
     if set(table["shard"].to_pylist()) != {shard}:
         raise ValueError(f"{output.path(part_name(part))}: row group {row_group} does not hold shard {shard}")
     return table
@@ -166,9 +153,8 @@ PLANNED = ("shard", "group_id", "prompt_id", "arm", "rarity")
 def planned_shards(output: Storage) -> Iterator[PlannedShard]:
     """The plan, one shard after the other; the driver holds one at a time."""
     for name in output.list("plan"):
-        with output.open_input(f"plan/{name}") as source:
-            plan = pq.ParquetFile(source)
-            for number in range(plan.num_row_groups):
-                groups = plan.read_row_group(number, columns=list(PLANNED))
+        with parquet.opened(output, f"plan/{name}") as plan:
+            for number in range(len(plan.rows_of_groups)):
+                groups = plan.group(number, PLANNED)
                 shard = groups["shard"][0].as_py()
                 yield PlannedShard(shard=shard, file=f"plan/{name}", row_group=number, groups=groups)

@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.config.arms import column_names
 from pipelines.config.run import RunConfig
+from pipelines.dataset import parquet
+from pipelines.dataset.run_json import PlanCounts, Segment
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.plan.counts import PlanCounts, Segment
 from pipelines.plan.files import FailureWriter, PartWriter, next_first, part_names, trim
 from pipelines.plan.groups import group_table
 from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard
 from pipelines.prompts import rows as prompt_rows
-from pipelines.prompts.rows import BadPrompt, Dropped, PromptRow
+from pipelines.prompts.rows import Dropped, FailedPrompt, PromptRow
 
 _PROMPTS_PER_CHUNK = 4096
 
@@ -70,13 +70,13 @@ class _Tally:
         self.prompts = self.bad = self.dropped = 0
 
     def good_prompts(
-        self, rows: Iterable[PromptRow | BadPrompt | Dropped], failures: FailureWriter | None
+        self, rows: Iterable[PromptRow | FailedPrompt | Dropped], failures: FailureWriter | None
     ) -> Iterator[PromptRow]:
         for row in rows:
             if isinstance(row, PromptRow):
                 self.prompts += 1
                 yield row
-            elif isinstance(row, BadPrompt):
+            elif isinstance(row, FailedPrompt):
                 self.bad += 1
                 if failures is not None:
                     failures.add(row)
@@ -88,11 +88,8 @@ class _Known:
     """The groups of an earlier plan, 8 bytes each."""
 
     def __init__(self, output: Storage, segments: tuple[Segment, ...]) -> None:
-        ids = [np.empty(0, np.uint64)]
-        for name in part_names(segments):
-            with output.open_input(name) as file:
-                ids.append(_as_numbers(pq.ParquetFile(file).read(columns=["group_id"])))
-        self._sorted = np.sort(np.concatenate(ids))
+        ids = [_as_numbers(parquet.read(output, name, ["group_id"])) for name in part_names(segments)]
+        self._sorted = np.sort(np.concatenate([np.empty(0, np.uint64), *ids]))
         self._seen = 0
 
     def without(self, groups: pa.Table) -> pa.Table:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pipelines.config.tables import Prompts
+from pipelines.dataset.failures import Failure
+from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
-from pipelines.prompts.files import NotARow
+from pipelines.prompts.config import Prompts
 from pipelines.prompts.hash_set import HashSet
 
 
@@ -27,13 +28,12 @@ class PromptRow(NamedTuple):
     source: str
 
 
-class BadPrompt(NamedTuple):
-    """A row that becomes a row in failed/. prompt: what could be read of it; kind: a short name of the problem."""
+class FailedPrompt(NamedTuple):
+    """A row that becomes a row in failed/. prompt: what could be read of it."""
 
     source: str
     prompt: str | None
-    kind: str
-    error: str
+    failure: Failure
 
 
 class Dropped(NamedTuple):
@@ -42,7 +42,7 @@ class Dropped(NamedTuple):
     source: str
 
 
-def read(prompts: Prompts) -> Iterator[PromptRow | BadPrompt | Dropped]:
+def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
     """Every row of the prompt files, in order. Memory: some 20 bytes per prompt, and as much again for given ids."""
     check = _Checker(prompts)
     uris = prompt_files.files(prompts)
@@ -51,22 +51,24 @@ def read(prompts: Prompts) -> Iterator[PromptRow | BadPrompt | Dropped]:
         yield check.row(f"{uri}:{number}", values)
 
 
-def single(text: str, max_characters: int) -> PromptRow | BadPrompt:
+def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
     """A prompt that comes alone, checked, cleaned and named like one of a file."""
     row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *[None] * 4))
     assert not isinstance(row, Dropped)  # which a first prompt never is
     return row
 
 
-def digests(prompts: Prompts) -> list[dict[str, Any]]:
-    """Size and sha256 of every prompt file, in order: equal lists are equal prompts, wherever the files lie."""
-    return [prompt_files.digest(uri) for uri in prompt_files.files(prompts)]
+def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
+    """Every prompt file, in order: equal ones are equal prompts, wherever the files lie."""
+    return tuple(prompt_files.digest(uri) for uri in prompt_files.files(prompts))
 
 
-class _Bad(Exception):
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+class _Unusable(Exception):
+    """Ends the check of a row."""
+
+    def __init__(self, error_type: str, error: str) -> None:
+        super().__init__(error)
+        self.failure = Failure(error_type=error_type, error=error)
 
 
 class _Checker:
@@ -78,22 +80,23 @@ class _Checker:
         self._ids = HashSet()
         self._repeats: Counter[int] = Counter()
 
-    def row(self, source: str, values: Any) -> PromptRow | BadPrompt | Dropped:
+    def row(self, source: str, values: Any) -> PromptRow | FailedPrompt | Dropped:
         prompt, given_id, *labels = values
         try:
-            if isinstance(prompt, NotARow):
-                raise _Bad("UnreadableRow", f"the row cannot be read: {prompt}")
+            if isinstance(prompt, Failure):
+                raise _Unusable(prompt.error_type, f"the row cannot be read: {prompt.error}")
             text = _clean(prompt, "prompt", self._prompts.max_characters)
             if text is None:
-                raise _Bad("EmptyPrompt", "the prompt is empty")
+                raise _Unusable("EmptyPrompt", "the prompt is empty")
             explicit_id = _label(given_id, "prompt_id", self._prompts.max_characters)
             concept = _label(labels[0], "concept", self._prompts.max_characters)
             rarity = _label(labels[1], "rarity", self._prompts.max_characters)
             counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
             prompt_id = self._identify(text, explicit_id)
-        except _Bad as bad:
-            shown = None if prompt is None else printable(str(prompt))[: self._prompts.max_characters]
-            return BadPrompt(source, shown, bad.kind, str(bad))
+        except _Unusable as unusable:
+            read = prompt.error if isinstance(prompt, Failure) else prompt
+            shown = None if read is None else printable(str(read))[: self._prompts.max_characters]
+            return FailedPrompt(source, shown, unusable.failure)
         if prompt_id is None:
             return Dropped(source)
         return PromptRow(prompt_id, text, concept, rarity, counterfactual, source)
@@ -105,11 +108,11 @@ class _Checker:
         if repeated and self._prompts.duplicates == "drop":
             return None
         if repeated and self._prompts.duplicates == "fail":
-            raise _Bad("RepeatedPrompt", "this prompt was there before; prompts.duplicates says what then happens")
+            raise _Unusable("RepeatedPrompt", "this prompt was there before; prompts.duplicates says what then happens")
         if explicit_id is not None:
             id_hash = _hash(explicit_id)
             if id_hash in self._ids:
-                raise _Bad(
+                raise _Unusable(
                     "RepeatedPromptId", f"prompt_id {explicit_id!r} was there before; every prompt needs its own"
                 )
             self._ids.add(id_hash)
@@ -131,16 +134,17 @@ def _clean(value: Any, name: str, max_characters: int) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise _Bad("NotText", f"the {name} is {type(value).__name__}, not text")
+        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text")
     if not value.isascii():
         if _SURROGATE.search(value):
-            raise _Bad("UndecodableText", f"the {name} has bytes that are not UTF-8 (or half a surrogate pair)")
+            raise _Unusable("UndecodableText", f"the {name} has bytes that are not UTF-8 (or half a surrogate pair)")
         value = unicodedata.normalize("NFC", value)
     value = value.strip()
     if len(value) > max_characters:
-        raise _Bad("TooLong", f"the {name} has {len(value)} characters; prompts.max_characters allows {max_characters}")
+        many = f"the {name} has {len(value)} characters; prompts.max_characters allows {max_characters}"
+        raise _Unusable("TooLong", many)
     if _CONTROL.search(value):
-        raise _Bad("ControlCharacter", f"the {name} has control characters, such as NUL")
+        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
     return value or None
 
 

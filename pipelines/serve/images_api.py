@@ -12,9 +12,10 @@ from typing import Any
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from pipelines.dataset.failures import Failure
 from pipelines.serve.errors import ApiError
 from pipelines.serve.files import Files
-from pipelines.serve.jobs import Engine, Event, Failed, Job, Started, Step
+from pipelines.serve.jobs import Engine, Event, Job, Started, Step
 from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.requests import error_of, job_of, response_of
@@ -82,7 +83,7 @@ class ImagesApi:
         began, queue_s = time.monotonic(), 0.0
         async with aclosing(self._in_time(job)) as events:
             async for event in events:
-                if isinstance(event, Failed):
+                if isinstance(event, Failure):
                     raise error_of(event)
                 if isinstance(event, Started):
                     queue_s = time.monotonic() - began

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from models.generator import ModelInfo
 from models.spec import Group
+from pipelines.dataset.failures import Failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,13 @@ class Step:
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """Of a group of B images: per image the clip score, margin and nearest similarity; group Vendi score and mean
-    pair similarity (None where a single image has none)."""
+    pair similarity (None where a single image has none, or the scorer gives no image vectors)."""
 
     clip_model: str
     clip_score: tuple[float, ...]
     clip_margin: tuple[float, ...] | None
     nearest_similarity: tuple[float, ...] | None
-    group_vendi: float
+    group_vendi: float | None
     group_pair_similarity: float | None
 
 
@@ -58,15 +59,7 @@ class Done:
     generate_s: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failed:
-    """The group could not be made; error_type is the name of the exception."""
-
-    error_type: str
-    error: str
-
-
-Event = Started | Step | Done | Failed
+Event = Started | Step | Done | Failure
 
 
 class Overloaded(Exception):
@@ -81,7 +74,7 @@ class Engine(Protocol):
     """Makes groups. Closing the iterator stops the work within one denoising step."""
 
     def generate(self, job: Job) -> AsyncGenerator[Event, None]:
-        """`Started`, any number of `Step`, then `Done` or `Failed`. Raises Overloaded or Lost."""
+        """`Started`, any number of `Step`, then `Done` or a `Failure`. Raises Overloaded or Lost."""
         ...
 
     async def ready(self) -> bool: ...

@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from models.interventions.registry import entry_of, in_order, registered
 from models.seeds import image_seed
 from models.spec import Group, InterventionConfig, Sampling
+from pipelines.dataset.failures import Failure
 from pipelines.prompts import rows as prompt_rows
-from pipelines.prompts.rows import BadPrompt
+from pipelines.prompts.rows import FailedPrompt
 from pipelines.serve.errors import ApiError
-from pipelines.serve.jobs import Done, Failed, Job, Scores
+from pipelines.serve.jobs import Done, Job, Scores
 from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageResponse
 from pipelines.serve.settings import ServeArgs, Serving
 
@@ -106,7 +107,7 @@ def _image_scores(scores: Scores | None, index: int) -> dict[str, Any]:
     return {name: values[index] for name, values in columns.items() if values is not None}
 
 
-def error_of(failed: Failed) -> ApiError:
+def error_of(failed: Failure) -> ApiError:
     """What a group that could not be made is answered with. A ValueError says that its settings were at fault."""
     if failed.error_type == "PromptError":
         return ApiError(400, failed.error, param="prompt", code="prompt_too_long")
@@ -119,8 +120,9 @@ def error_of(failed: Failed) -> ApiError:
 
 def _cleaned(text: str, param: str, args: ServeArgs) -> tuple[str, str]:
     row = prompt_rows.single(text, args.max_prompt_characters)
-    if isinstance(row, BadPrompt):
-        raise ApiError(400, row.error.replace("the prompt", f"the {param}"), param=param, code="invalid_prompt")
+    if isinstance(row, FailedPrompt):
+        error = row.failure.error.replace("the prompt", f"the {param}")
+        raise ApiError(400, error, param=param, code="invalid_prompt")
     return row.prompt_id, row.prompt
 
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models import embedded
+from models.parallel.division import Ranks
 from models.spec import ModelSpec, Parallelism, Sampling
 from pipelines.config import arms, plugins
 from pipelines.config.arms import Interventions
 from pipelines.config.run import load
-from pipelines.config.tables import Scoring
+from pipelines.config.scorers import Scoring
 from pipelines.errors import UserError
 
 EMBEDDED = "raydiance-embedded"
@@ -133,6 +134,19 @@ class Serving:
     """What a request gets that switches one on without settings of its own."""
     sizes: tuple[str, ...]
     """Allowed sizes, "WIDTHxHEIGHT", the default first."""
+    images_per_group: int = 1
+    """What a batch is divided for where several GPUs share it: the size of the config's groups, or a request's default
+    of one image. Groups of any other size can be asked for too."""
+
+    def ranks(self, args: ServeArgs) -> Ranks:
+        """The processes of each copy."""
+        return Ranks(
+            count=max(1, int(args.gpus_per_replica)),
+            parallelism=args.parallelism,
+            images=args.groups_per_batch * self.images_per_group,
+            guided=self.sampling.guidance_scale > 1.0,
+            threads=args.threads_per_replica,
+        )
 
 
 def resolve(args: ServeArgs) -> Serving:
@@ -177,6 +191,7 @@ def _base(args: ServeArgs) -> Serving:
             sampling=job.sampling,
             interventions=job.interventions,
             sizes=(),
+            images_per_group=job.group.size,
         )
     if args.model:
         model, name, sampling, scoring = (

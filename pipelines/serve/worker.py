@@ -6,30 +6,24 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from models.generator import ModelInfo
 from models.loading.revision import folder_revision
 from models.replica.replica import open_generator
-from models.scorers.clip import ClipScorer
-from models.scorers.group import score_group
-from pipelines.dataset import images
-from pipelines.serve.jobs import Done, Event, Failed, Job, Scores, Started, Step
+from models.scorers.base import ImageGroup
+from pipelines.dataset.failures import Failure
+from pipelines.serve.jobs import Done, Event, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.settings import ServeArgs, resolve
-from pipelines.stages.isolate import Failure, free_memory, leaving_a_lost_device, run_isolated
+from pipelines.stages.draw import OnStep, Pixels, draw, encode
+from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
-
-Pixels = NDArray[np.uint8]
 
 
 class _Abandoned(ValueError):
@@ -51,25 +45,14 @@ class Worker:
     """
 
     def __init__(self, args: ServeArgs) -> None:
-        if args.threads_per_replica:
-            torch.set_num_threads(args.threads_per_replica)
         self._args = args
         serving = resolve(args)
         model, folder = serving.model, Path(serving.model.path)
         if folder.exists() and not model.revision:
             model = replace(model, revision=folder_revision(folder))
-        self._generator = open_generator(
-            model,
-            ranks=max(1, int(args.gpus_per_replica)),
-            parallelism=args.parallelism,
-            images=args.groups_per_batch,
-            guided=serving.sampling.guidance_scale > 1.0,
-            threads=args.threads_per_replica,
-        )
-        self._scorer = None
-        if serving.scoring is not None:
-            device = serving.model.device if args.gpus_per_replica else "cpu"
-            self._scorer = ClipScorer(serving.scoring.model, serving.scoring.pretrained, device)
+        self._generator = open_generator(model, serving.ranks(args))
+        device = serving.model.device if args.gpus_per_replica else "cpu"
+        self._judge = None if serving.scoring is None else Judge(serving.scoring, device)
         room = Room(
             items=args.groups_per_batch,
             pixels=int(args.megapixels_per_batch * 1e6),
@@ -117,7 +100,7 @@ class Worker:
             while True:
                 event = await events.get()
                 yield event
-                if isinstance(event, Done | Failed):
+                if isinstance(event, Done | Failure):
                     return
         finally:
             ticket.cancelled.set()
@@ -141,18 +124,16 @@ class Worker:
         began = time.perf_counter()
         made: list[tuple[_Ticket, Pixels]] = []
 
-        def run(batch: list[_Ticket]) -> list[Pixels]:
-            _wanted(batch)
-            with leaving_a_lost_device():
-                return self._generator.generate(
-                    [t.job.group for t in batch], lambda done, of: self._step(batch, done, of)
-                )
+        @contextmanager
+        def around(batch: Sequence[int]) -> Iterator[OnStep]:
+            asked = [tickets[index] for index in batch]
+            _wanted(asked)
+            yield lambda done, of: self._step(asked, done, of)
 
-        for index, outcome in run_isolated(tickets, [range(len(tickets))], run, free_memory):
+        groups = [ticket.job.group for ticket in tickets]
+        for index, outcome in draw(self._generator, groups, [range(len(tickets))], around):
             if isinstance(outcome, Failure):
-                self._fail(tickets[index], outcome.error_type, outcome.error)
-            elif images.blank(outcome):
-                self._fail(tickets[index], "BlankImage", "the model made images of a single colour")
+                self._fail(tickets[index], outcome)
             else:
                 made.append((tickets[index], outcome))
         seconds = time.perf_counter() - began
@@ -166,20 +147,22 @@ class Worker:
             if ticket.job.progress:
                 ticket.emit(Step(done=done, of=of))
 
-    def _fail(self, ticket: _Ticket, error_type: str, error: str) -> None:
+    def _fail(self, ticket: _Ticket, failure: Failure) -> None:
         if ticket.cancelled.is_set():
             return
-        _log.warning("a group failed: %s%s", error_type, f": {error}" if self._args.log_prompts else "")
-        ticket.emit(Failed(error_type=error_type, error=error))
+        said = f": {failure.error}" if self._args.log_prompts else ""
+        _log.warning("a group failed: %s%s", failure.error_type, said)
+        ticket.emit(failure)
 
     def _finish(self, made: Sequence[tuple[_Ticket, Pixels]], groups: int, seconds: float) -> None:
         try:
             scores = self._score(made)
             for (ticket, pixels), of_group in zip(made, scores, strict=True):
+                encoded = [encode(picture, ticket.job.image_format) for picture in pixels]
                 ticket.emit(
                     Done(
-                        images=tuple(images.encode(image, ticket.job.image_format) for image in pixels),
-                        image_ids=tuple(images.image_id(image) for image in pixels),
+                        images=tuple(picture.data for picture in encoded),
+                        image_ids=tuple(picture.image_id for picture in encoded),
                         info=self.info,
                         scores=of_group,
                         groups_in_batch=groups,
@@ -188,24 +171,19 @@ class Worker:
                 )
         except Exception as error:
             for ticket, _ in made:
-                self._fail(ticket, type(error).__name__, str(error))
+                self._fail(ticket, Failure(error_type=type(error).__name__, error=str(error)))
 
     def _score(self, made: Sequence[tuple[_Ticket, Pixels]]) -> list[Scores | None]:
         """Scores of each group as the batch job's score stage has them; None where they are off."""
-        scorer = self._scorer
-        asked = [scorer is not None and ticket.job.scores for ticket, _ in made]
-        if scorer is None or not any(asked):
+        wanted = [at for at, (ticket, _) in enumerate(made) if self._judge is not None and ticket.job.scores]
+        if self._judge is None or not wanted:
             return [None] * len(made)
-        chosen = [(t.job, pixels) for (t, pixels), wanted in zip(made, asked, strict=True) if wanted]
-        features_ND = scorer.embed_images(np.concatenate([pixels for _, pixels in chosen]))
-        ends = np.cumsum([len(pixels) for _, pixels in chosen])
-        described = iter(
-            [
-                _describe(scorer, job, features_BD)
-                for (job, _), features_BD in zip(chosen, np.split(features_ND, ends[:-1]), strict=True)
-            ]
-        )
-        return [next(described) if wanted else None for wanted in asked]
+        groups = [
+            ImageGroup(pixels_BHWC=pixels, prompt=ticket.job.group.prompt, counterfactual=ticket.job.counterfactual)
+            for ticket, pixels in (made[at] for at in wanted)
+        ]
+        judged = dict(zip(wanted, self._judge(groups), strict=True))
+        return [_scores(judged[at]) if at in judged else None for at in range(len(made))]
 
 
 def _wanted(tickets: Sequence[_Ticket]) -> list[_Ticket]:
@@ -222,15 +200,19 @@ def _public_name(scorer: str) -> str:
     return f"{kind}:{Path(path).name}" if kind == "local-dir" else scorer
 
 
-def _describe(scorer: ClipScorer, job: Job, features_BD: NDArray[np.float32]) -> Scores:
-    texts = [job.group.prompt] + ([] if job.counterfactual is None else [job.counterfactual])
-    prompt_D, *counterfactual_D = scorer.embed_texts(texts)
-    group = score_group(features_BD, prompt_D, counterfactual_D[0] if counterfactual_D else None)
+def _scores(judged: Judged) -> Scores:
+    columns = judged.columns()
     return Scores(
-        clip_model=_public_name(scorer.name),
-        clip_score=tuple(group.score_B.tolist()),
-        clip_margin=None if group.margin_B is None else tuple(group.margin_B.tolist()),
-        nearest_similarity=None if group.nearest_B is None else tuple(group.nearest_B.tolist()),
-        group_vendi=group.vendi,
-        group_pair_similarity=group.pair_similarity,
+        clip_model=_public_name(judged.model),
+        clip_score=tuple(columns["clip_score"]),
+        clip_margin=_known(columns["clip_margin"]),
+        nearest_similarity=_known(columns["nearest_similarity"]),
+        group_vendi=columns["group_vendi"][0],
+        group_pair_similarity=columns["group_pair_similarity"][0],
     )
+
+
+def _known(values: list[float | None]) -> tuple[float, ...] | None:
+    """A column that is null for all images of a group, or for none."""
+    known = tuple(value for value in values if value is not None)
+    return known or None

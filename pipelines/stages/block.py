@@ -5,13 +5,30 @@ shard: int64   retry: bool   images: large_list<struct: one row per image>   fai
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dataset import schema
+from pipelines.cluster.executor import Columns
+from pipelines.dataset.score_columns import meaning
+
+REQUEST: Columns = {"shard": "number of the shard", "retry": "make only the groups that failed before"}
+"""Of a block that asks for a shard."""
+COUNTS: Columns = {
+    "shard": "number of the shard",
+    "images": "how many images of the shard are new",
+    "failed": "how many of its groups have failed",
+}
+"""Of the block that the last stage gives."""
+
+
+def with_images(columns: Iterable[pa.Field[Any]]) -> Columns:
+    """Of a block with these columns of images."""
+    images = {f"images.{column.name}": meaning(column) for column in columns}
+    return {**REQUEST, **images, "failed": "groups that could not be done, with the error"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +42,12 @@ class Shard:
     failed: pa.Table
 
 
-def order(shard: int, *, retry: bool) -> dict[str, Any]:
+def make_request(shard: int, *, retry: bool) -> dict[str, Any]:
     """The row that asks for a shard."""
     return {"shard": shard, "retry": retry}
 
 
-def ordered(block: pa.Table) -> tuple[int, bool]:
+def read_request(block: pa.Table) -> tuple[int, bool]:
     """(shard, retry) of a block that asks for a shard."""
     row = block.slice(0, 1).to_pylist()[0]
     return row["shard"], row["retry"]
@@ -48,12 +65,8 @@ def pack(shard: Shard) -> pa.Table:
 
 
 def unpack(block: pa.Table) -> Shard:
-    shard, retry = ordered(block.select(["shard", "retry"]))
+    shard, retry = read_request(block.select(["shard", "retry"]))
     return Shard(shard=shard, retry=retry, images=_table(block["images"]), failed=_table(block["failed"]))
-
-
-def failures(rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=schema.FAILED)
 
 
 def _one_list(table: pa.Table) -> pa.Array[Any]:

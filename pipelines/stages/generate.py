@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from models.spec import Group
 from pipelines.cluster.crashes import isolated
@@ -18,22 +17,16 @@ from pipelines.cluster.progress import Meter, Progress
 from pipelines.cluster.telemetry import Telemetry
 from pipelines.config import plugins
 from pipelines.config.run import RunConfig, fingerprint
-from pipelines.dataset import images, retry, schema
+from pipelines.dataset import retry, schema
+from pipelines.dataset.failures import Failure, failed_rows, of_group
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
-from pipelines.stages.block import Shard, failures, ordered, pack
-from pipelines.stages.isolate import Failure, free_memory, leaving_a_lost_device, packs_of_equal, run_isolated
-from pipelines.stages.model import open_model
+from pipelines.stages.block import Shard, pack, read_request
+from pipelines.stages.draw import Encoded, OnStep, draw, encode
+from pipelines.stages.isolate import packs_of_equal
 
 _ENCODING_THREADS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Encoded:
-    image_id: str
-    data: bytes
-    ending: str
 
 
 class GenerateShard:
@@ -50,13 +43,16 @@ class GenerateShard:
         self._fingerprint = fingerprint(config)
         self._telemetry = Telemetry("generate", progress)
         with self._telemetry.busy("load_model"):
-            self._generator = open_model(config.model, config.ray, config.group, config.sampling.guidance_scale)
+            from models.replica.replica import open_generator
+
+            ranks = config.ray.ranks(config.group, config.sampling.guidance_scale)
+            self._generator = open_generator(config.model, ranks)
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._denoising = threading.Lock()
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        shard, again = ordered(block)
-        deaths: dict[int, int] = self._telemetry.progress.ask("attempt", shard)
+        shard, again = read_request(block)
+        deaths = self._telemetry.progress.attempt(shard)
         planned = read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
@@ -68,55 +64,43 @@ class GenerateShard:
                 shard=shard,
                 retry=again,
                 images=self._image_rows(planned, {i: [f.result() for f in encoded[i]] for i in sorted(encoded)}),
-                failed=_failed_rows(planned, failed),
+                failed=failed_rows("generate", ((of_group(planned, index), failed[index]) for index in sorted(failed))),
             )
         )
 
     def _make(
         self, shard: int, groups: list[Group], deaths: dict[int, int]
-    ) -> tuple[dict[int, list[Future[_Encoded]]], dict[int, Failure]]:
+    ) -> tuple[dict[int, list[Future[Encoded]]], dict[int, Failure]]:
         """The images of each group, in the hands of the encoders, and the groups that failed, by index."""
-        progress = self._telemetry.progress
         per_batch = self._config.group.groups_per_batch
         packs, lost = isolated(packs_of_equal((group.batch_key for group in groups), per_batch), deaths)
-        encoded: dict[int, list[Future[_Encoded]]] = {}
+        encoded: dict[int, list[Future[Encoded]]] = {}
         failed = {index: _died(deaths[index]) for index in lost}
+        image_format, frames_per_second = self._config.output.image_format, self._generator.info.frames_per_second
 
-        def run(batch: list[tuple[int, Group]]) -> Sequence[NDArray[np.uint8]]:
-            progress.ask("begin", shard, [index for index, _ in batch])  # known before the worker may die of it
+        @contextmanager
+        def around(batch: Sequence[int]) -> Iterator[OnStep]:
+            # Known before the worker may die of it.
+            self._telemetry.progress.begin(shard, list(batch))
             self._telemetry.fill(len(batch) / per_batch)
-            with self._telemetry.busy("denoise"):
-                made = self._generate([group for _, group in batch])
+            in_hand = sum(len(groups[index].seeds) for index in batch)
+            with self._telemetry.busy("denoise"), Meter(self._telemetry.progress, images=in_hand) as meter:
+                yield meter.step
             self._telemetry.gpu_memory(self._generator.peak_memory_bytes)
-            return made
 
         with self._denoising:
-            for index, outcome in run_isolated(list(enumerate(groups)), packs, run, free_memory):
+            for index, outcome in draw(self._generator, groups, packs, around):
                 if isinstance(outcome, Failure):
                     failed[index] = outcome
-                elif bad := images.blank(outcome):
-                    error = f"images {bad} have a single colour"
-                    failed[index] = Failure(error_type="BlankImage", error=error, attempts=1)
                 else:  # encoded beside the denoising of the next pack
-                    encoded[index] = [self._encoders.submit(self._encode, image) for image in outcome]
-            progress.ask("end", shard)
+                    encoded[index] = [
+                        self._encoders.submit(encode, picture, image_format, frames_per_second=frames_per_second)
+                        for picture in outcome
+                    ]
+            self._telemetry.progress.end(shard)
         return encoded, failed
 
-    def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:
-        images_in_hand = sum(len(group.seeds) for group in groups)
-        with Meter(self._telemetry.progress, images=images_in_hand) as meter, leaving_a_lost_device():
-            return self._generator.generate(groups, meter.step)
-
-    def _encode(self, image: NDArray[np.uint8]) -> _Encoded:
-        video = image.ndim == 4
-        if video:
-            data = images.encode_video(image, self._generator.info.frames_per_second)
-        else:
-            data = images.encode(image, self._config.output.image_format)
-        ending = "webp" if video else self._config.output.image_format
-        return _Encoded(image_id=images.image_id(image), data=data, ending=ending)
-
-    def _image_rows(self, planned: pa.Table, encoded: dict[int, list[_Encoded]]) -> pa.Table:
+    def _image_rows(self, planned: pa.Table, encoded: dict[int, list[Encoded]]) -> pa.Table:
         """One row per image, group after group in plan order."""
         flat = [(group, index, image) for group, batch in encoded.items() for index, image in enumerate(batch)]
         of_group = planned.take(pa.array([group for group, _, _ in flat], pa.int64()))
@@ -159,8 +143,3 @@ def _typed(columns: dict[str, Any], target: pa.Schema) -> pa.Table:
 def _died(deaths: int) -> Failure:
     error = f"the worker process died {deaths} times while it made this group; see Ray's logs for the signal"
     return Failure(error_type="WorkerDied", error=error, attempts=deaths)
-
-
-def _failed_rows(planned: pa.Table, failed: dict[int, Failure]) -> pa.Table:
-    named = planned.select(["group_id", "prompt_id", "prompt", "arm"]).to_pylist()
-    return failures([{**named[index], "stage": "generate", **asdict(failed[index])} for index in sorted(failed)])

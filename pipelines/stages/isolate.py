@@ -6,24 +6,15 @@ import gc
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 from models.errors import device_lost, out_of_memory
+from pipelines.dataset.failures import Failure
 
 _EXIT_OF_A_LOST_DEVICE = 70
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why an item could not be done, and after how many tries."""
-
-    error_type: str
-    error: str
-    attempts: int
 
 
 def packs_of_equal(keys: Iterable[Hashable], size: int) -> list[list[int]]:
@@ -84,7 +75,7 @@ def _run(
 
 
 @contextmanager
-def leaving_a_lost_device() -> Iterator[None]:
+def exit_on_lost_device() -> Iterator[None]:
     """End the process where the block loses its GPU: only a new process, which Ray starts, gets a working one."""
     try:
         yield

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.telemetry import Telemetry
-from pipelines.dataset import schema
-from pipelines.dataset.names import shard_file
+from pipelines.dataset import parquet, schema
+from pipelines.dataset.names import image_files, shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
-from pipelines.stages.block import Shard, failures, ordered, pack
+from pipelines.stages.block import Shard, pack, read_request
 
 
 class ReadShard:
@@ -24,22 +23,19 @@ class ReadShard:
         self._telemetry = Telemetry("read", progress)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        shard, again = ordered(block)
+        shard, again = read_request(block)
         with self._telemetry.busy("read"):
             images = _images(self._dataset, shard)
         self._telemetry.images(images.num_rows)
-        return pack(Shard(shard=shard, retry=again, images=images, failed=failures([])))
+        return pack(Shard(shard=shard, retry=again, images=images, failed=schema.FAILED.empty_table()))
 
 
 def _images(dataset: Storage, shard: int) -> pa.Table:
     """In the order in which they were generated and first scored, so that equal scorers see equal batches."""
     parts = []
-    for folder in ("data", "rejected"):
-        path = f"{folder}/{shard_file(shard)}"
-        if folder == "data" or dataset.exists(path):
-            with dataset.open_input(path) as file:
-                source = pq.ParquetFile(file)
-                parts.append(source.read(columns=schema.generated_of(source.schema_arrow.names)))
+    for file in image_files(dataset, shard_file(shard)):
+        columns = schema.generated_in(parquet.schema_of(dataset, file))
+        parts.append(parquet.read(dataset, file, columns.names).cast(columns))
     rows = pa.concat_tables(parts)
     planned = read_shard(dataset, shard)["group_id"].combine_chunks()
     group = pc.index_in(rows["group_id"], value_set=planned).to_numpy()

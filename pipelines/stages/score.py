@@ -4,66 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from models.scorers.group import score_group
+from models.scorers.base import ImageGroup
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.telemetry import Telemetry
-from pipelines.config.tables import Scoring, Selection
+from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
+from pipelines.config.tables import Selection
 from pipelines.dataset import images, schema
-from pipelines.stages.block import failures, pack, unpack
-from pipelines.stages.isolate import Failure, run_isolated
-from pipelines.stages.selection import select
+from pipelines.dataset.failures import Failure, failed_rows, of_group
+from pipelines.stages.block import pack, unpack
+from pipelines.stages.isolate import run_isolated
+from pipelines.stages.judge import Judge, Judged
+from pipelines.stages.selection import ranks, select
 
 _DECODING_THREADS = 2
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Scored:
-    """The new columns of one group, each with a value per image."""
-
-    columns: dict[str, list[Any]]
-    embedding: NDArray[np.float32]
+Columns = dict[str, Any]
+"""The new columns of one group: a value per image, or an array [B, D] of vectors."""
 
 
 class ScoreShard:
-    """Actor. Reads a block with images of `schema.generated`; writes it with images of `schema.scored`."""
+    """Actor. Reads a block with images of `schema.generated`; writes it with the columns of the scorers.
+
+    images: the columns that come in.
+    scoring: the scorer that selects, whose columns and the selection's make `schema.scored`; without it, as when a
+    finished run is scored again, only the columns of `scorers` are added.
+    batch_size: as of `Scoring`.
+    """
 
     def __init__(
-        self, scoring: Scoring, selection: Selection, progress: Progress, *, group_size: int, on_gpu: bool
+        self,
+        images: pa.Schema,
+        scoring: Scoring | None,
+        scorers: Sequence[FurtherScorer],
+        selection: Selection,
+        progress: Progress,
+        *,
+        batch_size: int,
+        group_size: int,
+        on_gpu: bool,
     ) -> None:
-        from models.scorers.clip import ClipScorer
-
-        self._batch_size = scoring.batch_size
-        self._selection = selection
+        self._batch_size = batch_size
         self._group_size = group_size
+        self._selection = selection
         self._telemetry = Telemetry("score", progress)
+        device = "auto" if on_gpu else "cpu"
         with self._telemetry.busy("load_model"):
-            self._scorer = ClipScorer(scoring.model, scoring.pretrained, "auto" if on_gpu else "cpu")
-        self._name = self._scorer.name + (f"@{scoring.revision}" if scoring.revision else "")
+            self._main = Judge(scoring, device) if scoring else None
+            self._further = {one.name: Judge(one, device, f"scorers.{one.name}") for one in scorers}
+        more = score_fields(scoring, scorers, [judge.dim for judge in self._further.values()])
+        if self._main:
+            assert self._main.dim is not None  # the config has seen to it
+            self._target = schema.scored(self._main.dim, more, images)
+        else:
+            self._target = schema.declared(pa.schema([*images, *more]))
         self._decoders = ThreadPoolExecutor(_DECODING_THREADS)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         shard = unpack(block)
         with self._telemetry.busy("score"):
-            rows, failed = self._score_all(_groups(shard.images))
-        self._telemetry.failed((row["error_type"] for row in failed), group_size=self._group_size)
+            groups = _groups(shard.images)
+            rows, failed = self._score_all(groups)
+        self._telemetry.failed((f.error_type for f in failed.values()), group_size=self._group_size)
         self._telemetry.images(rows.num_rows)
-        return pack(replace(shard, images=rows, failed=pa.concat_tables([shard.failed, failures(failed)])))
+        unscored = failed_rows("score", ((of_group(groups[index], 0), failed[index]) for index in sorted(failed)))
+        return pack(replace(shard, images=rows, failed=pa.concat_tables([shard.failed, unscored])))
 
-    def _score_all(self, groups: list[pa.Table]) -> tuple[pa.Table, list[dict[str, Any]]]:
-        scored: dict[int, _Scored] = {}
-        failed: list[dict[str, Any]] = []
+    def _score_all(self, groups: list[pa.Table]) -> tuple[pa.Table, dict[int, Failure]]:
+        scored: dict[int, Columns] = {}
+        failed: dict[int, Failure] = {}
         for index, outcome in run_isolated(groups, self._packs(groups), self._score):
             if isinstance(outcome, Failure):
-                first = groups[index].slice(0, 1).select(["group_id", "prompt_id", "prompt", "arm"]).to_pylist()[0]
-                failed.append({**first, "stage": "score", **asdict(outcome)})
+                failed[index] = outcome
             else:
                 scored[index] = outcome
         return self._rows([groups[i] for i in sorted(scored)], [scored[i] for i in sorted(scored)]), failed
@@ -80,66 +98,68 @@ class ScoreShard:
             filled += group.num_rows
         return packs
 
-    def _score(self, groups: list[pa.Table]) -> list[_Scored]:
-        files = [data for group in groups for data in pc.struct_field(group["image"], "bytes").to_pylist()]
-        pixels_NHWC = np.stack(list(self._decoders.map(images.decode, files)))
-        features_ND = self._scorer.embed_images(pixels_NHWC)
-        asked = [(group["prompt"][0].as_py(), group["counterfactual"][0].as_py()) for group in groups]
-        texts = list(dict.fromkeys(text for pair in asked for text in pair if text is not None))
-        feature_of = dict(zip(texts, self._scorer.embed_texts(texts), strict=True))
-        ends = np.cumsum([group.num_rows for group in groups])
-        return [
-            self._describe(
-                group["image_id"].to_pylist(),
-                features_BD,
-                feature_of[prompt],
-                None if counterfactual is None else feature_of[counterfactual],
-            )
-            for group, features_BD, (prompt, counterfactual) in zip(
-                groups, np.split(features_ND, ends[:-1]), asked, strict=True
-            )
+    def _score(self, groups: list[pa.Table]) -> list[Columns]:
+        seen = [self._pictures(group) for group in groups]
+        further = {name: judge(seen) for name, judge in self._further.items()}
+        columns: list[Columns] = [
+            {f"{name}_{column}": values for name, said in further.items() for column, values in _said(said[at]).items()}
+            for at in range(len(groups))
         ]
+        if self._main:
+            for at, (group, main) in enumerate(zip(groups, self._main(seen), strict=True)):
+                ranked_by = further[self._selection.rank_by][at] if self._selection.rank_by else main
+                columns[at] |= _said(main) | self._selected(group["image_id"].to_pylist(), main, ranked_by)
+        return columns
 
-    def _describe(
-        self,
-        image_ids: list[Any],
-        features_BD: NDArray[np.float32],
-        prompt_D: NDArray[np.float32],
-        counterfactual_D: NDArray[np.float32] | None,
-    ) -> _Scored:
-        count = len(image_ids)
-        group = score_group(features_BD, prompt_D, counterfactual_D)
-        chosen = select(self._selection, image_ids, features_BD, group.score_B, group.margin_B)
-        nothing = [None] * count
-        return _Scored(
-            embedding=features_BD,
-            columns={
-                "clip_model": [self._name] * count,
-                "clip_score": group.score_B.tolist(),
-                "clip_margin": nothing if group.margin_B is None else group.margin_B.tolist(),
-                "rank_in_group": chosen.rank,
-                "group_vendi": [group.vendi] * count,
-                "group_pair_similarity": [group.pair_similarity] * count,
-                "nearest_similarity": nothing if group.nearest_B is None else group.nearest_B.tolist(),
-                "duplicate_of": chosen.duplicate_of,
-                "keep": [reason is None for reason in chosen.drop_reason],
-                "drop_reason": chosen.drop_reason,
-            },
+    def _pictures(self, group: pa.Table) -> ImageGroup:
+        files = pc.struct_field(group["image"], "bytes").to_pylist()
+        return ImageGroup(
+            pixels_BHWC=np.stack(list(self._decoders.map(images.decode, files))),
+            prompt=str(group["prompt"][0].as_py()),
+            counterfactual=group["counterfactual"][0].as_py(),
         )
 
-    def _rows(self, groups: list[pa.Table], scored: list[_Scored]) -> pa.Table:
-        if not groups:
-            return schema.scored(self._scorer.dim).empty_table()
-        table = pa.concat_tables(groups)
-        target = schema.scored(self._scorer.dim, table.schema)
-        embedding_ND = np.concatenate([group.embedding for group in scored]).astype(np.float16)
-        columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
-        columns |= {
-            name: pa.array([value for group in scored for value in group.columns[name]], target.field(name).type)
-            for name in scored[0].columns
+    def _selected(self, image_ids: list[Any], main: Judged, ranked_by: Judged) -> Columns:
+        assert main.scores.features_BD is not None
+        chosen = select(
+            self._selection,
+            image_ids,
+            features_BD=main.scores.features_BD,
+            margins_B=main.scores.margin_B,
+            ranked_by_B=ranked_by.ranked_by_B,
+        )
+        return {
+            "rank_in_group": chosen.rank,
+            "duplicate_of": chosen.duplicate_of,
+            "keep": [reason is None for reason in chosen.drop_reason],
+            "drop_reason": chosen.drop_reason,
         }
-        columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(embedding_ND.ravel()), self._scorer.dim)
-        return pa.table({name: columns[name] for name in target.names}, target)
+
+    def _rows(self, groups: list[pa.Table], scored: list[Columns]) -> pa.Table:
+        if not groups:
+            return self._target.empty_table()
+        table = pa.concat_tables(groups)
+        columns: dict[str, Any] = dict(zip(table.column_names, table.columns, strict=True))
+        for field in self._target:
+            if field.name not in columns:
+                columns[field.name] = _array([group[field.name] for group in scored], field.type)
+        return pa.table({name: columns[name] for name in self._target.names}, self._target)
+
+
+def _said(judged: Judged) -> Columns:
+    """What a scorer says of a group, with the ranks and image vectors."""
+    return {
+        **judged.columns(),
+        "rank_in_group": ranks(judged.ranked_by_B),
+        "embedding": judged.scores.features_BD,
+    }
+
+
+def _array(of_groups: list[Any], kind: pa.DataType) -> pa.Array[Any]:
+    if pa.types.is_fixed_size_list(kind):
+        vectors_ND = np.concatenate(of_groups).astype(np.float16)
+        return pa.FixedSizeListArray.from_arrays(pa.array(vectors_ND.ravel()), kind.list_size)
+    return pa.array([value for values in of_groups for value in values], kind)
 
 
 def _groups(rows: pa.Table) -> list[pa.Table]:

@@ -22,29 +22,34 @@ class Selected:
     drop_reason: list[str | None]
 
 
+def ranks(values_B: NDArray[np.float32]) -> list[int]:
+    """1 for the highest value; equal ones rank by index."""
+    rank_B = np.empty(len(values_B), dtype=np.int64)
+    rank_B[np.argsort(-values_B, kind="stable")] = np.arange(1, len(values_B) + 1)
+    return rank_B.tolist()
+
+
 def select(
     rules: Selection,
     image_ids: Sequence[str],
+    *,
     features_BD: NDArray[np.float32],
-    scores_B: NDArray[np.float32],
     margins_B: NDArray[np.float32] | None,
+    ranked_by_B: NDArray[np.float32],
 ) -> Selected:
-    """Rank by margin where it is known, else by score; equal values rank by index. Then drop, in this order:
-    repeats of an earlier image, margins below `min_margin`, and all but the `keep_per_group` best of the rest."""
-    count = len(image_ids)
-    order = np.argsort(-(scores_B if margins_B is None else margins_B), kind="stable")
-    rank = np.empty(count, dtype=np.int64)
-    rank[order] = np.arange(1, count + 1)
+    """Rank by `ranked_by_B`. Then drop, in this order: repeats of an earlier image, margins below `min_margin`, and all
+    but the `keep_per_group` best of the rest."""
+    rank = ranks(ranked_by_B)
     repeats = _repeats(rules.duplicate_similarity, image_ids, features_BD)
     reasons: list[str | None] = [None if repeat is None else DUPLICATE for repeat in repeats]
     if margins_B is not None:
         for index in np.flatnonzero(margins_B < rules.min_margin):
             reasons[index] = reasons[index] or MARGIN
     if rules.keep_per_group:
-        staying = [index for index in order if reasons[index] is None]
+        staying = [index for index in np.argsort(rank) if reasons[index] is None]
         for index in staying[rules.keep_per_group :]:
             reasons[index] = RANK
-    return Selected(rank=rank.tolist(), duplicate_of=repeats, drop_reason=reasons)
+    return Selected(rank=rank, duplicate_of=repeats, drop_reason=reasons)
 
 
 def _repeats(threshold: float, image_ids: Sequence[str], features_BD: NDArray[np.float32]) -> list[str | None]:

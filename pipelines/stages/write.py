@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.telemetry import Telemetry
-from pipelines.dataset import retry, schema
+from pipelines.dataset import parquet, retry, schema
 from pipelines.dataset.names import shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.stages.block import Shard, unpack
-
-ROWS_PER_ROW_GROUP = 200
-BYTES_PER_ROW_GROUP = 128 << 20
-"""Small row groups, so that viewers and streaming readers fetch a few images and not a whole file."""
 
 
 class WriteShard:
@@ -59,9 +54,9 @@ def _write_first(output: Storage, shard: Shard) -> None:
     """The mark comes last; without it all of the shard is made again."""
     name = shard_file(shard.shard)
     kept, rejected = _split(shard.images)
-    _write_or_remove(output, f"rejected/{name}", rejected)
-    _write_or_remove(output, f"failed/{name}", shard.failed)
-    _write(output, f"data/{name}", kept)
+    parquet.write_or_remove(output, f"rejected/{name}", rejected)
+    parquet.write_or_remove(output, f"failed/{name}", shard.failed)
+    parquet.write(output, f"data/{name}", kept)
 
 
 def _write_again(output: Storage, shard: Shard, group_ids: pa.ChunkedArray[pa.StringScalar]) -> None:
@@ -76,8 +71,7 @@ def _write_again(output: Storage, shard: Shard, group_ids: pa.ChunkedArray[pa.St
     def merged(path: str, new: pa.Table) -> pa.Table:
         if not output.exists(path):
             return new
-        with output.open_input(path) as file:
-            old = pq.ParquetFile(file).read()
+        old = parquet.read(output, path)
         stays = pc.invert(pc.is_in(old["group_id"], value_set=before["group_id"].combine_chunks()))
         rows = pa.concat_tables([old.filter(stays).cast(new.schema), new])
         place: Any = pc.index_in(rows["group_id"], value_set=group_ids.combine_chunks())
@@ -85,14 +79,16 @@ def _write_again(output: Storage, shard: Shard, group_ids: pa.ChunkedArray[pa.St
         return rows.take(np.argsort(place.to_numpy(), kind="stable")).combine_chunks()
 
     kept, rejected = _split(shard.images)
-    _write(output, f"data/{name}", merged(f"data/{name}", kept))
-    _write_or_remove(output, f"rejected/{name}", merged(f"rejected/{name}", rejected))
-    _write_or_remove(output, f"failed/{name}", merged(f"failed/{name}", still))
+    parquet.write(output, f"data/{name}", merged(f"data/{name}", kept))
+    parquet.write_or_remove(output, f"rejected/{name}", merged(f"rejected/{name}", rejected))
+    parquet.write_or_remove(output, f"failed/{name}", merged(f"failed/{name}", still))
     retry.done(output, shard.shard)
 
 
 def _split(images: pa.Table) -> tuple[pa.Table, pa.Table]:
-    return images.filter(images["keep"]), images.filter(pc.invert(images["keep"]))
+    """The kept and the dropped rows, with the metadata of their schema, which a block does not carry."""
+    declared = schema.declared(images.schema)
+    return images.filter(images["keep"]).cast(declared), images.filter(pc.invert(images["keep"])).cast(declared)
 
 
 def _check_complete(shard: Shard, planned: pa.Table) -> None:
@@ -110,22 +106,3 @@ def _check_complete(shard: Shard, planned: pa.Table) -> None:
             f"shard {shard.shard} is not whole: of {len(sizes)} groups, {len(wrong)} are incomplete ({wrong[:3]}), "
             f"and {len((found.keys() | failed.keys()) - sizes.keys())} are not in the plan"
         )
-
-
-def _write_or_remove(output: Storage, path: str, rows: pa.Table) -> None:
-    """An earlier attempt may have left a file where there is nothing to write now."""
-    if rows.num_rows:
-        _write(output, path, rows)
-    else:
-        output.remove(path)
-
-
-def _write(output: Storage, path: str, rows: pa.Table) -> None:
-    if "embedding" in rows.column_names:
-        rows = rows.cast(schema.declared(rows.schema))
-    with output.open_output(path) as file, pq.ParquetWriter(file, rows.schema, compression="zstd") as writer:
-        if (
-            rows.num_rows
-        ):  # a row group without rows makes Hugging Face datasets fail; a file without row groups does not
-            bytes_per_row = max(1, rows.nbytes // rows.num_rows)
-            writer.write_table(rows, max(1, min(ROWS_PER_ROW_GROUP, BYTES_PER_ROW_GROUP // bytes_per_row)))

@@ -7,13 +7,15 @@ many shards at a time.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipelines.dataset.names import _SHARD_FILE, FileEntry, file_entry, shard_file
+from pipelines.dataset import parquet, run_json
+from pipelines.dataset.manifest_json import Manifest, Totals
+from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_file, shard_of
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import PlannedShard
@@ -38,7 +40,7 @@ class Audit:
     problem_count: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def blame(self, problem: str) -> None:
+    def add_problem(self, problem: str) -> None:
         """Note why the run is not complete; the first few are kept in words."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_SHOWN:
@@ -59,8 +61,11 @@ class Audit:
         return self.problem_count == 0
 
 
-def check_shard(output: Storage, planned: PlannedShard) -> Audit:
-    """Read a shard's files: digests, sums of scores, and whether each of its planned groups is accounted for."""
+def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) -> Audit:
+    """Read a shard's files: digests, sums of scores, and whether each of its planned groups is accounted for.
+
+    further: the score columns of the run's further scorers.
+    """
     audit = Audit(groups_planned=planned.groups.num_rows)
     ids = cast("list[str]", planned.groups["group_id"].to_pylist())
     key_of = dict(zip(ids, cell_keys(planned.groups), strict=True))
@@ -68,24 +73,23 @@ def check_shard(output: Storage, planned: PlannedShard) -> Audit:
         audit.cells.setdefault(key, Cell()).groups_planned += 1
     name = shard_file(planned.shard)
     if not output.exists(f"data/{name}"):
-        audit.blame(f"data/{name} is not there: the shard is not finished")
+        audit.add_problem(f"data/{name} is not there: the shard is not finished")
         return audit
 
     images, failed = [], pa.table({"group_id": pa.array([], pa.string())})
-    for folder in ("data", "rejected", "failed"):
+    for folder in SHARD_FOLDERS:
         path = f"{folder}/{name}"
         if folder != "data" and not output.exists(path):
             continue
         audit.files.append(file_entry(output, path))
-        with output.open_input(path) as source:
-            if folder == "failed":
-                failed = pq.ParquetFile(source).read(columns=["group_id"])
-            else:
-                images.append(pq.ParquetFile(source).read(columns=list(COLUMNS)))
+        if folder == "failed":
+            failed = parquet.read(output, path, ["group_id"])
+        else:
+            images.append(parquet.read(output, path, [*COLUMNS, *further]))
     audit.images_kept = images[0].num_rows
     audit.images_rejected = sum(table.num_rows for table in images[1:])
     rows = pa.concat_tables(images)
-    add_cells(audit.cells, tally_images(rows))
+    add_cells(audit.cells, tally_images(rows, further))
     _account(audit, planned.shard, key_of, rows, failed["group_id"].to_pylist())
     return audit
 
@@ -105,49 +109,48 @@ def _account(audit: Audit, shard: int, key_of: dict[str, CellKey], images: pa.Ta
         audit.groups_failed += group in failures
         audit.cells[key].groups_failed += group in failures
         if (group in found) + failures[group] != 1:
-            audit.blame(
+            audit.add_problem(
                 f"shard {shard}: group {group} has {len(found.get(group, ()))} images and {failures[group]} failed rows"
             )
         elif group in found and group not in whole:
-            audit.blame(f"shard {shard}: group {group} has images {sorted(found[group])} of {sizes[group]}")
+            audit.add_problem(f"shard {shard}: group {group} has images {sorted(found[group])} of {sizes[group]}")
     for group in (found.keys() | failures.keys()) - key_of.keys():
-        audit.blame(f"shard {shard}: group {group} is not in the plan")
+        audit.add_problem(f"shard {shard}: group {group} is not in the plan")
 
 
 def check_rest(output: Storage, shards: set[int]) -> Audit:
     """Everything that belongs to no planned shard: run.json, the plan, prompts that failed before planning, strays."""
-    audit = Audit(files=[file_entry(output, "run.json")])
+    audit = Audit(files=[file_entry(output, run_json.FILE)])
     audit.files += [file_entry(output, f"plan/{name}") for name in output.list("plan")]
-    for folder in ("data", "rejected", "failed"):
+    for folder in SHARD_FOLDERS:
         for name in output.list(folder):
-            match = _SHARD_FILE.fullmatch(name)
-            if match and int(match[1]) in shards:
+            shard = shard_of(name)
+            if shard in shards:
                 continue
             path = f"{folder}/{name}"
             audit.files.append(file_entry(output, path))
-            if folder == "failed" and not match:
+            if folder == "failed" and shard is None:
                 audit.prompts_failed += audit.files[-1].rows or 0
             else:
-                audit.blame(f"{path} belongs to no shard of the plan")
+                audit.add_problem(f"{path} belongs to no shard of the plan")
     return audit
 
 
-def manifest(audit: Audit, fingerprint: str) -> dict[str, Any]:
-    """The content of manifest.json."""
-    return {
-        "schema_version": VERSION,
-        "fingerprint": fingerprint,
-        "complete": audit.complete,
-        "problems": audit.problems,
-        "problem_count": audit.problem_count,
-        "totals": {
-            "prompts_planned": audit.prompts_planned,
-            "prompts_failed": audit.prompts_failed,
-            "groups_planned": audit.groups_planned,
-            "groups_done": audit.groups_done,
-            "groups_failed": audit.groups_failed,
-            "images_kept": audit.images_kept,
-            "images_rejected": audit.images_rejected,
-        },
-        "files": [asdict(entry) for entry in sorted(audit.files, key=lambda entry: entry.path)],
-    }
+def manifest(audit: Audit, fingerprint: str) -> Manifest:
+    return Manifest(
+        schema_version=VERSION,
+        fingerprint=fingerprint,
+        complete=audit.complete,
+        problems=tuple(audit.problems),
+        problem_count=audit.problem_count,
+        totals=Totals(
+            prompts_planned=audit.prompts_planned,
+            prompts_failed=audit.prompts_failed,
+            groups_planned=audit.groups_planned,
+            groups_done=audit.groups_done,
+            groups_failed=audit.groups_failed,
+            images_kept=audit.images_kept,
+            images_rejected=audit.images_rejected,
+        ),
+        files=tuple(sorted(audit.files, key=lambda entry: entry.path)),
+    )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from pipelines.dataset import columns
-from pipelines.dataset.schema import VERSION, generated, in_every_row, interventions_in, scored
+from pipelines.dataset.records import to_json
+from pipelines.dataset.report_json import ArmResult, Interval, Report
+from pipelines.dataset.run_json import RunRecord
+from pipelines.dataset.schema import VERSION
+from pipelines.dataset.score_columns import meaning
 
 _SIZES = (
     (10**3, "n<1K"),
@@ -27,44 +29,44 @@ def size_category(images: int) -> str:
     return next((name for limit, name in _SIZES if images < limit), "n>1B")
 
 
-def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+def card(*, title: str, run: RunRecord, report: Report, columns: pa.Schema) -> str:
     """The text of README.md.
 
-    run: the content of run.json; report: the content of report.json. A run name or path is user text: in the front
-    matter it is quoted, and in the page it stands in code.
+    columns: of the rows. A run name or path is user text: in the front matter it is quoted, and in the page it stands
+    in code.
     """
-    counts = report["counts"]
-    rejected = counts["images_rejected"]
-    failures = f"{counts['groups_failed']:,} groups and {counts['prompts_failed']:,} prompts"
+    counts = report.counts
+    rejected = counts.images_rejected
+    failures = f"{counts.groups_failed:,} groups and {counts.prompts_failed:,} prompts"
     parts = [
         front_matter(
             title=title,
-            images=counts["images_kept"],
+            images=counts.images_kept,
             configs={"default": "data/*.parquet", **({"rejected": "rejected/*.parquet"} if rejected else {})},
         ),
         f"# {code(title)}\n",
-        introduction(counts["images_kept"], counts["prompts"]),
+        introduction(counts.images_kept, counts.prompts),
         _completeness(report),
         "## What is here\n",
         table(
             ("path", "holds"),
             [
-                ("`data/*.parquet`", f"{counts['images_kept']:,} kept images, one per row"),
+                ("`data/*.parquet`", f"{counts.images_kept:,} kept images, one per row"),
                 ("`rejected/*.parquet`", f"{rejected:,} dropped images, same columns, with `drop_reason`"),
                 ("`failed/*.parquet`", f"{failures} that could not be done, with the error"),
-                ("`plan/*.parquet`", f"the {counts['groups']:,} groups of the run, written before the first image"),
+                ("`plan/*.parquet`", f"the {counts.groups:,} groups of the run, written before the first image"),
                 ("`run.json`", "every setting, versions and the fingerprint"),
                 ("`manifest.json`", "every file with rows, bytes and sha256"),
                 ("`report.json`", "counts, scores and diversity with 95 % intervals"),
                 ("`gallery.html`", "a page to look at the groups, opens in any browser"),
             ],
         ),
-        results(report["by_arm"]),
+        results(report.by_arm),
         "## Load it\n",
         _LOAD,
         "## Columns\n",
         f"Row schema version {VERSION}.\n",
-        column_table(scored(1, generated(interventions_in([*in_every_row(), *run["config"]])))),
+        column_table(columns),
         settings(run),
         licence(OTHER),
     ]
@@ -74,11 +76,11 @@ def card(*, title: str, run: Mapping[str, Any], report: Mapping[str, Any]) -> st
 OTHER = "other"
 
 
-def column_table(schema: pa.Schema | None = None, meaning: Callable[[str], str] = columns.meaning) -> str:
-    """Every column with its type and meaning, as a Markdown table: those of `data/`, or of another schema."""
+def column_table(schema: pa.Schema) -> str:
+    """Every column with its type and meaning, as a Markdown table."""
     return table(
         ("column", "type", "meaning"),
-        [(f"`{f.name}`", f"`{_type_name(str(f.type))}`", meaning(f.name)) for f in schema or scored(1)],
+        [(f"`{field.name}`", f"`{_type_name(str(field.type))}`", meaning(field)) for field in schema],
     )
 
 
@@ -90,9 +92,10 @@ def introduction(images: int, prompts: int) -> str:
     )
 
 
-def settings(run: Mapping[str, Any]) -> str:
+def settings(run: RunRecord) -> str:
     """The content of run.json as a section."""
-    return "## Settings\n\n```json\n" + json.dumps(run, indent=1, ensure_ascii=False, sort_keys=True) + "\n```\n"
+    text = json.dumps(to_json(run), indent=1, ensure_ascii=False, sort_keys=True)
+    return f"## Settings\n\n```json\n{text}\n```\n"
 
 
 def licence(name: str) -> str:
@@ -137,37 +140,39 @@ def _yaml_string(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
-def _completeness(report: Mapping[str, Any]) -> str:
-    if report["complete"]:
+def _completeness(report: Report) -> str:
+    if report.complete:
         return "The run is complete: every planned group is in exactly one place (`manifest.json`).\n"
     return (
         "**The run is not complete**: `manifest.json` names what is missing. Start the same job again to finish it.\n"
     )
 
 
-def results(by_arm: Sequence[Mapping[str, Any]]) -> str:
+def results(by_arm: Sequence[ArmResult]) -> str:
     """`by_arm` of report.json as a section."""
+    further = [column for arm in by_arm[:1] for column in arm.further or ()]
     rows = [
         (
-            code(arm["arm"]),
-            f"{arm['images']:,}",
-            f"{arm['kept']:,}",
-            _plus_minus(arm["clip_score"]),
-            _plus_minus(arm["clip_margin"]),
-            _plus_minus(arm["group_vendi"]),
-            _plus_minus(arm["pair_vendi"]),
+            code(arm.arm),
+            f"{arm.images:,}",
+            f"{arm.kept:,}",
+            _plus_minus(arm.clip_score),
+            _plus_minus(arm.clip_margin),
+            _plus_minus(arm.group_vendi),
+            _plus_minus(arm.pair_vendi),
+            *(_plus_minus((arm.further or {})[column]) for column in further),
         )
         for arm in by_arm
     ]
-    head = ("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi")
+    head = ("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi", *further)
     said = "## Results\n\nMean with 95 % interval over all scored images, kept and dropped.\n"
     return f"{said}\n{table(head, rows)}"
 
 
-def _plus_minus(value: Mapping[str, Any]) -> str:
-    if value["mean"] is None:
+def _plus_minus(value: Interval) -> str:
+    if value.mean is None:
         return "–"
-    return f"{value['mean']:.3f}" + ("" if value["half_width"] is None else f" ± {value['half_width']:.3f}")
+    return f"{value.mean:.3f}" + ("" if value.half_width is None else f" ± {value.half_width:.3f}")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

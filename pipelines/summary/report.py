@@ -1,4 +1,4 @@
-"""report.json: what a run made, and how its arms compare.
+"""How the arms of a run compare, from what its audit has counted.
 
 Scores and diversity are over all scored images, kept and dropped: selection keeps the best of a group, so means over
 kept images alone would say more about the selection than about the arm.
@@ -6,78 +6,82 @@ kept images alone would say more about the selection than about the arm.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from models.statistics import Mean
 from pipelines.dataset.progress_json import Timings
+from pipelines.dataset.report_json import ArmResult, Counts, Interval, Measures, RarityResult, Report, TimeSpent
 from pipelines.summary.audit import Audit
 from pipelines.summary.tally import Cell, arms_of, over_rarities, rarity_rank
 
 _DIGITS = 6
+_NOTES = {
+    "interval": "mean +- half_width is the 95 % interval, with the group as the sampling unit",
+    "images": "scores and diversity are over all scored images, kept and dropped",
+    "group_vendi": "Vendi score of a group's image embeddings, from 1 to the group size",
+    "pair_vendi": "mean Vendi score over pairs of a group, from 1 to 2, comparable between group sizes",
+}
 
 
-def report(audit: Audit, fingerprint: str, timings: Timings | None) -> dict[str, Any]:
-    """The content of report.json. Timings are the only part that differs between equal runs."""
+def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
     arms = arms_of(audit.cells)
+    further = list(dict.fromkeys(column for cell in audit.cells.values() for column in cell.further))
     keys = sorted(audit.cells, key=lambda key: (arms.index(key[0]), rarity_rank(key[1])))
-    content: dict[str, Any] = {
-        "fingerprint": fingerprint,
-        "complete": audit.complete,
-        "counts": {
-            "prompts": audit.prompts_planned,
-            "prompts_failed": audit.prompts_failed,
-            "groups": audit.groups_planned,
-            "groups_done": audit.groups_done,
-            "groups_failed": audit.groups_failed,
-            "images": audit.images_kept + audit.images_rejected,
-            "images_kept": audit.images_kept,
-            "images_rejected": audit.images_rejected,
-        },
-        "by_arm": [{"arm": arm, **_describe(over_rarities(audit.cells, arm))} for arm in arms],
-        "by_arm_and_rarity": [{"arm": arm, "rarity": r, **_describe(audit.cells[arm, r])} for arm, r in keys],
-        "notes": {
-            "interval": "mean +- half_width is the 95 % interval, with the group as the sampling unit",
-            "images": "scores and diversity are over all scored images, kept and dropped",
-            "group_vendi": "Vendi score of a group's image embeddings, from 1 to the group size",
-            "pair_vendi": "mean Vendi score over pairs of a group, from 1 to 2, comparable between group sizes",
-        },
-    }
-    if timings is not None:
-        content["timings"] = _with_shares(timings)
-    return content
+    return Report(
+        fingerprint=fingerprint,
+        complete=audit.complete,
+        counts=Counts(
+            prompts=audit.prompts_planned,
+            prompts_failed=audit.prompts_failed,
+            groups=audit.groups_planned,
+            groups_done=audit.groups_done,
+            groups_failed=audit.groups_failed,
+            images=audit.images_kept + audit.images_rejected,
+            images_kept=audit.images_kept,
+            images_rejected=audit.images_rejected,
+        ),
+        by_arm=tuple(ArmResult(arm=arm, **vars(_measures(over_rarities(audit.cells, arm), further))) for arm in arms),
+        by_arm_and_rarity=tuple(
+            RarityResult(arm=arm, rarity=rarity, **vars(_measures(audit.cells[arm, rarity], further)))
+            for arm, rarity in keys
+        ),
+        notes=_NOTES,
+        timings=None if timings is None else _time_spent(timings),
+    )
 
 
-def _describe(cell: Cell) -> dict[str, Any]:
-    return {
-        "groups": cell.groups_planned,
-        "groups_failed": cell.groups_failed,
-        "images": cell.images,
-        "kept": cell.kept,
-        "duplicates": cell.duplicates,
-        "drop_reasons": dict(sorted(cell.drop_reasons.items())),
-        "clip_score": _interval(cell.clip_score),
-        "clip_margin": _interval(cell.clip_margin),
-        "group_vendi": _interval(cell.group_vendi),
-        "pair_vendi": _interval(cell.pair_vendi),
-    }
+def _measures(cell: Cell, further: Sequence[str]) -> Measures:
+    return Measures(
+        groups=cell.groups_planned,
+        groups_failed=cell.groups_failed,
+        images=cell.images,
+        kept=cell.kept,
+        duplicates=cell.duplicates,
+        drop_reasons=dict(sorted(cell.drop_reasons.items())),
+        clip_score=_interval(cell.clip_score),
+        clip_margin=_interval(cell.clip_margin),
+        group_vendi=_interval(cell.group_vendi),
+        pair_vendi=_interval(cell.pair_vendi),
+        further={column: _interval(cell.further.get(column, Mean())) for column in further} or None,
+    )
 
 
-def _interval(value: Mean) -> dict[str, Any]:
-    return {"mean": _rounded(value.mean), "half_width": _rounded(value.half_width), "groups": value.groups}
+def _interval(value: Mean) -> Interval:
+    return Interval(mean=_rounded(value.mean), half_width=_rounded(value.half_width), groups=value.groups)
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, _DIGITS)
 
 
-def _with_shares(timings: Timings) -> dict[str, Any]:
+def _time_spent(timings: Timings) -> TimeSpent:
     """Timings with the overall rate, and for each part of a stage the share of its workers' time."""
-    wall = timings["wall_seconds"]
-    available = {stage: wall * count for stage, count in timings["workers"].items()}
+    wall = timings.wall_seconds
+    available = {stage: wall * count for stage, count in timings.workers.items()}
     shares = {
         part: round(seconds / available[part.partition(".")[0]], 4)
-        for part, seconds in timings["busy_seconds"].items()
+        for part, seconds in timings.busy_seconds.items()
         if available.get(part.partition(".")[0])
     }
-    rate = {"images_per_second": round(timings["images"] / wall, 4)} if wall > 0 else {}
-    return {**timings, **rate, "busy_share": shares}
+    rate = round(timings.images / wall, 4) if wall > 0 else None
+    return TimeSpent(**vars(timings), images_per_second=rate, busy_share=shares)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -52,6 +52,8 @@ class Cell:
     clip_margin: Mean = field(default_factory=Mean)
     group_vendi: Mean = field(default_factory=Mean)
     pair_vendi: Mean = field(default_factory=Mean)
+    further: dict[str, Mean] = field(default_factory=dict)
+    """Of further scorers, column -> mean: `NAME_clip_score`."""
 
     def add(self, other: Cell) -> None:
         self.groups_planned += other.groups_planned
@@ -64,6 +66,8 @@ class Cell:
         self.clip_margin += other.clip_margin
         self.group_vendi += other.group_vendi
         self.pair_vendi += other.pair_vendi
+        for column, mean in other.further.items():
+            self.further[column] = self.further.get(column, Mean()) + mean
 
 
 CellKey = tuple[str, str | None]
@@ -106,8 +110,9 @@ def arms_of(cells: Iterable[CellKey]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(arm for arm, _ in cells))
 
 
-def tally_images(images: pa.Table) -> dict[CellKey, Cell]:
-    """Count the scored images of whole groups: a table with `COLUMNS`, kept and rejected rows together."""
+def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey, Cell]:
+    """Count the scored images of whole groups: a table with `COLUMNS` and the score columns of further scorers, kept
+    and rejected rows together."""
     cells: dict[CellKey, Cell] = {}
     if images.num_rows == 0:
         return cells
@@ -120,6 +125,7 @@ def tally_images(images: pa.Table) -> dict[CellKey, Cell]:
     duplicates = groups.counts(~_nulls(images["duplicate_of"]))
     vendi = _numbers(images["group_vendi"])[groups.first_row]
     pairs = groups.pair_vendi()
+    of_further = {column: groups.sums(column) for column in further}
     for key in dict.fromkeys(key_of_group):
         here = np.array([k == key for k in key_of_group])
         defined = ~np.isnan(pairs[here])
@@ -131,6 +137,7 @@ def tally_images(images: pa.Table) -> dict[CellKey, Cell]:
             clip_margin=Mean.of(margin[here], margin_counts[here]),
             group_vendi=Mean.of(vendi[here], np.ones(here.sum(), dtype=np.int64)),
             pair_vendi=Mean.of(np.nan_to_num(pairs[here]), defined.astype(np.int64)),
+            further={column: Mean.of(sums[here], counts[here]) for column, (sums, counts) in of_further.items()},
         )
     for key, reason in zip(keys, images["drop_reason"].to_pylist(), strict=True):
         if reason is not None:

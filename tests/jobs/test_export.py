@@ -27,12 +27,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jobs.export import main
-from pipelines.cluster import progress
+from pipelines.cluster import bars
 from pipelines.dataset import images
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.export import flow as export_run
 from pipelines.export.card import yaml_features
+from pipelines.export.formats import FORMATS
 from pipelines.export.layout import Weighed, lay_out
 from pipelines.flows.finish import finish
 from tests.support.killing import ended
@@ -41,7 +42,6 @@ from tests.support.toy_run import DIM, Toy, write_run
 TOY = Toy(prompts=5, arms=("base", "both"), prompts_per_shard=2, side=16)
 KILLS = 5
 SHARD_BYTES = 40960
-FORMATS = ("webdataset", "huggingface")
 
 Row = dict[str, Any]
 
@@ -193,7 +193,7 @@ def test_equal_runs_give_equal_bytes_wherever_they_lie(kind: str, run: Path, own
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_killed_export_goes_on(kind: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Forked processes share the lock of the bars, and one that is killed would keep it.
-    monkeypatch.setattr(progress, "bar", lambda *_: nullcontext(SimpleNamespace(update=lambda _: None)))
+    monkeypatch.setattr(bars, "bar", lambda *_: nullcontext(SimpleNamespace(update=lambda _: None)))
     started = time.monotonic()
     assert export(run, tmp_path / "whole", kind, shard_bytes=20480) == 0
     longest = time.monotonic() - started

@@ -23,12 +23,13 @@ import pytest
 
 from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import images, retry, schema
+from pipelines.dataset.failures import Failure, failed_rows
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.storage import Storage
 from pipelines.flows.finish import finish
 from pipelines.flows.synth import FOLDERS, _planned, pending_shards
 from pipelines.plan.files import read_shard
-from pipelines.stages.block import Shard, failures, pack
+from pipelines.stages.block import Shard, pack
 from pipelines.stages.write import write_shard
 from tests.conftest import build
 from tests.support.killing import ended
@@ -42,16 +43,15 @@ def made(config: RunConfig, output: Storage, order: dict[str, Any]) -> pa.Table:
     planned = read_shard(output, order["shard"])
     if order["retry"]:
         planned = retry.only_failed(output, order["shard"], planned)
-    good, bad = [], []
+    good, bad, failure = [], [], Failure(error_type="E", error="e")
     for group in planned.drop_columns(["shard"]).to_pylist():
         lot = hashlib.sha256(group["group_id"].encode()).digest()[0]
         if lot % 3 == 0 and not (order["retry"] and lot % 2):
-            named = {name: group[name] for name in ("group_id", "prompt_id", "prompt", "arm")}
-            bad.append({**named, "stage": "generate", "error_type": "E", "error": "e", "attempts": 1})
+            bad.append(({name: group[name] for name in ("group_id", "prompt_id", "prompt", "arm")}, failure))
         else:
             good += [_row(config, group, index) for index in range(len(group["group_seeds"]))]
     rows = pa.Table.from_pylist(good, schema.scored(DIM))
-    return pack(Shard(shard=order["shard"], retry=order["retry"], images=rows, failed=failures(bad)))
+    return pack(Shard(shard=order["shard"], retry=order["retry"], images=rows, failed=failed_rows("generate", bad)))
 
 
 def _row(config: RunConfig, group: dict[str, Any], index: int) -> dict[str, Any]:

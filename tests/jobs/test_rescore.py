@@ -19,8 +19,8 @@ import pytest
 
 from jobs import export, score
 from pipelines.cluster.progress import Tracker
-from pipelines.config.tables import Scoring
-from pipelines.dataset import images
+from pipelines.config.scorers import Scoring
+from pipelines.dataset import images, score_columns
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import open_finished
 from pipelines.dataset.storage import Storage
@@ -29,7 +29,7 @@ from pipelines.flows import preflight, rescore
 from pipelines.flows.finish import finish
 from pipelines.flows.rescore import RescoreConfig
 from tests.conftest import ROOT
-from tests.support.job import Here, make_inline, run_inline, write_job
+from tests.support.job import make_inline, run_inline, write_job
 
 FOLDERS = ("data", "rejected")
 PROMPTS = [
@@ -59,7 +59,7 @@ def score_inline(folder: Path, name: str, clip: str, *, embeddings: bool = False
     config = RescoreConfig(scoring=preflight.scorer(Scoring(model=clip)), embeddings=embeddings)
     rescore.claim(run, name, config)
     pending = rescore.pending_shards(run, name)
-    return make_inline(pending, rescore.stages(run, name, config, Here(Tracker([*rescore.STAGES]))))
+    return make_inline(pending, rescore.stages(run, name, config, Tracker([*rescore.STAGES])))
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -82,7 +82,7 @@ def test_the_same_scorer_gives_the_same_numbers(own_run: Path, tiny_clip: str) -
             assert [second[key].to_pylist() for key in score_files.KEYS] == [
                 first[key].to_pylist() for key in score_files.KEYS
             ]
-            for column in score_files.COLUMNS:
+            for column in score_columns.COLUMNS:
                 assert second[f"again_{column}"].type == first[column].type
                 assert second[f"again_{column}"].to_pylist() == first[column].to_pylist(), column
 

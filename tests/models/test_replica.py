@@ -18,6 +18,7 @@ from models.errors import PromptError
 from models.generator import Generator
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
+from models.parallel.division import Ranks
 from models.replica.replica import Replica, _Process
 from models.spec import Group, ModelSpec, Sampling
 from tests.conftest import ROOT
@@ -32,7 +33,7 @@ GROUP = Group(
 @pytest.fixture(scope="module")
 def replica(tiny_pipeline: str) -> Iterator[Replica]:
     spec = ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu")
-    with Replica(spec, ranks=2, parallelism="group", threads=1, timeout_s=20) as replica:
+    with Replica(spec, Ranks(count=2, parallelism="group", threads=1, timeout_s=20)) as replica:
         yield replica
 
 
@@ -90,7 +91,8 @@ def test_a_batch_that_nobody_wants_stops_at_its_step(replica: Replica, undisturb
 def test_a_lost_rank_costs_one_retry_and_no_byte(
     replica: Replica, undisturbed: Any, rank: int, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = replace(replica._assignment, timeout_s=10.0 if sent == signal.SIGSTOP else 20.0)
+    patience = replace(replica._assignment.ranks, timeout_s=10.0 if sent == signal.SIGSTOP else 20.0)
+    patient = replace(replica._assignment, ranks=patience)
     monkeypatch.setattr(replica, "_assignment", patient)
     before = pids(replica)
     steps: list[int] = []
@@ -119,7 +121,7 @@ def test_ranks_that_die_while_they_load_are_started_once_more(
             os.kill(process.pid, signal.SIGKILL)
 
     monkeypatch.setattr(_Process, "send", send_and_die)
-    with Replica(ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu"), ranks=2, threads=1) as replica:
+    with Replica(ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu"), Ranks(count=2, threads=1)) as replica:
         assert pids(replica) == started[2:]
         folder = Path(replica._folder)
         assert folder.is_dir()  # NCCL meets there again when a collective is first used
@@ -131,9 +133,10 @@ def test_no_rank_outlives_its_owner(tiny_pipeline: str) -> None:
     """The owner is killed without a chance to clean up, as Ray and the kernel kill."""
     code = f"""
 import time
+from models.parallel.division import Ranks
 from models.replica.replica import Replica
 from models.spec import ModelSpec
-replica = Replica(ModelSpec(path={tiny_pipeline!r}, dtype="float32", device="cpu"), ranks=2, threads=1)
+replica = Replica(ModelSpec(path={tiny_pipeline!r}, dtype="float32", device="cpu"), Ranks(count=2, threads=1))
 print(replica._folder, *[rank.pid for rank in replica._ranks], flush=True)
 time.sleep(600)
 """

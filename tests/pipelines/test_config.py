@@ -14,6 +14,7 @@ from models.interventions.dave import DaveConfig
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
 from models.spec import Sampling
+from pipelines.config import run
 from pipelines.config.run import build, fingerprint, load
 from pipelines.errors import UserError
 from tests.conftest import ROOT, Configure
@@ -106,6 +107,15 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("sampling", ["key.sub=value"]),
         ("selection.duplicate_similarity=0.0", ["[selection]", "duplicate_similarity = 0.0"]),
         ("ray.object_store_mb=1", ["[ray]", "object_store_mb = 1"]),
+        ("scoring.kind=openclip", ["[scoring]", "kind = 'openclip'", "did you mean 'open_clip'?"]),
+        ("scoring.options=3", ["scoring.options = 3", "a table"]),
+        ("scoring.options.at=2026-01-01", ["scoring.options.at", "text, a number"]),
+        ("scoring.options.temperature=2", ["[scoring]", "unknown key 'temperature'", "open_clip has none"]),
+        ("scorers=[{name='B-32', model='ViT-B-32'}]", ["scorers[0]", "name = 'B-32'", "a-z"]),
+        ("scorers=[{model='ViT-B-32'}]", ["scorers[0]", "'name' is missing"]),
+        ("scorers=[{name='b', kind='clip'}]", ["scorers[0]", "kind = 'clip'", "open_clip"]),
+        ("scorers=[{name='b'}, {name='b'}]", ["scorers", "two columns of one name", "b_clip_score"]),
+        ("selection.rank_by=b32", ["selection.rank_by = 'b32'", "[[scorers]] (there: none)"]),
     ],
 )
 def test_what_is_wrong_is_named(toml: Path, override: str, words: list[str]) -> None:
@@ -143,6 +153,20 @@ def test_fingerprint_ignores_order_and_spelled_out_defaults(tmp_path: Path, toml
     assert re.fullmatch("[0-9a-f]{64}", fingerprint(load(toml)))
 
 
+def test_settings_that_came_later_leave_fingerprints_alone(toml: Path) -> None:
+    """The fingerprint of MINIMAL as it was before there were the settings below, at which it stays: a run goes on."""
+    before = "cb8964efafd9ebe85a3c2b33d3e2d77aaa79fc707f801e4aecf6e3ceb6b6843b"
+    assert fingerprint(load(toml)) == before
+    spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
+    assert fingerprint(load(toml, spelled)) == before
+
+
+def test_a_later_setting_of_each_table_of_an_array_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(run._ADDED_LATER, "arms.shade", "none")
+    arms = [{"name": "a", "shade": "none"}, {"name": "b", "shade": "dark"}]
+    assert run.without_later_defaults({"arms": arms}) == {"arms": [{"name": "a"}, {"name": "b", "shade": "dark"}]}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -170,6 +194,7 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
         {"repulsion": {"strength": 2.0}},
         {"arms": [{"name": "off"}]},
         {"scoring": {"model": "ViT-B-16"}},
+        {"scorers": [{"name": "b", "model": "ViT-B-16"}]},
         {"selection": {"keep_per_group": 1}},
         {"output": {"image_format": "webp"}},
         {"output": {"groups_per_shard": 3}},

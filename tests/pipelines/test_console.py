@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from pipelines import console
-from pipelines.cluster.progress import Meter
+from pipelines.cluster.progress import Meter, Tracker
 from pipelines.cluster.session import Stopped
+from pipelines.dataset.report_json import ArmResult, Interval, TimeSpent
 from pipelines.errors import UserError
-from pipelines.flows.finish import ArmSummary, Summary
+from pipelines.flows.finish import Summary
 
 FROM_A_WORKER = """\x1b[36mray::Worker.__init__()\x1b[39m (pid=1)
   File "x.py", line 1, in f
@@ -52,7 +51,20 @@ def test_bugs_keep_their_traceback() -> None:
 
 
 def test_the_table_has_a_line_per_arm() -> None:
-    arm = ArmSummary(arm="both", images=8, kept=6, clip_score=0.25, clip_margin=None, group_vendi=1.5, pair_vendi=1.25)
+    score, margin, vendi, pairs = (Interval(mean=m, half_width=None, groups=1) for m in (0.25, None, 1.5, 1.25))
+    arm = ArmResult(
+        arm="both",
+        groups=2,
+        groups_failed=0,
+        images=8,
+        kept=6,
+        duplicates=0,
+        drop_reasons={"rank": 2},
+        clip_score=score,
+        clip_margin=margin,
+        group_vendi=vendi,
+        pair_vendi=pairs,
+    )
     summary = Summary(
         complete=True,
         groups_planned=2,
@@ -61,12 +73,15 @@ def test_the_table_has_a_line_per_arm() -> None:
         images_kept=6,
         images_rejected=2,
         arms=(arm,),
-        timings={
-            "sessions": 2,
-            "wall_seconds": 10.0,
-            "images_per_second": 0.8,
-            "busy_share": {"score.score": 0.25, "generate.denoise": 0.9, "write.write": 0.001},
-        },
+        timings=TimeSpent(
+            sessions=2,
+            wall_seconds=10.0,
+            images=8,
+            workers={},
+            busy_seconds={},
+            images_per_second=0.8,
+            busy_share={"score.score": 0.25, "generate.denoise": 0.9, "write.write": 0.001},
+        ),
         gallery="out/gallery.html",
     )
     lines = console.table(summary).splitlines()
@@ -76,28 +91,14 @@ def test_the_table_has_a_line_per_arm() -> None:
     assert lines[-1] == "gallery: out/gallery.html"
 
 
-class Recorder:
-    """Stands where the way to Ray's actor would."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-
-    def tell(self, method: str, *arguments: Any) -> None:
-        assert (method, arguments[0]) == ("add", "generate")
-        self.total += arguments[1]
-
-    def ask(self, method: str, *arguments: Any) -> Any:
-        raise AssertionError("a meter only tells")
-
-
 def test_a_meter_counts_each_image_once() -> None:
-    recorder = Recorder()
-    with Meter(recorder, images=8) as meter:
+    tracker = Tracker()
+    with Meter(tracker, images=8) as meter:
         meter.step(1, 4)
-        assert recorder.total == 2.0
+        assert tracker.snapshot().stages["generate"] == 2.0
         meter.step(3, 4)
-    assert recorder.total == 8.0
-    with pytest.raises(ValueError, match="broken"), Meter(recorder, images=4) as meter:  # noqa: PT012
+    assert tracker.snapshot().stages == {"generate": 8.0, "score": 0, "write": 0}
+    with pytest.raises(ValueError, match="broken"), Meter(tracker, images=4) as meter:  # noqa: PT012
         meter.step(3, 4)
         raise ValueError("broken")
-    assert recorder.total == 8.0
+    assert tracker.snapshot().stages["generate"] == 8.0

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
 from pipelines.cluster.crashes import Crashes, isolated
-from pipelines.cluster.progress import Tracker
-from pipelines.stages.isolate import Failure, run_isolated
+from pipelines.cluster.progress import Progress, RemoteProgress, Tracker
+from pipelines.dataset.failures import Failure
+from pipelines.dataset.progress_json import Snapshot
+from pipelines.stages.isolate import run_isolated
 
 
 def test_a_death_counts_for_the_groups_in_work() -> None:
@@ -54,7 +61,39 @@ def test_progress_passes_over_what_failed() -> None:
     tracker.add("write", 4)
     tracker.spend("write", "write", 1.5)
     snapshot = tracker.snapshot()
-    assert snapshot["stages"] == {"generate": 10.5, "score": 12, "write": 16}
-    assert snapshot["made"] == 4
-    assert snapshot["failures"] == {"E": 2, "F": 1}
-    assert snapshot["busy_seconds"] == {"write.write": 1.5}
+    assert snapshot == Snapshot(
+        stages={"generate": 10.5, "score": 12, "write": 16},
+        made=4,
+        failures={"E": 2, "F": 1},
+        busy_seconds={"write.write": 1.5},
+    )
+
+
+class Actor:
+    """A handle as Ray gives it: every method has `remote`. It runs the call at once and keeps what it returned."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+
+    def __getattr__(self, method: str) -> Any:
+        return SimpleNamespace(remote=getattr(self._tracker, method))
+
+
+def report(progress: Progress) -> list[dict[int, int]]:
+    """Everything that a worker can say; returns what it was told."""
+    progress.add("generate", 2.5)
+    progress.fail("score", {"E": 1}, 4)
+    progress.spend("write", "write", 1.5)
+    told = [progress.attempt(7)]
+    progress.begin(7, [0, 1])
+    told.append(progress.attempt(7))
+    progress.end(7)
+    return [*told, progress.attempt(7)]
+
+
+def test_a_worker_says_the_same_here_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.get", lambda returned, **_: returned)
+    here, elsewhere = Tracker(), Tracker()
+    remote = RemoteProgress(Actor(elsewhere))
+    assert report(here) == report(remote) == [{}, {0: 1, 1: 1}, {}]
+    assert here.snapshot() == remote.snapshot(1.0) != Tracker().snapshot()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.dataset.progress_json import ProgressFile
+from pipelines.dataset.progress_json import ProgressFile, Snapshot
 from pipelines.flows.finish import finish
 from tests.support.toy_run import Toy, write_run
 
@@ -30,9 +30,7 @@ def test_timings_change_the_report_alone_and_there_one_key(tmp_path: Path) -> No
     first = {name: output.read_bytes(name) for name in WRITTEN}
     progress = ProgressFile(output, images=96, done=0, workers={"generate": 2})
     with progress.session():
-        progress.update(
-            {"stages": {"write": 96}, "made": 96, "failures": {}, "busy_seconds": {"generate.denoise": 48.0}}
-        )
+        progress.update(Snapshot(stages={"write": 96}, made=96, busy_seconds={"generate.denoise": 48.0}))
     finish(output)
     changed = [name for name in WRITTEN if output.read_bytes(name) != first[name]]
     assert changed == ["report.json"]
@@ -52,9 +50,9 @@ def test_summary(tmp_path: Path) -> None:
     by_arm = {arm.arm: arm for arm in summary.arms}
     assert list(by_arm) == ["base", "tora", "repulsion", "both"]
     base, both = by_arm["base"], by_arm["both"]
-    assert base.group_vendi is not None
-    assert both.group_vendi is not None
-    assert 1 < base.group_vendi < both.group_vendi < 4
+    assert base.group_vendi.mean is not None
+    assert both.group_vendi.mean is not None
+    assert 1 < base.group_vendi.mean < both.group_vendi.mean < 4
 
 
 @pytest.mark.parametrize(
@@ -74,13 +72,13 @@ def test_runs_at_the_edge(tmp_path: Path, toy: Toy) -> None:
     assert ("NaN" in json.dumps(report)) is False
     if toy.fail_every:
         assert summary.images_kept == 0
-        assert summary.arms[0].clip_score is None
+        assert summary.arms[0].clip_score.mean is None
         assert "No images." in output.read_bytes("gallery.html").decode()
     if toy.size == 1:
-        assert summary.arms[0].group_vendi == pytest.approx(1.0)
-        assert summary.arms[0].pair_vendi is None
+        assert summary.arms[0].group_vendi.mean == pytest.approx(1.0)
+        assert summary.arms[0].pair_vendi.mean is None
     if not toy.counterfactuals:
-        assert summary.arms[0].clip_margin is None
+        assert summary.arms[0].clip_margin.mean is None
 
 
 def test_finishing_needs_neither_torch_nor_ray() -> None:

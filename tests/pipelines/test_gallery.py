@@ -9,7 +9,6 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,8 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipelines.dataset import report_json
+from pipelines.dataset.report_json import Report
 from pipelines.dataset.storage import Storage
 from pipelines.flows.finish import finish
+from pipelines.gallery.lines import lines_of
 from pipelines.gallery.page import gallery
 from pipelines.gallery.pick import pick_prompts
 from pipelines.pages.chart import chart, nice_ticks
@@ -161,9 +163,9 @@ def test_a_failed_group_shows_its_error_as_text(tmp_path: Path) -> None:
     assert "PromptError: &lt;b&gt;too long&lt;/b&gt;" in text
 
 
-def _report(output: Storage) -> Any:
+def _report(output: Storage) -> Report:
     finish(output)
-    return json.loads(output.read_bytes("report.json"))
+    return report_json.read(output, advice="")
 
 
 def test_a_part_is_called_a_part(tmp_path: Path) -> None:
@@ -220,10 +222,11 @@ def test_ticks_are_few_round_and_around_the_data(low: float, spread: float) -> N
 
 def test_charts_stay_inside_and_leave_out_what_is_not_known(tmp_path: Path) -> None:
     report = _report(write_run(tmp_path, Toy(prompts=24)))
-    drawn = chart("Match", "hint", "clip_score", report)
+    arms = [arm.arm for arm in report.by_arm]
+    drawn = chart("Match", "hint", arms, lines_of(report, lambda measures: measures.clip_score))
     places = [float(x) for x in re.findall(r'x[12]?="([-\d.]+)%"', drawn)]
     assert places
     assert all(0 <= place <= 100 for place in places)
     assert drawn.count("<circle") == 4 * 5
     without = _report(write_run(tmp_path / "b", Toy(prompts=3, counterfactuals=False)))
-    assert chart("Margin", "hint", "clip_margin", without) == ""
+    assert chart("Margin", "hint", arms, lines_of(without, lambda measures: measures.clip_margin)) == ""

@@ -148,5 +148,5 @@ def test_shards_may_be_checked_elsewhere_and_at_the_same_time(tmp_path: Path, lo
 
 def test_the_check_and_its_result_can_be_sent_to_a_worker(tmp_path: Path) -> None:
     output = write_run(tmp_path)
-    check, shard = pickle.loads(pickle.dumps((partial(check_shard, output), next(planned_shards(output)))))  # noqa: S301 (our own bytes)
+    check, shard = pickle.loads(pickle.dumps((partial(check_shard, output, ()), next(planned_shards(output)))))  # noqa: S301 (our own bytes)
     assert pickle.loads(pickle.dumps(check(shard))) == check(shard)  # noqa: S301 (our own bytes)

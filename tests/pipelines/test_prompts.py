@@ -14,17 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.config.tables import Columns, Prompts
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.prompts import files as prompt_files
 from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts.columns import Columns
+from pipelines.prompts.config import Prompts
+from pipelines.prompts.formats import FORMATS
+from pipelines.prompts.formats.base import FIELDS
 from pipelines.prompts.hash_set import HashSet
-from pipelines.prompts.rows import BadPrompt, Dropped, PromptRow
+from pipelines.prompts.rows import Dropped, FailedPrompt, PromptRow
 from tests.conftest import PROMPTS
 
 
-def read(path: Path | str, **settings: Any) -> list[PromptRow | BadPrompt | Dropped]:
+def read(path: Path | str, **settings: Any) -> list[PromptRow | FailedPrompt | Dropped]:
     return list(prompt_rows.read(Prompts(path=str(path), **settings)))
 
 
@@ -34,21 +36,21 @@ def good(path: Path | str, **settings: Any) -> list[str]:
 
 def kinds(path: Path | str, **settings: Any) -> list[str]:
     """The problem of each row, or "" for a good one."""
-    return [getattr(row, "kind", "") for row in read(path, **settings)]
+    return [row.failure.error_type if isinstance(row, FailedPrompt) else "" for row in read(path, **settings)]
 
 
 ROWS = [("a cat", "7", "cat", "rare", "a dog"), ("a, \"b\"", "8", None, None, None)]  # fmt: skip
 
 
 def write_rows(path: Path) -> None:
-    records = [dict(zip(prompt_files.FIELDS, row, strict=True)) for row in ROWS]
+    records = [dict(zip(FIELDS, row, strict=True)) for row in ROWS]
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(records), path)
     elif path.suffix == ".jsonl":
         path.write_text("\n".join(map(json.dumps, records)))
     else:
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, prompt_files.FIELDS, delimiter="," if path.suffix == ".csv" else "\t")
+            writer = csv.DictWriter(file, FIELDS, delimiter="," if path.suffix == ".csv" else "\t")
             writer.writeheader()
             writer.writerows(records)
 
@@ -196,7 +198,7 @@ def test_csv_gives_back_what_was_written(texts: list[str]) -> None:
     writer = csv.writer(file)
     writer.writerow(["prompt"])
     writer.writerows([text] for text in texts)
-    rows = list(prompt_files.READERS["csv"](io.BytesIO(file.getvalue().encode()), "p.csv", Columns()))
+    rows = list(FORMATS["csv"].read(io.BytesIO(file.getvalue().encode()), "p.csv", Columns()))
     assert [values[0] for _, values in rows] == texts
 
 

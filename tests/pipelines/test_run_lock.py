@@ -89,3 +89,9 @@ def test_rubbish_in_the_lock_s_place_is_nobody_s(tmp_path: Path, monkeypatch: py
     storage.write_bytes(FILE, b"\x00 no lock")
     with RunLock(storage):
         pass
+
+
+def test_a_job_fails_fast_at_its_start(tmp_path: Path) -> None:
+    """The lock is the first that a job asks of its storage: a wrong endpoint must not take a quarter of an hour."""
+    assert Storage.open(tmp_path).patience_seconds >= 600
+    assert RunLock(Storage.open(tmp_path))._output.patience_seconds <= 30

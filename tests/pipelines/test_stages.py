@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
+from models.scorers.base import GroupScores
 from pipelines.config.tables import Selection
 from pipelines.dataset import images, schema
+from pipelines.dataset.failures import Failure, failed_rows, of_group
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.plan.write import write_plan
-from pipelines.stages.block import Shard, failures, pack, unpack
-from pipelines.stages.isolate import Failure, packs_of_equal, run_isolated
-from pipelines.stages.selection import Selected, select
+from pipelines.stages.block import Shard, pack, unpack
+from pipelines.stages.isolate import packs_of_equal, run_isolated
+from pipelines.stages.judge import Judged
+from pipelines.stages.selection import Selected, ranks, select
 from pipelines.stages.write import write_shard
 from tests.conftest import Configure
 
@@ -112,12 +115,23 @@ def features(*angles: float) -> NDArray[np.float32]:
 def chosen(scores: list[float], margins: list[float] | None = None, ids: str = "abcd", **rules: Any) -> Selected:
     angles = rules.pop("angles", (0, 30, 60, 90))
     known = None if margins is None else np.array(margins, np.float32)
-    return select(Selection(**rules), ids[: len(scores)], features(*angles), np.array(scores, np.float32), known)
+    return select(
+        Selection(**rules),
+        ids[: len(scores)],
+        features_BD=features(*angles),
+        margins_B=known,
+        ranked_by_B=np.array(scores, np.float32) if known is None else known,
+    )
 
 
 def test_rank_goes_by_margin_where_there_is_one() -> None:
+    score_B, margin_B = np.array([0.1, 0.3, 0.3, 0.2], np.float32), np.array([0.4, 0.1, 0.2, 0.3], np.float32)
+    for scores, rank in (
+        (GroupScores(score_B=score_B), [4, 1, 2, 3]),
+        (GroupScores(score_B=score_B, margin_B=margin_B), [1, 4, 3, 2]),
+    ):
+        assert ranks(Judged(model="m", scores=scores, diversity=None).ranked_by_B) == rank
     assert chosen([0.1, 0.3, 0.3, 0.2]).rank == [4, 1, 2, 3]
-    assert chosen([0.1, 0.3, 0.3, 0.2], [0.4, 0.1, 0.2, 0.3]).rank == [1, 4, 3, 2]
     assert chosen([0.1, 0.3, 0.3, 0.2]).drop_reason == [None] * 4
 
 
@@ -158,7 +172,7 @@ def planned(configure: Configure, tmp_path: Path) -> tuple[Storage, pa.Table]:
 def test_a_block_is_one_row_and_comes_back_whole(planned: tuple[Storage, pa.Table]) -> None:
     _, groups = planned
     rows = groups.select(["group_id", "group_seeds", "repulsion", "concept"])
-    failed = failures([{"stage": "score", "error_type": "E", "error": "e", "attempts": 1}])
+    failed = failed_rows("score", [({}, FAILURE)])
     for table in (rows, rows.slice(1), rows.slice(0, 0)):
         block = pack(Shard(shard=3, retry=True, images=table, failed=failed))
         assert block.num_rows == 1
@@ -169,9 +183,11 @@ def test_a_block_is_one_row_and_comes_back_whole(planned: tuple[Storage, pa.Tabl
         assert back.failed == failed
 
 
-def failed_rows(groups: pa.Table, indices: list[int]) -> pa.Table:
-    rows = groups.select(["group_id", "prompt_id", "prompt", "arm"]).to_pylist()
-    return failures([{**rows[i], "stage": "generate", "error_type": "E", "error": "e", "attempts": 1} for i in indices])
+FAILURE = Failure(error_type="E", error="e")
+
+
+def failures(groups: pa.Table, indices: list[int]) -> pa.Table:
+    return failed_rows("generate", ((of_group(groups, index), FAILURE) for index in indices))
 
 
 @pytest.mark.parametrize("indices", [[0], [], [0, 0, 1], [1, 1]])
@@ -181,7 +197,7 @@ def test_a_shard_that_is_not_whole_is_not_written(planned: tuple[Storage, pa.Tab
         shard=0,
         retry=False,
         images=schema.scored(4).empty_table(),
-        failed=failed_rows(groups, indices),
+        failed=failures(groups, indices),
     )
     with pytest.raises(RuntimeError, match="shard 0 is not whole"):
         write_shard(pack(shard), output)
@@ -195,7 +211,7 @@ def test_a_shard_of_failures_is_done(planned: tuple[Storage, pa.Table]) -> None:
         shard=0,
         retry=False,
         images=schema.scored(4).empty_table(),
-        failed=failed_rows(groups, [0, 1]),
+        failed=failures(groups, [0, 1]),
     )
     (row,) = write_shard(pack(shard), output).to_pylist()
     assert (row["images"], row["failed"]) == (0, 2)

@@ -15,7 +15,8 @@ import pytest
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
 from models.spec import Group, Sampling
-from pipelines.serve.jobs import Done, Failed, Job, Started, Step
+from pipelines.dataset.failures import Failure
+from pipelines.serve.jobs import Done, Job, Started, Step
 from pipelines.serve.settings import ServeArgs
 from tests.support.served import Served, post, serving, tiny_args
 
@@ -143,5 +144,5 @@ def test_a_failure_is_the_last_event(served: Served) -> None:
 
     started, failed = asyncio.run(events())
     assert isinstance(started, Started)
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, Failure)
     assert failed.error_type == "PromptError"

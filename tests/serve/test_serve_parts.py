@@ -20,6 +20,7 @@ from ray.serve.exceptions import BackPressureError, RequestCancelledError
 from ray.serve.schema import ServeInstanceDetails
 
 from models.generator import ModelInfo
+from models.parallel.division import Division, division
 from models.spec import Group, Sampling
 from pipelines.errors import UserError
 from pipelines.serve import keys
@@ -30,7 +31,7 @@ from pipelines.serve.jobs import Done, Event, Job, Lost, Overloaded, Started
 from pipelines.serve.keys import Keys
 from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.packing import PackQueue, Room, Waiting
-from pipelines.serve.settings import ServeArgs
+from pipelines.serve.settings import ServeArgs, resolve
 
 INFO = ModelInfo(
     model="m", revision="", family="sd3", dtype="float32", scheduler="s", device="cpu", frames_per_second=0
@@ -222,3 +223,22 @@ def test_arguments_that_contradict_each_other() -> None:
     ):
         with pytest.raises(ValueError, match="validation error"):
             ServeArgs.model_validate(wrong)
+
+
+def test_a_batch_is_divided_by_images_and_not_by_groups(tmp_path: Path) -> None:
+    toml = tmp_path / "run.toml"
+    toml.write_text("""
+        run = {output = "out"}
+        prompts = {path = "p.txt"}
+        model = {path = "owner/model"}
+        scoring = {model = "ViT-B-32"}
+        group = {size = 4}
+    """)
+    shared = {"groups_per_batch": 3, "gpus_per_replica": 2, "guidance_scale": 4.0}
+    args = ServeArgs.model_validate({"config": str(toml), **shared})
+    ranks = resolve(args).ranks(args)
+    assert (ranks.count, ranks.images, ranks.guided) == (2, 12, True)
+    divided = division(ranks.parallelism, ranks.count, images=ranks.images, guided=ranks.guided)
+    assert divided == Division(group=2)  # 3 groups would not divide, 12 images do
+    plain = ServeArgs.model_validate(shared)
+    assert resolve(plain).ranks(plain).images == 3  # a request has one image by default

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.cluster.progress import Remote, Tracker
+from pipelines.cluster.progress import RemoteProgress, Tracker
 from pipelines.cluster.telemetry import Telemetry
 from tests.conftest import ROOT
 
@@ -24,7 +24,7 @@ class Worker:
     """Actor that has something to say in every way."""
 
     def __init__(self, tracker: Any) -> None:
-        self._telemetry = Telemetry("generate", Remote(tracker))
+        self._telemetry = Telemetry("generate", RemoteProgress(tracker))
 
     def work(self) -> None:
         with self._telemetry.busy("denoise"):
@@ -79,6 +79,6 @@ def test_the_dashboard_s_metrics_exist(local_ray: None) -> None:
         missing -= set(re.findall(r"^(\w+)[{ ]", scrape(), flags=re.M))
     assert not missing
     assert 'error_type="PromptError"' in scrape()
-    assert ray.get(tracker.snapshot.remote())["failures"] == {"PromptError": 2 * rounds}
+    assert ray.get(tracker.snapshot.remote()).failures == {"PromptError": 2 * rounds}
     ray.kill(worker)
     ray.kill(tracker)

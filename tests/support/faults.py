@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,34 +14,42 @@ from models.errors import ImageError
 from models.spec import Group
 from pipelines.stages.generate import GenerateShard
 
+Generate = Callable[..., Sequence[NDArray[np.uint8]]]
+
 
 class FaultyGenerateShard(GenerateShard):
     """Prompts: "raises", "memory" (also alone), "crowd" (with others), "nan", "black"."""
 
-    def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:
-        prompts = [group.prompt for group in groups]
-        if "raises" in prompts:
-            raise KeyError("the group raises")
-        if "memory" in prompts or ("crowd" in prompts and len(prompts) > 1):
-            raise RuntimeError("CUDA out of memory. Tried to allocate 9 GiB")
-        if "nan" in prompts:
-            raise ImageError("the model produced NaN")
-        made = super()._generate(groups)
-        return [
-            np.zeros_like(images) if prompt == "black" else images for prompt, images in zip(prompts, made, strict=True)
-        ]
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        real: Generate = self._generator.generate
+
+        def generate(groups: Sequence[Group], *rest: Any) -> list[NDArray[np.uint8]]:
+            prompts = [group.prompt for group in groups]
+            if "raises" in prompts:
+                raise KeyError("the group raises")
+            if "memory" in prompts or ("crowd" in prompts and len(prompts) > 1):
+                raise RuntimeError("CUDA out of memory. Tried to allocate 9 GiB")
+            if "nan" in prompts:
+                raise ImageError("the model produced NaN")
+            made = real(groups, *rest)
+            return [np.zeros_like(m) if prompt == "black" else m for prompt, m in zip(prompts, made, strict=True)]
+
+        self._generator.generate = generate  # type: ignore[method-assign, assignment]
 
 
 class DyingGenerateShard(GenerateShard):
     """The first call anywhere finds its GPU broken, as torch says it; the prompt "dies" kills its process each time."""
 
-    def _generate(self, groups: list[Group]) -> Sequence[NDArray[np.uint8]]:
-        if self._output.create_bytes("../device-was-lost", b""):
-            self._generator.generate = _broken  # type: ignore[method-assign, assignment]
-        elif "dies" in [group.prompt for group in groups]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super()._generate(groups)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        real: Generate = self._generator.generate
 
+        def generate(groups: Sequence[Group], *rest: Any) -> Any:
+            if self._output.create_bytes("../device-was-lost", b""):
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            if "dies" in [group.prompt for group in groups]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(groups, *rest)
 
-def _broken(*arguments: object) -> list[NDArray[np.uint8]]:
-    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        self._generator.generate = generate  # type: ignore[method-assign, assignment]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from jobs.synth import main
-from pipelines.cluster.executor import Stage
+from pipelines.cluster.executor import Stage, check_chain
 from pipelines.cluster.progress import Tracker
 from pipelines.config.run import load
 from pipelines.dataset import retry
@@ -19,6 +20,7 @@ from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight
 from pipelines.flows.finish import Summary, finish
 from pipelines.flows.synth import _planned, pending_shards, stages
+from pipelines.stages.block import pack, unpack
 
 Synth = Callable[..., int]
 
@@ -74,19 +76,6 @@ def complete(out: Path) -> bool:
     return bool(json.loads((out / "manifest.json").read_bytes())["complete"])
 
 
-class Here:
-    """`Progress` to a tracker in this process."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
-
-    def tell(self, method: str, *arguments: Any) -> None:
-        getattr(self._tracker, method)(*arguments)
-
-    def ask(self, method: str, *arguments: Any) -> Any:
-        return getattr(self._tracker, method)(*arguments)
-
-
 def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Summary:
     """The job of `write_job` with its real stages, called one after the other in this process: without Ray, whose start
     and whose workers' start take most of the time of a small run."""
@@ -95,17 +84,36 @@ def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Sum
     counts = _planned(settings, output)
     if retry_failed:
         retry.request(output, counts.shard_numbers())
-    make_inline(pending_shards(output, counts), stages(settings, output, Here(Tracker())))
+    make_inline(pending_shards(output, counts), stages(settings, output, Tracker()))
     return finish(output)
 
 
-def make_inline(orders: Iterable[dict[str, Any]], through: Sequence[Stage]) -> list[dict[str, Any]]:
-    """`flow.make` in this process."""
-    stages = [stage.kind(**stage.arguments) for stage in through]
+def make_inline(requests: Iterable[dict[str, Any]], through: Sequence[Stage]) -> list[dict[str, Any]]:
+    """`executor.make` in this process. A stage gets no columns but those that it says it reads, and gives those that it
+    says it writes."""
+    actors = [(stage, stage.kind(**stage.arguments)) for stage in through]
     rows: list[dict[str, Any]] = []
-    for order in orders:
-        block = pa.table({name: [value] for name, value in order.items()})
-        for stage in stages:
-            block = stage(block)
+    for request in requests:
+        check_chain(request, through)
+        block = pa.table({name: [value] for name, value in request.items()})
+        for stage, actor in actors:
+            block = actor(_only(block, stage.reads))
+            assert _columns(block) == set(stage.writes), stage.kind
         rows += block.to_pylist()
     return rows
+
+
+def _columns(block: pa.Table) -> set[str]:
+    """Named as in `executor.Columns`."""
+    if not pa.types.is_large_list(block.schema.field("images").type):
+        return set(block.column_names)
+    images = {f"images.{name}" for name in unpack(block).images.column_names}
+    return {*block.column_names, *images} - {"images"}
+
+
+def _only(block: pa.Table, columns: Iterable[str]) -> pa.Table:
+    images = [name.removeprefix("images.") for name in columns if name.startswith("images.")]
+    if not images:
+        return block.select(list(columns))
+    shard = unpack(block)
+    return pack(replace(shard, images=shard.images.select(images)))

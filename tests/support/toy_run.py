@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +23,9 @@ from models.embedded.render import render
 from models.embedded.world import Scene, Thing
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
-from pipelines.dataset import schema
-from pipelines.dataset.schema import FAILED, scored
+from pipelines.dataset import run_json, schema
+from pipelines.dataset.run_json import PlanCounts, PlanInputs, RunRecord, Segment
+from pipelines.dataset.schema import FAILED, VERSION, scored
 from pipelines.dataset.storage import Storage
 
 Row = dict[str, Any]
@@ -88,9 +88,25 @@ def write_run(folder: Path | str, toy: Toy = Toy()) -> Storage:
     if toy.bad_prompts:
         rows = [_bad_prompt(i) for i in range(toy.bad_prompts)]
         _write(output, "failed/prompts.parquet", rows, FAILED)
-    config = {"run": {"name": toy.name, "output": "out/toy", "seed": 0}}
-    run = {"fingerprint": FINGERPRINT, "config": config, "plan": {"prompts": toy.prompts, "groups": made}}
-    output.write_bytes("run.json", json.dumps(run).encode())
+    shards = -(-len(prompts) // toy.prompts_per_shard)
+    counts = PlanCounts(
+        prompts=toy.prompts,
+        bad_prompts=toy.bad_prompts,
+        dropped=0,
+        groups=made,
+        images=made * toy.size,
+        segments=(Segment(first=0, shards=shards),),
+    )
+    inputs = PlanInputs(prompt_files=(), format="auto", limit=0, groups_per_prompt=toy.groups_per_prompt)
+    record = RunRecord(
+        schema_version=VERSION,
+        fingerprint=FINGERPRINT,
+        config={"run": {"name": toy.name, "output": "out/toy", "seed": 0}},
+        libraries={},
+        plan=counts,
+        plan_made_from=inputs,
+    )
+    run_json.write(output, record)
     return output
 
 

@@ -81,6 +81,7 @@ form.addEventListener("change", oneStopPerCard);
 const dialog = $$("dialog");
 const sections = [
   ["Scores", ["clip_score", "clip_margin", "rank_in_group", "nearest_similarity", "group_vendi", "group_pair_similarity", "clip_model"]],
+  ["Further scores", "further"],
   ["Selection", ["keep", "drop_reason", "duplicate_of"]],
   ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "negative_prompt", "max_sequence_length"]],
   ...details.interventions,

@@ -1,4 +1,4 @@
-"""The kinds of export. A new one is a class like these, a line in `FORMATS`, and passes `tests/jobs/test_export.py`."""
+"""What a kind of export is: how images become files."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.export.huggingface import HuggingFace
-from pipelines.export.webdataset import WebDataset
-
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """A file of an export. path: below the target; rows: images in it; bytes: of the file."""
+    """A file of an export."""
 
     path: str
+    """Below the target."""
     rows: int
+    """Images in it."""
     bytes: int
 
 
 class Format(Protocol):
     """How images become files. Splits are `train` for kept images and `rejected` for dropped ones."""
+
+    name: str
+    """What `--format` says."""
 
     def load(self, files: int) -> str:
         """Markdown for the card: how to read an export whose split `train` has so many files, run in its folder."""
@@ -49,6 +51,3 @@ class Format(Protocol):
 
     def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
         """Small files beside those of a split: path -> content."""
-
-
-FORMATS: dict[str, Format] = {"webdataset": WebDataset(), "huggingface": HuggingFace()}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipelines.dataset import parquet
 from pipelines.dataset import schema as row_schema
-from pipelines.stages.write import BYTES_PER_ROW_GROUP, ROWS_PER_ROW_GROUP
+from pipelines.export.formats.base import Written
 
 _FOLDERS = {"train": "data"}
-_CHUNKS = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
-"""Pages that begin where the content says, as the hub stores equal chunks of files once."""
 
 _LOAD = """Run these in this folder.
 
@@ -37,6 +35,8 @@ FROM 'data/*.parquet' GROUP BY ALL ORDER BY ALL;
 
 class HuggingFace:
     """A `Format`. `--shard-bytes` is before compression, as in `datasets`; images hardly compress."""
+
+    name = "huggingface"
 
     def load(self, files: int) -> str:
         return _LOAD
@@ -59,30 +59,12 @@ class HuggingFace:
         return np.asarray(images.to_numpy(), np.int64) + -(-others // rows.num_rows)
 
     def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-        options: Any = {"use_content_defined_chunking": _CHUNKS, "write_page_index": True}
-        with pq.ParquetWriter(file, schema, compression="zstd", **options) as writer:
-            for rows in _row_groups(tables):
-                writer.write_table(rows, rows.num_rows)
+        with parquet.Writer(file, schema, parquet.HUB) as writer:
+            for rows in parquet.small_groups(tables):
+                writer.write(rows)
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
         return row_schema.features(schema)
 
-    def index(self, split: str, files: Sequence[Any]) -> Mapping[str, bytes]:
+    def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
         return {}
-
-
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of up to so many rows or bytes, but for one row that is larger."""
-    waiting: list[pa.Table] = []
-    rows = size = 0
-    for table in tables:
-        for start in range(table.num_rows):
-            row = table.slice(start, 1)
-            if waiting and (rows == ROWS_PER_ROW_GROUP or size + row.nbytes > BYTES_PER_ROW_GROUP):
-                yield pa.concat_tables(waiting)
-                waiting, rows, size = [], 0, 0
-            waiting.append(row)
-            rows += 1
-            size += row.nbytes
-    if waiting:
-        yield pa.concat_tables(waiting)

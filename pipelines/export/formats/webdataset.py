@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.dataset import schema as row_schema
+from pipelines.export.formats.base import Written
 from pipelines.export.rows import is_embedding
 
 _ENDINGS = ("png", "webp")
@@ -44,6 +45,8 @@ types of the columns from the first five samples; give it `features=load_dataset
 class WebDataset:
     """A `Format`. The key is `{group_id}-{index_in_group}`; vectors are `KEY.embedding.npy`, which a reader need not
     parse from text. Nothing in a tar tells when, where or by whom it was made."""
+
+    name = "webdataset"
 
     def load(self, files: int) -> str:
         return _LOAD.replace("LAST", f"{files - 1:06d}")
@@ -82,7 +85,7 @@ class WebDataset:
             "__url__": text,
         }
 
-    def index(self, split: str, files: Sequence[Any]) -> Mapping[str, bytes]:
+    def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
         """The index that WebDataset's random access (wids) reads."""
         content = {
             "__kind__": "wids-shard-index-v1",

@@ -1,0 +1,49 @@
+"""The kind "open_clip": any model of the library open_clip. This module does without torch until it is opened."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.util import find_spec
+from pathlib import Path
+
+from models.errors import ModelError
+from models.loading.revision import folder_revision
+from models.scorers.base import Entry, Scorer, ScorerSpec
+
+_LOCAL_DIR, _HUB = "local-dir:", "hf-hub:"
+
+
+def _check(spec: ScorerSpec) -> None:
+    model = spec.model
+    if not model:
+        raise ModelError("model = '' is out of range: needs an open_clip name or local-dir:<folder>")
+    if model.startswith(_LOCAL_DIR):
+        folder = model.removeprefix(_LOCAL_DIR)
+        if not Path(folder).is_dir():
+            raise ModelError(f"model = {model!r}: there is no folder {folder!r}")
+    elif not model.startswith(_HUB) and (names := _names()) and model.replace("/", "-") not in names:
+        near = difflib.get_close_matches(model, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ModelError(f"model = {model!r}: open_clip has no such model{hint}")
+
+
+def _names() -> list[str]:
+    """Names of open_clip's models, read from its folder: importing it would load torch."""
+    spec = find_spec("open_clip")
+    folders = spec.submodule_search_locations if spec else None
+    return sorted(file.stem for folder in folders or () for file in Path(folder, "model_configs").glob("*.json"))
+
+
+def _revision(spec: ScorerSpec) -> str:
+    if not spec.model.startswith(_LOCAL_DIR):
+        return spec.revision
+    return folder_revision(Path(spec.model.removeprefix(_LOCAL_DIR)))
+
+
+def _open(spec: ScorerSpec, device: str) -> Scorer:
+    from models.scorers.clip import ClipScorer
+
+    return ClipScorer(spec.model, spec.pretrained, device)
+
+
+ENTRY = Entry(open=_open, check=_check, revision=_revision, vectors=True)

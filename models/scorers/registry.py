@@ -1,0 +1,78 @@
+"""The kinds of scorers by name. Importable without torch: a kind's module loads its libraries when it is opened.
+
+A new kind is a module with an `ENTRY` and a line in `BUILT_IN`; outside this project, a call of `register`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from models.scorers.base import Entry, Scorer, ScorerSpec
+
+BUILT_IN = {"open_clip": "models.scorers.open_clip"}
+"""Kind -> the module whose `ENTRY` it is; imported when it is first asked for."""
+
+_registered: dict[str, Entry] = {}
+_COLUMN = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def register(kind: str, entry: Entry) -> None:
+    """Make a kind of scorer known to this process. The same entry may be registered again.
+
+    Raises ValueError for a kind that is another's, and for names that no column can have.
+    """
+    if kind in BUILT_IN or _registered.get(kind, entry) is not entry:
+        raise ValueError(f"there is a scorer of the kind {kind!r} already; choose another name")
+    for column in entry.columns:
+        if not _COLUMN.fullmatch(column):
+            raise ValueError(f"scorer {kind!r}: the column {column!r} needs a-z, then a-z, 0-9 and _")
+    _registered[kind] = entry
+
+
+def kinds() -> list[str]:
+    return [*BUILT_IN, *_registered]
+
+
+def entry_of(kind: str) -> Entry:
+    """Raises ValueError for an unknown kind."""
+    if kind in BUILT_IN:
+        entry: Entry = import_module(BUILT_IN[kind]).ENTRY
+        return entry
+    if kind not in _registered:
+        raise ValueError(f"kind = {kind!r} is no known scorer{_nearest(kind, kinds())}")
+    return _registered[kind]
+
+
+def check_settings(kind: str, options: Mapping[str, Any]) -> None:
+    """Raises ValueError for an unknown kind, and for options that the kind does not have."""
+    allowed = entry_of(kind).options
+    for key in options:
+        if key not in allowed:
+            hint = _nearest(key, allowed) or f"; {kind} has none"
+            raise ValueError(f"options has the unknown key {key!r}{hint}")
+
+
+def open_scorer(spec: ScorerSpec, device: str) -> Scorer:
+    """Load a scorer. device: "cpu", "cuda", or "auto" for CUDA where there is one.
+
+    Raises ModelError where it cannot be loaded.
+    """
+    entry = entry_of(spec.kind)
+    entry.check(spec)
+    scorer = entry.open(spec, device)
+    if (scorer.dim is not None) != entry.vectors:
+        raise ModelError(f"scorer {spec.kind!r}: its entry says vectors = {entry.vectors}, but dim = {scorer.dim}")
+    return scorer
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}" if known else ""

@@ -1,0 +1,63 @@
+"""Columns of scorers besides the one in [scoring], in rows and in files of scores alike: `NAME_clip_score` and so on;
+and the columns that a kind of scorer has of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from models.interventions.registry import find
+from pipelines.dataset import schema
+from pipelines.dataset.columns import COLUMN_MEANING
+
+COLUMNS = (
+    "clip_model",
+    "clip_score",
+    "clip_margin",
+    "rank_in_group",
+    "group_vendi",
+    "group_pair_similarity",
+    "nearest_similarity",
+    "embedding",
+)
+"""What every scorer says of an image, named as in `schema.scored`."""
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""What a scorer may be called, since its name begins columns."""
+NAME_RULE = "begins names of columns: use a-z, then a-z, 0-9 and _, for example b32"
+
+
+def own(columns: Mapping[str, str], scorer: str = "") -> list[pa.Field[Any]]:
+    """Fields of a kind's own columns (name -> meaning), which hold their meaning; scorer: whose name begins them."""
+    begin, end = (f"{scorer}_", f"; by the scorer `{scorer}`") if scorer else ("", "")
+    return [
+        pa.field(f"{begin}{name}", pa.float32(), metadata={schema.MEANING: f"{meaning}{end}"})
+        for name, meaning in columns.items()
+    ]
+
+
+def further(scorer: str, dim: int | None, columns: Mapping[str, str], *, embeddings: bool) -> list[pa.Field[Any]]:
+    """Fields of a further scorer. Null where a group could not be scored, and what needs vectors where it has none.
+
+    dim: length of its image vectors, None where it has none; columns: its kind's own; embeddings: keep the vectors too.
+    """
+    named = schema.scored(dim or 1)
+    said = [named.field(column) for column in COLUMNS if column != "embedding"]
+    fields = [pa.field(f"{scorer}_{field.name}", field.type) for field in said]
+    vectors = [pa.field(f"{scorer}_embedding", named.field("embedding").type)] if embeddings and dim else []
+    return [*fields, *vectors, *own(columns, scorer)]
+
+
+def meaning(field: pa.Field[Any]) -> str:
+    """What a column means, of the run's and of any scorer's."""
+    if field.name in COLUMN_MEANING:
+        return COLUMN_MEANING[field.name]
+    if field.metadata and schema.MEANING in field.metadata:
+        return field.metadata[schema.MEANING].decode()
+    if entry := find(field.name):
+        return entry.meaning
+    kind = next(kind for kind in COLUMNS if field.name.endswith(f"_{kind}"))
+    return f"{COLUMN_MEANING[kind]}; by the scorer `{field.name.removesuffix(f'_{kind}')}`"

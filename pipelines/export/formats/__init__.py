@@ -1,0 +1,17 @@
+"""The kinds of export. A new one is a file like these, a line in the table and a paragraph in README.md, and passes
+`tests/jobs/test_export.py`."""
+
+from __future__ import annotations
+
+from pipelines.export.formats.base import Format
+from pipelines.export.formats.huggingface import HuggingFace
+from pipelines.export.formats.webdataset import WebDataset
+
+FORMATS: dict[str, Format] = {
+    format.name: format
+    for format in (
+        WebDataset(),
+        HuggingFace(),
+    )
+}
+"""Name, as `--format` says it -> the format."""

@@ -1,0 +1,18 @@
+"""The formats of prompt files. A new one is a file like these and a line in the table; README.md lists the endings."""
+
+from __future__ import annotations
+
+from pipelines.prompts.formats import delimited, jsonl, parquet, text
+from pipelines.prompts.formats.base import Format
+
+FORMATS: dict[str, Format] = {
+    format.name: format
+    for format in (
+        parquet.FORMAT,
+        jsonl.FORMAT,
+        delimited.CSV,
+        delimited.TSV,
+        text.FORMAT,
+    )
+}
+"""Name, as `prompts.format` says it -> the format."""

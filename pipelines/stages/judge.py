@@ -1,0 +1,88 @@
+"""Groups and their pictures in, scores out: how the score stage and the endpoint judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from models.diversity import Diversity, diversity_of
+from models.errors import ModelError
+from models.scorers import registry
+from models.scorers.base import Floats, GroupScores, ImageGroup, ScorerSpec
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """What one scorer says of one group. model: the scorer and its revision; diversity: None without image vectors."""
+
+    model: str
+    scores: GroupScores
+    diversity: Diversity | None
+
+    @property
+    def ranked_by_B(self) -> Floats:
+        """By what its images are ranked: the margin where there is one, else the score."""
+        return self.scores.score_B if self.scores.margin_B is None else self.scores.margin_B
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Column -> a value per image, for the scores and the diversity."""
+        count, diversity = len(self.scores.score_B), self.diversity
+        margin_B, nearest_B = self.scores.margin_B, diversity.nearest_B if diversity else None
+        nothing = [None] * count
+        return {
+            "clip_model": [self.model] * count,
+            "clip_score": self.scores.score_B.tolist(),
+            "clip_margin": nothing if margin_B is None else margin_B.tolist(),
+            "group_vendi": [diversity.vendi if diversity else None] * count,
+            "group_pair_similarity": [diversity.pair_similarity if diversity else None] * count,
+            "nearest_similarity": nothing if nearest_B is None else nearest_B.tolist(),
+            **{name: values_B.tolist() for name, values_B in self.scores.columns.items()},
+        }
+
+
+class Judge:
+    """A scorer, opened once. table: where the config names it, for messages; device: as for `open_scorer`.
+
+    Raises:
+        ModelError: the scorer cannot be loaded.
+    """
+
+    def __init__(self, spec: ScorerSpec, device: str, table: str = "scoring") -> None:
+        try:
+            self._scorer = registry.open_scorer(spec, device)
+        except ModelError as error:
+            raise ModelError(f"{table}.{error}") from error
+        self._entry = registry.entry_of(spec.kind)
+        self._kind = spec.kind
+        self.model = self._scorer.name + (f"@{spec.revision}" if spec.revision else "")
+        self.dim = self._scorer.dim
+
+    def __call__(self, groups: Sequence[ImageGroup]) -> list[Judged]:
+        said = self._scorer.score(groups)
+        return [self._judged(group, scores) for group, scores in zip(groups, said, strict=True)]
+
+    def _judged(self, group: ImageGroup, scores: GroupScores) -> Judged:
+        features_BD = scores.features_BD
+        self._check(len(group.pixels_BHWC), scores)
+        return Judged(
+            model=self.model,
+            scores=replace(scores, columns={name: scores.columns[name] for name in self._entry.columns}),
+            diversity=None if features_BD is None else diversity_of(features_BD),
+        )
+
+    def _check(self, count: int, scores: GroupScores) -> None:
+        """A scorer from elsewhere may err; what it returns goes into files for good."""
+        features_BD = scores.features_BD
+        told: Mapping[str, Any] = {"score_B": scores.score_B, "margin_B": scores.margin_B, **scores.columns}
+        shapes = {name: np.shape(values) for name, values in told.items() if values is not None}
+        wrong = [f"{name} has the shape {shape}, not ({count},)" for name, shape in shapes.items() if shape != (count,)]
+        if scores.columns.keys() != self._entry.columns.keys():
+            wrong.append(f"its columns are {sorted(scores.columns)}, declared are {sorted(self._entry.columns)}")
+        expected = None if self.dim is None else (count, self.dim)
+        if (None if features_BD is None else features_BD.shape) != expected:
+            wrong.append(f"features_BD does not have the shape {expected}")
+        if wrong:
+            raise ModelError(f"scorer {self._kind!r}: {'; '.join(wrong)}")

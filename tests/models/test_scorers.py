@@ -1,0 +1,115 @@
+"""The registry of scorers, and open_clip as its first entry."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.errors import ModelError
+from models.scorers import registry
+from models.scorers.base import Entry, GroupScores, ImageGroup, ScorerSpec
+from pipelines.stages.judge import Judge
+from tests.conftest import ROOT
+from tests.support.light import ENTRY, LightScorer
+
+
+def groups() -> list[ImageGroup]:
+    """Of different sizes, with and without a counterfactual."""
+    dice = np.random.default_rng(0)
+    return [
+        ImageGroup(pixels_BHWC=dice.integers(0, 256, (2, 16, 16, 3), np.uint8), prompt="a star", counterfactual=None),
+        ImageGroup(pixels_BHWC=dice.integers(0, 256, (3, 24, 8, 3), np.uint8), prompt="a sun", counterfactual="a star"),
+    ]
+
+
+def test_what_is_asked_of_a_kind_loads_no_library() -> None:
+    code = (
+        "import sys; from models.scorers import registry; from models.scorers.base import ScorerSpec; "
+        "registry.entry_of('open_clip').check(ScorerSpec(model='ViT-B-32')); "
+        "print({'torch', 'open_clip', 'ray'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_kind_has_one_entry() -> None:
+    registry.register("light", ENTRY)  # once more, as a module that is imported twice would
+    assert registry.entry_of("light") is ENTRY
+    for kind in ("light", "open_clip"):
+        with pytest.raises(ValueError, match="already"):
+            registry.register(kind, replace(ENTRY, options=()))
+    with pytest.raises(ValueError, match="the column 'Too Light'"):
+        registry.register("other", replace(ENTRY, columns={"Too Light": ""}))
+    assert "other" not in registry.kinds()
+
+
+def test_unknown_kinds_and_options_are_named() -> None:
+    with pytest.raises(ValueError, match="kind = 'lihgt' is no known scorer; did you mean 'light'"):
+        ScorerSpec(kind="lihgt")
+    with pytest.raises(ValueError, match="unknown key 'wieght'; did you mean 'weight'"):
+        ScorerSpec(kind="light", options={"wieght": 2})
+
+
+def test_open_clip_scores_several_groups_as_it_does_each(tiny_clip: str) -> None:
+    judge = Judge(ScorerSpec(model=tiny_clip), "cpu")
+    together = judge(groups())
+    for group, judged in zip(groups(), together, strict=True):
+        (alone,) = judge([group])
+        assert judged.scores.score_B == pytest.approx(alone.scores.score_B, abs=1e-6)
+        assert judged.scores.features_BD == pytest.approx(alone.scores.features_BD, abs=1e-6)
+        assert (judged.scores.margin_B is None) == (group.counterfactual is None)
+        assert judged.diversity is not None
+    assert together[1].scores.margin_B is not None
+    assert np.array_equal(together[1].ranked_by_B, together[1].scores.margin_B)
+
+
+def test_what_open_clip_cannot_load_is_named() -> None:
+    for spec, word in (
+        (ScorerSpec(), "scoring.model = ''"),
+        (ScorerSpec(model="ViT-B-23"), "scoring.model = 'ViT-B-23': open_clip has no such model; did you mean"),
+        (ScorerSpec(model="local-dir:gone"), "there is no folder 'gone'"),
+        (ScorerSpec(model="ViT-B-32", pretrained="nobody"), "scoring.model = 'ViT-B-32', pretrained = 'nobody'"),
+    ):
+        with pytest.raises(ModelError) as raised:
+            Judge(spec, "cpu")
+        assert word in str(raised.value)
+
+
+class Wrong(LightScorer):
+    """A scorer that does not keep its word."""
+
+    def __init__(self, change: dict[str, object]) -> None:
+        super().__init__(1.0)
+        self._change = change
+
+    def score(self, groups: object) -> list[GroupScores]:
+        return [replace(scores, **self._change) for scores in super().score(groups)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"score_B": np.zeros(3, np.float32)}, r"score_B has the shape \(3,\), not \(2,\)"),
+        ({"margin_B": np.zeros((2, 2), np.float32)}, "margin_B has the shape"),
+        ({"columns": {}}, r"its columns are \[\], declared are \['contrast'\]"),
+        ({"features_BD": np.zeros((2, 4), np.float32)}, "features_BD does not have the shape None"),
+    ],
+)
+def test_a_scorer_is_held_to_its_word(monkeypatch: pytest.MonkeyPatch, change: dict[str, object], word: str) -> None:
+    def opened(spec: ScorerSpec, device: str) -> Wrong:
+        return Wrong(change)
+
+    wrong = Entry(open=opened, vectors=False, columns=ENTRY.columns)
+    monkeypatch.setitem(registry._registered, "wrong", wrong)
+    with pytest.raises(ModelError, match=f"scorer 'wrong': {word}"):
+        Judge(ScorerSpec(kind="wrong"), "cpu")(groups()[:1])
+
+
+def test_vectors_are_what_the_entry_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._registered, "wrong", replace(ENTRY, vectors=True))
+    with pytest.raises(ModelError, match="vectors = True, but dim = None"):
+        registry.open_scorer(ScorerSpec(kind="wrong"), "cpu")
