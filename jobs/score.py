@@ -2,7 +2,7 @@
 
     python jobs/score.py --dataset out/demo --scorer b32=ViT-B-32:openai
     python jobs/score.py --dataset s3://bucket/run --scorer l14=ViT-L-14:openai --set ray.gpus_per_scorer=1
-    python jobs/score.py --dataset out/demo --scorer NAME=MODEL --set scoring.kind=KIND --set scoring.options.KEY=VALUE
+    python jobs/score.py --dataset out/demo --scorer NAME --plugin MODULE --set scoring.kind=KIND
 
 Nothing of the dataset is changed: scores/NAME/data/shard-X.parquet has a row for each row of data/shard-X.parquet, in
 its order. The same command goes on where an interrupted one stopped, scores what the run has gained since, and tries
@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 from pipelines import console
-from pipelines.config import toml
+from pipelines.config import plugins, toml
 from pipelines.config.toml import override
 from pipelines.errors import UserError
 
@@ -34,6 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME=MODEL[:PRETRAINED]",
         help="an open_clip model, local-dir:FOLDER or hf-hub:ID; NAME begins its columns, and stands alone where "
         "scoring.kind is one that needs no model",
+    )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a Python module that registers a scorer of your own, for scoring.kind",
     )
     parser.add_argument("--embeddings", action="store_true", help="keep the image vectors as well")
     parser.add_argument(
@@ -60,10 +67,11 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.dataset.storage import Storage
     from pipelines.flows.rescore import RescoreConfig, rescore
 
+    plugins.load(options.plugin)
     wanted: dict[str, RescoreConfig] = {}
     for text in options.scorer:
         name, scoring = scorer(text, model_needed=not any(word.startswith("scoring.kind=") for word in options.set))
-        table: dict[str, Any] = {"scoring": scoring, "embeddings": options.embeddings}
+        table: dict[str, Any] = {"scoring": scoring, "embeddings": options.embeddings, "plugins": options.plugin}
         for setting in options.set:
             override(table, setting)
         wanted[name] = toml.build(RescoreConfig, table, file="--set")

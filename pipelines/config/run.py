@@ -86,7 +86,8 @@ class RunConfig:
             if name == "interventions":
                 tables |= tables_of(self.interventions, self.arms)
             elif name != "arms":
-                tables[name] = asdict(getattr(self, name))
+                value = getattr(self, name)
+                tables[name] = [asdict(table) for table in value] if isinstance(value, tuple) else asdict(value)
         return {name: _plain(table) for name, table in tables.items()}
 
 

@@ -54,6 +54,8 @@ class RescoreConfig:
     """As in the TOML file of a run; there are as many readers as `ray.writers`."""
     embeddings: bool = False
     """Keep the image vectors too."""
+    plugins: tuple[str, ...] = ()
+    """Modules that register scorers, as `run.plugins`."""
 
     def __post_init__(self) -> None:
         kind = self.scoring.kind
@@ -174,6 +176,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
         Stage(
             kind=ScoreShard,
             arguments={
+                "plugins": config.plugins,
                 "images": images,
                 "scoring": None,
                 "scorers": [config.scorer(name)],

@@ -110,6 +110,7 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
         Stage(
             kind=ScoreShard,
             arguments={
+                "plugins": config.run.plugins,
                 "images": config.generated,
                 "scoring": config.scoring,
                 "scorers": config.scorers,

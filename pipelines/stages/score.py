@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from models.scorers.base import ImageGroup
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.telemetry import Telemetry
+from pipelines.config.plugins import load as load_plugins
 from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
 from pipelines.config.tables import Selection
 from pipelines.dataset import images, schema
@@ -32,6 +33,7 @@ Columns = dict[str, Any]
 class ScoreShard:
     """Actor. Reads a block with images of `schema.generated`; writes it with the columns of the scorers.
 
+    plugins: modules that register scorers.
     images: the columns that come in.
     scoring: the scorer that selects, whose columns and the selection's make `schema.scored`; without it, as when a
     finished run is scored again, only the columns of `scorers` are added.
@@ -40,6 +42,7 @@ class ScoreShard:
 
     def __init__(
         self,
+        plugins: Sequence[str],
         images: pa.Schema,
         scoring: Scoring | None,
         scorers: Sequence[FurtherScorer],
@@ -50,6 +53,7 @@ class ScoreShard:
         group_size: int,
         on_gpu: bool,
     ) -> None:
+        load_plugins(plugins)
         self._batch_size = batch_size
         self._group_size = group_size
         self._selection = selection

@@ -1,4 +1,4 @@
-"""An intervention that a module of the user's own registers goes through a whole run, in processes of its own."""
+"""Interventions and scorers that modules of the user's own register go through a whole run, in processes of its own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import ROOT
 from tests.support.job import write_job
 
-PLUGIN = "tests.support.third_party"
+PLUGINS = ("tests.support.third_party", "tests.support.light")
+SCORERS = '[{name="light", kind="light", options={weight=2.0}}]'
 ARMS = '[{name="stock"}, {name="quiet", louder={factor=0.5}, tora=true}, {name="loud", louder=true}]'
 
 
@@ -27,9 +30,9 @@ def python(*arguments: str) -> str:
 def out(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: str, tiny_clip: str) -> Path:
     folder = tmp_path_factory.mktemp("plugins")
     write_job(folder, tiny_pipeline, tiny_clip, [{"prompt": "a red square"}, {"prompt": "a dot"}])
-    settings = (f'run.plugins=["{PLUGIN}"]', f"arms={ARMS}", "louder.factor=3.0")
+    settings = (f"run.plugins={json.dumps(PLUGINS)}", f"arms={ARMS}", "louder.factor=3.0", f"scorers={SCORERS}")
     overrides = [word for setting in settings for word in ("--set", setting)]
-    python("jobs/synth.py", "--config", str(folder / "run.toml"), *overrides)
+    python("jobs/synth.py", "--config", str(folder / "run.toml"), *overrides, "--set", "selection.rank_by=light")
     return folder / "out"
 
 
@@ -41,6 +44,26 @@ def test_its_settings_are_in_the_rows(out: Path) -> None:
     assert all(row["repulsion"] is None for row in rows)
     first = {row["arm"]: row["image_id"] for row in rows if (row["prompt"], row["index_in_group"]) == ("a dot", 0)}
     assert len({*first.values()}) == 3
+
+
+def test_the_scorer_has_its_columns_and_ranks(out: Path) -> None:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in pq.read_table(out / "data").to_pylist():
+        assert 0 < row["light_clip_score"] < 2
+        assert row["light_contrast"] > 0
+        groups.setdefault(row["group_id"], []).append(row)
+    for group in groups.values():
+        ranked = sorted(group, key=lambda row: row["rank_in_group"])
+        assert ranked == sorted(group, key=lambda row: -row["light_clip_score"])
+    assert "light_contrast" in (out / "gallery.html").read_text()
+
+
+def test_a_finished_run_is_scored_by_it(out: Path) -> None:
+    arguments = ("--dataset", str(out), "--scorer", "lamp", "--plugin", PLUGINS[1], "--set", "scoring.kind=light")
+    assert "lamp: 18 images scored in 1 shards, 0 groups failed" in python("jobs/score.py", *arguments)
+    own, beside = pq.read_table(out / "data"), pq.read_table(out / "scores" / "lamp" / "data")
+    twice = np.array(own["light_clip_score"]) / np.array(beside["lamp_clip_score"])
+    assert np.allclose(twice, 2.0)
 
 
 def test_its_rows_are_made_again_byte_for_byte(out: Path) -> None:
@@ -70,7 +93,7 @@ from pipelines.serve import page
 from pipelines.serve.requests import job_of
 from pipelines.serve.schema import request_model, response_model
 from pipelines.serve.settings import ServeArgs, resolve
-args = ServeArgs(model={tiny_pipeline!r}, plugins=({PLUGIN!r},), size="16x16")
+args = ServeArgs(model={tiny_pipeline!r}, plugins={PLUGINS!r}, size="16x16")
 serving = resolve(args)
 asked = request_model(args, serving)(prompt="a dot", louder={{"factor": 2.5}})
 job, _ = job_of(asked, args, serving)
