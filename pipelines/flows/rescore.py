@@ -194,7 +194,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
         ),
         Stage(
             kind=WriteScores,
-            arguments={"run": run, "name": name, "progress": progress},
+            arguments={"run": run, "name": name, "columns": [f.name for f in further], "progress": progress},
             reads=with_images([*(images.field(key) for key in score_files.KEYS), *further]),
             writes=COUNTS,
             workers=where.writers,

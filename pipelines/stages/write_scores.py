@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from pipelines.cluster.progress import Progress
@@ -10,16 +12,20 @@ from pipelines.dataset import parquet
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.names import shard_file
-from pipelines.dataset.schema import FAILED, generated_in
+from pipelines.dataset.schema import FAILED
 from pipelines.stages.block import Shard, unpack
 
 
 class WriteScores:
-    """Actor. Reads a scored block, writes its scores below `scores/NAME`, and gives one row of counts."""
+    """Actor. Reads a scored block, writes its scores below `scores/NAME`, and gives one row of counts.
 
-    def __init__(self, run: FinishedRun, name: str, progress: Progress) -> None:
+    columns: those that the scorer has added to the images.
+    """
+
+    def __init__(self, run: FinishedRun, name: str, columns: Sequence[str], progress: Progress) -> None:
         self._run = run
         self._name = name
+        self._columns = columns
         self._telemetry = Telemetry("write", progress)
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -32,8 +38,7 @@ class WriteScores:
     def _write(self, shard: Shard) -> int:
         """`data/`, the mark of a finished shard, comes last. Returns the rows of both files."""
         name = shard_file(shard.shard)
-        columns = shard.images.schema
-        added = [*columns][len(generated_in(columns)) :]
+        added = [shard.images.schema.field(column) for column in self._columns]
         target = score_files.columns(added, source=score_files.source_of(self._run, name))
         rejected, kept = (self._beside(shard.images, f"{folder}/{name}", target) for folder in ("rejected", "data"))
         dataset = self._run.dataset
