@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(settings: RunConfig, options: argparse.Namespace) -> int:
+    if settings.recommended.warning:
+        print(f"warning: {settings.recommended.warning}", file=sys.stderr)
     if options.dry_run:
         from pipelines.flows import dry_run
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from models.interventions.registry import entry_of, find, in_order, registered
+from models.recommended import Recommended
 from models.spec import InterventionConfig
 from pipelines.config import toml
 from pipelines.errors import require
@@ -43,17 +44,21 @@ def take(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return rest, {key: value for key, value in table.items() if key in known}
 
 
-def defaults() -> Interventions:
-    """The settings of a run that says nothing of them."""
-    return {entry.name: entry.config() for entry in registered()}
+def defaults(recommended: Recommended | None = None) -> Interventions:
+    """The settings of a run that says nothing of them: those that are recommended for its model."""
+    return read_interventions({}, recommended, file="")
 
 
-def read_interventions(tables: Mapping[str, Any], *, file: str) -> Interventions:
-    """The run's tables of interventions; messages are those of `toml.build`."""
-    return {
-        entry.name: toml.build(entry.config, tables.get(entry.name, {}), file=file, at=entry.name)
-        for entry in registered()
-    }
+def read_interventions(tables: Mapping[str, Any], recommended: Recommended | None, *, file: str) -> Interventions:
+    """The run's tables of interventions, each over what is recommended for the model; messages are those of
+    `toml.build`."""
+    known = recommended.interventions if recommended else {}
+    read = {}
+    for entry in registered():
+        table = tables.get(entry.name, {})
+        merged = {**known.get(entry.name, {}), **table} if isinstance(table, Mapping) else table
+        read[entry.name] = toml.build(entry.config, merged, file=file, at=entry.name)
+    return read
 
 
 def read_arms(arms: Any, settings: Interventions, *, file: str) -> tuple[Arm, ...]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.checkpoints import CHECKPOINTS
+from models.errors import ModelError
+from models.recommended import UNKNOWN, Recommended, recommended
 from models.scorers import registry
 from models.spec import PLACES, ModelSpec, Sampling
 from pipelines.config import plugins, toml
@@ -30,7 +31,7 @@ from pipelines.config.arms import (
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
-from pipelines.errors import require
+from pipelines.errors import UserError, require
 from pipelines.prompts.config import Prompts
 
 
@@ -51,6 +52,8 @@ class RunConfig:
     selection: Selection = field(default_factory=Selection)
     output: Output = field(default_factory=Output)
     ray: RayOptions = field(default_factory=RayOptions)
+    recommended: Recommended = field(default=UNKNOWN, compare=False)
+    """What the settings of sampling and interventions were taken from where the file does not say them."""
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -85,7 +88,7 @@ class RunConfig:
         for name in (f.name for f in fields(self)):
             if name == "interventions":
                 tables |= tables_of(self.interventions, self.arms)
-            elif name != "arms":
+            elif name not in ("arms", "recommended"):
                 value = getattr(self, name)
                 tables[name] = [asdict(table) for table in value] if isinstance(value, tuple) else asdict(value)
         return {name: _plain(table) for name, table in tables.items()}
@@ -102,11 +105,22 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def build(table: Mapping[str, Any], *, file: str) -> RunConfig:
     """The config of a TOML table. Its plugins are imported: what they register may be named in it."""
     _load_plugins(table.get("run"), file)
-    rest, tables = take(_as_the_model_is_made_for(table))
-    interventions = read_interventions(tables, file=file)
+    known = _recommended(table.get("model"))
+    rest, tables = take(table)
+    if isinstance(own := rest.get("sampling", {}), Mapping):
+        rest["sampling"] = {**known.sampling, **own}
+    interventions = read_interventions(tables, known, file=file)
     arms = read_arms(rest.pop("arms", None), interventions, file=file)
-    given = {"interventions": interventions, "arms": arms}
+    given = {"interventions": interventions, "arms": arms, "recommended": known}
     return toml.build(RunConfig, rest, file=file, given=given, hints=[*interventions, "arms"])
+
+
+def _recommended(model: Any) -> Recommended:
+    path = model.get("path") if isinstance(model, Mapping) else None
+    try:
+        return recommended(path) if isinstance(path, str) and path else UNKNOWN
+    except ModelError as error:
+        raise UserError(str(error)) from error
 
 
 def _load_plugins(run: Any, file: str) -> None:
@@ -114,14 +128,6 @@ def _load_plugins(run: Any, file: str) -> None:
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise toml.wrong(file, "run.plugins", named, "an array of module names")
     plugins.load(named)
-
-
-def _as_the_model_is_made_for(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`table` with the model's own sampling where the model is a known one and the config does not say otherwise."""
-    model, sampling = table.get("model"), table.get("sampling", {})
-    if isinstance(model, dict) and isinstance(sampling, dict) and (known := CHECKPOINTS.get(str(model.get("path")))):
-        return {**table, "sampling": {**known.sampling, **sampling}}
-    return table
 
 
 def fingerprint(config: RunConfig) -> str:

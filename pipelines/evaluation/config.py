@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from models.interventions.registry import entry_of
+from models.recommended import recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import arms, toml
 
@@ -125,11 +126,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
     table = toml.read(path)
     for text in overrides:
         toml.override(table, text)
-    given = {key: _acting(kind, table.pop(key, []), str(path), key) for key, kind in (("arms", Arm), ("sweeps", Sweep))}
+    model = table.get("model")
+    named = model.get("path") if isinstance(model, dict) else None
+    settings = arms.defaults(recommended(named) if isinstance(named, str) else None)
+    kinds: tuple[tuple[str, type[Arm | Sweep]], ...] = (("arms", Arm), ("sweeps", Sweep))
+    given = {key: _acting(kind, table.pop(key, []), settings, str(path), key) for key, kind in kinds}
     return toml.build(EvaluationConfig, table, file=str(path), given=given)
 
 
-def _acting(kind: type[T], entries: Any, file: str, key: str) -> tuple[T, ...]:
+def _acting(kind: type[T], entries: Any, settings: arms.Interventions, file: str, key: str) -> tuple[T, ...]:
     """Tables of arms or sweeps, in which each intervention is a table of its settings."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise toml.wrong(file, key, entries, f"an array of tables ([[{key}]])")
@@ -137,7 +142,7 @@ def _acting(kind: type[T], entries: Any, file: str, key: str) -> tuple[T, ...]:
     for number, entry in enumerate(entries):
         rest, asked = arms.take(entry)
         at = f"{key}[{number}]"
-        given = {"interventions": arms.chosen(asked, arms.defaults(), file=file, at=at)}
+        given = {"interventions": arms.chosen(asked, settings, file=file, at=at)}
         built.append(toml.build(kind, rest, file=file, at=at, given=given, hints=arms.names()))
     return tuple(built)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from models.interventions.registry import entry_of
 from pipelines.config.run import RunConfig
 from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
@@ -35,7 +39,33 @@ def describe(config: RunConfig) -> str:
             "unknown: the model is not in a local folder" if flops is None else _time(config, counts.images, flops),
         ),
     ]
-    return "\n".join(f"{name:<9}{text}" for name, text in rows)
+    lines = [f"{name:<9}{text}" for name, text in rows]
+    return "\n".join([*lines, "", *settings(config)])
+
+
+def settings(config: RunConfig) -> Iterator[str]:
+    """Every setting of sampling and of the arms' interventions, a line each, and where it comes from."""
+    known = config.recommended
+    yield from _lines("sampling", config.sampling, known.sampling, known.source)
+    for arm in config.arms:
+        for acting in arm.interventions:
+            name = entry_of(acting).name
+            yield from _lines(f"{arm.name}: {name}", acting, known.interventions.get(name, {}), known.source)
+
+
+def _lines(table: str, chosen: Any, known: Mapping[str, Any], source: str) -> Iterator[str]:
+    for one in fields(chosen):
+        value = getattr(chosen, one.name)
+        recommended = known.get(one.name, one.default)
+        if _plain(value) != _plain(recommended):
+            origin = "the config"
+        else:
+            origin = source if one.name in known else "the default"
+        yield f"{table}.{one.name} = {value!r} ({origin})"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def flops_per_image(config: RunConfig) -> float | None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from models import embedded
 from models.parallel.division import Ranks
+from models.recommended import recommended
 from models.spec import ModelSpec, Parallelism, Sampling
 from pipelines.config import arms, plugins
 from pipelines.config.arms import Interventions
@@ -194,22 +195,17 @@ def _base(args: ServeArgs) -> Serving:
             images_per_group=job.group.size,
         )
     if args.model:
-        model, name, sampling, scoring = (
-            ModelSpec(path=args.model, revision=args.revision),
-            _name_of(args.model),
-            Sampling(),
-            None,
-        )
+        model, name, scoring = ModelSpec(path=args.model, revision=args.revision), _name_of(args.model), None
     else:
-        model = ModelSpec(path=str(embedded.WEIGHTS / "pipeline"), dtype="float32")
-        name, sampling = EMBEDDED, embedded.SAMPLING
+        model, name = ModelSpec(path=str(embedded.WEIGHTS / "pipeline"), dtype="float32"), EMBEDDED
         scoring = Scoring(model=f"local-dir:{embedded.WEIGHTS / 'clip'}")
+    known = recommended(model.path)
     return Serving(
         name=name,
         model=model,
         scoring=scoring,
-        sampling=sampling,
-        interventions=arms.defaults(),
+        sampling=Sampling(**known.sampling),
+        interventions=arms.defaults(known),
         sizes=(),
     )
 

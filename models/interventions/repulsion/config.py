@@ -13,22 +13,22 @@ from models.spec import Interval, InterventionConfig, require, require_interval
 class RepulsionConfig(InterventionConfig):
     """Contextual repulsion (arXiv 2603.28762), applied to a group's text tokens at each block's output."""
 
-    strength: float = 3.0
+    strength: float = 0.01
     """Dimensionless step size: eta = strength * mean squared norm of the group's token vectors. Small differences in a
-    group grow by about 2 * strength / B * |log of their share| in a block; from 3 on, a group of 4 ends up as different
-    as it can be, and `max_displacement` decides."""
+    group grow by about 2 * strength / B * |log of their share| in a block, and this adds up over the blocks of a step:
+    `models.checkpoints.repulsion_strength` says how much is right at which depth. From 3 on, a group of 4 ends up as
+    different as it can be in a single block, and `max_displacement` decides."""
     eta: float = 0.0
     """The paper's absolute step size; when above 0 it is used instead of `strength`."""
     inner_steps: int = 100
     """M, the number of ascent steps on the entropy at each block."""
-    max_displacement: float = 1.0
+    max_displacement: float = 0.5
     """Cap on the displacement of a block, relative to the root mean square norm of the group's token vectors."""
-    branch: Literal["cond", "both"] = "cond"
-    """Which classifier-free-guidance branch is pushed apart. A push that both share partly cancels in their difference;
-    one on the unconditional branch alone makes a group less diverse."""
+    branch: Literal["cond", "both"] = "both"
+    """Which classifier-free-guidance branch is pushed apart; the paper's are both, where there are two."""
     steps: Interval = (0.0, 0.15)
-    """Share of the denoising steps in which it acts; the paper's tau is 4 of 28 steps, or 1 of 4."""
-    blocks: Interval = (0.6667, 1.0)
+    """Share of the denoising steps in which it acts; the paper's tau is 4 of 28 steps, 1 of 4, or 1 of 20 (FLUX)."""
+    blocks: Interval = (0.0, 1.0)
     """Share of the joint blocks at whose output it acts; the last block's is read by no other and does not count."""
 
     def __post_init__(self) -> None:

@@ -15,9 +15,9 @@ class ToraConfig(InterventionConfig):
     Spacing alone is `angle = 0`, alignment alone `sigma = 1`.
     """
 
-    sigma: float = 2.0
-    """Factor on the principal singular values (Token Spacing); 1 leaves them. The paper's is 1.3, where changes add up
-    from block to block."""
+    sigma: float = 1.3
+    """Factor on the principal singular values (Token Spacing); 1 leaves them. The paper's is 1.3; 1.5 and more add
+    noise where changes add up from block to block."""
     components: int = 0
     """Number of principal directions; 0 chooses it per sample by the Maximum Distance to Chord rule."""
     angle: float = 1.0
@@ -25,7 +25,7 @@ class ToraConfig(InterventionConfig):
     direction: Literal["mean", "leading", "prompt"] = "mean"
     """Semantic direction, from e_cond - e_uncond: its mean over the tokens that enter the block, its leading right
     singular vector there, or its mean at the first block's input for all blocks."""
-    site: Literal["block", "attention"] = "attention"
+    site: Literal["block", "attention"] = "block"
     """What is changed: the text that enters a block, so that changes add up from block to block, or only the normalised
     text that the block's attention reads."""
     centre: bool = True
