@@ -28,7 +28,7 @@ REPULSION = Intervention(
     couples="group",
     in_every_row=True,
     controls=(
-        Control(field="strength", label="Strength", low=-1, high=3, step=0.1, logarithmic=True, clears="eta"),
+        Control(field="strength", label="Strength", low=-3, high=1, step=0.1, logarithmic=True, clears="eta"),
         Control(field="steps", index=1, label="Share of the steps, from the first", low=0.05, high=1.0, step=0.05),
     ),
 )

@@ -32,7 +32,7 @@ const switches = [...document.querySelectorAll("input[data-intervention]")];
 const sliders = [...document.querySelectorAll("input[data-of]")];
 function set(slider, value) {
   settings[slider.id] = value;
-  slider.value = slider.dataset.log ? Math.log10(value || 0.1) : value;
+  slider.value = slider.dataset.log ? Math.log10(value || 10 ** slider.min) : value;
 }
 function show(name, values) {
   for (const slider of sliders.filter(slider => slider.dataset.of === name)) {
