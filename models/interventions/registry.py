@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
+from typing import Literal, get_origin, get_type_hints
 
 from models.interventions.base import Intervention
 from models.interventions.cads import CADS
@@ -14,9 +15,10 @@ from models.interventions.guidance_interval import GUIDANCE_INTERVAL
 from models.interventions.particle_guidance import PARTICLE_GUIDANCE
 from models.interventions.repulsion.entry import REPULSION
 from models.interventions.tora.entry import TORA
-from models.spec import InterventionConfig
+from models.spec import Interval, InterventionConfig
 
 _REGISTERED: dict[str, Intervention] = {}
+_KINDS = (float, int, bool, str, Interval)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -24,7 +26,8 @@ def register(entry: Intervention) -> None:
     """Make an intervention known. The same entry may come twice.
 
     Raises:
-        ValueError: the name is no name for a column, another entry has it, or a setting has no default.
+        ValueError: the name is no name for a column, another entry has it, or a setting has no default or a type that
+            no column can hold.
     """
     if not _NAME.fullmatch(entry.name):
         raise ValueError(f"intervention {entry.name!r}: the name needs a-z, then a-z, 0-9 and _")
@@ -32,6 +35,9 @@ def register(entry: Intervention) -> None:
         raise ValueError(f"intervention {entry.name!r}: another one has this name")
     if bare := [f.name for f in fields(entry.config) if f.default is MISSING]:
         raise ValueError(f"intervention {entry.name!r}: its settings {bare} need defaults")
+    for name, kind in get_type_hints(entry.config).items():
+        if kind not in _KINDS and get_origin(kind) is not Literal:
+            raise ValueError(f"intervention {entry.name!r}: no column can hold {name}, which is {kind}")
     _REGISTERED[entry.name] = entry
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal, get_origin, get_type_hints
 
 import pyarrow as pa
 
 from models.interventions.registry import find, registered
-from models.spec import PLACES, InterventionConfig, ModelSpec
+from models.spec import PLACES, Interval, InterventionConfig, ModelSpec
 
 VERSION = 2
 """Version of the row contract; it goes up whenever a column is added, or changes its name, type or meaning."""
@@ -22,18 +22,22 @@ VERSION = 2
 MEANING = b"meaning"
 """Key of a field's metadata under which columns that not every run has say what they mean."""
 
-_INTERVAL = pa.list_(pa.float64(), 2)
-_SETTING_TYPES: dict[str, pa.DataType] = {
-    "float": pa.float64(),
-    "int": pa.int32(),
-    "bool": pa.bool_(),
-    "Interval": _INTERVAL,
+_SETTING_TYPES: dict[Any, pa.DataType] = {
+    float: pa.float64(),
+    int: pa.int32(),
+    bool: pa.bool_(),
+    str: pa.string(),
+    Interval: pa.list_(pa.float64(), 2),
 }
 
 
 def _struct_of(config: type[ModelSpec | InterventionConfig], *, but: tuple[str, ...] = ()) -> pa.StructType:
-    shown = [f for f in fields(config) if f.name not in but]
-    return pa.struct([pa.field(f.name, _SETTING_TYPES.get(str(f.type), pa.string())) for f in shown])
+    types_of = get_type_hints(config)
+    return pa.struct([pa.field(f.name, _setting_type(types_of[f.name])) for f in fields(config) if f.name not in but])
+
+
+def _setting_type(kind: Any) -> pa.DataType:
+    return pa.string() if get_origin(kind) is Literal else _SETTING_TYPES[kind]
 
 
 def in_every_row() -> list[str]:
