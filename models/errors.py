@@ -1,4 +1,4 @@
-"""Errors that name what is wrong with a model or a prompt, and what other errors of torch mean."""
+"""The errors that models raise, and tests for errors of torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ImageError(ValueError):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Would a smaller batch have fitted? torch says so with its own class on a GPU, and in words alone on a CPU."""
+    """Whether memory ran out, so that a smaller batch may fit. torch has an error class for it on a GPU only."""
     words = str(error)
     return (
         isinstance(error, MemoryError)
@@ -27,6 +27,6 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def device_lost(error: BaseException) -> bool:
-    """Can this process never use its GPU again? After an illegal access or a failed assertion every call fails."""
+    """Whether this process has lost its GPU: after an illegal access or a failed assertion every call fails."""
     fatal = type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error) or "cuDNN error" in str(error)
     return fatal and not out_of_memory(error)

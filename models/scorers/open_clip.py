@@ -1,4 +1,4 @@
-"""The kind "open_clip": any model of the library open_clip. This module does without torch until it is opened."""
+"""The kind "open_clip": any model of the library open_clip. Importable without torch."""
 
 from __future__ import annotations
 

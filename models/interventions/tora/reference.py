@@ -1,5 +1,5 @@
-"""TORA as its paper (arXiv 2510.03886) writes it, one sample at a time and in the dtype of its tokens: what tests
-compare with, and what the benchmark measures against."""
+"""TORA as its paper (arXiv 2510.03886) writes it, one sample at a time and in the dtype of its tokens: a reference for
+the tests, and a baseline for the benchmark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from models.interventions.tora.config import ToraConfig
 
 
 def align_by_svd(tokens_BND: Tensor, direction_BD: Tensor, valid_BN: Tensor, config: ToraConfig) -> Tensor:
-    """TORA by a full singular value decomposition of each sample."""
+    """TORA by a full singular value decomposition of each sample; the result is like `tokens_BND`.
+
+    tokens_BND: float [B, N, D].
+    direction_BD: float [B, D], the semantic direction.
+    valid_BN: bool [B, N], the tokens to change.
+    config: the settings.
+    """
     result = tokens_BND.clone()
     for row, valid_N in enumerate(valid_BN):
         count = int(valid_N.sum())
@@ -57,8 +63,12 @@ def _align_sample(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) ->
 
 
 def elbow(singular: list[float], rank: int) -> int:
-    """Maximum Distance to Chord: the point (j, s_j) farthest from the line through the first and the last one, by the
-    textbook distance of a point to a line."""
+    """The number of principal directions by Maximum Distance to Chord: of the point (j, s_j) farthest from the line
+    through the first and the last one.
+
+    singular: singular values, descending.
+    rank: how many of them are not zero, 2 or more.
+    """
     run, rise = rank - 1, singular[rank - 1] - singular[0]
     distances = [abs(run * (singular[0] - s) + j * rise) / math.hypot(run, rise) for j, s in enumerate(singular[:rank])]
     return max(range(rank), key=distances.__getitem__) + 1
