@@ -1,6 +1,9 @@
-"""The errors that models raise, and tests for errors of torch."""
+"""The errors that models raise, a helper for their messages, and tests for errors of torch."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class ModelError(ValueError):
@@ -13,6 +16,17 @@ class PromptError(ValueError):
 
 class ImageError(ValueError):
     """The model produced something that is not a picture (NaN or infinite values)."""
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """The end of a message that suggests the known word nearest to `word`; "" where none is near.
+
+    word: what was written.
+    known: what could be meant.
+    cutoff: least similarity, as for `difflib.get_close_matches`.
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def out_of_memory(error: BaseException) -> bool:

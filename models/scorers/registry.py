@@ -5,13 +5,12 @@ A new kind is a module with an `ENTRY` and a line in `BUILT_IN`; outside this pr
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError
+from models.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
     from models.scorers.base import Entry, Scorer, ScorerSpec
@@ -94,5 +93,4 @@ def open_scorer(spec: ScorerSpec, device: str) -> Scorer:
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}" if known else ""
+    return did_you_mean(word, known) or (f"; known: {', '.join(known)}" if known else "")
