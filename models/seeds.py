@@ -1,4 +1,4 @@
-"""Seeds: a pure function of what an image is, never of when or where it is made."""
+"""Seeds of images: a pure function of run, prompt and index, independent of time and machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contextual repulsion on the rows of a transformer call: every branch of every group is a set of its own."""
+"""Contextual repulsion on the rows of a transformer call: every branch of every group is one set of samples."""
 
 from __future__ import annotations
 

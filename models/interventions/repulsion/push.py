@@ -86,7 +86,7 @@ def _displacement(
     most_G = xp.amax(square_GB, -1)
     moves_G = (xp.amin(square_GB, -1) > _ZERO * most_G) & (xp.amax(spread_GB, -1) > _SAME * most_G)
     moves_G11 = moves_G[:, None, None]
-    # Groups that stay take the identity, whose eigenvalues exist whatever they hold.
+    # Groups that are not changed get the identity, whose eigenvalues exist even where their tokens are not finite.
     whole_GBB = xp.where(moves_G11, whole_GBB, xp.tril(xp.triu(xp.ones_like(whole_GBB))))
     scale_G = xp.diagonal(whole_GBB, 0, 1, 2).mean(-1)
     eta_G = scale_G * strength if eta == 0.0 else xp.full_like(scale_G, eta)

@@ -98,7 +98,7 @@ def rotation(
     leading_square_B11 = leading_BM1.mT @ leading_BM1
     cos_phi_B11 = (along_target_BM1.mT @ leading_BM1) / (leading_square_B11 + _TINY)
 
-    # A singular vector has no sign of its own: a is taken to point along d_r.
+    # The sign of a singular vector is arbitrary: a is taken to point along d_r.
     along_leading_BM1, cos_phi_B11 = xp.copysign(leading_BM1, cos_phi_B11), abs(cos_phi_B11)
     p_BM1 = along_leading_BM1 / (leading_square_B11 + _TINY)
 

@@ -33,7 +33,7 @@ def _align_sample(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) ->
     centred = tokens_ND - mean
     _, singular, right = torch.linalg.svd(centred, full_matrices=False)
 
-    # 2. The number of principal directions, and what lies in their space and outside it.
+    # 2. The number of principal directions, and the parts of the tokens inside and outside their space.
     rank = len(tokens_ND) - config.centre
     k = min(config.components or elbow(singular.tolist(), rank), rank - 1)
     principal = right[:k]
@@ -43,8 +43,8 @@ def _align_sample(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) ->
     # 3. Token Spacing.
     spaced = config.sigma * inside
 
-    # 4. Residual Alignment: what lies outside turns in the plane of the leading residual direction and of the semantic
-    # direction's own residual part, from the first towards the second (Givens rotation).
+    # 4. Residual Alignment: the part outside is rotated in the plane of the leading residual direction and of the
+    # semantic direction's own residual part, from the first towards the second (Givens rotation).
     target = direction_D - principal.T @ (principal @ direction_D)
     target = target / target.norm()
     leading = right[k] * torch.sign(right[k] @ target)
@@ -52,13 +52,13 @@ def _align_sample(tokens_ND: Tensor, direction_D: Tensor, config: ToraConfig) ->
     across = target - (leading @ target) * leading
     across = across / across.norm()
     along_leading, along_across = outside @ leading, outside @ across
-    turned = (
+    rotated = (
         outside
         + torch.outer(along_leading, (angle.cos() - 1) * leading + angle.sin() * across)
         + torch.outer(along_across, (angle.cos() - 1) * across - angle.sin() * leading)
     )
 
-    result: Tensor = mean + spaced + turned
+    result: Tensor = mean + spaced + rotated
     return result
 
 
