@@ -1,5 +1,5 @@
-"""All interventions that configs, rows and requests may name. A new one is one file and one line here; one that lives
-in a package of its own calls `register` when it is imported (see `run.plugins`)."""
+"""All interventions that configs, rows and requests may name. A new one is one file and one line here; one from another
+package calls `register` when it is imported (see `run.plugins`)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def register(entry: Intervention) -> None:
-    """Make an intervention known. The same entry may come twice.
+    """Make an intervention known to this process. The same entry may be registered again.
 
     Raises:
-        ValueError: the name is no name for a column, another entry has it, or a setting has no default or a type that
+        ValueError: when the name cannot name a column, another entry has it, or a setting has no default or a type that
             no column can hold.
     """
     if not _NAME.fullmatch(entry.name):
@@ -47,7 +47,7 @@ def registered() -> tuple[Intervention, ...]:
 
 
 def find(name: str) -> Intervention | None:
-    """The entry with this name."""
+    """The entry with this name; None where there is none."""
     return _REGISTERED.get(name)
 
 
@@ -55,7 +55,7 @@ def entry_of(config: InterventionConfig) -> Intervention:
     """The entry that settings belong to.
 
     Raises:
-        ValueError: no registered entry has settings of this class.
+        ValueError: when no registered entry has settings of this class.
     """
     for entry in registered():
         if type(config) is entry.config:
