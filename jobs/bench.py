@@ -1,4 +1,4 @@
-"""Measure what things cost, on this machine, in one run.
+"""Measure speed and cost on this machine.
 
 python jobs/bench.py interventions                    # both methods against base and against the papers' forms
 python jobs/bench.py interventions --device cuda      # SD3.5-Large shape, 1024 px, 28 steps, bfloat16

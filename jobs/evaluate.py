@@ -1,4 +1,4 @@
-"""Compare ways to make pictures on the embedded model, where the oracle knows what is right.
+"""Compare interventions and settings on the embedded model, with the oracle as the judge.
 
     python jobs/evaluate.py --config jobs/configs/evaluate_embedded.toml           # hours on two cores
     python jobs/evaluate.py --config jobs/configs/evaluate_embedded.toml --quick   # few prompts, wide intervals
@@ -31,7 +31,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = config.load(options.config, options.set)
     if options.quick:
         settings = config.quick(settings)
-    from pipelines.evaluation import flow  # torch takes seconds to import: errors in the config show before
+    from pipelines.evaluation import flow  # it imports torch, which takes seconds: errors in the config show first
 
     print(f"report: {flow.run(settings)}")
     return 0

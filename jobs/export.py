@@ -1,12 +1,12 @@
-"""Hand a finished dataset on as WebDataset tars or as a Hugging Face dataset folder.
+"""Export a finished dataset as WebDataset tars or as a Hugging Face dataset folder.
 
     python jobs/export.py --dataset out/demo --to out/demo-tars --format webdataset
     python jobs/export.py --dataset out/demo --to out/demo-hf --format huggingface --license cc-by-4.0
     python jobs/export.py --dataset s3://bucket/run --to s3://bucket/tars --format webdataset --arm both --rejected
 
-The same command goes on where an interrupted one stopped; equal runs and options give equal bytes. Columns that
-jobs/score.py has added go along. Exit status: 0 done, 2 wrong input or options, 130 or 143 stopped (run it again to go
-on).
+The same command continues an interrupted export; equal runs and options give equal bytes. Columns that jobs/score.py
+has added are exported too. Exit status: 0 done, 2 wrong input or options, 130 or 143 stopped (run it again to
+continue).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measure the embedded model: every number of its card, with 95 % intervals.
+"""Measure the embedded model: all numbers of its card, with 95 % intervals.
 
     python jobs/measure_embedded.py                  # about half an hour on 2 cores
     python jobs/measure_embedded.py --images 2 --held-out 300
@@ -27,7 +27,7 @@ from models.spec import ModelSpec
 from models.statistics import Estimate, bootstrap
 
 _HELD_OUT_SEED = 9
-"""Of renders by which no training run was chosen."""
+"""Seed of renders that were not used to choose a training run."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@
     python jobs/replay.py --dataset s3://bucket/run --group 1f0a5c9e2b7d4f63
 
 With the library versions that made the dataset, the pixels must be identical. With others, or with fewer GPUs than a
-replica of the run had, 30 dB are enough. --min-psnr sets it otherwise: for another kind of GPU, or without plan/.
+replica of the run had, 30 dB are enough. --min-psnr overrides this, for another kind of GPU or without plan/.
 Exit status: 0 all rows agree, 1 some do not, 2 wrong input.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from models.generator import Generator
     from models.replica.replica import Replica
 
-_PSNR_OTHERWISE_DB = 30.0
+_PSNR_OTHER_VERSIONS_DB = 30.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,11 +56,11 @@ def _run(options: argparse.Namespace) -> int:
     ray = replace(made_by.ray, gpus_per_replica=1) if too_few else made_by.ray
     least = options.min_psnr
     if least is None:
-        least = math.inf if made_by.same_versions and not too_few else _PSNR_OTHERWISE_DB
+        least = math.inf if made_by.same_versions and not too_few else _PSNR_OTHER_VERSIONS_DB
     generator: Generator | Replica | None = None
     made = wrong = 0
     for rows in replay.pick(output, sample=options.sample, group_id=options.group, seed=options.seed):
-        if generator is None:  # all rows of a run have one model, and share their guidance
+        if generator is None:  # all rows of a run have the same model and guidance
             offload = made_by.offload if on_gpus else "none"
             spec = replay.model_of(rows, device=options.device, offload=offload, path=options.model)
             ranks = ray.ranks(made_by.group, rows["guidance_scale"][0].as_py())

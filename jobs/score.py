@@ -1,13 +1,13 @@
-"""Score a finished dataset with other scorers, into new columns beside its files.
+"""Score a finished dataset with other scorers, into new files with further columns.
 
     python jobs/score.py --dataset out/demo --scorer b32=ViT-B-32:openai
     python jobs/score.py --dataset s3://bucket/run --scorer l14=ViT-L-14:openai --set ray.gpus_per_scorer=1
     python jobs/score.py --dataset out/demo --scorer NAME --plugin MODULE --set scoring.kind=KIND
 
-Nothing of the dataset is changed: scores/NAME/data/shard-X.parquet has a row for each row of data/shard-X.parquet, in
-its order. The same command goes on where an interrupted one stopped, scores what the run has gained since, and tries
-again what failed. Exit status: 0 done, 1 some groups could not be scored, 2 wrong input or settings, 130 or 143 stopped
-(run it again to go on).
+The files of the dataset are not changed: scores/NAME/data/shard-X.parquet has a row for each row of
+data/shard-X.parquet, in its order. The same command continues an interrupted one, scores new images of the run, and
+retries failed groups. Exit status: 0 done, 1 some groups could not be scored, 2 wrong input or settings, 130 or 143
+stopped (run it again to continue).
 """
 
 from __future__ import annotations
@@ -51,7 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def scorer(text: str, *, model_needed: bool = True) -> tuple[str, dict[str, Any]]:
-    """NAME=MODEL[:PRETRAINED] -> the name, and the table [scoring]."""
+    """The name and the table [scoring] of a value of --scorer.
+
+    text: NAME=MODEL[:PRETRAINED].
+    model_needed: whether the text must name a model.
+
+    Raises:
+        UserError: when the text has another form.
+    """
     name, equals, spec = text.partition("=")
     if not equals and not model_needed:
         return name, {}

@@ -6,9 +6,9 @@
     python jobs/synth.py --config jobs/configs/demo.toml --retry-failed
     ray job submit --working-dir . -- python jobs/synth.py --config jobs/configs/demo.toml
 
-The same command resumes an interrupted run. With more prompts, or with a higher group.groups_per_prompt, it extends a
-run by what is new. Exit status: 0 done, 1 no image could be made, 2 wrong input or settings,
-130 or 143 stopped (run it again to go on).
+The same command resumes an interrupted run. With more prompts, or with a higher group.groups_per_prompt, it extends the
+run by the new groups. Exit status: 0 done, 1 no image could be made, 2 wrong input or settings, 130 or 143 stopped
+(run it again to continue).
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def _run(settings: RunConfig, options: argparse.Namespace) -> int:
 
         print(dry_run.describe(settings))
         return 0
-    from pipelines.flows.synth import run  # Ray and torch take seconds to import: errors in the config show before
+    from pipelines.flows.synth import (
+        run,
+    )  # imports Ray and torch, which takes seconds: errors in the config show first
 
     summary = run(settings, retry_failed=options.retry_failed, break_lock=options.break_lock)
     print(console.table(summary))

@@ -5,8 +5,8 @@
     python jobs/train_embedded.py --work out/embedded --weights out/weights
     python jobs/train_embedded.py --warm-start --steps 4000 --stages mmdit-clean mmdit-noisy export   # better weights
 
-Stopping is harmless: checkpoints are written every few minutes, and the same command goes on from the last one.
-On 2 CPU cores the whole recipe takes hours; every stage shows how long it has left.
+It may be stopped at any time: checkpoints are written every few minutes, and the same command continues from the last
+one. On 2 CPU cores the whole recipe takes hours; every stage shows the remaining time.
 """
 
 from __future__ import annotations

@@ -16,24 +16,24 @@ from models.parallel.shards import WHOLE, Shards
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tokens:
-    """The text tokens of one branch, for all images of the batch.
-
-    valid_BM: bool [B, M], and index_BM: int64 [B, M], the tokens that are not padding, M being the most that an image
-    has; attended_BN1: bool [B, N, 1], the tokens that the model reads; reads_all: it reads all of them.
-    """
+    """The text tokens of one branch, for the B images of the batch: N tokens, of which at most M are not padding."""
 
     valid_BM: Tensor
+    """bool [B, M]: whether there is a token at this place of `index_BM`; images with fewer than M tokens end early."""
     index_BM: Tensor
+    """int64 [B, M]: positions, from 0 to N - 1, of the tokens that are not padding."""
     attended_BN1: Tensor
+    """bool [B, N, 1]: whether the model attends to the token (some models attend to padding)."""
     reads_all: bool
+    """Whether the model attends to all tokens of all images."""
 
     @property
     def length(self) -> int:
-        """N."""
+        """N, the number of tokens with padding."""
         return self.attended_BN1.shape[1]
 
     def of_own_images(self, shards: Shards) -> Tokens:
-        """The same for the images of this rank."""
+        """The tokens of this rank's images only."""
         return Tokens(
             valid_BM=shards.group.own_rows(self.valid_BM),
             index_BM=shards.group.own_rows(self.index_BM),
@@ -42,13 +42,17 @@ class Tokens:
         )
 
     def with_padding(self) -> Tokens:
-        """The same with all tokens that the model reads taking part. Waits for the device."""
+        """The same text with every token that the model attends to counted as valid. Synchronises with the device."""
         read_BN = self.attended_BN1[:, :, 0]
         return Tokens.of(read_BN, read_BN)
 
     @staticmethod
     def of(valid_BN: Tensor, attended_BN: Tensor) -> Tokens:
-        """From masks over all tokens. Waits for the device, so it is done once per run."""
+        """The tokens that two masks over all N tokens describe. Synchronises with the device: call it once per run.
+
+        valid_BN: bool [B, N], the tokens that are not padding.
+        attended_BN: bool [B, N], the tokens that the model attends to.
+        """
         most = max(1, int(valid_BN.sum(-1).max()))
         # Valid tokens first, each part in its order.
         index_BM = (~valid_BN).to(torch.int8).argsort(dim=-1, stable=True)[:, :most]
@@ -62,73 +66,83 @@ class Tokens:
 
 @dataclass(kw_only=True, eq=False)
 class Denoising:
-    """A run of one batch: `groups` groups of `samples` images, rows group-major. Interventions read it; the hooks move
-    `step` and `branches`."""
+    """The denoising of one batch, rows group-major. Interventions read it; the hooks update `step` and `branches`."""
 
     steps: int
-    """Denoising steps."""
+    """Number of denoising steps."""
     groups: int
+    """Number of groups in the batch."""
     samples: int
+    """Number of images in each group."""
     family: Family
+    """The family of the model."""
     blocks: int
-    """Joint blocks of the transformer, over all block lists of the family."""
+    """Number of joint blocks in the transformer, over all block lists of the family."""
     tokens: Mapping[Branch, Tokens]
-    """Of the positive text ("cond") and, where the run uses one, of the negative text ("uncond")."""
+    """Tokens of the positive text ("cond") and, where the run uses one, of the negative text ("uncond")."""
     guided: bool
-    """The transformer runs on the negative text too."""
+    """Whether the transformer runs on the negative text too."""
     seeds: Sequence[int]
-    """Of every image."""
+    """The seed of every image."""
     scheduler: Any = None
     """The pipeline's sampler."""
     negative: Mapping[str, Tensor] = field(default_factory=dict)
     """The negative text of all images, by pipeline argument; empty where no intervention reads it."""
     shards: Shards = WHOLE
-    """The part of a call that the blocks of this process see."""
+    """The part of a call that the blocks of this process compute."""
     step: int = 0
+    """The current step, from 0."""
     branches: tuple[Branch, ...] = ("cond",)
-    """What the rows of the current call are, in order."""
+    """The branches of the current call, in the order of its rows."""
     _calls: int = 0
+    """Calls of the transformer in the current step so far."""
 
     @property
     def images(self) -> int:
-        """Images in the batch."""
+        """Number of images in the batch."""
         return self.groups * self.samples
 
     @property
     def noise_level(self) -> float:
-        """Share of noise in the latents of the current step, from 1 to near 0."""
-        sigmas = self.scheduler.sigmas  # the last is that of the finished image
+        """Share of noise in the latents of the current step, from 1 (pure noise) to near 0."""
+        sigmas = self.scheduler.sigmas  # the last entry belongs to the finished image
         return float(sigmas[len(sigmas) - 1 - self.steps + self.step])
 
     def require_flow_matching(self, intervention: str) -> None:
-        """Check that `noise_level` can be known.
+        """Check that the run has a `noise_level`.
+
+        intervention: the name for the message.
 
         Raises:
-            ModelError: the pipeline's sampler does no flow matching.
+            ModelError: when the pipeline's sampler does no flow matching.
         """
         name = type(self.scheduler).__name__
         if not (name.startswith("FlowMatch") or getattr(self.scheduler.config, "use_flow_sigmas", False)):
             raise ModelError(f"{intervention} needs a flow-matching sampler; {self.family.name} has a {name} here")
 
     def parts(self, rows: Tensor) -> dict[Branch, Tensor]:
-        """The rows of a whole call, [rows, ...], by branch."""
+        """The rows of a whole call, by branch.
+
+        rows: [branches of the call * images, ...].
+        """
         return dict(zip(self.branches, torch.chunk(rows, len(self.branches)), strict=True))
 
     @property
     def own_branches(self) -> tuple[Branch, ...]:
-        """The branches of the current call that the blocks of this process see."""
+        """The branches of the current call that the blocks of this process compute."""
         axis = self.shards.branches(len(self.branches))
         return (self.branches[axis.rank],) if axis.size > 1 else self.branches
 
     def own_length(self, branch: Branch) -> int:
-        """Number of the text tokens that the blocks of this process see."""
+        """Number of text tokens that the blocks of this process compute."""
         context = self.shards.context
         return context.sizes(self.tokens[branch].length)[context.rank]
 
     def whole_text(self, text_RND: Tensor, branch: Branch) -> Tensor:
-        """All branches of the call and all tokens, for the images of this process, from what its block sees.
+        """All branches of the call and all tokens, for the images of this process, gathered from the ranks' parts.
 
-        branch: whose tokens they are, or one of them.
+        text_RND: float [R, n, D], the part that a block of this process computes.
+        branch: the branch of the rows, or one of them: it gives the number of tokens.
         """
         context, cfg = self.shards.context, self.shards.branches(len(self.branches))
         length = self.tokens[branch].length
@@ -137,20 +151,26 @@ class Denoising:
         return cfg.gather(text_RND, 0, cfg.size * len(text_RND))
 
     def own_text(self, whole_RND: Tensor, like_RND: Tensor) -> Tensor:
-        """The part of `whole_RND` that the block sees in the form of `like_RND`."""
+        """The part of the text that a block of this process computes; the inverse of `whole_text`.
+
+        whole_RND: float [R, N, D], as `whole_text` gives it.
+        like_RND: a tensor of the part's shape, which says whether its tokens are divided.
+        """
         own_RND = self.shards.branches(len(self.branches)).own(whole_RND, 0)
         return own_RND if own_RND.shape == like_RND.shape else self.shards.context.own(own_RND, 1)
 
     @property
     def has_both(self) -> bool:
-        """Does a call hold both branches, so that the difference of their tokens is at hand in every block?"""
+        """Whether a call holds both branches, so that every block can take the difference of their tokens."""
         return self.guided and self.family.layout == "one_call"
 
     def begin_call(self, rows: int) -> None:
-        """Note the start of a transformer call on `rows` rows.
+        """Record the start of a transformer call.
+
+        rows: the number of its rows.
 
         Raises:
-            ModelError: the batch is not the one that was announced.
+            ModelError: when the rows are not those that the family's guidance layout leads to.
         """
         order: tuple[tuple[Branch, ...], ...] = (("cond",),)
         if self.guided:
@@ -164,6 +184,6 @@ class Denoising:
         self._calls += 1
 
     def end_step(self) -> None:
-        """Note the end of a denoising step."""
+        """Record the end of a denoising step."""
         self.step += 1
         self._calls = 0

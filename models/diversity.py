@@ -16,14 +16,20 @@ Features = NDArray[np.float32] | NDArray[np.float64]
 
 
 def similarities(features: Features) -> NDArray[np.float64]:
-    """Cosine similarity of the rows of `features` [n, d] -> float64 [n, n]."""
+    """Cosine similarities of the rows of `features`, float64 [n, n].
+
+    features: float [n, d].
+    """
     rows = features.astype(np.float64)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     return rows @ rows.T
 
 
 def vendi(features: Features) -> float:
-    """Vendi score of the rows of `features` [n, d], in [1, n]."""
+    """Vendi score of the rows of `features`, in [1, n].
+
+    features: float [n, d].
+    """
     values = np.linalg.eigvalsh(similarities(features) / len(features))
     values = values[values > 1e-12]
     return float(np.exp(-(values * np.log(values)).sum()))
@@ -32,8 +38,9 @@ def vendi(features: Features) -> float:
 def average_pair_vendi(features: Features) -> float:
     """Mean Vendi score over all pairs of rows, in [1, 2]; NaN for fewer than two rows.
 
-    A pair with cosine c has the eigenvalues (1 + c)/2 and (1 - c)/2.
+    features: float [n, d].
     """
+    # A pair with cosine c has the eigenvalues (1 + c)/2 and (1 - c)/2.
     cosines = _pairs(similarities(features))
     if len(cosines) == 0:
         return float("nan")
@@ -43,13 +50,19 @@ def average_pair_vendi(features: Features) -> float:
 
 
 def pair_similarity(features: Features) -> float:
-    """Mean cosine similarity over all pairs of rows; NaN for fewer than two rows."""
+    """Mean cosine similarity over all pairs of rows; NaN for fewer than two rows.
+
+    features: float [n, d].
+    """
     cosines = _pairs(similarities(features))
     return float(cosines.mean()) if len(cosines) else float("nan")
 
 
 def nearest(features: Features) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """For each row its highest cosine to another row, and that row's index (NaN and itself for a single row)."""
+    """The highest cosine of each row to another row, float32 [n], and that row's index; NaN and 0 for a single row.
+
+    features: float [n, d].
+    """
     cosines = similarities(features)
     if len(cosines) < 2:
         return np.full(len(cosines), np.nan, dtype=np.float32), np.arange(len(cosines))
@@ -63,14 +76,18 @@ class Diversity:
     """How alike the B images of a group are."""
 
     nearest_B: NDArray[np.float32] | None
-    """The highest cosine of each image to another one; None for a single image."""
+    """float32 [B]: the highest cosine of each image to another one; None for a single image."""
     vendi: float
+    """Vendi score, in [1, B]."""
     pair_similarity: float | None
-    """None for a single image."""
+    """Mean cosine over all pairs; None for a single image."""
 
 
 def diversity_of(features_BD: NDArray[np.float32]) -> Diversity:
-    """The diversity of a group from its unit image vectors."""
+    """The diversity of a group.
+
+    features_BD: float32 [B, D], image vectors of unit length.
+    """
     several = len(features_BD) > 1
     return Diversity(
         nearest_B=nearest(features_BD)[0] if several else None,

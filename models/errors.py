@@ -1,6 +1,9 @@
-"""Errors that name what is wrong with a model or a prompt, and what other errors of torch mean."""
+"""The errors that models raise, a helper for their messages, and tests for errors of torch."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class ModelError(ValueError):
@@ -15,8 +18,19 @@ class ImageError(ValueError):
     """The model produced something that is not a picture (NaN or infinite values)."""
 
 
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """The end of a message that suggests the known word nearest to `word`; "" where none is near.
+
+    word: what was written.
+    known: what could be meant.
+    cutoff: least similarity, as for `difflib.get_close_matches`.
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Would a smaller batch have fitted? torch says so with its own class on a GPU, and in words alone on a CPU."""
+    """Whether memory ran out, so that a smaller batch may fit. torch has an error class for it on a GPU only."""
     words = str(error)
     return (
         isinstance(error, MemoryError)
@@ -27,6 +41,6 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def device_lost(error: BaseException) -> bool:
-    """Can this process never use its GPU again? After an illegal access or a failed assertion every call fails."""
+    """Whether this process has lost its GPU: after an illegal access or a failed assertion every call fails."""
     fatal = type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error) or "cuDNN error" in str(error)
     return fatal and not out_of_memory(error)

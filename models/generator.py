@@ -30,26 +30,33 @@ from models.texts import Texts
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What was loaded, in the words of the row contract."""
+    """What was loaded, as the rows of a dataset name it."""
 
     model: str
+    """Folder or hub id."""
     revision: str
+    """Revision of the weights, as in `ModelSpec`."""
     family: str
+    """Name of the family."""
     dtype: str
+    """Of the transformer and the text encoders."""
     scheduler: str
+    """Class of the sampler."""
     device: str
+    """Where it runs, "cpu" or "cuda" with or without a number."""
     frames_per_second: int
-    """0 for images."""
+    """Of a video; 0 for images."""
 
 
 class Generator:
     """A diffusion pipeline, loaded once.
 
-    divided: how ranks, of which this process is one, share the work, or a function of the family that says so.
-    torch.distributed runs on the ranks, and every call of `generate` must be made on all of them.
+    spec: which model, and how it is loaded.
+    divided: how several ranks, of which this process is one, share the work, or a function that says so for the family.
+        torch.distributed must run on the ranks, and every call of `generate` must be made on all of them.
 
     Raises:
-        ModelError: the folder or hub id holds no pipeline, or one of an unknown family.
+        ModelError: when the folder or hub id holds no pipeline, or one of an unknown family.
     """
 
     def __init__(self, spec: ModelSpec, divided: Division | Callable[[Family], Division] = UNDIVIDED) -> None:
@@ -75,7 +82,7 @@ class Generator:
 
     @property
     def peak_memory_bytes(self) -> int:
-        """Most GPU memory that this process had in use; 0 without a GPU."""
+        """Peak GPU memory of this process in bytes; 0 without a GPU."""
         return torch.cuda.max_memory_allocated(device) if (device := self.info.device).startswith("cuda") else 0
 
     @property
@@ -94,14 +101,16 @@ class Generator:
     ) -> list[NDArray[np.uint8]]:
         """Make the images of several groups, in one denoising batch where the model can take their texts together.
 
-        groups: all with the same `batch_key`; on_step: called with (steps done, steps) after each step.
         Returns one uint8 [B, H, W, 3] per group ([B, frames, H, W, 3] for video), in order. An image depends on its own
         group alone: its noise is drawn on the CPU from its own seed, and texts are encoded one by one.
 
+        groups: one or more, all with the same `batch_key`.
+        on_step: called with (steps done, steps) after each step.
+
         Raises:
-            PromptError: a prompt is longer than the model reads, or its input image is missing or broken.
-            ImageError: the model produced NaN or infinite values.
-            ModelError: the groups cannot share a batch, or ask for what the model cannot do.
+            PromptError: when a prompt is longer than the model reads, or its input image is missing or broken.
+            ImageError: when the model produced NaN or infinite values.
+            ModelError: when the groups cannot share a batch, or have settings that the model does not support.
         """
         first = groups[0]
         if any(group.batch_key != first.batch_key for group in groups):
@@ -121,7 +130,7 @@ class Generator:
     def _denoise(
         self, groups: Sequence[Group], encoded: Sequence[Encoded], on_step: Callable[[int], None]
     ) -> list[NDArray[np.uint8]]:
-        """Groups whose texts can share a batch."""
+        """The images of groups whose texts can share a batch."""
         first, family, pipe = groups[0], self._family, self._pipe
         sampling, samples = first.sampling, len(first.seeds)
         guided = family.has_negative(pipe, sampling)
@@ -162,7 +171,7 @@ class Generator:
         return [pixels[at : at + samples] for at in range(0, len(pixels), samples)]
 
     def _check(self, sampling: Sampling) -> None:
-        """Refuse what the pipelines would round, ignore or trip over."""
+        """Raise ModelError for settings that the pipelines would round, ignore or fail on."""
         family, multiple = self._family, self._family.size_multiple(self._pipe)
         for side in ("width", "height"):
             if (size := getattr(sampling, side)) % multiple:
@@ -179,7 +188,7 @@ class Generator:
 
 
 def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
-    """The tokens of several prompts, each repeated for its images; the padding up to `length` is not read."""
+    """The tokens of several prompts, each repeated for its images; padding up to `length` is not attended to."""
     masks = (
         torch.cat([pad_tokens(mask[None], length) for mask in part]).repeat_interleave(repeats, dim=0)
         for part in ([e.valid_N for e in encoded], [e.attended_N for e in encoded])

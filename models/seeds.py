@@ -1,4 +1,4 @@
-"""Seeds: a pure function of what an image is, never of when or where it is made."""
+"""Seeds of images: a pure function of run, prompt and index, independent of time and machine."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import hashlib
 
 
 def image_seed(run_seed: int, prompt_id: str, index: int) -> int:
-    """Seed of image number `index` of a prompt, 0 <= seed < 2**63.
+    """The seed of one image, 0 <= seed < 2**63.
 
     It does not depend on the arm, so that arms with and without interventions start from the same noise.
+
+    run_seed: the seed of the run.
+    prompt_id: id of the prompt.
+    index: number of the image among those of the prompt, from 0.
     """
     text = f"{run_seed}\0{prompt_id}\0{index}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1

@@ -10,30 +10,44 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Interval = tuple[float, float]
-"""A share of the run's steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
+"""A share of the denoising steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
 
 Parallelism = Literal["auto", "context", "cfg", "group"]
 """How several ranks share a denoising batch: see `models.parallel.division`."""
 
 Weights = Literal["dtype", "float8"]
+"""Storage of the transformer's weights: see `ModelSpec.weights`."""
+
 Offload = Literal["none", "model", "group"]
+"""What is on the GPU at a time: see `ModelSpec.offload`."""
 
 PLACES = ("device", "offload")
-"""The settings of `ModelSpec` that say where it runs. No row depends on them."""
+"""The fields of `ModelSpec` that say where the model runs. No row depends on them."""
 
 
 def require(good: bool, owner: object, field: str, rule: str) -> None:
+    """Check one field of settings.
+
+    good: whether its value is in range.
+    owner: the settings.
+    field: name of the field.
+    rule: what the field needs, for the message.
+
+    Raises:
+        ValueError: when the value is out of range; the message has field, value and rule.
+    """
     if not good:
         raise ValueError(f"{field} = {getattr(owner, field)!r} is out of range: {rule}")
 
 
 def require_interval(owner: object, field: str) -> None:
+    """Check that a field of settings is an `Interval`; arguments and error as of `require`."""
     start, stop = getattr(owner, field)
     require(0.0 <= start < stop <= 1.0, owner, field, "needs 0 <= start < stop <= 1")
 
 
 def span(interval: Interval, count: int) -> range:
-    """The numbers, of 0 to `count` - 1, inside `interval`: one at least where there is one."""
+    """The numbers inside an interval, out of 0 to `count` - 1; at least one number unless `count` is 0."""
     first = max(0, min(count - 1, math.floor(interval[0] * count + 0.5)))
     return range(first, min(count, max(first + 1, math.floor(interval[1] * count + 0.5))))
 
@@ -51,14 +65,19 @@ class Sampling:
     """
 
     steps: int = 28
+    """Denoising steps, 1 to 1000."""
     guidance_scale: float = 4.5
+    """Scale of classifier-free guidance, 0 or more; at most 1 is none."""
     width: int = 1024
+    """Pixels, 8 to 8192, a multiple of what the family needs."""
     height: int = 1024
+    """As `width`."""
     negative_prompt: str = ""
+    """What guidance leads away from."""
     max_sequence_length: int = 256
-    """Most tokens of a prompt (of its T5 part, where the family has one); a longer prompt is refused."""
+    """Most tokens of a prompt (of its T5 part, where the family has one), 0 to 4096; a longer prompt is an error."""
     frames: int = 1
-    """Frames of a video; image families make 1."""
+    """Frames of a video, 1 to 1024; image families make 1."""
 
     def __post_init__(self) -> None:
         require(1 <= self.steps <= 1000, self, "steps", "needs 1 to 1000")
@@ -71,30 +90,28 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Which model, and how it is loaded.
-
-    path: a diffusers pipeline folder or a hub id; revision: commit hash, branch or tag on the hub, or what
-    `models.loading.revision.folder_revision` says of a local folder;
-    dtype: of the transformer and text encoders; device: "auto" takes CUDA where there is one.
-
-    For less memory: weights: "float8" keeps the transformer's in float8_e4m3fn and computes in `dtype`; vae_slicing
-    (on, as a batch of megapixels would take tens of GB) decodes one image at a time, vae_tiling in overlapping tiles,
-    whose seams change pixels a little; offload: "model" has only the part that is at work on the GPU, "group" only the
-    layer of the transformer that is at work.
-
-    For more speed: compile has torch.compile make the joint blocks anew, which takes a minute or more on every worker,
-    and a C++ compiler where the device is a CPU.
-    """
+    """Which model, and how it is loaded."""
 
     path: str
+    """A diffusers pipeline folder or a hub id."""
     revision: str = ""
+    """Commit hash, branch or tag on the hub, or the `models.loading.revision.folder_revision` of a local folder."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Of the transformer and the text encoders."""
     device: str = "auto"
+    """A torch device; "auto" takes CUDA where there is one."""
     weights: Weights = "dtype"
+    """For less memory: "float8" keeps the transformer's weights in float8_e4m3fn and computes in `dtype`."""
     vae_slicing: bool = True
+    """For less memory: decode one image at a time. A batch of megapixel images would take tens of GB."""
     vae_tiling: bool = False
+    """For less memory: decode in overlapping tiles, whose seams change pixels a little."""
     offload: Offload = "none"
+    """For less memory: keep on the GPU only the running part of the pipeline ("model"), or only the running layer of
+    the transformer ("group")."""
     compile: bool = False
+    """For speed: compile the joint blocks with torch.compile, which takes a minute or more on every worker, and needs a
+    C++ compiler where the device is a CPU."""
 
     def __post_init__(self) -> None:
         require(bool(self.path), self, "path", "needs a pipeline folder or a hub id")
@@ -107,17 +124,18 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One prompt and the seeds of its images, generated together: the unit of work, of retry and of determinism.
-
-    image: the file (PNG, JPEG, WebP ...) of the picture to edit, for editing families only; interventions: settings of
-    those that act on it.
-    """
+    """One prompt and the seeds of its images, generated together: the unit of work, of retry and of determinism."""
 
     prompt: str
+    """The positive text."""
     seeds: tuple[int, ...]
+    """One seed per image."""
     sampling: Sampling
+    """How the sampler runs."""
     image: bytes | None = None
+    """The file (PNG, JPEG, WebP ...) of the picture to edit, for editing families only."""
     interventions: tuple[InterventionConfig, ...] = ()
+    """Settings of the interventions that act on the group, at most one of each kind."""
 
     def __post_init__(self) -> None:
         require(len(self.seeds) >= 1, self, "seeds", "a group needs at least one seed")

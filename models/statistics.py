@@ -1,6 +1,6 @@
 """Means of clustered measurements with their 95 % intervals: by resampling, and from running sums.
 
-Images of a group share a prompt and push each other apart, so they are no independent samples: every interval treats
+Images of a group share a prompt and influence each other, so they are not independent samples: every interval treats
 the group (or the prompt) as the sampling unit.
 """
 
@@ -23,8 +23,11 @@ class Estimate:
     """A mean with its 95 % interval."""
 
     mean: float
+    """The mean."""
     low: float
+    """Lower end of the interval."""
     high: float
+    """Upper end of the interval."""
 
     def __str__(self) -> str:
         return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
@@ -33,8 +36,8 @@ class Estimate:
 def bootstrap(clusters: Sequence[NDArray[np.float64]], *, seed: int = 0) -> Estimate:
     """Mean over all values, with a percentile interval from resampling whole clusters (Efron 1979).
 
-    clusters: one array per cluster (a prompt, say, with one value per image), so that values which vary together are
-    drawn together.
+    clusters: one array per cluster, for example a prompt with one value per image.
+    seed: of the resampling.
     """
     sums = np.array([c.sum() for c in clusters], dtype=np.float64)
     counts = np.array([len(c) for c in clusters], dtype=np.float64)
@@ -45,7 +48,11 @@ def bootstrap(clusters: Sequence[NDArray[np.float64]], *, seed: int = 0) -> Esti
 
 
 def share(right: int, total: int) -> Estimate:
-    """A share with its Wilson 95 % interval, which stays honest near 0 and 1."""
+    """A share with its Wilson 95 % interval, which holds its coverage near 0 and 1 (Wilson 1927).
+
+    right: how many of `total` count.
+    total: 1 or more.
+    """
     z = 1.959964
     p = right / total
     centre = (p + z * z / (2 * total)) / (1 + z * z / total)
@@ -58,7 +65,10 @@ _T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 def student_t_975(degrees: int) -> float:
-    """97.5 % point of Student's t: a table, then Fisher's expansion, right to 0.001."""
+    """97.5 % point of Student's t, to 0.001: from a table, then from Fisher's expansion.
+
+    degrees: degrees of freedom, 1 or more.
+    """
     if degrees <= len(_T_975):
         return _T_975[degrees - 1]
     z = 1.959964
@@ -69,22 +79,29 @@ def student_t_975(degrees: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
-    """Sums that give the mean of a value over images, with an interval whose sampling unit is the group.
-
-    For group g with n_g values of sum s_g: `values` = sum n_g, `groups` = number of g, `total` = sum s_g, and the
-    second moments sum s_g^2, sum s_g n_g, sum n_g^2.
-    """
+    """Sums over groups g, of n_g values with the sum s_g, that give the mean of all values and its interval, with the
+    group as the sampling unit."""
 
     values: int = 0
+    """Sum of n_g."""
     groups: int = 0
+    """Number of groups with a value."""
     total: float = 0.0
+    """Sum of s_g."""
     squares: float = 0.0
+    """Sum of s_g^2."""
     products: float = 0.0
+    """Sum of s_g n_g."""
     size_squares: float = 0.0
+    """Sum of n_g^2."""
 
     @staticmethod
     def of(sums: Floats, sizes: NDArray[np.int64]) -> Mean:
-        """sums float64 [g] and sizes int64 [g] of groups; groups of size 0 do not count."""
+        """The sums over some groups; groups of size 0 do not count.
+
+        sums: float64 [g], s_g.
+        sizes: int64 [g], n_g.
+        """
         sums, sizes = sums[sizes > 0], sizes[sizes > 0]
         return Mean(
             values=int(sizes.sum()),
@@ -107,7 +124,7 @@ class Mean:
 
     @property
     def mean(self) -> float | None:
-        """Mean over all values; None of no values."""
+        """Mean over all values; None without values."""
         return self.total / self.values if self.values else None
 
     @property

@@ -1,4 +1,4 @@
-"""Prompts as the model takes them, encoded one by one and kept while they fit."""
+"""Encodes prompts one by one, with a cache."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ _BYTES_KEPT = 512 << 20
 
 
 class Texts:
-    """The prompts of a loaded pipeline. The last ones are kept, up to 512 MiB on the model's device: the arms of a run
-    and the groups of a prompt follow each other."""
+    """The encoded prompts of a loaded pipeline. The most recent ones are kept, up to 512 MiB on the model's device, as
+    the arms of a run and the groups of a prompt follow each other.
+
+    pipe: a diffusers pipeline.
+    family: its family.
+    """
 
     def __init__(self, pipe: Any, family: Family) -> None:
         self._pipe, self._family = pipe, family
@@ -25,10 +29,14 @@ class Texts:
         self._bytes = 0
 
     def encode(self, prompt: str, image: bytes | None, sampling: Sampling) -> Encoded:
-        """The text of one prompt; image: the file of the picture to edit, for families that edit.
+        """The text of one prompt.
+
+        prompt: the text.
+        image: the file of the picture to edit, for families that edit, else None.
+        sampling: gives the length of the text.
 
         Raises:
-            PromptError: the prompt is too long, or the image is missing, broken or not wanted.
+            PromptError: when the prompt is too long, or the image is missing, broken or not wanted.
         """
         key = (prompt, image, sampling)
         if key not in self._kept:
@@ -50,10 +58,10 @@ class Texts:
                 f"the prompt is {excess} tokens longer than the model reads; shorten it, or see "
                 f"sampling.max_sequence_length = {sampling.max_sequence_length}"
             )
-        return family.encode(self._pipe, prompt, None if image is None else _read(image), sampling)
+        return family.encode(self._pipe, prompt, None if image is None else _decoded(image), sampling)
 
 
-def _read(data: bytes) -> Image.Image:
+def _decoded(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")

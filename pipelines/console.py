@@ -1,4 +1,4 @@
-"""What a person sees of a job at its end: a table, or one sentence about what went wrong."""
+"""The end of a job on the terminal: a table of results, or one message about the error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CAUSE = re.compile(
 
 
 def guarded(job: Callable[[], int]) -> int:
-    """Run a job; turn errors that a user can put right, also those raised in workers, into a message and a status."""
+    """Run a job and return its exit status; errors that a user can correct, also those of workers, become a message."""
     from pipelines.cluster.session import Stopped
 
     try:
@@ -38,16 +38,16 @@ def guarded(job: Callable[[], int]) -> int:
 
 
 def user_message(error: BaseException) -> str | None:
-    """What the UserError or ModelError says that `error` is, or that a worker raised; None for another error."""
+    """The message of a UserError or ModelError, also of one that a worker raised; None for other errors."""
     if isinstance(error, UserError):
         return str(error)
-    # Ray carries the causes of a worker's error to this side as text only, the first cause first.
+    # Ray passes the causes of a worker's error on as text only, the first cause first.
     found = _CAUSE.search(_COLOUR.sub("", str(error)))
     return found[1].strip() if found else None
 
 
 def table(summary: Summary) -> str:
-    """The end table: one line per arm, then what failed, then where to look."""
+    """The table at the end: one line per arm, then failures, timings and the path of the gallery."""
     lines = [f"{'arm':<16}{'images':>8}{'kept':>8}{'clip':>8}{'margin':>8}{'vendi':>8}{'pairs':>8}"]
     for arm in summary.arms:
         values = (arm.clip_score.mean, arm.clip_margin.mean, arm.group_vendi.mean, arm.pair_vendi.mean)

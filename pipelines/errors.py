@@ -1,9 +1,6 @@
-"""The one error class for what a user can put right, and words for its messages."""
+"""The error class for everything that a user can correct, and the check of a setting."""
 
 from __future__ import annotations
-
-import difflib
-from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -14,12 +11,15 @@ class UserError(Exception):
 
 
 def require(good: bool, name: str, value: object, rule: str) -> None:
-    """Raises ValueError, with the bad value and the rule, where a setting is not good."""
+    """Check one setting.
+
+    good: whether its value is in range.
+    name: name of the setting.
+    value: its value.
+    rule: what the setting needs, for the message.
+
+    Raises:
+        ValueError: when the value is out of range; the message has name, value and rule.
+    """
     if not good:
         raise ValueError(f"{name} = {value!r} is out of range: {rule}")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The nearest known word as the end of a message; "" where none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""

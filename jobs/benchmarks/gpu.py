@@ -31,7 +31,15 @@ def sd35_large_run(
     config: dict[str, Any] = SD35_LARGE,
     device: str = "cuda",
 ) -> None:
-    """Denoise a group of `size` images (without text encoders and autoencoder) and print the table."""
+    """Time the denoising of a group (without text encoders and autoencoder), and print a table.
+
+    size: images of the group.
+    repeats: runs of each variant.
+    tora: settings of TORA.
+    repulsion: settings of contextual repulsion.
+    config: arguments of the transformer.
+    device: a torch device.
+    """
     classes: Any = diffusers
     with torch.device(device):
         transformer = classes.SD3Transformer2DModel(**config).to(torch.bfloat16).eval()

@@ -1,4 +1,4 @@
-"""What TORA and contextual repulsion cost over base, beside the forms in which their papers give them.
+"""The cost of TORA and contextual repulsion over base, compared with the algorithms as their papers give them.
 
     python jobs/bench.py interventions --threads 1
     python jobs/bench.py interventions --device cuda --group-sizes 4
@@ -47,6 +47,7 @@ PROMPT = "a striped purple star left of a green heart on snow"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the embedded model")
     parser.add_argument("--group-sizes", type=int, nargs="+", default=[4, 16], metavar="B")
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the benchmark, and return the exit status."""
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, {_machine(options)}")
     if options.device == "cuda":
@@ -109,25 +111,25 @@ def _embedded(options: argparse.Namespace) -> None:
         }
         if not options.skip_naive:
             variants |= {
-                "repulsion, autograd loop": _naively(partial(arm, False, True)),
-                "TORA, full SVD per sample": _naively(partial(arm, True, False)),
+                "repulsion, autograd loop": _with_papers_forms(partial(arm, False, True)),
+                "TORA, full SVD per sample": _with_papers_forms(partial(arm, True, False)),
             }
         show(compare(variants, repeats=options.repeats, device="cpu", label=f"embedded, B = {size}"), "base")
         with torch.inference_mode():
             _parts(size, width=192, text_tokens=16, prompt_tokens=12, branches=2)
 
 
-def _naively(call: Callable[[], object]) -> Callable[[], object]:
-    def naive() -> None:
+def _with_papers_forms(call: Callable[[], object]) -> Callable[[], object]:
+    def run() -> None:
         with papers_forms():
             call()
 
-    return naive
+    return run
 
 
 @contextmanager
 def papers_forms() -> Iterator[None]:
-    """The generator with both methods as the papers give them."""
+    """Run the body with both methods as the papers give them."""
     with (
         mock.patch.object(groups, "repel", lambda sets, config, _total: repel_by_autograd(sets, config)),
         mock.patch.object(alignment, "space_and_align", _align_by_svd),
@@ -147,7 +149,7 @@ def _selection(samples: int, text_tokens: int, prompt_tokens: int) -> TokenSelec
 
 
 def _parts(size: int, *, width: int, text_tokens: int, prompt_tokens: int, branches: int) -> None:
-    """Where the time of one call goes."""
+    """Time the parts of one call, and print them."""
     text = torch.randn(branches, 1, text_tokens, width) + 0.3 * torch.randn(branches, size, text_tokens, width)
     flat = text.flatten(2)
     mean = flat.mean(1, keepdim=True)
@@ -184,7 +186,7 @@ def _repeat(call: Callable[[], object]) -> None:
 
 
 def _block(shape: shapes.BlockShape, options: argparse.Namespace) -> None:
-    """One block on the rows of a group of 4. Of a run, repulsion acts in tau of all steps."""
+    """Time one block on the rows of a group of 4, and print a table. Repulsion acts in tau of the steps of a run."""
     samples = 4
     text = torch.randn(shape.rows, shape.text_tokens, shape.width)
     text = (text + torch.randn(1, shape.text_tokens, shape.width)).to(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Which way of sharing a group among 1 to 8 GPUs is fastest: a cost model on paper, of published models' shapes.
+"""The fastest division of a group over 1 to 8 GPUs, by a cost model of published models; nothing is run.
 
 For each model, number of GPUs and division it adds up
 
@@ -8,8 +8,8 @@ For each model, number of GPUs and division it adds up
               its first steps; outputs are gathered once per step;
     latency   `--microseconds` per collective.
 
-It leaves out text encoding, the autoencoder (divided over all GPUs by images), and that traffic can overlap compute.
-Whoever wants throughput only, and has GPUs that hold the model, runs as many replicas of one GPU: nothing is faster.
+It leaves out text encoding, the autoencoder (divided over all GPUs by images), and the overlap of traffic and compute.
+For throughput alone, with GPUs that hold the model, replicas of one GPU each are fastest.
 """
 
 from __future__ import annotations
@@ -27,20 +27,26 @@ _BYTES = 2  # bfloat16
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Shape of a transformer and of a usual run at 1024 x 1024 pixels.
-
-    text, image: number of tokens; branches: 2 with classifier-free guidance; tau: steps in which repulsion acts.
-    """
+    """Shape of a transformer and of a usual run at 1024 x 1024 pixels."""
 
     name: str
+    """For the table."""
     size: Size
+    """Numbers of weights."""
     layers: int
+    """Number of blocks."""
     heads: int
+    """Attention heads."""
     text: int
+    """Text tokens."""
     steps: int
+    """Denoising steps."""
     branches: int
+    """2 with classifier-free guidance, else 1."""
     tau: int
+    """Steps in which repulsion acts."""
     image: int = 4096
+    """Image tokens."""
 
 
 def _size(checkpoint: str) -> Size:
@@ -95,26 +101,43 @@ MODELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
+    """Speeds of a GPU."""
+
     flops: float
+    """Operations per second."""
     bandwidth: float
+    """Bytes that it receives per second."""
     latency: float
+    """Seconds of a collective."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Seconds for one group."""
+    """The time of one group."""
 
     compute: float
+    """Seconds of arithmetic."""
     traffic: float
+    """Seconds of transfers."""
     latency: float
+    """Seconds of waiting for collectives."""
 
     @property
     def seconds(self) -> float:
+        """The sum."""
         return self.compute + self.traffic + self.latency
 
 
 def cost(model: Model, division: Division, images: int, machine: Machine, *, tora: bool, repulsion: bool) -> Cost:
-    """What a group of `images` images costs on `division.ranks` GPUs."""
+    """The time of one group.
+
+    model: shape of the model and the run.
+    division: how the GPUs share the group.
+    images: images of the group.
+    machine: speeds of a GPU.
+    tora: whether TORA acts.
+    repulsion: whether contextual repulsion acts.
+    """
     tokens, branches, width = model.image + model.text, model.branches // division.cfg, model.size.width
     rows = -(-images // division.group) * branches
     per_row = 2 * model.size.transformer * tokens + 4 * model.layers * tokens**2 * width
@@ -147,7 +170,7 @@ def cost(model: Model, division: Division, images: int, machine: Machine, *, tor
 
 
 def divisions(model: Model, gpus: int) -> Iterator[Division]:
-    """All divisions of `gpus` GPUs that the model allows."""
+    """All divisions over `gpus` GPUs that the model allows."""
     for cfg, group in product((1, 2), (1, 2, 4, 8)):
         context, rest = divmod(gpus, cfg * group)
         if not rest and context >= 1 and cfg <= model.branches and model.heads >= context:
@@ -155,12 +178,13 @@ def divisions(model: Model, gpus: int) -> Iterator[Division]:
 
 
 def weights_gb(model: Model) -> tuple[float, float]:
-    """Gigabytes of the transformer, and of it with the text encoders, in bfloat16."""
+    """Gigabytes of the transformer alone, and with the text encoders, in bfloat16."""
     transformer, encoders = model.size.transformer, sum(model.size.text_encoders)
     return transformer * _BYTES / 1e9, (transformer + encoders) * _BYTES / 1e9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--tflops", type=float, default=400.0, help="arithmetic a GPU achieves, in TFLOP/s (an H100)")
     parser.add_argument("--gbps", type=float, default=250.0, help="GB/s that a GPU receives (NVLink); PCIe 4: about 20")
     parser.add_argument("--microseconds", type=float, default=30.0, help="latency of a collective")
@@ -168,6 +192,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the benchmark, and return the exit status."""
     machine = Machine(flops=options.tflops * 1e12, bandwidth=options.gbps * 1e9, latency=options.microseconds * 1e-6)
     assumed = f"{options.tflops:g} TFLOP/s, {options.gbps:g} GB/s, {options.microseconds:g} us"
     print(f"{assumed}; both interventions on; bfloat16; 1024 x 1024 pixels")

@@ -1,4 +1,4 @@
-"""Images per second of the job, beside a bare loop over the generator and what one would write without this project.
+"""Images per second of the job, compared with a bare loop over the generator and with a plain script.
 
     python jobs/bench.py pipeline
     python jobs/bench.py pipeline --prompts 64 --groups-per-batch 8
@@ -9,7 +9,7 @@ per process. The bare loop makes the job's groups, with both interventions, in t
 script is Ray Data's `map_batches` around `StableDiffusion3Pipeline(prompt, num_images_per_prompt=4)` with open_clip
 scoring in the same actor and `write_parquet`; it has no interventions. Rates are those of the steady state: from the
 end of the first shard, or call, to the end of the last. The bare loop runs before and after the job, as the speed of a
-machine wanders; the job is compared with the mean of both.
+machine varies; the job is compared with the mean of both.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--group-size", type=int, default=4)
     parser.add_argument("--groups-per-batch", type=int, default=4)
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the benchmark, and return the exit status."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = preflight.check(_config(options, folder))
@@ -90,7 +92,10 @@ def _config(options: argparse.Namespace, folder: Path) -> RunConfig:
 
 
 def embedded_models(folder: Path) -> tuple[str, str]:
-    """Folders of the embedded pipeline and scorer; with random weights, in `folder`, where the trained are missing."""
+    """The folders of the embedded pipeline and scorer.
+
+    folder: where models with random weights are written if the trained ones are missing.
+    """
     if WEIGHTS.is_dir():
         return str(WEIGHTS / "pipeline"), str(WEIGHTS / "clip")
     import open_clip
@@ -105,7 +110,7 @@ def embedded_models(folder: Path) -> tuple[str, str]:
 
 
 class _BareLoop:
-    """A loop over the job's packs. The model is loaded at the first call and stays."""
+    """A loop over the job's packs. The model is loaded at the first call."""
 
     def __init__(self, config: RunConfig, folder: Path) -> None:
         output = Storage.open(folder / "plan-only")
@@ -167,7 +172,12 @@ def _plain_script(config: RunConfig, folder: Path) -> float:
 
 
 class PlainScript:
-    """What a user would otherwise write: one actor that draws and scores, with stock diffusers and open_clip."""
+    """The script of a user without this project: one actor that makes and scores images, with diffusers and open_clip.
+
+    model: which pipeline.
+    scorer: a model of open_clip.
+    sampling: of all images.
+    """
 
     def __init__(self, model: ModelSpec, scorer: str, sampling: Sampling) -> None:
         import open_clip

@@ -1,11 +1,11 @@
-"""Where a large run meets its limits: planning, the driver's work per shard, and a 1,000-node cluster on paper.
+"""The limits of a large run: planning, the driver's work per shard, and an estimate for a cluster of 1,000 nodes.
 
     python jobs/bench.py scale --prompts 1000000
     python jobs/bench.py scale --prompts 100000 --shards 2000
 
-Planning and the driver are measured here: planning with real prompt files and the real plan, the driver with a real
-Ray Data flow of the job's shape whose stages do nothing. The cluster is arithmetic on these numbers and on
---image-seconds, with the request rates that S3 states for one prefix (3,500 writes and 5,500 reads a second).
+Planning and the driver are measured: planning with real prompt files and the real plan, the driver with a real Ray Data
+flow of the job's shape whose stages do nothing. The estimate is computed from these numbers and --image-seconds, with
+the request rates that S3 documents for one prefix (3,500 writes and 5,500 reads a second).
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from pipelines.stages.block import REQUEST, make_request
 
 S3_WRITES_PER_SECOND, S3_READS_PER_SECOND, S3_NAMES_PER_LIST = 3500, 5500, 1000
 READS_PER_SHARD, WRITES_PER_SHARD = 8, 3
-"""Requests of one shard, counted at a proxy: the plan twice and a look for old files; data, rejected and failed."""
+"""Requests of one shard, counted at a proxy: the plan twice and checks for old files; data, rejected and failed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--prompts", type=int, default=1_000_000, help="to plan; 0 leaves planning out")
     parser.add_argument("--shards", type=int, default=1000, help="to push through the driver; 0 leaves it out")
     parser.add_argument("--nodes", type=int, default=1000)
@@ -48,19 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of the driver process, for each prompt or shard: CPU seconds and bytes of memory."""
+    """Cost in the driver process for each prompt or shard."""
 
     seconds: float
+    """CPU seconds."""
     bytes: float
+    """Bytes of memory."""
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the benchmark, and return the exit status."""
     planning = driver = None
     if options.prompts:
-        planning = _in_process_of_its_own(_plan, options.prompts)
+        planning = _in_new_process(_plan, options.prompts)
         _say("planning", planning, options.prompts, "prompts")
     if options.shards:
-        driver = _in_process_of_its_own(_push, options.shards)
+        driver = _in_new_process(_push, options.shards)
         _say("driver", driver, options.shards, "shards")
     _on_paper(options, planning, driver)
     return 0
@@ -114,8 +118,8 @@ def _on_paper(options: argparse.Namespace, planning: Cost | None, driver: Cost |
         print(f"  {name:<17}{text}")
 
 
-def _in_process_of_its_own(measure: Callable[[int], Cost], count: int) -> Cost:
-    """So that one measurement's memory is not the other's."""
+def _in_new_process(measure: Callable[[int], Cost], count: int) -> Cost:
+    """The cost in a new process, so that measurements do not share memory."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(measure, (count,))
@@ -138,7 +142,7 @@ def _config(prompts: Path) -> RunConfig:
 
 
 class Nothing:
-    """A stage that passes its block on."""
+    """A stage that returns its input."""
 
     def __call__(self, block: pa.Table) -> pa.Table:
         return block

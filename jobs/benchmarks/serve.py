@@ -6,8 +6,8 @@
     python jobs/bench.py serve --args config=jobs/configs/demo.toml gpus_per_replica=1
 
 Without --args it serves the embedded model (random weights of the same shape where the trained ones are missing) on the
-CPU, one thread. The endpoint is the real one: Ray Serve, HTTP, base64, scores off. Callers ask again as soon as they
-have their images. The three are measured in turns, so that a slow moment of the machine falls on all of them.
+CPU, one thread. The endpoint is the real one: Ray Serve, HTTP, base64, scores off. Callers send the next request when
+they have their images. The three are measured in turns, so that a slow moment of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _PROMPT = "a purple star on night"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--images", type=int, default=1, help="images of a request")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each of the three, in each round")
@@ -46,14 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """images_per_s: over the whole phase; seconds: of each request; groups: of the batch that each request was in."""
+    """The measurements of one phase."""
 
     images_per_s: float
+    """Over the whole phase."""
     seconds: list[float]
+    """Duration of each request."""
     groups: list[int]
+    """Groups in the batch of each request."""
 
 
 def run(options: argparse.Namespace) -> int:
+    """Run the benchmark, and return the exit status."""
     with tempfile.TemporaryDirectory() as folder:
         args = _args(options, Path(folder))
         bare = Bare(args, options)
@@ -86,7 +91,11 @@ def _args(options: argparse.Namespace, folder: Path) -> ServeArgs:
 
 
 class Bare:
-    """The generator in this process, one group at a time."""
+    """The generator in this process, one group at a time.
+
+    args: the endpoint's settings.
+    options: of the command line.
+    """
 
     def __init__(self, args: ServeArgs, options: argparse.Namespace) -> None:
         import torch
@@ -100,6 +109,7 @@ class Bare:
         self._group = Group(prompt=_PROMPT, seeds=seeds, sampling=serving.sampling)
 
     def measure(self, seconds: float) -> Measured:
+        """Make groups for some seconds, one at least."""
         taken: list[float] = []
         while not taken or sum(taken) < seconds:
             began = time.perf_counter()
@@ -127,7 +137,7 @@ def _endpoint(args: ServeArgs) -> Iterator[str]:
 
 
 async def _ask(url: str, clients: int, images: int, seconds: float) -> Measured:
-    """`clients` callers that each ask again at once, until `seconds` are over; at least one request each."""
+    """Requests of `clients` callers that each send one after the other until `seconds` are over, one at least."""
     taken: list[float] = []
     groups: list[int] = []
 

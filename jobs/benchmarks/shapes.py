@@ -1,4 +1,4 @@
-"""Transformer blocks in the real dimensions of published models, with random weights: cost does not depend on them."""
+"""Transformer blocks in the real dimensions of published models, with random weights, on which cost does not depend."""
 
 from __future__ import annotations
 
@@ -32,27 +32,36 @@ FLUX1: dict[str, Any] = {"num_layers": 1, "num_single_layers": 0, "guidance_embe
 
 @dataclass(frozen=True, kw_only=True)
 class BlockShape:
-    """One joint block and how a run calls it.
-
-    blocks: of this kind in the model; steps: denoising steps of a usual run; tau: those in which repulsion acts; rows:
-    of a call, for a group of 4; text_tokens: of which `prompt_tokens` belong to a prompt of some 25 words, the rest
-    being padding; both_branches: guidance calls it on [negative; positive].
-    """
+    """One joint block, and how a run calls it."""
 
     name: str
+    """Name of the model."""
     width: int
+    """Width of the tokens."""
     blocks: int
+    """Blocks of this kind in the model."""
     steps: int
+    """Denoising steps of a usual run."""
     tau: int
+    """Steps in which repulsion acts."""
     rows: int
+    """Rows of a call, for a group of 4."""
     text_tokens: int
+    """Text tokens with padding."""
     prompt_tokens: int
+    """Text tokens of a prompt of about 25 words."""
     both_branches: bool
+    """Whether guidance calls it on [negative; positive]."""
     call: Callable[[Tensor], object]
+    """Runs the block on text, [rows, text_tokens, width]."""
 
 
 def sd35_large(image_tokens: int, dtype: torch.dtype) -> BlockShape:
-    """A dual-stream block of SD3.5-Large; 77 CLIP and 256 T5 tokens."""
+    """A dual-stream block of SD3.5-Large, with 77 CLIP and 256 T5 tokens.
+
+    image_tokens: of a call.
+    dtype: of weights and tokens.
+    """
     classes: Any = diffusers
     width, rows = SD35_LARGE["caption_projection_dim"], 8
     block = _first_block(classes.SD3Transformer2DModel, {**SD35_LARGE, "num_layers": 2}, dtype)
@@ -65,7 +74,11 @@ def sd35_large(image_tokens: int, dtype: torch.dtype) -> BlockShape:
 
 
 def flux1(image_tokens: int, dtype: torch.dtype) -> BlockShape:
-    """A dual-stream block of FLUX.1-dev; 512 T5 tokens, no negative branch."""
+    """A dual-stream block of FLUX.1-dev, with 512 T5 tokens and no negative branch.
+
+    image_tokens: of a call.
+    dtype: of weights and tokens.
+    """
     classes: Any = diffusers
     width, rows, text_tokens = 3072, 4, 512
     block = _first_block(classes.FluxTransformer2DModel, FLUX1, dtype)

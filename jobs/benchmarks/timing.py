@@ -1,4 +1,4 @@
-"""Interleaved timing: every repeat runs all variants, so that a slow moment of the machine falls on all of them."""
+"""Interleaved timing: every repeat runs all variants, so that a slow moment of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ from tqdm import tqdm
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """seconds: median of the repeats; ratio: median over repeats of the time over the first variant's in that repeat,
-    with its quartiles low and high."""
+    """The timing of a variant."""
 
     seconds: float
+    """Median of the repeats."""
     ratio: float
+    """Median over the repeats of its time divided by the first variant's in the same repeat."""
     low: float
+    """Lower quartile of that ratio."""
     high: float
+    """Upper quartile of that ratio."""
 
 
 def compare(
     variants: Mapping[str, Callable[[], object]], *, repeats: int, device: str, label: str
 ) -> dict[str, Timing]:
-    """Time each variant; the first is what the others are compared with. On a CPU it is the process's CPU time that
-    counts, which other programs disturb less; on a GPU the wall clock up to the end of its work."""
+    """The timings of variants: CPU time on a CPU, which other programs affect less; on a GPU the wall time.
+
+    variants: name -> call; the others are compared with the first.
+    repeats: runs of each.
+    device: "cpu" or a GPU.
+    label: for the progress bar.
+    """
     for call in variants.values():
         call()
     seconds: dict[str, list[float]] = {name: [] for name in variants}
@@ -54,7 +62,11 @@ def _seconds(call: Callable[[], object], device: str) -> float:
 
 
 def show(table: Mapping[str, Timing], base: str) -> None:
-    """Print a table of `compare`."""
+    """Print the timings of `compare`.
+
+    table: name -> timing.
+    base: name of the first variant.
+    """
     print(f"  {'':34s}{'seconds':>10s}{f'over {base}':>14s}   quartiles of the repeats")
     for name, timing in table.items():
         over = f"{100 * (timing.ratio - 1):+.1f} %"

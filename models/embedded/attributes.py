@@ -1,4 +1,4 @@
-"""The attributes of a picture as class indices: the language that renders, prompts and the oracle share."""
+"""The attributes of a picture as class indices, as renders, prompts and the oracle share them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ HEADS: dict[str, tuple[str, ...]] = {
 """Attribute name -> its classes. `_0` is the single, left or upper thing, `_1` the right or lower one."""
 
 NAMES = tuple(HEADS)
+"""The ten attributes, in the order of label arrays."""
+
 ABSENT = -1
+"""Label of an attribute that a scene does not have."""
 
 Labels = NDArray[np.int8]
+"""int8 [..., 10]: class indices in the order of `NAMES`."""
 
 
 def labels_of(scene: Scene) -> Labels:
-    """int8 [10], in the order of `HEADS`; `ABSENT` where the scene has no such attribute."""
+    """The attributes of a scene as class indices, int8 [10]; `ABSENT` where the scene has no such attribute."""
     words: dict[str, str | None] = {
         "arrangement": scene.arrangement,
         "background": scene.background,
@@ -47,7 +51,10 @@ def index_of(name: str, word: str | None) -> int:
 
 
 def scene_of(labels: Labels) -> Scene:
-    """The inverse of `labels_of`."""
+    """The scene with these attributes, the inverse of `labels_of`.
+
+    labels: int8 [10].
+    """
     words = {name: HEADS[name][i] for name, i in zip(NAMES, labels, strict=True) if i != ABSENT}
     slots = (0,) if words["arrangement"] == "single" else (0, 1)
     return Scene(

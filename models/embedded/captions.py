@@ -1,4 +1,4 @@
-"""Captions of scenes, as noisy as web alt text, and the reading of a caption back into what it names.
+"""Writes captions of scenes, as noisy as web alt text, and parses a caption into the attributes that it names.
 
 Grammar (with `an` for `a` before a vowel): `a [size] [texture] [colour] shape [at the position] [on background]`, or
 `a [texture] [colour] shape <relation> a [texture] [colour] shape [on background]`; `thing` stands for an unnamed shape.
@@ -27,23 +27,31 @@ UNNAMED_SHAPE = "thing"
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionStyle:
-    """How captions are written.
-
-    keep_*: probability of naming an attribute that the scene has.
-    noise: probability that a named colour or texture is replaced by one drawn uniformly, as alt text gets things wrong.
-    """
+    """How captions are written, as probabilities."""
 
     keep_shape: float = 0.93
+    """That a thing's shape is named; otherwise it is a "thing"."""
     keep_colour: float = 0.65
+    """That a thing's colour is named."""
     keep_texture: float = 0.50
+    """That a thing's texture is named."""
     keep_size: float = 0.35
+    """That the size of a single thing is named."""
     keep_position: float = 0.35
+    """That the position of a single thing is named."""
     keep_background: float = 0.45
+    """That the background is named."""
     noise: float = 0.0
+    """That a named colour or texture is replaced by one drawn uniformly, as alt text gets things wrong."""
 
 
 def caption(scene: Scene, rng: np.random.Generator, style: CaptionStyle) -> str:
-    """Write a caption for `scene`, naming each attribute at random as `style` says."""
+    """A caption of a scene that names each attribute at random.
+
+    scene: what the picture shows.
+    rng: the source of randomness.
+    style: the probabilities.
+    """
 
     def keep(probability: float) -> bool:
         return bool(rng.random() < probability)
@@ -75,15 +83,15 @@ def caption(scene: Scene, rng: np.random.Generator, style: CaptionStyle) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """`a` or `an` and the phrase."""
+    """The phrase with `a` or `an` before it."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def named_attributes(prompt: str) -> dict[str, str]:
-    """What a caption in the grammar above names: attribute (a key of `HEADS`) -> word.
+    """The attributes that a caption in the grammar above names: attribute (a key of `HEADS`) -> word.
 
     Raises:
-        ValueError: the prompt is not in the grammar.
+        ValueError: when the prompt is not in the grammar.
     """
     named: dict[str, str] = {}
     body, background = _split_last(prompt, " on ", world.BACKGROUNDS)
@@ -124,5 +132,9 @@ def _read_thing(phrase: str, slot: int, prompt: str) -> dict[str, str]:
 
 
 def agreement(named: dict[str, str], seen: Labels) -> dict[str, bool]:
-    """For each named attribute: does the picture, read as class indices `seen` int8 [10], show it?"""
+    """Whether a picture shows each named attribute: attribute -> bool.
+
+    named: attribute -> word, as `named_attributes` gives it.
+    seen: int8 [10], the class indices of the picture.
+    """
     return {name: HEADS[name][int(seen[NAMES.index(name)])] == word for name, word in named.items()}

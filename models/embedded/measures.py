@@ -1,4 +1,4 @@
-"""What the oracle says of groups of pictures: is it what was named, does the rest vary, how real does it look."""
+"""Measures of groups of pictures, from the oracle: prompt agreement, diversity, and distance to real pictures."""
 
 from __future__ import annotations
 
@@ -27,20 +27,30 @@ def attributes_of(arrangement: str) -> tuple[str, ...]:
 
 
 def success(prompt: str, reading: Reading) -> Floats:
-    """1 for each picture that shows all that the prompt names, else 0."""
+    """1 for each picture that shows all attributes that the prompt names, else 0: float64 [pictures].
+
+    prompt: a caption in the grammar of `captions`.
+    reading: what the oracle sees in the pictures of this prompt.
+    """
     named = named_attributes(prompt)
     return np.array([all(agreement(named, row).values()) for row in reading.labels], dtype=np.float64)
 
 
 def confidence(prompt: str, reading: Reading) -> Floats:
-    """Mean probability of the oracle's answers, per picture: how clearly it shows anything at all."""
+    """Mean probability of the oracle's answers, float64 [pictures]: how clearly each picture shows a scene.
+
+    prompt, reading: as for `success`.
+    """
     columns = [NAMES.index(name) for name in attributes_of(named_attributes(prompt)["arrangement"])]
     values: Floats = reading.confidence[:, columns].mean(1).astype(np.float64)
     return values
 
 
 def distinct_values(prompt: str, reading: Reading) -> float:
-    """Mean number of distinct values of the attributes that the prompt leaves open, in [1, pictures]."""
+    """Mean number of distinct values of the attributes that the prompt leaves open, in [1, pictures].
+
+    prompt, reading: as for `success`.
+    """
     named = named_attributes(prompt)
     free = [NAMES.index(n) for n in attributes_of(named["arrangement"]) if n not in named]
     return float(np.mean([len(np.unique(reading.labels[:, column])) for column in free]))
@@ -52,7 +62,14 @@ def pair_vendi(reading: Reading) -> float:
 
 
 def real_pictures(prompt: str, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Renders that show what the prompt names, the rest drawn as in the training world. uint8 [count, 64, 64, 3]."""
+    """Renders of scenes that the prompt describes, uint8 [count, 64, 64, 3].
+
+    Attributes that the prompt leaves open are drawn as in the training world.
+
+    prompt: a caption in the grammar of `captions`.
+    count: number of pictures, 1 or more.
+    rng: the source of randomness.
+    """
     named = named_attributes(prompt)
     pictures: list[NDArray[np.uint8]] = []
     while len(pictures) < count:
@@ -67,10 +84,13 @@ def real_pictures(prompt: str, count: int, rng: np.random.Generator) -> NDArray[
 
 
 def kernel_sums(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32]]) -> Floats:
-    """Sums of the kernel (x.y / d + 1)^3 between the features of every prompt's pictures in `a` and in `b`.
+    """Sums of the kernel (x.y / d + 1)^3 over all pairs of pictures of two prompts, float64 [len(a), len(b)].
 
-    a, b: one float32 [n, d] per prompt. float64 [len(a), len(b)]. Where `a is b`, a picture's product with itself is
-    replaced by the mean over the other pictures of its prompt, so that sums over prompts are unbiased.
+    Where `a is b`, a picture's product with itself is replaced by the mean over the other pictures of its prompt, so
+    that sums over prompts are unbiased.
+
+    a: features, one float32 [n, d] per prompt.
+    b: as `a`.
     """
     rows, columns = np.concatenate(a).astype(np.float64), np.concatenate(b).astype(np.float64)
     kernel = (rows @ columns.T / rows.shape[1] + 1.0) ** 3
@@ -86,17 +106,26 @@ def kernel_sums(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32
 
 @dataclass(frozen=True, kw_only=True)
 class KernelSums:
-    """What the kernel distance of any choice of prompts follows from: `kernel_sums` and pictures per prompt."""
+    """Sums per prompt from which the kernel distance of any weighting of the P prompts follows."""
 
     made: Floats
+    """float64 [P, P]: `kernel_sums` between generated pictures."""
     mixed: Floats
+    """float64 [P, P]: `kernel_sums` between generated and real pictures."""
     real: Floats
+    """float64 [P, P]: `kernel_sums` between real pictures."""
     made_each: Floats
+    """float64 [P]: number of generated pictures."""
     real_each: Floats
+    """float64 [P]: number of real pictures."""
 
     @staticmethod
     def of(made: Sequence[NDArray[np.float32]], real: Sequence[NDArray[np.float32]]) -> KernelSums:
-        """made, real: features float32 [n, d] per prompt, of two pictures or more each."""
+        """The sums over generated and real pictures of the same prompts.
+
+        made: features of the generated pictures, one float32 [n, d] per prompt, n at least 2.
+        real: as `made`, of the real pictures.
+        """
         return KernelSums(
             made=kernel_sums(made, made),
             mixed=kernel_sums(made, real),
@@ -106,8 +135,10 @@ class KernelSums:
         )
 
     def distance(self, weight: Floats) -> float:
-        """Squared maximum mean discrepancy with the cubic kernel (KID, Binkowski et al. 2018), each prompt counted
-        `weight` times."""
+        """Squared maximum mean discrepancy with the cubic kernel (KID, Binkowski et al. 2018).
+
+        weight: float64 [P], how often each prompt counts.
+        """
         n, m = self.made_each @ weight, self.real_each @ weight
         within = weight @ self.made @ weight / n**2 + weight @ self.real @ weight / m**2
         return float(within - 2.0 * (weight @ self.mixed @ weight) / (n * m))

@@ -1,7 +1,7 @@
-"""The oracle: says what a picture of the embedded world really shows.
+"""The oracle: a classifier that reads the attributes of a picture of the embedded world.
 
-A small network trained on balanced renders only, so that it knows no typical pairs. It judges results; it never filters
-or guides them, and shares neither data nor architecture with the open_clip scorer.
+A small network, trained on balanced renders only, so that it has no prior for typical pairs. It is used to evaluate
+results, never to filter or guide them, and shares neither data nor architecture with the open_clip scorer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class OracleNet(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(_WIDTH, len(words)) for name, words in HEADS.items()})
 
     def features(self, pixels_BCHW: Tensor) -> Tensor:
-        """float [B, 3, 64, 64] in [-1, 1] -> float [B, 3, 96]: the read-out tokens."""
+        """The read-out tokens, float [B, 3, 96].
+
+        pixels_BCHW: float [B, 3, 64, 64] in [-1, 1].
+        """
         grid_BND = self.stem(pixels_BCHW).flatten(2).transpose(1, 2) + self.place
         tokens = torch.cat([self.readout.expand(len(grid_BND), -1, -1), grid_BND], dim=1)
         for layer in self.mixer:
@@ -52,30 +55,35 @@ class OracleNet(nn.Module):
         return result
 
     def forward(self, pixels_BCHW: Tensor) -> dict[str, Tensor]:
-        """Logits of every attribute: name -> float [B, classes]."""
+        """Logits of every attribute: name -> float [B, classes].
+
+        pixels_BCHW: float [B, 3, 64, 64] in [-1, 1].
+        """
         tokens = self.features(pixels_BCHW)
         return {name: head(tokens[:, _SLOT_OF[name]]) for name, head in self.heads.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What the oracle sees in n pictures.
-
-    labels: int8 [n, 10], one class per attribute in the order of `HEADS`; confidence: float32 [n, 10], its probability;
-    features: float32 [n, 288], for distances between sets of pictures.
-    """
+    """What the oracle sees in n pictures."""
 
     labels: Labels
+    """int8 [n, 10]: the most probable class of each attribute, in the order of `HEADS`."""
     confidence: NDArray[np.float32]
+    """float32 [n, 10]: the probability of that class."""
     features: NDArray[np.float32]
+    """float32 [n, 288]: for distances between sets of pictures."""
 
     def first(self, count: int) -> Reading:
-        """Of the first `count` pictures."""
+        """The reading of the first `count` pictures."""
         return Reading(labels=self.labels[:count], confidence=self.confidence[:count], features=self.features[:count])
 
 
 class Oracle:
-    """Reads pictures with the shipped weights."""
+    """Reads the attributes of pictures.
+
+    weights: a safetensors file of `OracleNet`.
+    """
 
     def __init__(self, weights: Path = WEIGHTS / "oracle.safetensors") -> None:
         self.net = OracleNet()
@@ -84,7 +92,11 @@ class Oracle:
 
     @torch.inference_mode()
     def read(self, images_NHWC: NDArray[np.uint8], batch: int = 250) -> Reading:
-        """images uint8 [n, 64, 64, 3] -> what they show."""
+        """What the oracle sees in pictures.
+
+        images_NHWC: uint8 [n, 64, 64, 3], n at least 1.
+        batch: pictures in one pass of the network.
+        """
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for at in range(0, len(images_NHWC), batch):
             pixels = torch.from_numpy(np.array(images_NHWC[at : at + batch])).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Pictures of many prompts, a group for each."""
+"""Generates pictures of many prompts, one group for each."""
 
 from __future__ import annotations
 
@@ -22,9 +22,17 @@ def pictures(
     run_seed: int = 0,
     interventions: tuple[InterventionConfig, ...] = (),
 ) -> Iterator[NDArray[np.uint8]]:
-    """A group of `images` pictures for every prompt, uint8 [images, H, W, 3].
+    """A group of pictures for every prompt in order, uint8 [images, H, W, 3].
 
     Seeds depend on `run_seed`, the prompt and the picture's number alone.
+
+    generator: of an image family.
+    prompts: the texts.
+    sampling: of all groups.
+    images: pictures of each prompt.
+    groups_per_batch: prompts that share a denoising batch.
+    run_seed: see `image_seed`.
+    interventions: settings of those that act on all groups.
     """
     for at in range(0, len(prompts), groups_per_batch):
         groups = [

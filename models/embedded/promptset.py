@@ -1,4 +1,4 @@
-"""Prompts of the embedded world with what is known of them: how rare, what concept, and the frequent counterfactual."""
+"""Prompts of the embedded world with their concept, its rarity, and the common counterfactual."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from models.embedded.world import Kind, Rarity
 
 @dataclass(frozen=True, kw_only=True)
 class WorldPrompt:
-    """One prompt.
-
-    concept: the attribute and shape that the prompt is about; rarity: of that pair in the training world;
-    counterfactual: the prompt with the pair's attribute replaced by the shape's most typical one (None for a prompt
-    that already names it).
-    """
+    """A prompt about one pair of attribute and shape."""
 
     prompt: str
+    """The text."""
     concept: str
+    """The attribute and the shape, such as "pink heart"."""
     rarity: Rarity
+    """Rarity of the pair in the training world."""
     counterfactual: str | None
+    """The prompt with the shape's most typical attribute in place of this one; None where it is that one."""
 
 
 def pairs(kind: Kind, rarity: Rarity) -> list[tuple[str, str]]:
-    """All (attribute, shape) pairs of a rarity, in the order of the vocabulary."""
+    """All (attribute, shape) pairs of a rarity, in the order of the vocabulary.
+
+    kind: of the attribute.
+    rarity: of the pairs.
+    """
     words = world.COLOURS if kind == "colour" else world.TEXTURES
     return [
         (word, shape) for shape in world.SHAPES for word in words if world.attribute_rarity(shape, kind, word) == rarity
@@ -36,13 +39,19 @@ def pairs(kind: Kind, rarity: Rarity) -> list[tuple[str, str]]:
 
 
 def single_prompts(kind: Kind, rarity: Rarity) -> Iterator[WorldPrompt]:
-    """`a <attribute> <shape>` for every pair of a rarity."""
+    """The prompt `a <attribute> <shape>` for every pair of a rarity; arguments as for `pairs`."""
     for word, shape in pairs(kind, rarity):
         yield _prompt(word, shape, kind, rarity, "{}")
 
 
 def relation_prompts(kind: Kind, rarity: Rarity, *, seed: int) -> Iterator[WorldPrompt]:
-    """The same pairs beside a second thing in its most typical colour, the relation and the sides drawn at random."""
+    """A prompt for every pair of a rarity, beside a second thing in its most typical colour.
+
+    The second thing, the relation and the sides are drawn at random.
+
+    kind, rarity: as for `pairs`.
+    seed: of the draws.
+    """
     rng = np.random.default_rng(seed)
     for word, shape in pairs(kind, rarity):
         other = world.SHAPES[int(rng.integers(len(world.SHAPES)))]

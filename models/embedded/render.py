@@ -1,8 +1,8 @@
-"""Scene -> 64x64 RGB picture.
+"""Renders a scene as a 64 x 64 RGB picture.
 
-Shapes are polygons. Each is turned once into a table of signed distances, which is then sampled bilinearly at the
-turned, scaled and shifted pixel grid, so that edges are anti-aliased and a picture costs well under a millisecond.
-Everything that a caption does not name (turn, exact place and size, texture phase, shades) is drawn from the caller's
+Shapes are polygons. A table of signed distances is computed once for each, and sampled bilinearly at the rotated,
+scaled and shifted pixel grid, so that edges are anti-aliased and a picture takes well under a millisecond. Everything
+that a caption does not name (rotation, exact place and size, texture phase, shades) is drawn from the caller's
 generator.
 """
 
@@ -47,9 +47,10 @@ _TABLE_REACH = 1.6
 
 
 def render(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw `scene`.
+    """A picture of a scene, uint8 [64, 64, 3]. The same scene and generator state give the same picture.
 
-    Returns uint8 [64, 64, 3]. The same scene and generator state give the same picture.
+    scene: what the picture shows.
+    rng: draws everything that the scene leaves open.
     """
     canvas = _background(scene.background, rng)
     if scene.arrangement == "single":
@@ -95,7 +96,7 @@ def _paint(canvas: Floats, thing: Thing, centre: NDArray[np.float64], radius: fl
 
 
 def _texture(name: str, u: Floats, v: Floats, phase: NDArray[np.float64]) -> Floats:
-    """How dark each pixel is, in [0, 1]; u, v are pixels in the thing's own turned frame."""
+    """How dark each pixel is, in [0, 1]; u, v are pixels in the thing's own rotated frame."""
     if name == "plain":
         return np.zeros_like(u)
     if name == "striped":

@@ -2,10 +2,10 @@
 
 A scene holds one thing, with a size and a position, or two things side by side or one above the other. Every shape has
 typical colours and textures: the probability of a pair falls with its rank in that shape's own order, down to pairs
-that a training run sees a handful of times or never. The tables below are the single source of "how common is this?":
-the training data is drawn from them, and they give a prompt its `rarity` and its frequent counterfactual.
+that a training run sees a few times or never. The tables below are the only place that says how common a pair is: the
+training data is drawn from them, and they give a prompt its `rarity` and its common counterfactual.
 
-Only numpy is needed here, so that prompts can be described without loading torch.
+Importable without torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rarity = Literal["common", "uncommon", "rare", "unseen"]
+"""How often a pair of attribute and shape is in the training data: see `attribute_rarity`."""
+
 Kind = Literal["colour", "texture"]
+"""What the attribute of a pair is."""
 
 SHAPES = (
     "circle", "square", "triangle", "star", "heart", "cross",
@@ -68,26 +71,38 @@ TEXTURE_GIVEN_SHAPE = _probability_table(TEXTURE_ORDER, TEXTURE_PROBABILITY_BY_R
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """One object of a scene; each field is a word of the vocabulary above."""
+    """One object of a scene."""
 
     shape: str
+    """One of `SHAPES`."""
     colour: str
+    """One of `COLOURS`."""
     texture: str
+    """One of `TEXTURES`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What a picture shows: one thing with a size and a position, or two things, the left or upper one first."""
+    """What a picture shows: one thing with a size and a position, or two things."""
 
     arrangement: str
+    """One of `ARRANGEMENTS`."""
     things: tuple[Thing, ...]
+    """One or two, the left or upper one first."""
     background: str
+    """One of `BACKGROUNDS`."""
     size: str | None = None
+    """One of `SIZES` for a single thing, else None."""
     position: str | None = None
+    """One of `POSITIONS` for a single thing, else None."""
 
 
 def sample_scene(rng: np.random.Generator, *, balanced: bool = False) -> Scene:
-    """Draw a scene: from the long-tailed tables, or with every attribute of a thing uniform (`balanced`)."""
+    """A scene drawn from the world.
+
+    rng: the source of randomness.
+    balanced: draw every attribute of a thing uniformly, and not from the long-tailed tables.
+    """
     two = rng.random() < TWO_THINGS_PROBABILITY
     things = tuple(_sample_thing(rng, balanced) for _ in range(2 if two else 1))
     background = _choose(BACKGROUNDS, rng)
@@ -117,13 +132,21 @@ def _sample_thing(rng: np.random.Generator, balanced: bool) -> Thing:
 
 
 def attribute_probability(shape: str, kind: Kind, word: str) -> float:
-    """p(word | shape) in the training world."""
+    """The probability p(word | shape) in the training world.
+
+    shape: one of `SHAPES`.
+    kind: whether `word` is a colour or a texture.
+    word: one of `COLOURS` or `TEXTURES`.
+    """
     table, words = (COLOUR_GIVEN_SHAPE, COLOURS) if kind == "colour" else (TEXTURE_GIVEN_SHAPE, TEXTURES)
     return float(table[SHAPES.index(shape), words.index(word)])
 
 
 def attribute_rarity(shape: str, kind: Kind, word: str) -> Rarity:
-    """How common `word` is on `shape`: common (>= 10 %), uncommon (>= 2 %), rare (> 0), unseen (0)."""
+    """How common `word` is on `shape`: common (>= 10 %), uncommon (>= 2 %), rare (> 0) or unseen (0).
+
+    shape, kind, word: as for `attribute_probability`.
+    """
     probability = attribute_probability(shape, kind, word)
     if probability >= _COMMON_AT_LEAST:
         return "common"
@@ -133,6 +156,6 @@ def attribute_rarity(shape: str, kind: Kind, word: str) -> Rarity:
 
 
 def most_typical(shape: str, kind: Kind) -> str:
-    """The most frequent colour or texture of a shape: what a rare attribute's counterfactual puts in its place."""
+    """The most frequent colour or texture of a shape, which replaces a rare attribute in the counterfactual."""
     index = SHAPES.index(shape)
     return COLOURS[COLOUR_ORDER[index][0]] if kind == "colour" else TEXTURES[TEXTURE_ORDER[index][0]]

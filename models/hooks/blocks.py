@@ -1,7 +1,7 @@
-"""Puts interventions into a transformer, through diffusers' own hooks, and takes them out again.
+"""Applies interventions to a transformer through diffusers' hooks, and removes them again.
 
-Inside a block: what enters it is changed, then the text that its attention reads, then what leaves it; at each place in
-the order of the registry.
+Inside a block its input is changed first, then the text that its attention reads, then its output; at each of these
+sites in the order of the registry.
 """
 
 from __future__ import annotations
@@ -33,17 +33,20 @@ Change = Callable[[Tensor], Tensor]
 
 @contextmanager
 def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[InterventionConfig]) -> Iterator[None]:
-    """Run the body with the interventions of these settings in place. Without any the transformer is not touched at
-    all, unless its rows are divided over ranks.
+    """Run the body with interventions applied. Without any, a transformer whose rows are not divided is not touched.
+
+    transformer: of the pipeline.
+    run: the denoising that the body makes.
+    configs: settings of the interventions.
 
     Raises:
-        ModelError: the transformer runs with a cache that skips blocks, or was compiled as a whole; or an intervention
-            cannot act on this model.
+        ModelError: when the transformer runs with a cache that skips blocks, or was compiled as a whole; or when an
+            intervention does not support this model.
     """
     if not configs and run.shards is WHOLE:
         yield
         return
-    _refuse_what_hides_blocks(transformer)
+    _check_every_block_runs(transformer)
     edits = [edit for config in in_order(configs) for edit in entry_of(config).begin(config, run)]
     hooks = [
         (block, _BlockHook(facts, run, edits, number))
@@ -66,13 +69,13 @@ def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[Inte
 
 
 class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
-    """Notes that a transformer call begins, tells the blocks what to do in it, and makes the edits around it."""
+    """Records the start of a transformer call, selects the edits of its blocks, and makes the edits around it."""
 
     def __init__(self, run: Denoising, edits: Sequence[Edit], blocks: list[_BlockHook]) -> None:
         super().__init__()
         self.run, self.blocks = run, blocks
         self.edits = [edit for edit in edits if isinstance(edit, CallEdit)]
-        self.call = Call(forward=_never, args=(), kwargs={})
+        self.call = Call(forward=_no_forward_yet, args=(), kwargs={})
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         self.call = Call(forward=self.fn_ref.forward, args=args, kwargs=kwargs)
@@ -97,8 +100,8 @@ class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
 class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
     """The edits of one block.
 
-    What it does in a call is noted in plain tuples when the call begins: a compiled block is compiled anew for every
-    other value that it reads here.
+    Those of the current call are stored in plain tuples when the call begins: a compiled block is recompiled for every
+    new value that it reads from here.
     """
 
     def __init__(self, facts: BlockList, run: Denoising, edits: Sequence[Edit], number: int) -> None:
@@ -114,11 +117,11 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
         self.image_after: tuple[Change, ...] = ()
 
     def begin_call(self) -> None:
-        self.before, self.at_attention = self._now("block input"), self._now("attention input")
-        self.after = self._now("block output")
+        self.before, self.at_attention = self._changes_at("block input"), self._changes_at("attention input")
+        self.after = self._changes_at("block output")
         self.image_after = tuple(edit.change for edit in self._image if self.run.step in edit.steps)
 
-    def _now(self, site: Site) -> tuple[Change, ...]:
+    def _changes_at(self, site: Site) -> tuple[Change, ...]:
         return tuple(edit.change for edit in self._text if edit.site == site and self.run.step in edit.steps)
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -126,7 +129,7 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
             return args, kwargs
         name, position = self.facts.text_argument, self.facts.text_position
         text = kwargs[name] if name in kwargs else args[position]
-        text = _all(self.before, text) if self.facts.text_output is not None else self.with_text(text, self.before)
+        text = _apply(self.before, text) if self.facts.text_output is not None else self.with_text(text, self.before)
         if name in kwargs:
             return args, kwargs | {name: text}
         return (*args[:position], text, *args[position + 1 :]), kwargs
@@ -138,21 +141,21 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
         if at is None:
             length = self.run.own_length(self.run.branches[0])
             text, image = output[:, :length], output[:, length:]
-            return torch.cat([_all(self.after, text), _all(self.image_after, image)], dim=1)
+            return torch.cat([_apply(self.after, text), _apply(self.image_after, image)], dim=1)
         parts = list(output)
         if parts[at] is not None:
-            parts[at] = _all(self.after, parts[at])
-        parts[self.facts.image_output] = _all(self.image_after, parts[self.facts.image_output])
+            parts[at] = _apply(self.after, parts[at])
+        parts[self.facts.image_output] = _apply(self.image_after, parts[self.facts.image_output])
         return tuple(parts)
 
     def with_text(self, joint: Tensor, changes: Sequence[Change]) -> Tensor:
         """Change the text that comes before the image in `joint`."""
         length = self.run.own_length(self.run.branches[0])
-        return torch.cat([_all(changes, joint[:, :length]), joint[:, length:]], dim=1)
+        return torch.cat([_apply(changes, joint[:, :length]), joint[:, length:]], dim=1)
 
 
 class _AttentionHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
-    """The edits of the normalised text that a block's attention reads."""
+    """Makes the edits of the normalised text that a block's attention reads."""
 
     def __init__(self, block: _BlockHook) -> None:
         super().__init__()
@@ -163,21 +166,21 @@ class _AttentionHook(ModelHook):  # type: ignore[misc] # diffusers is read as un
         if not changes:
             return args, kwargs
         if kwargs.get("encoder_hidden_states") is not None:
-            return args, kwargs | {"encoder_hidden_states": _all(changes, kwargs["encoder_hidden_states"])}
+            return args, kwargs | {"encoder_hidden_states": _apply(changes, kwargs["encoder_hidden_states"])}
         return args, kwargs | {"hidden_states": self.block.with_text(kwargs["hidden_states"], changes)}
 
 
-def _all(changes: Sequence[Change], tensor: Tensor) -> Tensor:
+def _apply(changes: Sequence[Change], tensor: Tensor) -> Tensor:
     for change in changes:
         tensor = change(tensor)
     return tensor
 
 
-def _never(*args: Any, **kwargs: Any) -> Any:
+def _no_forward_yet(*args: Any, **kwargs: Any) -> Any:
     raise AssertionError("no transformer call has begun")
 
 
-def _refuse_what_hides_blocks(transformer: nn.Module) -> None:
+def _check_every_block_runs(transformer: nn.Module) -> None:
     if getattr(transformer, "_compiled_call_impl", None) is not None or hasattr(transformer, "_orig_mod"):
         raise ModelError("the interventions work with compiled blocks, not with a transformer compiled as a whole")
     for name, module in transformer.named_modules():

@@ -13,41 +13,43 @@ from models.errors import ModelError
 
 
 class RowHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
-    """Divides what has one entry per row: tensors [rows, ...] and lists of that length.
+    """Divides the arguments with one entry per row: tensors [rows, ...] and lists of that length.
 
-    Registered before the hook that begins a call, so that it runs after it. Where guidance makes two calls,
-    each is made by one side of the cfg axis, and the outputs change sides after the second: pipelines look at them only
-    then. In the first step both sides make both calls, from which interventions learn the direction of the prompt, and
-    this hook the shape of what it must promise.
+    Registered before the hook that begins a call, so that it runs after it. Where guidance makes two calls, each rank
+    of the cfg axis makes one, returns an empty placeholder for the other, and the outputs are exchanged after the
+    second: pipelines read them only then. In the first step both ranks make both calls: interventions find the
+    direction of the prompt in them, and this hook the shape of the placeholder.
+
+    run: the denoising whose rows are divided.
     """
 
     def __init__(self, run: Denoising) -> None:
         super().__init__()
         self.run = run
-        self.promised = torch.empty(0)
+        self.placeholder = torch.empty(0)
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if args:
             raise ModelError("the pipeline gives its transformer positional arguments, which cannot be divided")
         run, count = self.run, len(self.run.branches)
         own = {name: self._own(name, value) for name, value in kwargs.items()}
-        if not self._takes_turns():
+        if not self._makes_one_of_two_calls():
             output = self.fn_ref.original_forward(**own)
             whole = run.shards.gather_batch(output[0], count, run.images)
-            self.promised = torch.empty_like(whole)
+            self.placeholder = torch.empty_like(whole)
             return (whole, *output[1:])
         cfg, made_by = run.shards.cfg, 1 if run.branches == ("cond",) else 0
-        whole = torch.empty_like(self.promised)
+        whole = torch.empty_like(self.placeholder)
         if cfg.rank == made_by:
             whole = run.shards.gather_images(self.fn_ref.original_forward(**own)[0], 1, run.images)
         if made_by == 1:
-            self.promised = whole
+            self.placeholder = whole
             return (whole,)
-        negative, positive = cfg.gather(whole if cfg.rank == 0 else self.promised, 0, 2 * run.images).chunk(2)
-        self.promised.copy_(positive)
+        negative, positive = cfg.gather(whole if cfg.rank == 0 else self.placeholder, 0, 2 * run.images).chunk(2)
+        self.placeholder.copy_(positive)
         return (negative,)
 
-    def _takes_turns(self) -> bool:
+    def _makes_one_of_two_calls(self) -> bool:
         run = self.run
         return run.shards.cfg.size > 1 and run.guided and run.family.layout == "two_calls" and run.step > 0
 

@@ -1,12 +1,12 @@
 """What an intervention is: an entry of the registry, and the edits that it makes in a denoising run.
 
-Importable without torch: configs, plans and schemas are made from the entries on machines that run no model.
+Importable without torch, as configs, plans and schemas are made from the entries on machines that run no model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.spec import InterventionConfig
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from models.denoising import Denoising
 
 Site = Literal["block input", "attention input", "block output"]
-"""Where the text tokens of a joint block are changed: what enters the block, the normalised text that its attention
-reads, or what leaves it."""
+"""Where the text tokens of a joint block are changed: at the block's input, at the normalised text that its attention
+reads, or at the block's output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,10 @@ class TextEdit:
     """A change of the text tokens at joint blocks. Edits of one site are made in the order of the registry."""
 
     site: Site
+    """Where in the block."""
     change: Callable[[Tensor], Tensor]
-    """Text of the rows of a call, float [R, N, D], as the blocks of this process see it -> the same, changed. Which
-    rows they are `Denoising.own_branches` says."""
+    """From the text that the blocks of this process compute, float [R, N, D], to its changed form of the same shape.
+    `Denoising.own_branches` names the branches of its rows."""
     blocks: Container[int]
     """Numbers of the joint blocks, from 0 over all block lists of the family."""
     steps: Container[int]
@@ -37,28 +38,30 @@ class TextEdit:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEdit:
-    """A change of the image tokens that leave joint blocks; fields as of `TextEdit`."""
+    """A change of the image tokens at the output of joint blocks."""
 
     change: Callable[[Tensor], Tensor]
+    """From the image tokens that the blocks of this process compute, float [R, N, D], to their changed form."""
     blocks: Container[int]
+    """As in `TextEdit`."""
     steps: Container[int]
+    """As in `TextEdit`."""
 
 
 @dataclass(kw_only=True)
 class Call:
-    """A call of the transformer with the rows of the whole batch.
-
-    forward: runs it once more, with other arguments; kwargs: its arguments by name, which an edit may replace; args:
-    those without a name.
-    """
+    """A call of the transformer with the rows of the whole batch."""
 
     forward: Callable[..., Any]
+    """Runs the transformer once more, with other arguments."""
     args: tuple[Any, ...]
+    """Its positional arguments."""
     kwargs: dict[str, Any]
+    """Its arguments by name, which an edit may replace."""
 
     @property
     def latents(self) -> Tensor:
-        """Float [rows, ...], the noisy latents."""
+        """The noisy latents, float [rows, ...]."""
         latents: Tensor = self.kwargs["hidden_states"] if "hidden_states" in self.kwargs else self.args[0]
         return latents
 
@@ -68,10 +71,11 @@ class CallEdit:
     """A change before or after every call of the transformer in some steps, outside of its blocks."""
 
     before: Callable[[Call], None] | None = None
-    """May replace entries of `Call.kwargs`."""
+    """Called before the transformer; it may replace entries of `Call.kwargs`."""
     after: Callable[[Call, Tensor], Tensor] | None = None
-    """What the transformer predicts for all rows, float [rows, ...] -> the same, changed."""
+    """From the transformer's prediction for all rows, float [rows, ...], to its changed form."""
     steps: Container[int]
+    """Numbers of the denoising steps, from 0."""
 
 
 Edit = TextEdit | ImageEdit | CallEdit
@@ -79,20 +83,24 @@ Edit = TextEdit | ImageEdit | CallEdit
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """A slider of the endpoint's page: a setting that is a number, or one end of an interval.
-
-    index: of the end of an interval, 0 or 1; low, high, step: of the slider, or, where it is logarithmic, of the power
-    of ten; clears: a setting that would hide this one, and is 0 once the slider is moved.
-    """
+    """A slider of the endpoint's page, for a setting that is a number or one end of an interval."""
 
     field: str
+    """Name of the setting."""
     label: str
+    """Text beside the slider."""
     low: float
+    """Left end of the slider (of the power of ten, where it is logarithmic)."""
     high: float
+    """Right end, as `low`."""
     step: float
+    """Distance between two positions, as `low`."""
     index: int | None = None
+    """Which end of an interval it sets, 0 or 1; None for a number."""
     logarithmic: bool = False
+    """Whether the setting is ten to the power of the slider's position."""
     clears: str = ""
+    """A setting that overrides this one, and that moving the slider sets to 0; "" for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,27 +110,27 @@ class Intervention:
     name: str
     """Its table in the TOML file, its column in the rows and its field in requests: a-z, then a-z, 0-9 and _."""
     title: str
-    """For people, as in the middle of a sentence."""
+    """Its name in texts, as in the middle of a sentence."""
     purpose: str
-    """What it is for, in a few words that go on a switch of the page."""
+    """What it is for, in a few words for the page of the endpoint."""
     meaning: str
     """What its column holds, for the dataset card."""
     config: type[InterventionConfig]
     """Its settings: frozen, every field with a default and a docstring, of type float, int, bool, str, Literal of str
     or `Interval`; __post_init__ raises ValueError for values out of range."""
     begin: Callable[[Any, Denoising], Sequence[Edit]]
-    """The edits of one denoising run, from the settings and the run. Raises ModelError where the run's model cannot
-    have them. It imports torch inside, if at all."""
+    """Gives the edits of one denoising run, from the settings and the run; raises ModelError where the model of the run
+    does not support them. It imports torch only when called."""
     couples: Literal["sample", "group"] = "sample"
-    """Does what it does to an image depend on the image alone, or on all images of its group?"""
+    """Whether the change of an image depends on the image alone, or on all images of its group."""
     reads_negative: bool = False
-    """It needs the negative text, also of a model that does not run on it."""
+    """Whether it needs the negative text, even with a model that does not run on it."""
     in_every_row: bool = False
-    """Its column is there even in runs that do not use it, so that datasets of different runs can be put together."""
-    controls: tuple[Control, ...] = field(default=())
-    """Sliders of the endpoint's page; the other settings are taken as the server has them."""
+    """Whether rows have its column in runs that do not use it too, so that datasets of different runs can be joined."""
+    controls: tuple[Control, ...] = ()
+    """Sliders of the endpoint's page; settings without one keep the server's values."""
 
     @property
     def heading(self) -> str:
-        """The title at the beginning of a line."""
+        """The title with a capital letter."""
         return self.title[0].upper() + self.title[1:]

@@ -22,7 +22,7 @@ class CadsConfig(InterventionConfig):
     """Noise on the positive text and its pooled vector."""
 
     weight: float = 0.1
-    """The paper's noise scale s."""
+    """The paper's noise scale s, 0 or more; 0 is none."""
     steps: Interval = (0.1, 0.4)
     """Share of the denoising over which the noise goes from full to none: the paper's (1 - tau_2, 1 - tau_1)."""
 
@@ -38,7 +38,7 @@ def _begin(config: CadsConfig, run: Denoising) -> Sequence[Edit]:
     names = [name for name in (*run.family.text_inputs, run.family.pooled_input) if name]
 
     def noise(like: Tensor, purpose: int) -> Tensor:
-        """Standard normal, each row drawn from its own image's seed, the step and the purpose alone."""
+        """Standard normal noise; each row depends on its image's seed, the step and the purpose alone."""
         rows = []
         for seed in run.seeds:
             key = f"{seed}\0{run.step}\0{purpose}".encode()
@@ -59,17 +59,20 @@ def _begin(config: CadsConfig, run: Denoising) -> Sequence[Edit]:
 
 
 def anneal(text: Tensor, noise: Tensor, level: float, config: CadsConfig) -> Tensor:
-    """The text with noise, rescaled to its own mean and spread.
+    """The text with noise, rescaled to its own mean and standard deviation (CADS, algorithm 1).
 
-    text, noise: [B, ...]; level: share of noise in the latents, 1 at the start and 0 at the end.
+    text: float [B, ...].
+    noise: standard normal, float [B, ...].
+    level: share of noise in the latents, 1 at the start and 0 at the end.
+    config: the settings.
     """
     start, stop = 1.0 - config.steps[0], 1.0 - config.steps[1]
     gamma = min(1.0, max(0.0, (start - level) / (start - stop)))
     dims = tuple(range(1, text.ndim))
-    mean, spread = text.float().mean(dims, keepdim=True), text.float().std(dims, keepdim=True)
+    mean, deviation = text.float().mean(dims, keepdim=True), text.float().std(dims, keepdim=True)
     noised = math.sqrt(gamma) * text.float() + config.weight * math.sqrt(1.0 - gamma) * noise.float()
-    again = (noised - noised.mean(dims, keepdim=True)) / noised.std(dims, keepdim=True)
-    rescaled: Tensor = (again * spread + mean).to(text.dtype)
+    standard = (noised - noised.mean(dims, keepdim=True)) / noised.std(dims, keepdim=True)
+    rescaled: Tensor = (standard * deviation + mean).to(text.dtype)
     return rescaled
 
 

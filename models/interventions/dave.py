@@ -22,7 +22,7 @@ class DaveConfig(InterventionConfig):
     """Damping of the mean image token."""
 
     weight: float = 0.5
-    """Factor on the mean image token; 1 leaves it."""
+    """Factor on the mean image token, 0 or more; 1 leaves it unchanged."""
     block: int = 1
     """Number of the joint block at whose output it acts, from 0."""
     steps: Interval = (0.0, 0.2)

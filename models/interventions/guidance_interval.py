@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GuidanceIntervalConfig(InterventionConfig):
-    """The steps with guidance; in the others the positive prediction counts alone."""
+    """The steps with guidance; in the others only the positive prediction is used."""
 
     steps: Interval = (0.2, 0.8)
     """Share of the denoising steps with guidance."""
@@ -35,7 +35,7 @@ def _begin(config: GuidanceIntervalConfig, run: Denoising) -> Sequence[Edit]:
     positive: list[Tensor] = []
 
     def after(call: Call, predicted: Tensor) -> Tensor:
-        """Both branches predict what the positive one does, so that guidance between them has no effect."""
+        """Give both branches the positive prediction, so that guidance between them has no effect."""
         if run.branches == ("cond",):
             positive[:] = [predicted]
             return predicted

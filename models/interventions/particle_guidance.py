@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ParticleGuidanceConfig(InterventionConfig):
-    """A push between latents, as a share of their distances."""
+    """Repulsion between latents, as a share of their distances."""
 
     weight: float = 1.0
-    """Its strength; 0 is none."""
+    """Strength, 0 or more; 0 is none."""
     steps: Interval = (0.0, 1.0)
     """Share of the denoising steps in which it acts."""
 
@@ -50,7 +50,9 @@ def push_of_particles(latents_GBX: Tensor) -> Tensor:
     """-h/2 times the gradient of each sample's summed similarity to the others, float32 [G, B, ...] like the latents.
 
     The similarity is exp(-|x_i - x_j|^2 / h), h = median distance^2 / log B of the group (Corso et al., appendix); the
-    factor h/2 makes the push a share of the samples' distances, on any latent size.
+    factor h/2 makes the push a share of the samples' distances, for any size of the latents.
+
+    latents_GBX: float [G, B, ...], of G groups with B samples.
     """
     import torch
 

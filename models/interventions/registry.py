@@ -1,11 +1,12 @@
-"""All interventions that configs, rows and requests may name. A new one is one file and one line here; one that lives
-in a package of its own calls `register` when it is imported (see `run.plugins`)."""
+"""All interventions that configs, rows and requests may name. A new one is one file and one line here; one from another
+package calls `register` when it is imported (see `run.plugins`)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
+from typing import Literal, get_origin, get_type_hints
 
 from models.interventions.base import Intervention
 from models.interventions.cads import CADS
@@ -14,17 +15,19 @@ from models.interventions.guidance_interval import GUIDANCE_INTERVAL
 from models.interventions.particle_guidance import PARTICLE_GUIDANCE
 from models.interventions.repulsion.entry import REPULSION
 from models.interventions.tora.entry import TORA
-from models.spec import InterventionConfig
+from models.spec import Interval, InterventionConfig
 
 _REGISTERED: dict[str, Intervention] = {}
+_KINDS = (float, int, bool, str, Interval)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def register(entry: Intervention) -> None:
-    """Make an intervention known. The same entry may come twice.
+    """Make an intervention known to this process. The same entry may be registered again.
 
     Raises:
-        ValueError: the name is no name for a column, another entry has it, or a setting has no default.
+        ValueError: when the name cannot name a column, another entry has it, or a setting has no default or a type that
+            no column can hold.
     """
     if not _NAME.fullmatch(entry.name):
         raise ValueError(f"intervention {entry.name!r}: the name needs a-z, then a-z, 0-9 and _")
@@ -32,6 +35,9 @@ def register(entry: Intervention) -> None:
         raise ValueError(f"intervention {entry.name!r}: another one has this name")
     if bare := [f.name for f in fields(entry.config) if f.default is MISSING]:
         raise ValueError(f"intervention {entry.name!r}: its settings {bare} need defaults")
+    for name, kind in get_type_hints(entry.config).items():
+        if kind not in _KINDS and get_origin(kind) is not Literal:
+            raise ValueError(f"intervention {entry.name!r}: no column can hold {name}, which is {kind}")
     _REGISTERED[entry.name] = entry
 
 
@@ -41,7 +47,7 @@ def registered() -> tuple[Intervention, ...]:
 
 
 def find(name: str) -> Intervention | None:
-    """The entry with this name."""
+    """The entry with this name; None where there is none."""
     return _REGISTERED.get(name)
 
 
@@ -49,7 +55,7 @@ def entry_of(config: InterventionConfig) -> Intervention:
     """The entry that settings belong to.
 
     Raises:
-        ValueError: no registered entry has settings of this class.
+        ValueError: when no registered entry has settings of this class.
     """
     for entry in registered():
         if type(config) is entry.config:

@@ -1,4 +1,4 @@
-"""Joint blocks compiled by torch, one by one."""
+"""Compiles the joint blocks of a transformer with torch.compile, one by one."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ from models.errors import ModelError
 from models.families.base import Family
 from models.parallel.division import Division
 
-_FORMS = 16
-"""Of one block: the last is unlike the others, and each intervention is on or off."""
+_VARIANTS_PER_BLOCK = 16
+"""Compiled variants of one block: the last block differs from the others, and each intervention is on or off."""
 
 
 def compile_blocks(
     transformer: Any, family: Family, device: str, divided: Division
 ) -> Callable[[], AbstractContextManager[None]]:
-    """Compile the blocks where they are first called, for all shapes at once: an image must not depend on the shapes of
-    the batches before its own. The result makes the context in which they have to run, on `device`.
+    """Mark the joint blocks for compilation at their first call, and return what makes the context that they run in.
+
+    They are compiled for all shapes at once, as an image must not depend on the shapes of the batches before its own.
+
+    transformer: of the pipeline.
+    family: names its block lists.
+    device: where the blocks run.
+    divided: how ranks share a batch.
 
     Raises:
-        ModelError: several processes share a batch, or there is no C++ compiler and the blocks run on a CPU.
+        ModelError: when several processes share a batch, or there is no C++ compiler and the blocks run on a CPU.
     """
     if divided.ranks > 1:
         raise ModelError(
             "model.compile works on one GPU per replica: set ray.gpus_per_replica to 1, or compile to false"
         )
-    if device == "cpu":  # found out now, not by every group on its own
+    if device == "cpu":  # fail at start-up, not in every group
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch._inductor.exc import InvalidCxxCompiler
 
@@ -42,20 +48,20 @@ def compile_blocks(
     blocks = [block for facts in family.block_lists for block in getattr(transformer, facts.name)]
     for block in blocks:
         block.compile(dynamic=True)
-    return partial(_settings, _FORMS * len(blocks), device == "cpu")
+    return partial(_settings, _VARIANTS_PER_BLOCK * len(blocks), device == "cpu")
 
 
 @contextmanager
 def _settings(limit: int, freezing: bool) -> Iterator[None]:
-    """torch's settings while compiled blocks run. torch keeps them per thread, and the one that draws need not be the
-    one that loaded the model."""
+    """torch's settings while compiled blocks run. torch keeps them per thread, and the thread that generates need not
+    be the one that loaded the model."""
     from torch._dynamo import config as dynamo
     from torch._inductor import config as inductor
 
     with (
-        # Beyond its limits torch would leave blocks as they are without a word in the log.
+        # Beyond its limits torch would run blocks uncompiled without a message.
         dynamo.patch(recompile_limit=limit, accumulated_recompile_limit=limit, fail_on_recompile_limit_hit=True),
-        # Frozen weights are laid out once for a CPU's matrix products; a GPU's need no such thing.
+        # Frozen weights are laid out once for a CPU's matrix products; a GPU does not need that.
         inductor.patch(freezing=freezing),
     ):
         yield

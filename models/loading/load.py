@@ -1,4 +1,4 @@
-"""A diffusers pipeline from a folder or a hub."""
+"""Loads a diffusers pipeline from a folder or a hub."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from models.spec import ModelSpec
 
 
 def load(spec: ModelSpec) -> Any:
+    """The diffusers pipeline of a model, on the CPU and in its dtype.
+
+    Raises:
+        ModelError: when there is no such pipeline, or a folder holds another revision than the one asked for.
+    """
     local = Path(spec.path).exists()
     if not local and (spec.path.startswith((".", "/", "~")) or spec.path.count("/") != 1):
         raise ModelError(f"model.path = {spec.path!r}: no such folder, and a hub id has the form owner/name")
@@ -23,7 +28,7 @@ def load(spec: ModelSpec) -> Any:
     try:
         revision = None if local else spec.revision or None
         index = DiffusionPipeline.load_config(spec.path, revision=revision)
-        # diffusers wants a component that the pipeline was saved without (SD3 without T5) to be named once more.
+        # diffusers needs the components that the pipeline was saved without (SD3 without T5) as arguments.
         absent = {name: None for name, entry in index.items() if entry == [None, None]}
         return DiffusionPipeline.from_pretrained(
             spec.path, revision=revision, dtype=getattr(torch, spec.dtype), **absent

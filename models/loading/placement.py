@@ -1,4 +1,4 @@
-"""Ways to run a model on less memory, as diffusers offers them: offload, narrow weights, an autoencoder in parts."""
+"""Brings a model to its device, with diffusers' ways to save memory: offload, float8 weights, a sliced autoencoder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from models.spec import ModelSpec
 
 
 def place(pipe: Any, spec: ModelSpec, device: str) -> Any:
-    """Bring a loaded pipeline to `device` in the form that the spec asks for; returns it.
+    """Bring a loaded pipeline to a device, and return it.
+
+    pipe: a diffusers pipeline on the CPU.
+    spec: says how memory is saved.
+    device: a torch device.
 
     Raises:
-        ModelError: a part of the pipeline cannot do it.
+        ModelError: when a part of the pipeline does not support a setting, or there is no GPU to offload from.
     """
     if spec.weights == "float8":
         pipe.transformer.enable_layerwise_casting(

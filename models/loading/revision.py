@@ -1,4 +1,4 @@
-"""A name for the contents of a model, so that other weights in the same place are noticed."""
+"""Names the contents of a model, so that other weights under the same path are noticed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_SECONDS = 10.0
 
 PREFIX = "content-"
+"""Beginning of the revision of a local folder."""
+
 _BLOCK = 1 << 20
 _BLOCKS = 16
 
 
 def folder_revision(folder: Path) -> str:
-    """`content-` and 16 hex digits over the names, sizes and contents of all files below `folder`.
+    """The revision of a local folder: `content-` and 16 hex digits over the names, sizes and contents of all its files.
 
-    Files of more than 16 MiB are read at 16 places of 1 MiB, so that naming a model of 40 GB takes no time. Other
-    weights differ everywhere, so this tells them apart; it is no defence against someone who edits single bytes.
+    Files of more than 16 MiB are read at 16 places of 1 MiB, so that hashing a model of 40 GB takes no time. Other
+    weights differ everywhere, so this tells them apart; it does not detect a change of single bytes.
     """
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
@@ -35,8 +37,13 @@ def folder_revision(folder: Path) -> str:
 
 
 def hub_commit(model: str, revision: str) -> str:
-    """The commit that a hub id means now (at `revision`, a branch or tag, "" for the main one): as the hub says, or as
-    the local cache knows where the hub cannot be asked; `revision` as it is where neither can say."""
+    """The current commit of a model on the hub, or in the local cache where the hub is not reachable.
+
+    Returns `revision` unchanged where neither has it.
+
+    model: hub id.
+    revision: branch, tag or commit; "" for the main branch.
+    """
     if _COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, try_to_load_from_cache

@@ -1,4 +1,4 @@
-"""Which work of a denoising batch goes to which rank. Importable without torch, so that a config can be checked."""
+"""How the work of a denoising batch is divided over ranks. Importable without torch, so that configs can be checked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from models.spec import Parallelism
 
 @dataclass(frozen=True, kw_only=True)
 class Division:
-    """Sizes of the axes."""
+    """Number of ranks along each axis; see `models.parallel.shards`."""
 
     cfg: int = 1
+    """1 or 2: the branches of classifier-free guidance."""
     group: int = 1
+    """The images of the batch."""
     context: int = 1
+    """The tokens of text and image."""
 
     @property
     def ranks(self) -> int:
+        """Number of ranks in all."""
         return self.cfg * self.group * self.context
 
     def __str__(self) -> str:
@@ -31,31 +35,35 @@ UNDIVIDED = Division()
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """The processes of a replica, and what decides how they share its batches."""
+    """The processes of a replica, and how they share its batches."""
 
     count: int = 1
-    """1 is this process alone."""
+    """Number of processes; 1 is this process alone."""
     parallelism: Parallelism = "auto"
     """The mode, as for `division`."""
     images: int = 1
     """Images of a denoising batch: its groups times the images of each."""
     guided: bool = True
-    """Is the guidance scale above 1? A family with distilled guidance runs one branch all the same."""
+    """Whether the guidance scale is above 1. A family with distilled guidance runs one branch nevertheless."""
     threads: int = 0
-    """CPU threads of each process's maths; 0 leaves torch's own choice."""
+    """CPU threads of torch in each process; 0 leaves torch's own choice."""
     timeout_s: float = 600.0
-    """Seconds without a denoising step after which the processes count as hung (loading takes as long as it likes)."""
+    """Seconds without a denoising step after which the processes count as hung. Loading has no time limit."""
 
 
 def division(parallelism: Parallelism, ranks: int, *, images: int, guided: bool) -> Division:
-    """The division of a mode on `ranks` ranks.
+    """The division that a mode gives.
 
-    images: images of a denoising batch; guided: does classifier-free guidance run two branches? "cfg" needs an even
-    number of ranks and shares the images of a branch among the ranks beyond two. "auto" takes what moves the fewest
-    bytes: images as far as they divide evenly, then branches, then tokens.
+    "cfg" needs an even number of ranks and shares the images of a branch among the ranks beyond two. "auto" takes what
+    moves the fewest bytes: images as far as they divide evenly, then branches, then tokens.
+
+    parallelism: the mode.
+    ranks: number of processes.
+    images: images of a denoising batch.
+    guided: whether classifier-free guidance runs two branches.
 
     Raises:
-        ModelError: the mode does not divide into so many ranks.
+        ModelError: when the mode cannot use so many ranks.
     """
     if parallelism == "group":
         return Division(group=ranks)

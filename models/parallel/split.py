@@ -1,7 +1,7 @@
 """Divides a loaded pipeline's work: the tokens of its transformer, and the images that its VAE decodes.
 
-The pipeline itself runs on every rank with the whole batch and knows nothing of this (the rows of the batch are divided
-in `models.hooks.rows`). Tokens are divided by diffusers' context parallelism (Ulysses: at the attention a rank has all
+The pipeline itself runs on every rank with the whole batch, unchanged (the rows of the batch are divided in
+`models.hooks.rows`). Tokens are divided by diffusers' context parallelism (Ulysses: at the attention a rank has all
 tokens of some heads), by the plan that the transformer brings or, where it has none, the family's. Attention processors
 that call torch's attention directly, and would silently attend to the rank's own tokens only, are wrapped.
 """
@@ -31,16 +31,21 @@ _AXES = ("cfg", "group", "ring", "ulysses")
 
 
 def divide(pipe: Any, family: Family, division: Division, device: torch.device) -> Shards:
-    """Let `pipe` do this rank's share of its work. torch.distributed must run on `division.ranks` ranks.
+    """Make a pipeline do this rank's share of its work, and return the rank's place on the axes.
+
+    pipe: a diffusers pipeline on `device`.
+    family: its family.
+    division: the sizes of the axes; torch.distributed must run on `division.ranks` ranks.
+    device: of this rank.
 
     Raises:
-        ModelError: the tokens of this family cannot be divided.
+        ModelError: when the tokens of this family, or the attention heads of this model, cannot be divided so.
     """
     mesh = init_device_mesh(device.type, (division.cfg, division.group, 1, division.context), mesh_dim_names=_AXES)
     everyone = Axis(size=division.ranks, rank=dist.get_rank(), process_group=dist.group.WORLD)
     if division.context > 1:
         _divide_tokens(pipe.transformer, family, mesh, device)
-    pipe.vae.decode = _divided(pipe.vae.decode, everyone)
+    pipe.vae.decode = _decoding_own_images(pipe.vae.decode, everyone)
     return Shards(cfg=_axis(mesh, "cfg"), group=_axis(mesh, "group"), context=_axis(mesh, "ulysses"), all=everyone)
 
 
@@ -49,7 +54,7 @@ def _axis(mesh: DeviceMesh, name: str) -> Axis:
     return Axis(size=dimension.size(), rank=dimension.get_local_rank(), process_group=dimension.get_group())
 
 
-def _divided(decode: Callable[..., Any], axis: Axis) -> Callable[..., Any]:
+def _decoding_own_images(decode: Callable[..., Any], axis: Axis) -> Callable[..., Any]:
     def decode_own(latents: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor]:
         images = decode(axis.own_rows(latents), *args, **kwargs)[0]
         return (axis.gather_rows(images, len(latents)),)
@@ -81,7 +86,7 @@ def _divide_tokens(transformer: Any, family: Family, mesh: DeviceMesh, device: t
 
 
 class _ExchangingProcessor:
-    """An attention processor whose attention reaches over all ranks' tokens; their order does not matter to it."""
+    """An attention processor that attends to the tokens of all ranks; it must not depend on their order."""
 
     def __init__(self, processor: Callable[..., Any], parallel: ParallelConfig) -> None:
         self.processor = processor
@@ -93,7 +98,7 @@ class _ExchangingProcessor:
 
 
 class _Exchange(TorchFunctionMode):
-    """Takes torch's attention to diffusers' dispatcher, which knows of context parallelism."""
+    """Redirects torch's attention to diffusers' dispatcher, which supports context parallelism."""
 
     def __init__(self, parallel: ParallelConfig) -> None:
         super().__init__()

@@ -1,8 +1,7 @@
 """One rank of a replica: a process that loads the model and does its share of every batch.
 
 `replica.py` starts it, with two inherited file descriptors as arguments (requests, and a lifeline) and the folder where
-the ranks meet. It ends by itself when the process that owns it is gone, however that ended: the lifeline is then
-closed.
+the ranks meet. It exits when the process that owns it has ended, for whatever reason: the lifeline is then closed.
 """
 
 from __future__ import annotations
@@ -29,29 +28,35 @@ from models.parallel.division import Division, Ranks, division
 from models.spec import ModelSpec
 
 STOP = "stop"
-"""Message that ends the batch in work at its next step."""
-_COLLECTIVE_PATIENCE = 2.0
-"""Of ranks with each other, as a multiple of the owner's, which is to be the first to see that one hangs: to it that is
-a lost rank and a reason to try again, to them an error."""
+"""Message that ends the current batch at its next step."""
+
+_COLLECTIVE_TIMEOUT = 2.0
+"""Timeout of the collectives, as a multiple of the owner's timeout. The owner must notice first that a rank hangs: it
+tries again with new ranks, while a timeout in a rank is an error."""
 
 
 class Interrupted(Exception):
-    """The owner wants this batch no more."""
+    """The owner has cancelled the batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """The first message to a rank. folder: of this replica alone."""
+    """The first message to a rank."""
 
     spec: ModelSpec
+    """Which model."""
     ranks: Ranks
+    """All ranks of the replica."""
     rank: int
+    """The number of this one, from 0."""
     folder: str
+    """Where the ranks meet; no other replica uses it."""
 
 
 def main() -> None:
+    """Run a rank until its owner ends. Arguments of the process: request descriptor, lifeline descriptor, folder."""
     owner = Connection(int(sys.argv[1]))
-    threading.Thread(target=_end_with, args=(int(sys.argv[2]), sys.argv[3]), daemon=True).start()
+    threading.Thread(target=_exit_with_owner, args=(int(sys.argv[2]), sys.argv[3]), daemon=True).start()
     assignment: Assignment = owner.recv()
     try:
         generator = _join(assignment)
@@ -59,8 +64,8 @@ def main() -> None:
         _report(owner, error)
         return
     owner.send(("ready", generator.info))
-    while (groups := _next(owner)) is not None:
-        if groups == STOP:  # came after the batch had ended
+    while (groups := _next_request(owner)) is not None:
+        if groups == STOP:  # it arrived after the batch had ended
             continue
         try:
             images = generator.generate(groups, _StepReport(owner, assignment.rank))
@@ -75,14 +80,14 @@ def main() -> None:
             torch.cuda.empty_cache()
 
 
-def _next(owner: Connection) -> Any:
+def _next_request(owner: Connection) -> Any:
     try:
         return owner.recv()
     except EOFError:  # the owner has closed this end first
         return None
 
 
-def _end_with(lifeline: int, folder: str) -> None:
+def _exit_with_owner(lifeline: int, folder: str) -> None:
     os.read(lifeline, 1)  # returns when the other end is closed
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
@@ -105,7 +110,7 @@ def _join(assignment: Assignment) -> Generator:
         store=dist.FileStore(f"{assignment.folder}/store", ranks.count),  # type: ignore[attr-defined] # it is public, but torch does not say so
         rank=assignment.rank,
         world_size=ranks.count,
-        timeout=timedelta(seconds=_COLLECTIVE_PATIENCE * ranks.timeout_s),
+        timeout=timedelta(seconds=_COLLECTIVE_TIMEOUT * ranks.timeout_s),
     )
     return Generator(replace(spec, device=device), partial(_division, assignment))
 
@@ -117,7 +122,7 @@ def _division(assignment: Assignment, family: Family) -> Division:
 
 
 class _StepReport:
-    """Tells the owner of every step, and lets all ranks stop at the same step when the owner says so to rank 0."""
+    """Reports every step to the owner, and stops all ranks at the same step when the owner cancels the batch."""
 
     def __init__(self, owner: Connection, rank: int) -> None:
         self.owner, self.rank = owner, rank

@@ -1,4 +1,4 @@
-"""Several ranks as one generator: starts their processes, feeds them, notices dead and hung ones, ends them all."""
+"""Several ranks as one generator: starts their processes, sends them batches, detects dead and hung ones."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from models.spec import Group, ModelSpec
 OnStep = Callable[[int, int], None]
 
 _SECONDS_TO_AGREE = 10.0
-"""Ranks that fail for one reason report it within so many seconds of each other; a rank that fails alone leaves the
-others waiting for it."""
+"""Ranks that fail for the same reason report it within this many seconds of each other; after a rank that fails alone,
+the others hang."""
 _LOOPBACK = "lo"
 
 
@@ -40,14 +40,18 @@ class Replica:
     """A generator of several processes on this machine, with the interface of `Generator`.
 
     The ranks meet through a file in a folder of their own (NCCL not before a collective's first use) and talk over the
-    loopback interface: replicas on one machine cannot meet each other, and nothing listens to the outside.
+    loopback interface: replicas on one machine cannot meet each other, and no port is open to other machines.
+
+    spec: which model.
+    ranks: the number of processes, and how they share a batch.
 
     Raises:
-        ModelError: as `Generator` does.
-        RankLost: ranks died twice while they loaded the model.
+        ModelError: when `Generator` raises it in a rank.
+        RankLost: when ranks died twice while they loaded the model.
     """
 
     info: ModelInfo
+    """As of `Generator`."""
     peak_memory_bytes: int
     """As of `Generator`, of the rank that needed most."""
 
@@ -62,9 +66,12 @@ class Replica:
             self._start()
 
     def generate(self, groups: Sequence[Group], on_step: OnStep | None = None) -> list[NDArray[np.uint8]]:
-        """Make the images of several groups in one denoising batch, as `Generator.generate`.
+        """Make the images of several groups; arguments, result and errors as of `Generator.generate`.
 
-        When ranks are lost, all are started anew and the same batch is made once more: the same bytes come out.
+        When ranks are lost, all are restarted and the same batch is made once more, with the same result.
+
+        Raises:
+            RankLost: when ranks are lost again.
         """
         if not self._ranks:
             self._start()
@@ -98,18 +105,18 @@ class Replica:
         for number in range(self._assignment.ranks.count):
             self._ranks.append(_Process(self._folder))
             self._ranks[-1].send(replace(self._assignment, rank=number, folder=self._folder))
-        self.info = self._answers(None, patience_s=None)[0]
+        self.info = self._answers(None, timeout_s=None)[0]
 
     def _make(self, groups: Sequence[Group], on_step: OnStep | None) -> list[NDArray[np.uint8]]:
         for rank in self._ranks:
             rank.send(list(groups))
-        answers = self._answers(on_step, patience_s=self._assignment.ranks.timeout_s)
+        answers = self._answers(on_step, timeout_s=self._assignment.ranks.timeout_s)
         self.peak_memory_bytes = max(peak for _, peak in answers)
         images: list[NDArray[np.uint8]] = answers[0][0]
         return images
 
-    def _answers(self, on_step: OnStep | None, *, patience_s: float | None) -> list[Any]:
-        """What each rank answers to a request. Where all ranks report errors, rank 0's is raised, and they stay.
+    def _answers(self, on_step: OnStep | None, *, timeout_s: float | None) -> list[Any]:
+        """The answer of each rank to a request. Where all ranks report errors, rank 0's is raised, and they stay.
 
         Where one dies, hangs or fails alone, all are ended: the others wait for it in the middle of a step.
         """
@@ -118,10 +125,10 @@ class Replica:
         errors: dict[int, Exception] = {}
         stopped: BaseException | None = None
         while waiting:
-            ready = wait(list(waiting), timeout=_SECONDS_TO_AGREE if errors else patience_s)
+            ready = wait(list(waiting), timeout=_SECONDS_TO_AGREE if errors else timeout_s)
             if not ready:
                 self.close()
-                hung = RankLost(f"no denoising step for {patience_s} s: ranks {sorted(waiting.values())} hang")
+                hung = RankLost(f"no denoising step for {timeout_s} s: ranks {sorted(waiting.values())} hang")
                 raise min(errors.items())[1] if errors else hung
             for connection in ready:
                 number = waiting[connection]  # type: ignore[index] # `wait` returns what it was given
@@ -150,11 +157,16 @@ class Replica:
 
 
 def open_generator(spec: ModelSpec, ranks: Ranks) -> Generator | Replica:
-    """Load the model in this process or, for several ranks, in a replica's.
+    """Load the model in this process or, for several ranks, in the processes of a replica.
 
-    It sets the CPU threads of this process too, where `ranks.threads` says how many.
+    Sets the number of torch's CPU threads in this process too, where `ranks.threads` is above 0.
 
-    Raises: as `Generator` and `Replica` do.
+    spec: which model.
+    ranks: the number of processes, and how they share a batch.
+
+    Raises:
+        ModelError: when `Generator` raises it.
+        RankLost: when `Replica` raises it.
     """
     if ranks.threads:
         torch.set_num_threads(ranks.threads)
@@ -188,11 +200,11 @@ class _Process:
         return self._process.pid
 
     def send(self, message: Any) -> None:
-        with contextlib.suppress(OSError):  # a rank that has died is noticed where its answer is awaited
+        with contextlib.suppress(OSError):  # a dead rank is noticed when its answer is read
             self.connection.send(message)
 
     def kill(self) -> int:
-        """End the process, whatever it does, and return its exit status."""
+        """Kill the process, and return its exit status."""
         if not self.connection.closed:
             self.connection.close()
             os.close(self._lifeline)

@@ -1,4 +1,4 @@
-"""The scorer seam: what a scorer is given, what it returns, and what is known of a kind before it is loaded.
+"""What a scorer is: its inputs and outputs, and its entry in the registry.
 
 Importable without torch. Tensor names: B images of a group, H x W pixels, C = 3 colours, D values of an image vector.
 """
@@ -20,16 +20,20 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerSpec:
-    """Which scorer, and how it is loaded."""
+    """Which scorer, and how it is loaded.
+
+    Raises:
+        ValueError: when the kind is unknown, or has no option of this name.
+    """
 
     kind: str = "open_clip"
     """Name in the registry (`models.scorers.registry`)."""
     model: str = ""
-    """What the kind calls a model; for open_clip a name such as "ViT-L-14", or "local-dir:" and a folder."""
+    """A model by the kind's own name; for open_clip a name such as "ViT-L-14", or "local-dir:" and a folder."""
     pretrained: str = ""
-    """What the kind calls weights; for open_clip a tag such as "openai", "" for a local folder."""
+    """Weights by the kind's own name; for open_clip a tag such as "openai", "" for a local folder."""
     revision: str = ""
-    """Of the weights. Filled in by kinds that can tell, such as open_clip with a hash of a local folder's contents."""
+    """Revision of the weights. open_clip, for example, fills it in with a hash of a local folder's contents."""
     options: dict[str, Any] = field(default_factory=dict)
     """The kind's own settings: plain values by name."""
 
@@ -42,25 +46,25 @@ class ImageGroup:
     """One whole group to score."""
 
     pixels_BHWC: NDArray[np.uint8]
-    """RGB; other groups of a call may have other sizes. Of a video its middle frame."""
+    """uint8 [B, H, W, 3], RGB; the groups of a call may differ in size. Of a video its middle frame."""
     prompt: str
-    """The text that was drawn."""
+    """The text that the images were made from."""
     counterfactual: str | None
-    """The prompt with its rare attribute made common, where there is one."""
+    """The prompt with a common attribute in place of the rare one; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupScores:
-    """What a scorer says of one group."""
+    """The scores of one group of B images."""
 
     score_B: Floats
-    """How well each image fits the prompt; higher is better."""
+    """float32 [B]: how well each image fits the prompt; higher is better."""
     margin_B: Floats | None = None
-    """How much better each image fits the prompt than the counterfactual; None without one, or if it is not told."""
+    """float32 [B]: score for the prompt minus score for the counterfactual; None where the scorer gives none."""
     features_BD: Floats | None = None
-    """Image vectors of unit length, for diversity and duplicates; None from kinds without vectors."""
+    """float32 [B, D]: image vectors of unit length, for diversity and duplicates; None from kinds without vectors."""
     columns: Mapping[str, Floats] = field(default_factory=dict)
-    """The kind's own columns, all that it declares: name -> float32 [B]."""
+    """All columns that the kind declares: name -> float32 [B]."""
 
 
 class Scorer(Protocol):
@@ -68,7 +72,7 @@ class Scorer(Protocol):
 
     @property
     def name(self) -> str:
-        """What the column `clip_model` calls it, without the revision."""
+        """Its name in the column `clip_model`, without the revision."""
         ...
 
     @property
@@ -77,27 +81,27 @@ class Scorer(Protocol):
         ...
 
     def score(self, groups: Sequence[ImageGroup]) -> Sequence[GroupScores]:
-        """The scores of whole groups, in order. Several come at a time so that it can batch. An error costs a group."""
+        """The scores of whole groups, in order. Several are given at a time so that they can share a batch."""
         ...
 
 
-def _nothing_is_wrong(spec: ScorerSpec) -> None:
+def _accept(spec: ScorerSpec) -> None:
     return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A kind of scorer, as the registry has it: all that is known before anything is loaded."""
+    """A kind of scorer in the registry: all that is known before anything is loaded."""
 
     open: Callable[[ScorerSpec, str], Scorer]
-    """Loads it on a device: "cpu", "cuda", or "auto" for CUDA where there is one. Import torch in here, not above."""
+    """Loads it on a device: "cpu", "cuda", or "auto" for CUDA where there is one. It imports torch only when called."""
     vectors: bool
-    """Does it give image vectors? The scorer in [scoring] must: diversity and duplicates are measured with them."""
-    check: Callable[[ScorerSpec], None] = _nothing_is_wrong
-    """Raises ModelError, in words that begin with the setting at fault, for what can be known to be wrong."""
+    """Whether it gives image vectors, as the scorer in [scoring] must: they measure diversity and duplicates."""
+    check: Callable[[ScorerSpec], None] = _accept
+    """Raises ModelError for settings that are wrong; the message begins with the name of the setting."""
     revision: Callable[[ScorerSpec], str] = attrgetter("revision")
-    """The revision of the weights that the spec names now."""
+    """Gives the current revision of the weights that the spec names."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Columns of its own, of float32: name (a-z, 0-9 and _) -> what it means."""
+    """Its own columns, of float32: name (a-z, then a-z, 0-9 and _) -> meaning."""
     options: tuple[str, ...] = ()
     """The keys that `ScorerSpec.options` may have."""

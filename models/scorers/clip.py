@@ -20,11 +20,12 @@ from models.scorers.base import GroupScores, ImageGroup
 class ClipScorer:
     """An open_clip model, loaded once; a `Scorer` whose score is the cosine of image and prompt.
 
-    model, pretrained: as open_clip names them, such as "ViT-L-14" and "openai", or "local-dir:FOLDER" for a folder with
-    `open_clip_config.json` and weights (then `pretrained` stays empty).
+    model: a name of open_clip such as "ViT-L-14", or "local-dir:FOLDER" with `open_clip_config.json` and weights.
+    pretrained: a tag of open_clip such as "openai", "" for a local folder.
+    device: "cpu", "cuda", or "auto" for CUDA where there is one.
 
     Raises:
-        ModelError: open_clip knows no such model or weights.
+        ModelError: when open_clip cannot load such a model or weights.
     """
 
     def __init__(self, model: str, pretrained: str = "", device: str = "auto") -> None:
@@ -40,7 +41,7 @@ class ClipScorer:
         self.dim = len(self.embed_texts([""])[0])
 
     def score(self, groups: Sequence[ImageGroup]) -> list[GroupScores]:
-        """See `Scorer.score`: all images of the groups in one pass, and all their texts, each once, in another."""
+        """The scores of whole groups, in order: all images in one pass of the model, all distinct texts in another."""
         features_ND = self.embed_images([image_HWC for group in groups for image_HWC in group.pixels_BHWC])
         texts = [text for group in groups for text in (group.prompt, group.counterfactual) if text is not None]
         texts = list(dict.fromkeys(texts))
@@ -49,14 +50,17 @@ class ClipScorer:
         scores = []
         for group, features_BD in zip(groups, np.split(features_ND, ends[:-1]), strict=True):
             score_B = features_BD @ feature_of[group.prompt]
-            common = group.counterfactual
-            margin_B = None if common is None else score_B - features_BD @ feature_of[common]
+            other = group.counterfactual
+            margin_B = None if other is None else score_B - features_BD @ feature_of[other]
             scores.append(GroupScores(score_B=score_B, margin_B=margin_B, features_BD=features_BD))
         return scores
 
     @torch.inference_mode()
     def embed_images(self, images_HWC: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Unit image vectors: n times uint8 [H, W, 3] -> float32 [n, dim]."""
+        """Image vectors of unit length, float32 [n, dim].
+
+        images_HWC: n images, uint8 [H, W, 3] each.
+        """
         pixels = torch.stack([self._preprocess(Image.fromarray(image_HWC)) for image_HWC in images_HWC])
         vectors: NDArray[np.float32] = (
             self._net.encode_image(pixels.to(self._device), normalize=True).float().cpu().numpy()
@@ -65,7 +69,10 @@ class ClipScorer:
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit text vectors: n texts -> float32 [n, dim]."""
+        """Text vectors of unit length, float32 [n, dim].
+
+        texts: n texts.
+        """
         tokens = self._tokenize(list(texts)).to(self._device)
         vectors: NDArray[np.float32] = self._net.encode_text(tokens, normalize=True).float().cpu().numpy()
         return vectors

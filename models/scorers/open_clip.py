@@ -1,12 +1,11 @@
-"""The kind "open_clip": any model of the library open_clip. This module does without torch until it is opened."""
+"""The kind "open_clip": any model of the library open_clip. Importable without torch."""
 
 from __future__ import annotations
 
-import difflib
 from importlib.util import find_spec
 from pathlib import Path
 
-from models.errors import ModelError
+from models.errors import ModelError, did_you_mean
 from models.loading.revision import folder_revision
 from models.scorers.base import Entry, Scorer, ScorerSpec
 
@@ -22,9 +21,7 @@ def _check(spec: ScorerSpec) -> None:
         if not Path(folder).is_dir():
             raise ModelError(f"model = {model!r}: there is no folder {folder!r}")
     elif not model.startswith(_HUB) and (names := _names()) and model.replace("/", "-") not in names:
-        near = difflib.get_close_matches(model, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ModelError(f"model = {model!r}: open_clip has no such model{hint}")
+        raise ModelError(f"model = {model!r}: open_clip has no such model{did_you_mean(model, names, cutoff=0.6)}")
 
 
 def _names() -> list[str]:

@@ -5,13 +5,12 @@ A new kind is a module with an `ENTRY` and a line in `BUILT_IN`; outside this pr
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError
+from models.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
     from models.scorers.base import Entry, Scorer, ScorerSpec
@@ -26,7 +25,11 @@ _COLUMN = re.compile(r"[a-z][a-z0-9_]*")
 def register(kind: str, entry: Entry) -> None:
     """Make a kind of scorer known to this process. The same entry may be registered again.
 
-    Raises ValueError for a kind that is another's, and for names that no column can have.
+    kind: its name in configs.
+    entry: what it is.
+
+    Raises:
+        ValueError: when another entry has this name, or the name of one of its columns is not allowed.
     """
     if kind in BUILT_IN or _registered.get(kind, entry) is not entry:
         raise ValueError(f"there is a scorer of the kind {kind!r} already; choose another name")
@@ -37,11 +40,16 @@ def register(kind: str, entry: Entry) -> None:
 
 
 def kinds() -> list[str]:
+    """The names of all kinds."""
     return [*BUILT_IN, *_registered]
 
 
 def entry_of(kind: str) -> Entry:
-    """Raises ValueError for an unknown kind."""
+    """The entry of a kind.
+
+    Raises:
+        ValueError: when the kind is unknown.
+    """
     if kind in BUILT_IN:
         entry: Entry = import_module(BUILT_IN[kind]).ENTRY
         return entry
@@ -51,7 +59,14 @@ def entry_of(kind: str) -> Entry:
 
 
 def check_settings(kind: str, options: Mapping[str, Any]) -> None:
-    """Raises ValueError for an unknown kind, and for options that the kind does not have."""
+    """Check the names of a kind's options.
+
+    kind: name of the kind.
+    options: its settings by name.
+
+    Raises:
+        ValueError: when the kind is unknown, or has no option of this name.
+    """
     allowed = entry_of(kind).options
     for key in options:
         if key not in allowed:
@@ -60,9 +75,13 @@ def check_settings(kind: str, options: Mapping[str, Any]) -> None:
 
 
 def open_scorer(spec: ScorerSpec, device: str) -> Scorer:
-    """Load a scorer. device: "cpu", "cuda", or "auto" for CUDA where there is one.
+    """Load a scorer.
 
-    Raises ModelError where it cannot be loaded.
+    spec: which one.
+    device: "cpu", "cuda", or "auto" for CUDA where there is one.
+
+    Raises:
+        ModelError: when it cannot be loaded.
     """
     entry = entry_of(spec.kind)
     entry.check(spec)
@@ -74,5 +93,4 @@ def open_scorer(spec: ScorerSpec, device: str) -> Scorer:
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}" if known else ""
+    return did_you_mean(word, known) or (f"; known: {', '.join(known)}" if known else "")

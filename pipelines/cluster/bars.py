@@ -1,4 +1,4 @@
-"""What a person and a script see of a running job: bars on standard error, and progress.json."""
+"""Shows the progress of a running job: bars on standard error for people, and progress.json for scripts."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from pipelines.dataset.progress_json import ProgressFile
 
 _REFRESH_SECONDS = 0.5
 _REFRESH_SECONDS_IN_A_LOG = 15.0
-_LAST_LOOK_SECONDS = 30.0
+_LAST_REFRESH_SECONDS = 30.0
 
 
 @contextmanager
 def followed(
     file: ProgressFile, total_images: int, done_images: int, stages: dict[str, str] = STAGES
 ) -> Iterator[Progress]:
-    """Show bars on standard error and keep progress.json until the block ends; yields the way to report to it.
+    """Show bars on standard error and update progress.json until the block ends; yields what workers report to.
 
-    stages: like `STAGES`.
+    file: progress.json.
+    total_images: images of the whole run.
+    done_images: images that earlier sessions made or gave up.
+    stages: stage -> name of its bar, like `STAGES`.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # Beside the driver, which outlives the spot machines of the workers.
+    # On the driver's node, which outlives the spot machines of the workers.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tracker)
     handle = actor.options(scheduling_strategy=here).remote([*stages])
@@ -36,7 +39,7 @@ def followed(
     with ExitStack() as stack:
         bars = _bars(stack, total_images, done_images, stages)
 
-        def look(timeout: float) -> None:
+        def refresh(timeout: float) -> None:
             now = progress.snapshot(timeout)
             for stage, shown in bars.items():
                 shown.update(done_images + now.stages[stage] - shown.n)
@@ -45,7 +48,7 @@ def followed(
         def follow() -> None:
             while not ended.wait(_every()):
                 try:
-                    look(_every())
+                    refresh(_every())
                 except ray.exceptions.GetTimeoutError:
                     continue
                 except ray.exceptions.RayError:
@@ -57,8 +60,8 @@ def followed(
             yield progress
             ended.set()
             follower.join()
-            with suppress(ray.exceptions.RayError):  # the last numbers are a courtesy
-                look(_LAST_LOOK_SECONDS)
+            with suppress(ray.exceptions.RayError):  # the run is complete without the last numbers
+                refresh(_LAST_REFRESH_SECONDS)
             for shown in bars.values():
                 shown.update(total_images - shown.n)
         finally:
@@ -73,7 +76,7 @@ def _every() -> float:
 
 
 def _bars(stack: ExitStack, total_images: int, done_images: int, stages: dict[str, str]) -> dict[str, Any]:
-    """A bar per stage on a terminal; in a log only the last stage's, which is the slowest to move."""
+    """A bar per stage on a terminal; in a log only that of the last stage."""
     shown = stages if sys.stderr.isatty() else {LAST: "images"}
     return {
         stage: stack.enter_context(bar(total_images, done_images, name, " images", position))
@@ -82,7 +85,14 @@ def _bars(stack: ExitStack, total_images: int, done_images: int, stages: dict[st
 
 
 def bar(total: int, done: int, name: str, unit: str, position: int = 0) -> Any:
-    """A progress bar on standard error, for `with`; `done` of `total` are done before it starts."""
+    """A progress bar on standard error, for `with`.
+
+    total: of what is counted.
+    done: how many are done before it starts.
+    name: text before the bar.
+    unit: what is counted.
+    position: line on the terminal, from 0.
+    """
     from tqdm import tqdm
 
     return tqdm(

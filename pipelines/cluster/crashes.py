@@ -1,4 +1,4 @@
-"""Which groups were being made when a worker process died: kept outside the workers, so that it outlives them."""
+"""Records which groups a worker process was making when it died; kept outside the workers, so that it outlives them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,49 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 ALONE_AFTER = 2
-"""Deaths of a worker after which the groups that it made run alone. One death is nobody's fault: spot machines and
-their workers come and go, and a group that is made in the same batch again has the same pixels."""
+"""Deaths of workers after which the groups that they were making run alone. A single death proves nothing, as spot
+machines come and go, and a group that is made in the same batch again has the same pixels."""
+
 GIVEN_UP_AFTER = 3
-"""Deaths after which a group is a failure."""
+"""Deaths of workers after which a group counts as failed."""
 
 
 class Crashes:
-    """Groups are named by shard and index in the shard."""
+    """Counts the deaths of workers for every group; a group is named by its shard and its index in the shard."""
 
     def __init__(self) -> None:
-        self._in_work: dict[int, tuple[int, ...]] = {}
+        self._running: dict[int, tuple[int, ...]] = {}
         self._deaths: dict[int, Counter[int]] = {}
 
     def attempt(self, shard: int) -> dict[int, int]:
-        """A worker takes up a shard. Returns how often each of its groups was in work when a worker died."""
+        """Record that a worker starts a shard; returns for its groups the deaths of workers that were making them.
+
+        shard: number of the shard.
+        """
         deaths = self._deaths.setdefault(shard, Counter())
-        deaths.update(self._in_work.pop(shard, ()))
+        deaths.update(self._running.pop(shard, ()))
         return dict(deaths)
 
     def begin(self, shard: int, groups: Iterable[int]) -> None:
-        """These groups are in work now, and no others of the shard."""
-        self._in_work[shard] = tuple(groups)
+        """Record that a worker is making these groups now, and no others of the shard.
+
+        shard: number of the shard.
+        groups: indices in the shard.
+        """
+        self._running[shard] = tuple(groups)
 
     def end(self, shard: int) -> None:
-        self._in_work.pop(shard, None)
+        """Forget a shard that is done."""
+        self._running.pop(shard, None)
         self._deaths.pop(shard, None)
 
 
 def isolated(packs: Sequence[Sequence[int]], deaths: dict[int, int]) -> tuple[list[list[int]], list[int]]:
-    """The packs without groups that are given up, and those groups; repeat suspects run alone."""
+    """The packs without the groups that are given up, and those groups; repeat suspects run alone.
+
+    packs: indices of groups that would share a batch.
+    deaths: index of a group -> deaths of workers, as `Crashes.attempt` returns it.
+    """
     lost = [index for pack in packs for index in pack if deaths.get(index, 0) >= GIVEN_UP_AFTER]
     result: list[list[int]] = []
     for pack in packs:

@@ -1,4 +1,4 @@
-"""Shards through a chain of actor pools, with Ray Data."""
+"""Sends shards through a chain of actor pools, with Ray Data."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ Columns = Mapping[str, str]
 
 
 def shards_per_round(generators: int) -> int:
-    """Shards given to Ray Data at a time, which bounds what the driver keeps about a run of any length. At the end of a
-    round generators wait for the last shard, and the next round loads the model anew: a round holds many shards for
-    each generator."""
+    """Number of shards that are given to Ray Data at a time, which bounds the driver's memory for a run of any length.
+
+    At the end of a round generators wait for the last shard, and the next round loads the model again: a round has many
+    shards for each generator.
+    """
     wanted = _SHARDS_PER_ROUND_AND_GENERATOR * generators
     return min(max(wanted, _LEAST_SHARDS_PER_ROUND), _MOST_SHARDS_PER_ROUND)
 
@@ -26,47 +28,63 @@ class Stage:
     """A pool of actors."""
 
     kind: type
-    """Of the actors: they are called with the block of one shard, and give one."""
+    """Class of the actors: they are called with the block of one shard, and return a block."""
     arguments: dict[str, Any]
-    """Of the constructor of `kind`."""
+    """Arguments of the constructor of `kind`."""
     reads: Columns
-    """Columns that it needs of a block."""
+    """Columns that it needs in its input."""
     writes: Columns
-    """All columns of the block that it gives."""
+    """All columns of its output."""
     workers: int
-    """Most actors of the pool."""
+    """Most actors in the pool."""
     min_workers: int = 0
-    """How many it begins with; 0 for all."""
+    """Actors at the start; 0 for `workers`."""
     cpus: float
+    """CPUs that Ray reserves for an actor."""
     gpus: float = 0.0
+    """GPUs that Ray reserves for an actor."""
     threads: int = 1
-    """Shards that an actor is handed at a time."""
+    """Shards that an actor works on at a time."""
 
 
 def check_chain(columns: Iterable[str], through: Sequence[Stage]) -> None:
-    """Raises ValueError where a stage reads a column that the stage before it does not write. columns: of the blocks
-    that go into the first one."""
-    there, giver = set(columns), "what goes into the chain"
+    """Check that every stage gets the columns that it reads.
+
+    columns: of the input of the first stage.
+    through: the stages in order.
+
+    Raises:
+        ValueError: when a stage reads a column that the stage before it does not write.
+    """
+    present, source = set(columns), "what goes into the chain"
     for stage in through:
         name = stage.kind.__name__
-        if missing := [column for column in stage.reads if column not in there]:
+        if missing := [column for column in stage.reads if column not in present]:
             raise ValueError(
-                f"{name} reads the column {missing[0]!r} ({stage.reads[missing[0]]}), which {giver} does not have; "
+                f"{name} reads the column {missing[0]!r} ({stage.reads[missing[0]]}), which {source} does not have; "
                 f"missing in all: {', '.join(missing)}. Put a stage before it that writes them."
             )
-        there, giver = set(stage.writes), f"what {name} writes"
+        present, source = set(stage.writes), f"what {name} writes"
 
 
 def make_all(requests: Sequence[dict[str, Any]], through: Sequence[Stage], per_round: int) -> Iterator[dict[str, Any]]:
-    """`make`, one round after the other."""
+    """`make`, in rounds.
+
+    requests, through: as for `make`.
+    per_round: number of requests in a round.
+    """
     for start in range(0, len(requests), per_round):
         yield from make(requests[start : start + per_round], through)
 
 
 def make(requests: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:
-    """Send some shards through the stages; yields the last stage's row for each, in any order.
+    """Send shards through the stages; yields the last stage's row for each, in any order.
 
-    Raises ValueError, before any actor starts, where the stages do not fit together.
+    requests: a row for each shard, the input of the first stage.
+    through: the stages in order.
+
+    Raises:
+        ValueError: when the stages do not fit together, before any actor starts.
     """
     check_chain(requests[0] if requests else (), through)
     import ray.data

@@ -1,4 +1,4 @@
-"""How far a run is and which groups kill their workers: one actor counts what all workers report."""
+"""Counts the progress of a run, and the groups whose workers died: all workers report to one actor."""
 
 from __future__ import annotations
 
@@ -16,37 +16,46 @@ R = TypeVar("R")
 
 STAGES = {"generate": "denoise", "score": "score", "write": "write"}
 """Stage -> the name of its bar, in the order of the flow of `jobs/synth.py`."""
+
 LAST = "write"
-"""The last stage of every flow: what has passed it is done."""
+"""The last stage of every flow: images that have passed it are done."""
 
 
 class Progress(Protocol):
-    """What a worker reports, to a `Tracker` in this process or elsewhere. Groups are named by their index in the shard.
+    """What a worker reports to a `Tracker`, here or in another process. Groups are named by their index in the shard.
 
-    `add`, `fail` and `spend` do not wait; the others do, since their word has to outlive the worker.
+    `add`, `fail` and `spend` do not wait for the tracker; the others do, as their reports must outlive the worker.
     """
 
     def add(self, stage: str, images: float) -> None:
-        """So many images passed a stage; a half-denoised image counts as half."""
+        """Count images that passed a stage; a half-denoised image counts as half."""
 
     def fail(self, stage: str, kinds: dict[str, int], group_size: int) -> None:
-        """Groups, by type of the error, whose images the stages from this one on will not see."""
+        """Count groups that failed, whose images will not reach this stage and those after it.
+
+        stage: where they failed.
+        kinds: type of the error -> number of groups.
+        group_size: images of each group.
+        """
 
     def spend(self, stage: str, part: str, seconds: float) -> None:
-        """Work took so long in a part of a stage."""
+        """Count seconds of work in a part of a stage."""
 
     def attempt(self, shard: int) -> dict[int, int]:
-        """A worker takes up a shard. Returns how often each of its groups was in work when a worker died."""
+        """As `Crashes.attempt`."""
 
     def begin(self, shard: int, groups: Sequence[int]) -> None:
-        """These groups are in work now, and no others of the shard."""
+        """As `Crashes.begin`."""
 
     def end(self, shard: int) -> None:
-        """No group of the shard is in work any more."""
+        """As `Crashes.end`."""
 
 
 class Tracker:
-    """Counts what is reported. It is `Progress` itself for workers of its own process."""
+    """Counts the reports of workers; for workers in its own process it is the `Progress` itself.
+
+    stages: names of the stages in order.
+    """
 
     def __init__(self, stages: Sequence[str] = (*STAGES,)) -> None:
         self._stages = stages
@@ -78,6 +87,7 @@ class Tracker:
         self._crashes.end(shard)
 
     def snapshot(self) -> Snapshot:
+        """The counts so far."""
         return Snapshot(
             stages={stage: self._images.get(stage, 0) + self._passed_over[stage] for stage in self._stages},
             made=int(self._images.get(LAST, 0)),
@@ -88,9 +98,10 @@ class Tracker:
 
 @dataclass(frozen=True)
 class RemoteProgress:
-    """`Progress` to a `Tracker` that is a Ray actor. actor: its handle, which has no static type."""
+    """A `Progress` that reports to a `Tracker` in a Ray actor."""
 
     actor: Any
+    """The actor's handle, which has no static type."""
 
     def add(self, stage: str, images: float) -> None:
         self._call(Tracker.add, stage, images)
@@ -111,14 +122,20 @@ class RemoteProgress:
         self._ask(Tracker.end, shard)
 
     def snapshot(self, timeout_s: float) -> Snapshot:
-        """Raises ray.exceptions.GetTimeoutError where the actor does not answer in time."""
+        """The counts so far.
+
+        timeout_s: how long to wait, in seconds.
+
+        Raises:
+            ray.exceptions.GetTimeoutError: when the actor does not answer in time.
+        """
         import ray
 
         return cast(Snapshot, ray.get(self._call(Tracker.snapshot), timeout=timeout_s))
 
     def _call(self, method: Callable[Concatenate[Tracker, P], R], *arguments: P.args, **named: P.kwargs) -> Any:
-        """Ray's reference to what the method will return. The method is given as such, and not by its name, so that
-        mypy sees it renamed."""
+        """Ray's reference to the result of a method. The method is passed itself, and not its name, so that mypy checks
+        the call."""
         return getattr(self.actor, method.__name__).remote(*arguments, **named)
 
     def _ask(self, method: Callable[Concatenate[Tracker, P], R], *arguments: P.args, **named: P.kwargs) -> R:
@@ -128,7 +145,11 @@ class RemoteProgress:
 
 
 class Meter:
-    """Reports the steps of a batch of `images` images; takes them back if the batch raises, since it will be redone."""
+    """Reports the steps of a batch, for `with`; reverts the reports if the batch raises, as it will be made again.
+
+    progress: where to report.
+    images: images in the batch.
+    """
 
     def __init__(self, progress: Progress, *, images: int) -> None:
         self._progress = progress
@@ -142,7 +163,7 @@ class Meter:
         self._report(0.0 if kind else float(self._images))
 
     def step(self, done: int, of: int) -> None:
-        """`done` of `of` denoising steps are done."""
+        """Report that `done` of `of` denoising steps are done."""
         self._report(self._images * done / of)
 
     def _report(self, images: float) -> None:

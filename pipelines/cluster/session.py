@@ -1,4 +1,4 @@
-"""Ray for the time of one job: joined where there is a cluster, started on this machine where there is none."""
+"""Ray for one job: joins the cluster where there is one, and starts Ray on this machine otherwise."""
 
 from __future__ import annotations
 
@@ -19,24 +19,29 @@ from pipelines.errors import UserError
 T = TypeVar("T")
 R = TypeVar("R")
 
-_NOT_SENT = ["/out", "/.venv", "/.git", "/.*_cache", "**/__pycache__", "/tests"]
+_NOT_UPLOADED = ["/out", "/.venv", "/.git", "/.*_cache", "**/__pycache__", "/tests"]
 
 
 class Stopped(SystemExit):
-    """Someone asked the job to stop. Finished shards stay; the same command goes on from there.
+    """The job received SIGTERM. Finished shards stay; the same command continues from there.
 
-    A SystemExit, as Python's own way to end: what catches every Exception on the way does not hold it up.
+    A SystemExit, so that handlers of Exception let it pass.
     """
 
 
 WORKERS = ("generators", "scorers", "writers")
+"""The pools of a run, as `RayOptions` names them."""
 
 
 @contextmanager
 def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[None]:
-    """A configured Ray. What this starts, it ends; a Ray that the process is connected to already is left alone.
+    """Run the body with a configured Ray. It is shut down at the end unless the process was connected to it before.
 
-    workers: the pools of the job, as `RayOptions` names them, whose actors have to fit; two alike are named twice.
+    options: the table [ray].
+    workers: the pools of the job, as `RayOptions` names them, which must fit; two pools of a kind are named twice.
+
+    Raises:
+        UserError: when the cluster cannot be reached, or the workers do not fit it.
     """
     import ray
 
@@ -44,15 +49,15 @@ def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[N
         _configure_data(joined=False)
         yield
         return
-    # What fails in a worker is raised here; the rest is in Ray's log files and dashboard.
+    # Errors of workers are raised here; everything else is in Ray's log files and dashboard.
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = options.address or os.environ.get("RAY_ADDRESS", "")
     if address:
-        # A submitted job already runs in its working directory; from elsewhere the code has to travel.
+        # A submitted job already runs in its working directory; otherwise the code is uploaded.
         submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-        travel: dict[str, Any] = {} if submitted else {"runtime_env": {"working_dir": ".", "excludes": _NOT_SENT}}
+        upload: dict[str, Any] = {} if submitted else {"runtime_env": {"working_dir": ".", "excludes": _NOT_UPLOADED}}
         try:
-            ray.init(address=address, **quiet, **travel)
+            ray.init(address=address, **quiet, **upload)
         except ConnectionError as error:
             raise UserError(f"ray.address = {address!r}: cannot reach this Ray cluster: {error}") from error
     else:
@@ -67,7 +72,7 @@ def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[N
         if options.check_fit:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
             _check_resources(options, nodes, "cluster" if address else "machine", workers)
-        with stoppable(), _without_native_chatter():  # after ray.init, which installs its own handler
+        with stoppable(), _without_native_stderr():  # after ray.init, which installs its own handler
             yield
     finally:
         ray.shutdown()
@@ -75,7 +80,7 @@ def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[N
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM raises `Stopped` in the main thread."""
+    """Run the body with SIGTERM raising `Stopped` in the main thread."""
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
@@ -84,10 +89,10 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def _without_native_chatter() -> Iterator[None]:
-    """Drop what C++ code prints to file descriptor 2 (Ray warns of its own actors); Python's stderr still works.
+def _without_native_stderr() -> Iterator[None]:
+    """Discard what C++ code prints to file descriptor 2 (Ray warns of its own actors); Python's stderr still works.
 
-    Ray keeps its own log files, and what fails is raised as a Python exception.
+    Ray has its own log files, and errors are raised as Python exceptions.
     """
     python_stderr, terminal = sys.stderr, os.dup(2)
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -107,7 +112,7 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Like the built-in `map`, with the calls spread over the cluster; some are under way ahead of the one wanted."""
+    """The built-in `map`, with the calls spread over the cluster; some run ahead of the result that is read next."""
     import ray
 
     def call(item: T) -> R:  # Ray takes functions alone, and `function` may be a partial one
@@ -130,14 +135,14 @@ def _configure_data(*, joined: bool) -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False  # the job has its own, which moves with every step
     context.execution_options.preserve_order = False
-    # A model download or a shard of large images may take longer than Ray's default patience of 30 minutes.
+    # A model download or a shard of large images may take longer than Ray's default timeout of 30 minutes.
     context.execution_no_progress_timeout_s = -1
     if joined:  # nodes come and go in a cluster; on one machine a model that does not load will not load later
         context.max_consecutive_actor_init_deaths = 2
     else:
         context.actor_init_retry_on_errors = False
     for name in ("exceptions", "_internal.execution.operators.actor_pool_map_operator"):
-        logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)  # what fails is raised as well
+        logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)  # errors are raised as well
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that its bars are off
 
@@ -145,7 +150,7 @@ def _configure_data(*, joined: bool) -> None:
 def _check_resources(
     options: RayOptions, nodes: Sequence[Mapping[str, float]], where: str, workers: Sequence[str] = WORKERS
 ) -> None:
-    """Ray waits for ever for actors that do not fit."""
+    """Raise UserError where the actors do not fit, for which Ray would wait for ever."""
     counts = {
         "generators": options.min_generators or options.generators,
         "scorers": options.scorers,
@@ -156,13 +161,13 @@ def _check_resources(
         "GPU": (options.gpus_per_generator, options.gpus_per_scorer, 0.0),
     }
     for kind, amounts in each.items():
-        there = sum(node.get(kind, 0.0) for node in nodes)
+        available = sum(node.get(kind, 0.0) for node in nodes)
         asked = [(counts[name], name, amount) for name, amount in zip(counts, amounts, strict=True) if name in workers]
         needed = sum(count * amount for count, _, amount in asked)
-        if needed > there + 1e-9:
+        if needed > available + 1e-9:
             pools = ", ".join(f"{count} {name} x {amount:g}" for count, name, amount in asked)
             raise UserError(
-                f"[ray] asks for {needed:g} {kind}s ({pools}), but this {where} has {there:g}. "
+                f"[ray] asks for {needed:g} {kind}s ({pools}), but this {where} has {available:g}. "
                 f"Lower ray.{workers[0]}, or the {kind.lower()}s_per_* settings, which are fractions if need be. Where "
                 "the cluster grows on demand, set ray.min_generators to what is there, or ray.check_fit = false."
             )
@@ -181,6 +186,6 @@ def _check_resources(
 
 
 def _room(node: Mapping[str, float], wanted: Mapping[str, float]) -> float:
-    """Number of workers that want so much of a node's resources for which it has room."""
+    """Number of workers that fit on a node."""
     fits = (int(node.get(kind, 0.0) / each + 1e-9) for kind, each in wanted.items() if each)
     return min(fits, default=math.inf)

@@ -1,4 +1,4 @@
-"""What a stage says about its work: to Prometheus, through Ray, and to the job's own progress."""
+"""Metrics of a stage's work, for Prometheus (through Ray) and for the job's own progress."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from contextlib import contextmanager
 from pipelines.cluster.progress import Progress
 
 PREFIX = "ray_"
-"""Ray puts it before every name."""
+"""Ray adds it to the front of every name."""
+
 IMAGES, FAILED, SECONDS = "raydiance_images", "raydiance_failed_groups", "raydiance_busy_seconds"
 FILL, GPU_MEMORY = "raydiance_batch_fill", "raydiance_gpu_memory_bytes"
 
 
 class Telemetry:
-    """Of one worker. stage: generate, score or write; progress: where it reports to."""
+    """The metrics of one worker.
+
+    stage: "generate", "score" or "write".
+    progress: where it reports to.
+    """
 
     def __init__(self, stage: str, progress: Progress) -> None:
         from ray.util.metrics import Counter as Sum
@@ -32,14 +37,22 @@ class Telemetry:
         self._gpu = Gauge(GPU_MEMORY, "Most GPU memory a worker had in use", tag_keys=("stage",))
 
     def images(self, count: int, *, moved: bool = False) -> None:
-        """`count` images left the stage; moved: the progress bar has them already."""
+        """Count images that left the stage.
+
+        count: number of images.
+        moved: whether the progress bar has counted them already.
+        """
         if count:
             self._images.inc(count, {"stage": self._stage})
             if not moved:
                 self.progress.add(self._stage, count)
 
     def failed(self, error_types: Iterable[str], *, group_size: int) -> None:
-        """Groups were given up; their images will never come, so the progress bar passes over them."""
+        """Count groups that failed; the progress bar skips their images.
+
+        error_types: the type of the error for each group.
+        group_size: images of each group.
+        """
         kinds = Counter(error_types)
         for kind, count in kinds.items():
             self._failed.inc(count, {"stage": self._stage, "error_type": kind})
@@ -48,7 +61,7 @@ class Telemetry:
 
     @contextmanager
     def busy(self, part: str) -> Iterator[None]:
-        """Time the block. Parts of a stage do not overlap within a worker."""
+        """Count the seconds of the block. Parts of a stage do not overlap within a worker."""
         started = time.perf_counter()
         try:
             yield
@@ -59,10 +72,10 @@ class Telemetry:
                 self.progress.spend(self._stage, part, seconds)
 
     def fill(self, share: float) -> None:
-        """A denoising batch held this share of the groups it could hold."""
+        """Record how full a denoising batch was, in [0, 1]: its groups over `group.groups_per_batch`."""
         self._fill.observe(share)
 
     def gpu_memory(self, bytes_: int) -> None:
-        """The worker had as much GPU memory in use (on one GPU, where it has several); 0 without a GPU."""
+        """Record the worker's peak GPU memory in bytes (of one GPU, where it has several); 0 without a GPU."""
         if bytes_:
             self._gpu.set(bytes_, {"stage": self._stage})

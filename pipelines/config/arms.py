@@ -1,5 +1,5 @@
 """Arms, and the tables of interventions that they name. Every registered intervention may have a table of the run, such
-as [tora], and a key of an arm: true takes the run's table, a table of its own changes single settings of it."""
+as [tora], and a key in an arm: `true` takes the run's table, a table overrides single settings of it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ Interventions = Mapping[str, InterventionConfig]
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One way to make every prompt. Arms share their seeds, so they can be compared image by image."""
+    """One set of interventions that every prompt is made with. Arms share their seeds, so images can be compared."""
 
     name: str
+    """Unique in the run."""
     interventions: tuple[InterventionConfig, ...] = ()
-    """Settings of those that act, in the order in which they do."""
+    """Settings of those that act, in the order in which they act."""
 
     def __post_init__(self) -> None:
         require(bool(self.name.strip()), "name", self.name, "needs a name")
@@ -33,36 +34,51 @@ _DEFAULT_ARMS = ({"name": "both", "tora": True, "repulsion": True},)
 
 
 def names() -> list[str]:
-    """Of all registered interventions."""
+    """The names of all registered interventions."""
     return [entry.name for entry in registered()]
 
 
 def take(table: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A table without its keys that name interventions, and these."""
+    """A table without the keys that name interventions, and a table of those keys."""
     known = set(names())
     rest = {key: value for key, value in table.items() if key not in known}
     return rest, {key: value for key, value in table.items() if key in known}
 
 
-def defaults(recommended: Recommended | None = None) -> Interventions:
+def defaults(recommended: Recommended) -> Interventions:
     """The settings of a run that says nothing of them: those that are recommended for its model."""
     return read_interventions({}, recommended, file="")
 
 
-def read_interventions(tables: Mapping[str, Any], recommended: Recommended | None, *, file: str) -> Interventions:
-    """The run's tables of interventions, each over what is recommended for the model; messages are those of
-    `toml.build`."""
-    known = recommended.interventions if recommended else {}
+def read_interventions(tables: Mapping[str, Any], recommended: Recommended, *, file: str) -> Interventions:
+    """The run's settings of every registered intervention.
+
+    tables: name -> table of the file; what it does not say is as recommended.
+    recommended: for the run's model.
+    file: for messages.
+
+    Raises:
+        UserError: when a table does not fit.
+    """
     read = {}
     for entry in registered():
         table = tables.get(entry.name, {})
-        merged = {**known.get(entry.name, {}), **table} if isinstance(table, Mapping) else table
+        known = recommended.interventions.get(entry.name, {})
+        merged = {**known, **table} if isinstance(table, Mapping) else table
         read[entry.name] = toml.build(entry.config, merged, file=file, at=entry.name)
     return read
 
 
 def read_arms(arms: Any, settings: Interventions, *, file: str) -> tuple[Arm, ...]:
-    """The arms of a run, or its one arm where the file names none (`arms` is None)."""
+    """The arms of a run.
+
+    arms: the value of the key `arms`; None, where the file has none, is one arm with TORA and repulsion.
+    settings: the run's settings of the interventions.
+    file: for messages.
+
+    Raises:
+        UserError: when the value is not an array of tables, or a table does not fit.
+    """
     arms = _DEFAULT_ARMS if arms is None else arms
     if not isinstance(arms, Sequence) or not all(isinstance(arm, Mapping) for arm in arms):
         raise toml.wrong(file, "arms", arms, "an array of tables ([[arms]])")
@@ -76,8 +92,15 @@ def _arm(table: Mapping[str, Any], settings: Interventions, file: str, at: str) 
 
 
 def chosen(asked: Mapping[str, Any], settings: Interventions, *, file: str, at: str) -> tuple[InterventionConfig, ...]:
-    """The settings that an arm asks for, in the order in which they act. asked: name -> true, false, or a table with
-    what differs from `settings`."""
+    """The settings of an arm's interventions, in the order in which they act.
+
+    asked: name -> true, false, or a table with the settings that differ from `settings`.
+    settings: the run's settings of the interventions.
+    file, at: file and table, for messages.
+
+    Raises:
+        UserError: when a value is of another kind, or a table does not fit.
+    """
     found = []
     for name, value in asked.items():
         entry = find(name)
@@ -93,13 +116,13 @@ def chosen(asked: Mapping[str, Any], settings: Interventions, *, file: str, at: 
 
 
 def column_names(arms: Sequence[Arm]) -> list[str]:
-    """The interventions that have a column in the rows of a run: those of every run, and those that its arms name."""
+    """The interventions with a column in the rows of a run: those `in_every_row`, and those that its arms use."""
     used = {entry_of(config).name for arm in arms for config in arm.interventions}
     return [entry.name for entry in registered() if entry.in_every_row or entry.name in used]
 
 
 def tables_of(settings: Interventions, arms: Sequence[Arm]) -> dict[str, Any]:
-    """The part of a TOML file that these arms come from, resolved: the interventions' tables, and `arms`."""
+    """The tables of a TOML file, as plain values, that give these settings and arms; all defaults are filled in."""
     columns = column_names(arms)
     return {
         **{name: asdict(settings[name]) for name in columns},
@@ -108,7 +131,7 @@ def tables_of(settings: Interventions, arms: Sequence[Arm]) -> dict[str, Any]:
 
 
 def _keys(arm: Arm, settings: Interventions, columns: Sequence[str]) -> dict[str, Any]:
-    """false for what is off is said of the interventions of every run only, as in their column."""
+    """An intervention that is off is `false` where its column is in every row, and left out otherwise."""
     on = {entry_of(config).name: config for config in arm.interventions}
     keys: dict[str, Any] = {}
     for entry in registered():

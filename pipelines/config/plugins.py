@@ -1,4 +1,4 @@
-"""Modules of the user's own, which register interventions and scorers when they are imported."""
+"""Imports the user's own modules, which register interventions and scorers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from pipelines.errors import UserError
 
 
 def load(modules: Sequence[str]) -> None:
-    """Import them, each once; those in the working directory are found, as `ray job submit --working-dir` sends them.
+    """Import modules, also from the working directory, where `ray job submit --working-dir` puts them.
 
-    Raises UserError where one cannot be imported.
+    modules: names of Python modules.
+
+    Raises:
+        UserError: when one cannot be imported.
     """
     if modules and (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)

@@ -1,4 +1,4 @@
-"""The settings of a run that is there already, as its run.json has them."""
+"""Reads the settings of an existing run from its run.json."""
 
 from __future__ import annotations
 
@@ -11,5 +11,13 @@ T = TypeVar("T")
 
 
 def recorded(run: RunRecord, table: str, kind: type[T]) -> T:
-    """A table of the config in run.json as its class, `kind`. Raises UserError where it does not fit."""
+    """A table of the config in run.json as its class.
+
+    run: run.json.
+    table: name of the table.
+    kind: dataclass of the table.
+
+    Raises:
+        UserError: when the table does not fit the class.
+    """
     return toml.build(kind, run.config.get(table, {}), file=FILE, at=table)

@@ -46,7 +46,7 @@ class RunConfig:
     scorers: tuple[FurtherScorer, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     group: GroupSize = field(default_factory=GroupSize)
-    interventions: Interventions = field(default_factory=defaults)
+    interventions: Interventions = field(default_factory=lambda: defaults(UNKNOWN))
     """In the file each has a table of its own name, such as [tora]."""
     arms: tuple[Arm, ...] = ()
     selection: Selection = field(default_factory=Selection)

@@ -16,10 +16,11 @@ from pipelines.errors import require
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring(ScorerSpec):
-    """The scorer whose scores select, and rank where `selection.rank_by` names no other. It gives image vectors."""
+    """The main scorer: selection uses its scores, and its rank unless `selection.rank_by` names another scorer. It must
+    give image vectors."""
 
     batch_size: int = 64
-    """Images per forward pass; whole groups are put together up to this number."""
+    """Images per forward pass, 1 to 65,536; whole groups are combined up to this number."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -28,12 +29,12 @@ class Scoring(ScorerSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class FurtherScorer(ScorerSpec):
-    """A scorer whose columns stand beside those of [scoring]."""
+    """A scorer that adds columns to those of [scoring]."""
 
     name: str
-    """Begins its columns: `NAME_clip_score` and so on."""
+    """Prefix of its columns: `NAME_clip_score` and so on."""
     embeddings: bool = False
-    """Keep its image vectors too."""
+    """Whether to keep its image vectors too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,7 +43,10 @@ class FurtherScorer(ScorerSpec):
         require(vectors or not self.embeddings, "embeddings", True, f"scorers of the kind {self.kind!r} have none")
 
     def fields(self, dim: int | None) -> list[pa.Field[Any]]:
-        """Its columns. dim: length of its image vectors, None where it gives none."""
+        """The fields of its columns.
+
+        dim: length of its image vectors, None where it gives none.
+        """
         own = registry.entry_of(self.kind).columns
         return score_columns.further(self.name, dim, own, embeddings=self.embeddings)
 
@@ -50,11 +54,16 @@ class FurtherScorer(ScorerSpec):
 def score_fields(
     scoring: Scoring | None, scorers: Sequence[FurtherScorer], dims: Sequence[int | None]
 ) -> list[pa.Field[Any]]:
-    """The columns that scorers add to those of `schema.scored`. dims: of each of `scorers`."""
+    """The columns that scorers add to those of `schema.scored`.
+
+    scoring: the main scorer, which adds only its kind's own columns; None to leave it out.
+    scorers: the others.
+    dims: length of the image vectors of each of `scorers`, None where it gives none.
+    """
     own = score_columns.own(registry.entry_of(scoring.kind).columns) if scoring else []
     return [*own, *(field for one, dim in zip(scorers, dims, strict=True) for field in one.fields(dim))]
 
 
 def declared_fields(scoring: Scoring | None, scorers: Sequence[FurtherScorer]) -> list[pa.Field[Any]]:
-    """`score_fields` as far as it is known before any scorer is loaded: image vectors have the length 1."""
+    """`score_fields` before any scorer is loaded, with image vectors of length 1."""
     return score_fields(scoring, scorers, [1 if registry.entry_of(one.kind).vectors else None for one in scorers])

@@ -13,15 +13,17 @@ from pipelines.errors import require
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
+    """The run as a whole."""
+
     output: str
     """Folder of the results: a local path or s3://bucket/folder. Not part of the fingerprint."""
     name: str = "raydiance"
     """Title of the dataset card and the gallery. Not part of the fingerprint."""
     seed: int = 0
-    """Every image seed is derived from it."""
+    """Every image seed is derived from it; 0 to 2**63 - 1."""
     plugins: tuple[str, ...] = ()
-    """Python modules that are imported before anything else, on the driver and by every worker: they register
-    interventions and scorers of your own. Not part of the fingerprint."""
+    """Python modules that are imported before anything else, on the driver and by every worker: they register your own
+    interventions and scorers. Not part of the fingerprint."""
 
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "needs a local path or s3://bucket/folder")
@@ -30,8 +32,10 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSize:
+    """How many images and groups there are of each prompt, and how many are denoised together."""
+
     size: int = 4
-    """Images per group: made together, pushed apart by repulsion."""
+    """Images per group: made together, and pushed apart by repulsion."""
     groups_per_prompt: int = 1
     """Groups of each prompt in each arm, with different seeds. A higher number extends a run."""
     groups_per_batch: int = 1
@@ -45,16 +49,16 @@ class GroupSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which images stay in data/; the others go to rejected/ with the reason. Relative by default: see the docs."""
+    """Which images are kept in data/; the others go to rejected/ with the reason."""
 
     keep_per_group: int = 0
-    """Best images of a group that stay; 0 keeps all."""
+    """How many of the best images of a group are kept; 0 keeps all."""
     min_margin: float = -math.inf
-    """Lowest `clip_margin` that stays, for images that have one; -inf keeps all."""
+    """Lowest `clip_margin` that is kept, for images that have one; -inf keeps all."""
     duplicate_similarity: float = 1.0
     """Images of a group at least this similar (cosine of embeddings) are duplicates; 1 means equal pixels only."""
     rank_by: str = ""
-    """Name of the scorer in [[scorers]] by which a group is ranked; "" is the one in [scoring]."""
+    """Name of the scorer in [[scorers]] that ranks the images of a group; "" is the one in [scoring]."""
 
     def __post_init__(self) -> None:
         require(self.keep_per_group >= 0, "keep_per_group", self.keep_per_group, "needs 0 (all) or more")
@@ -65,10 +69,13 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
+    """The files of a run."""
+
     image_format: Literal["png", "webp"] = "png"
-    """Both lossless; webp is smaller and slower to write."""
+    """Both are lossless; webp is smaller and slower to write."""
     groups_per_shard: int = 0
-    """Groups in one output file: the unit of commit, of resume and of a worker's memory. 0 goes by `shard_mb`."""
+    """Groups in one output file: the unit of commit, of resume and of a worker's memory. 0 derives it from
+    `shard_mb`."""
     shard_mb: int = 256
     """Rough size of an output file in MiB, up to 64 groups."""
 
@@ -79,39 +86,44 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class RayOptions:
-    """Where and how wide the job runs. Nothing here changes which rows come out."""
+    """Where the job runs, and with how many workers. No setting changes which rows a run has."""
 
     address: str = ""
-    """A Ray cluster to join; "" takes RAY_ADDRESS, and without that starts Ray on this machine for the job."""
+    """A Ray cluster to join; "" takes RAY_ADDRESS, and without that the job starts Ray on this machine."""
     generators: int = 1
     """Generator actors, each with its own copy of the model."""
     min_generators: int = 0
-    """The pool starts with this many and grows to `generators` as the cluster does; 0 waits for all of them."""
+    """Generators at the start; the pool grows up to `generators` with the cluster. 0 waits for all of them."""
     scorers: int = 1
     """Scorer actors."""
     writers: int = 1
     """Writer actors."""
     gpus_per_generator: float = 0.0
+    """GPUs that Ray reserves for each generator."""
     gpus_per_scorer: float = 0.0
+    """GPUs that Ray reserves for each scorer, a fraction if need be."""
     gpus_per_replica: int = 1
-    """GPUs that work on the same batches, each with the whole model in a process of its own (without GPUs, processes on
-    CPUs). Above 1, gpus_per_generator is the same number, or 0 for CPUs."""
+    """GPUs that work on the same batches, each in its own process with the whole model (without GPUs, processes on
+    CPUs). Above 1, `gpus_per_generator` is the same number, or 0 for CPUs."""
     parallelism: Parallelism = "auto"
     """What the processes of a replica divide: the images of a "group", the branches of guidance ("cfg"), the tokens
     ("context"); "auto" takes what moves the fewest bytes. It can change the last bits of the pixels."""
     rank_timeout_s: float = 600.0
-    """Seconds without a denoising step after which the processes of a replica count as hung, and are started anew."""
+    """Seconds without a denoising step after which the processes of a replica count as hung, and are restarted."""
     cpus_per_generator: float = 1.0
+    """CPUs that Ray reserves for each generator; not a limit."""
     cpus_per_scorer: float = 0.5
+    """CPUs that Ray reserves for each scorer; not a limit."""
     cpus_per_writer: float = 0.25
-    """CPUs and GPUs that Ray reserves for each; they are not limits."""
+    """CPUs that Ray reserves for each writer; not a limit."""
     check_fit: bool = True
-    """Refuse to start where the workers do not fit the cluster as it is. Turn it off for one that grows on demand."""
+    """Whether to stop at the start where the workers do not fit the cluster. Turn it off for one that grows on
+    demand."""
     threads_per_generator: int = 0
-    """CPU threads of a generator's maths, of all its processes together; 0 takes `cpus_per_generator`. Where a CPU
-    does the maths, another number can change the last bits of the pixels."""
+    """CPU threads of torch in a generator, over all its processes; 0 takes `cpus_per_generator`. Where the model runs
+    on a CPU, another number can change the last bits of the pixels."""
     object_store_mb: int = 256
-    """Size of the object store of a Ray that the job starts itself, in MiB."""
+    """Size of the object store in MiB, where the job starts Ray itself; 80 or more."""
 
     def __post_init__(self) -> None:
         for name in ("generators", "scorers", "writers"):
@@ -143,11 +155,15 @@ class RayOptions:
 
     @property
     def generator_threads(self) -> int:
-        """Of each process."""
+        """CPU threads of each process of a generator."""
         return max(1, (self.threads_per_generator or int(self.cpus_per_generator)) // self.gpus_per_replica)
 
     def ranks(self, group: GroupSize, guidance_scale: float) -> Ranks:
-        """The processes of each generator."""
+        """The processes of each generator.
+
+        group: the table [group].
+        guidance_scale: of the run's sampling.
+        """
         return Ranks(
             count=self.gpus_per_replica,
             parallelism=self.parallelism,

@@ -1,4 +1,4 @@
-"""Read TOML tables into frozen dataclasses, and say exactly what is wrong where a table does not fit.
+"""Reads TOML tables into frozen dataclasses, with exact messages where a table does not fit.
 
 The dataclass is the specification: its fields are the allowed keys, with their types and defaults.
 """
@@ -13,13 +13,18 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pipelines.errors import UserError, did_you_mean
+from models.errors import did_you_mean
+from pipelines.errors import UserError
 
 T = TypeVar("T")
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises UserError where it cannot be read, or is no TOML."""
+    """The tables of a TOML file.
+
+    Raises:
+        UserError: when the file cannot be read, or is not valid TOML.
+    """
     try:
         return tomllib.loads(Path(path).read_bytes().decode("utf-8"))
     except OSError as error:
@@ -39,9 +44,17 @@ def build(
     given: Mapping[str, Any] | None = None,
     hints: Sequence[str] = (),
 ) -> T:
-    """An instance of the dataclass `kind` from `table`; messages call the table `at` ("" is the top of the file).
+    """An instance of a dataclass from a table.
 
-    given: fields whose values are there already; hints: further keys that may have been meant by an unknown one.
+    kind: the dataclass.
+    table: key -> value, as TOML gives it.
+    file: for messages.
+    at: name of the table, for messages; "" is the top of the file.
+    given: fields that do not come from the table.
+    hints: further keys that a message may suggest for an unknown one.
+
+    Raises:
+        UserError: when a key is unknown or missing, or a value has the wrong type or is out of range.
     """
     given = given or {}
     if not isinstance(table, Mapping):
@@ -70,7 +83,7 @@ def _nearest(key: str, known: list[str]) -> str:
 
 
 def _convert(kind: Any, value: Any, file: str, at: str) -> Any:
-    """`value` as the annotation `kind` says; TOML integers are good floats, TOML arrays are tuples."""
+    """`value` in the type `kind`; TOML integers are accepted as floats, TOML arrays become tuples."""
     origin = get_origin(kind)
     if is_dataclass(kind) and isinstance(kind, type):
         return build(kind, value, file=file, at=at)
@@ -112,7 +125,7 @@ def _convert_tuple(kinds: tuple[Any, ...], value: Any, file: str, at: str) -> tu
 
 
 def _plain_table(value: Any, file: str, at: str) -> dict[str, Any]:
-    """A table whose keys are not ours to know: texts, numbers, booleans, and arrays and tables of them."""
+    """A table with any keys: texts, numbers, booleans, and arrays and tables of them."""
     if not isinstance(value, Mapping):
         raise wrong(file, at, value, "a table")
     return {key: _plain(item, file, f"{at}.{key}") for key, item in value.items()}
@@ -129,11 +142,24 @@ def _plain(value: Any, file: str, at: str) -> Any:
 
 
 def wrong(file: str, at: str, value: Any, needs: str) -> UserError:
-    """The error for a value of the wrong kind."""
+    """The error for a value of the wrong type.
+
+    file, at: file and key.
+    value: the value.
+    needs: what it must be.
+    """
     return UserError(f"{file}: {at} = {value!r}: must be {needs}")
 
 
 def override(table: dict[str, Any], text: str) -> None:
+    """Set one value of nested tables, in place.
+
+    table: the tables of a file.
+    text: `key.sub=value`, the value in TOML; bare words are text.
+
+    Raises:
+        UserError: when the text has no such form, or a part of the key is not a table.
+    """
     key, equals, value = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):

@@ -1,4 +1,4 @@
-"""What the columns of `data/` and `rejected/` mean, in words: the dataset card prints them."""
+"""The meaning of the columns of `data/` and `rejected/`, which the dataset card prints."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ COLUMN_MEANING: dict[str, str] = {
     "keep": "true in `data/`, false in `rejected/`",
     "drop_reason": "why the image was dropped; null where it was kept",
 }
-"""Column -> what it means; interventions say it of their own columns."""
+"""Column -> meaning. Columns of interventions are not here: `Intervention.meaning` has theirs."""

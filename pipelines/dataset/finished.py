@@ -1,4 +1,4 @@
-"""A finished run, for what comes after it: exports and other scores."""
+"""Opens a finished run, for exports and further scores."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from pipelines.errors import UserError
 
 T = TypeVar("T")
 
-GO_ON = "Start the run's own command again (python jobs/synth.py --config ...), and this one when it is done."
+CONTINUE = "Start the run's own command again (python jobs/synth.py --config ...), and this one when it is done."
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """A run whose every group is made, and summed up."""
+    """A run with all its groups made and its report written."""
 
     dataset: Storage
+    """The output folder."""
     run: RunRecord
+    """run.json."""
     report: Report
+    """report.json."""
     files: dict[str, FileEntry]
     """The entries of manifest.json by path."""
 
@@ -34,7 +37,11 @@ class FinishedRun:
 
 
 def open_finished(dataset: Storage) -> FinishedRun:
-    """The run in a folder. Raises UserError where there is none, or where it is not finished."""
+    """The finished run in an output folder.
+
+    Raises:
+        UserError: when there is no run, or it is not finished.
+    """
     run = run_json.read(dataset)
     manifest = _read(manifest_json.read, dataset, "is not finished: it has no manifest.json yet")
     planned, counted = run.plan.groups if run.plan else None, manifest.totals.groups_planned
@@ -48,21 +55,25 @@ def open_finished(dataset: Storage) -> FinishedRun:
         files = {entry.path: entry for entry in manifest.files}
         report = _read(report_json.read, dataset, "has lost its report.json")
         return FinishedRun(dataset=dataset, run=run, report=report, files=files)
-    raise UserError(f"{dataset.uri} is not finished: {problem}. {GO_ON}")
+    raise UserError(f"{dataset.uri} is not finished: {problem}. {CONTINUE}")
 
 
 def check(dataset: Storage, entry: FileEntry) -> None:
-    """Raises UserError where a file is not as long as the manifest says."""
+    """Check that a file has the size that the manifest gives.
+
+    Raises:
+        UserError: when it has another one.
+    """
     there = dataset.size(entry.path)
     if there != entry.bytes:
         raise UserError(
             f"{dataset.path(entry.path)} has {there} bytes, but manifest.json says {entry.bytes}: the run has gone on "
-            f"since it was summed up. {GO_ON}"
+            f"since it was summed up. {CONTINUE}"
         )
 
 
-def _read(read: Callable[[Storage, str], T], dataset: Storage, where_there_is_none: str) -> T:
+def _read(read: Callable[[Storage, str], T], dataset: Storage, problem: str) -> T:
     try:
-        return read(dataset, GO_ON)
+        return read(dataset, CONTINUE)
     except FileNotFoundError:
-        raise UserError(f"{dataset.uri} {where_there_is_none}. {GO_ON}") from None
+        raise UserError(f"{dataset.uri} {problem}. {CONTINUE}") from None

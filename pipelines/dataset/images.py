@@ -1,4 +1,4 @@
-"""Pixels to lossless image files and back."""
+"""Encodes pixels as lossless image files, and decodes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from PIL import Image
 
 
 def encode(image_HWC: NDArray[np.uint8], image_format: Literal["png", "webp"]) -> bytes:
-    """A lossless file of an RGB uint8 image; equal pixels give equal bytes."""
+    """A lossless image file; equal pixels give equal bytes.
+
+    image_HWC: uint8 [H, W, 3], RGB.
+    image_format: of the file.
+    """
     file = io.BytesIO()
     if image_format == "png":
         Image.fromarray(image_HWC).save(file, "PNG")
@@ -22,10 +26,13 @@ def encode(image_HWC: NDArray[np.uint8], image_format: Literal["png", "webp"]) -
 
 
 def encode_video(video_THWC: NDArray[np.uint8], frames_per_second: int) -> bytes:
-    """A lossless animated WebP of RGB uint8 frames; equal pixels give equal bytes.
+    """A lossless animated WebP; equal pixels give equal bytes.
 
-    It is one image file with all frames, so whatever reads the pictures of a dataset reads a video too. Runs of equal
-    frames are stored once, and shown as long as they last.
+    It is one image file with all frames, so whatever reads the pictures of a dataset reads a video too. Consecutive
+    equal frames are stored once, with a longer duration.
+
+    video_THWC: uint8 [T, H, W, 3], RGB.
+    frames_per_second: of the video, 1 or more.
     """
     first, *others = (Image.fromarray(frame_HWC) for frame_HWC in video_THWC)
     file = io.BytesIO()
@@ -43,21 +50,26 @@ def encode_video(video_THWC: NDArray[np.uint8], frames_per_second: int) -> bytes
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """The uint8 [H, W, 3] pixels of an image file; of a video, its middle frame."""
+    """The pixels of an image file, uint8 [H, W, 3], RGB; of a video its middle frame."""
     with Image.open(io.BytesIO(data)) as image:
         image.seek(getattr(image, "n_frames", 1) // 2)
         return np.asarray(image.convert("RGB"))
 
 
 def image_id(image: NDArray[np.uint8]) -> str:
-    """32 hex digits over size and pixels of an image [H, W, 3] or a video [T, H, W, 3]."""
+    """A hash of size and pixels, 32 hex digits.
+
+    image: uint8 [H, W, 3], or of a video [T, H, W, 3].
+    """
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).tobytes())
     return digest.hexdigest()
 
 
 def blank(images: NDArray[np.uint8]) -> list[int]:
-    """Indices of images [B, H, W, 3] or videos [B, T, H, W, 3] of one single colour, which is how NaN latents and
-    broken decoders come out."""
+    """Indices of images of a single colour, which NaN latents and broken decoders give.
+
+    images: uint8 [B, H, W, 3], or of videos [B, T, H, W, 3].
+    """
     flat_BPC = images.reshape(len(images), -1, images.shape[-1])
     return [int(i) for i in np.flatnonzero((flat_BPC == flat_BPC[:, :1]).all(axis=(1, 2)))]

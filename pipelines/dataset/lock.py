@@ -1,9 +1,9 @@
 """One job at a time writes to an output folder: a lock file with a heartbeat, on local disks and in S3 alike.
 
-A job that dies leaves its lock. On the machine where it ran, the next one sees at once that it is dead; from elsewhere
-it watches whether the heartbeat still moves, which needs no agreement of clocks. Where two jobs yet take one lock at
-the same moment (S3 servers without conditional writes), one of them reads the other's name at its next beat and stops;
-until then both write the same bytes to the same names.
+A job that dies leaves its lock file. On the same machine the next job sees at once that the process is gone; on another
+machine it watches whether the heartbeat still changes, which needs no synchronised clocks. If two jobs still take the
+lock at the same moment (S3 servers without conditional writes), one of them reads the other's name at its next
+heartbeat and stops; until then both write the same bytes to the same files.
 """
 
 from __future__ import annotations
@@ -24,16 +24,20 @@ from pipelines.errors import UserError
 
 FILE = "run.lock"
 BEAT_SECONDS = 15.0
+"""Time between two heartbeats."""
+
 _PATIENCE_SECONDS = 30.0
-"""How long a request for the lock file is tried: a job should fail fast at start-up, and it takes its lock first."""
+"""How long a request for the lock file is retried: a job should fail fast at start-up, and it takes its lock first."""
 _BEATS_TO_WATCH = 3
 _POLL_SECONDS = 1.0
 
 
 class RunLock:
-    """Held from `with` to its end.
+    """The lock of an output folder, held while `with` runs; entering raises UserError where another job holds it.
 
-    Raises UserError where another job holds it; `broken` removes that job's lock first, whatever its state.
+    output: the folder.
+    broken: remove another job's lock first, whether it is alive or not.
+    beat_seconds: time between two heartbeats.
     """
 
     def __init__(self, output: Storage, *, broken: bool = False, beat_seconds: float = BEAT_SECONDS) -> None:
@@ -43,7 +47,7 @@ class RunLock:
         self._beat = 0
         self._released = threading.Event()
         self._taken_by: dict[str, Any] | None = None
-        self._heart = threading.Thread(target=self._keep, daemon=True)
+        self._heart = threading.Thread(target=self._send_heartbeats, daemon=True)
 
     def __enter__(self) -> Self:
         if self._broken:
@@ -64,9 +68,13 @@ class RunLock:
             self._output.remove(FILE)
 
     def check(self) -> None:
-        """Raises UserError once another job has taken the lock."""
+        """Check that this job still has the lock.
+
+        Raises:
+            UserError: when another job has taken it.
+        """
         if not self._heart.is_alive():
-            self._look()
+            self._check_owner()
         if self._taken_by is not None:
             raise UserError(
                 f"{self._output.path(FILE)} was taken over by {_describe(self._taken_by)}, so this job stops. "
@@ -77,14 +85,14 @@ class RunLock:
         if theirs.get("machine") == self._mine["machine"]:
             alive = theirs.get("started") == _started(theirs["pid"])
         else:
-            alive = self._moves(theirs)
+            alive = self._heartbeat_changes(theirs)
         if alive:
             raise UserError(
                 f"{self._output.path(FILE)}: {_describe(theirs)} is writing to this folder. Wait for it, stop it, or "
                 "choose another run.output; if you are sure that it is gone, add --break-lock."
             )
 
-    def _moves(self, theirs: dict[str, Any]) -> bool:
+    def _heartbeat_changes(self, theirs: dict[str, Any]) -> bool:
         give_up = time.monotonic() + _BEATS_TO_WATCH * float(theirs.get("beat_seconds", BEAT_SECONDS))
         while time.monotonic() < give_up:
             time.sleep(_POLL_SECONDS)
@@ -95,26 +103,26 @@ class RunLock:
                 return True
         return False
 
-    def _keep(self) -> None:
+    def _send_heartbeats(self) -> None:
         while not self._released.wait(self._mine["beat_seconds"]) and self._taken_by is None:
             try:
-                self._look()
+                self._check_owner()
                 if self._taken_by is None:
                     self._beat += 1
                     self._output.write_bytes(FILE, self._content())
             except UserError:
-                continue  # storage that is away for a while is the stages' matter; the lock is still ours
+                continue  # the stages report storage that fails; the lock is still held
 
-    def _look(self) -> None:
-        there = self._read()
-        if there is not None and there.get("owner") != self._mine["owner"]:
-            self._taken_by = there
+    def _check_owner(self) -> None:
+        current = self._read()
+        if current is not None and current.get("owner") != self._mine["owner"]:
+            self._taken_by = current
 
     def _owner(self) -> Any:
         return (self._read() or {}).get("owner")
 
     def _read(self) -> dict[str, Any] | None:
-        """What the lock file says; None where there is none. A file that is no lock is one of nobody."""
+        """The content of the lock file; None where there is none, and {} where it is not valid."""
         try:
             content = json.loads(self._output.read_bytes(FILE))
         except FileNotFoundError:
@@ -140,7 +148,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _started(pid: int) -> str:
-    """When a process of this machine began, in the kernel's count; "" where there is none, or no such count."""
+    """Start time of a process of this machine, as the kernel gives it; "" where it gives none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""manifest.json: every file of a run, and whether every planned group is in exactly one place."""
+"""manifest.json: all files of a run, and whether every planned group is in exactly one place."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ FILE = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """What was planned, and what was found of it."""
+    """How much was planned, and how much of it was found."""
 
     prompts_planned: int
+    """Prompts that could be used."""
     prompts_failed: int
+    """Rows of failed/prompts.parquet."""
     groups_planned: int
+    """Groups in plan/."""
     groups_done: int
+    """Groups with images."""
     groups_failed: int
+    """Groups in failed/."""
     images_kept: int
+    """Rows of data/."""
     images_rejected: int
+    """Rows of rejected/."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,20 +36,34 @@ class Manifest:
     """The content of manifest.json."""
 
     schema_version: int
+    """Of the row contract."""
     fingerprint: str
+    """Of the run."""
     complete: bool
+    """Whether every planned group is in exactly one place."""
     problems: tuple[str, ...]
-    """The first few reasons why the run is not complete, in words."""
+    """The first few reasons why the run is not complete."""
     problem_count: int
+    """How many reasons there are."""
     totals: Totals
+    """Sums over the run."""
     files: tuple[FileEntry, ...]
-    """By path."""
+    """All files, sorted by path."""
 
 
 def read(output: Storage, advice: str) -> Manifest:
-    """Raises FileNotFoundError where there is none."""
+    """The manifest of a run.
+
+    output: the output folder.
+    advice: what to do where the file is damaged, for the message.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        UserError: when the file is damaged.
+    """
     return records.read(output, FILE, Manifest, advice)
 
 
 def write(output: Storage, manifest: Manifest) -> None:
+    """Write manifest.json."""
     records.write(output, FILE, manifest)

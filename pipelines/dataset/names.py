@@ -1,4 +1,4 @@
-"""Names of folders and of shard files, and the entries that the manifest has of files."""
+"""Names of folders and of shard files, and the manifest's entries of files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pipelines.dataset.parquet import Reader
 from pipelines.dataset.storage import Storage
 
 IMAGE_FOLDERS = ("data", "rejected")
-"""Folders with a file of images per shard: what was kept, and what selection dropped. In `data` every finished shard
-has its file; elsewhere there is none without rows."""
+"""Folders with a file of images per shard: kept ones, and those that selection dropped. In `data` every finished shard
+has a file; elsewhere there is no file without rows."""
+
 SHARD_FOLDERS = (*IMAGE_FOLDERS, "failed")
 """Folders with a file per shard."""
 
@@ -26,20 +27,28 @@ def shard_file(shard: int) -> str:
 
 
 def shard_number(file: str) -> int:
-    """The shard whose file this is. Raises ValueError for a file of no shard."""
+    """The number of the shard that a file belongs to.
+
+    Raises:
+        ValueError: when it is not the file of a shard.
+    """
     if (shard := shard_of(file)) is None:
         raise ValueError(f"{file} is not named like the file of a shard")
     return shard
 
 
 def shard_of(file: str) -> int | None:
-    """The shard whose file this is, by its name; None for a file of no shard."""
+    """The number of the shard that a file belongs to, by its name; None where it is not the file of a shard."""
     match = _SHARD_FILE.fullmatch(PurePosixPath(file).name)
     return None if match is None else int(match[1])
 
 
 def image_files(output: Storage, name: str) -> list[str]:
-    """Paths of the files of this name that hold images: kept ones, then dropped ones."""
+    """The existing paths of a shard's files of images: kept ones, then dropped ones.
+
+    output: the output folder.
+    name: as `shard_file` gives it.
+    """
     return [path for folder in IMAGE_FOLDERS if output.exists(path := f"{folder}/{name}")]
 
 
@@ -48,16 +57,24 @@ class FileEntry:
     """A file of the run."""
 
     path: str
-    """Below the output folder."""
+    """Relative to the output folder."""
     rows: int | None
-    """None where it is no Parquet file."""
+    """None where it is not a Parquet file."""
     bytes: int
+    """Its size."""
     sha256: str
-    """In hex digits."""
+    """Hash of its content, in hex digits."""
 
 
 def file_entry(output: Storage, path: str) -> FileEntry:
-    """Read a file once, a megabyte at a time, for its digest; a Parquet file's footer says its rows."""
+    """The entry of a file, which is read once, a megabyte at a time.
+
+    output: the output folder.
+    path: relative to it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+    """
     digest, size = hashlib.sha256(), 0
     with output.open_input(path) as source:
         while block := source.read(_READ_BYTES):

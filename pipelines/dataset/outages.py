@@ -1,4 +1,4 @@
-"""Transient errors of a storage server: told apart from lasting ones, and retried."""
+"""Recognises transient errors of a storage server, and retries them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 900.0
-"""How long one operation is tried before the job stops: longer than the usual outage, shorter than a night."""
+"""How long one operation is retried before the job stops: longer than a usual outage, shorter than a night."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 30.0
 
 _TRANSIENT_STATUS = {408, 425, 429}
@@ -22,14 +22,17 @@ _TRANSIENT_BOTOCORE |= {"ResponseParserError", "ChecksumError", "FlexibleChecksu
 
 
 def is_transient(error: BaseException) -> bool:
-    """Can the same request succeed later? 5xx, throttling, timeouts, broken connections and broken bodies can."""
+    """Whether the same request can succeed later: after 5xx, throttling, timeouts, broken connections or bodies."""
     return any(_transient(cause) for cause in _causes(error))
 
 
 def retry_transient(operation: Callable[[], T], patience_seconds: float) -> T:
-    """The result of `operation`, tried again with growing, jittered waits while its errors are transient.
+    """The result of an operation, retried with growing waits while its errors are transient.
 
-    Jitter keeps hundreds of workers from coming back at the same moment.
+    The waits are random, so that hundreds of workers do not retry at the same moment.
+
+    operation: called until it succeeds; its last error is raised.
+    patience_seconds: how long it is retried.
     """
     give_up = time.monotonic() + patience_seconds
     longest = _FIRST_WAIT_SECONDS
@@ -66,6 +69,6 @@ def _transient(error: BaseException) -> bool:
 
 
 def of_storage_client(error: BaseException) -> bool:
-    """Does the error come from the S3 client, whatever its class?"""
+    """Whether an error comes from the S3 client, whatever its class."""
     modules = ("botocore", "aiobotocore", *_TRANSIENT_MODULES)
     return any(kind.__module__.startswith(modules) for kind in type(error).__mro__)

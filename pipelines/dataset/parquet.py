@@ -14,37 +14,47 @@ import pyarrow.parquet as pq
 from pipelines.dataset.storage import Storage
 
 ROWS_PER_ROW_GROUP = 200
+"""Most rows of a small row group. Viewers and streaming readers fetch single row groups, and not a whole file."""
+
 BYTES_PER_ROW_GROUP = 128 << 20
-"""Small row groups of images, so that viewers and streaming readers fetch a few of them and not a whole file."""
+"""Most bytes of a small row group, unless a single row is larger."""
 
 _CHUNKS = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """How the values of a file are stored; it decides the file's bytes, not its rows."""
+    """How the values of a file are stored, which decides the file's bytes, but not its rows."""
 
     compression: Literal["zstd", "snappy"] = "zstd"
-    """snappy is faster and larger."""
+    """snappy is faster, and its files are larger."""
     dictionaries: bool = True
-    """Store repeated values of a column once."""
+    """Whether to store repeated values of a column once."""
     statistics: bool = True
-    """Note the least and the largest value of every column of a row group."""
+    """Whether to store the least and the largest value of every column of a row group."""
     for_hub: bool = False
-    """An index of pages, which begin where the content says: the Hugging Face hub stores equal chunks of files once."""
+    """Whether to write a page index and content-defined pages: the Hugging Face hub stores equal chunks once."""
 
 
 ROWS = Packing()
+"""For rows of images."""
+
 PLAN = Packing(compression="snappy", dictionaries=False, statistics=False)
-"""For row groups that are so small that dictionaries and statistics would cost more time and bytes than they save."""
+"""For row groups so small that dictionaries and statistics cost more time and bytes than they save."""
+
 HUB = Packing(for_hub=True)
+"""For files that go to the Hugging Face hub."""
 
 
 class Writer:
-    """A Parquet file that grows by row groups, for `with`.
+    """A Parquet file that is written row group by row group, for `with`.
 
-    A table without rows adds nothing: a row group without rows makes Hugging Face datasets fail, and a file without row
-    groups does not.
+    A table without rows adds nothing: Hugging Face datasets fail on a row group without rows, but not on a file without
+    row groups.
+
+    file: open for writing.
+    schema: of all rows.
+    packing: how values are stored.
     """
 
     def __init__(self, file: IO[bytes], schema: pa.Schema, packing: Packing = ROWS) -> None:
@@ -65,7 +75,11 @@ class Writer:
         self._writer.close()
 
     def write(self, rows: pa.Table, *, small_groups: bool = False) -> None:
-        """Add rows as one row group; small_groups: as several, if need be, of rows that are all about as large."""
+        """Add rows as one row group.
+
+        rows: in the schema of the file.
+        small_groups: split them into small row groups, as if all rows had the same size.
+        """
         if not rows.num_rows:
             return
         if small_groups:
@@ -77,13 +91,19 @@ class Writer:
 
 
 def write(storage: Storage, path: str, rows: pa.Table, *, small_groups: bool = True) -> None:
-    """Write a file, which appears whole. small_groups: off for what is read as a whole and not page by page."""
+    """Write a file, which appears whole or not at all.
+
+    storage: the folder.
+    path: of the file, relative to it.
+    rows: its content.
+    small_groups: off for files that are always read as a whole.
+    """
     with storage.open_output(path) as file, Writer(file, rows.schema) as writer:
         writer.write(rows, small_groups=small_groups)
 
 
 def write_or_remove(storage: Storage, path: str, rows: pa.Table, *, small_groups: bool = True) -> None:
-    """`write`, or no file where there are no rows: an earlier attempt may have left one."""
+    """`write`, or remove the file of an earlier attempt where there are no rows; arguments as for `write`."""
     if rows.num_rows:
         write(storage, path, rows, small_groups=small_groups)
     else:
@@ -91,8 +111,7 @@ def write_or_remove(storage: Storage, path: str, rows: pa.Table, *, small_groups
 
 
 def small_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows, which may differ in size, in tables that fit a small row group each; a row that is larger than
-    that is alone in its own."""
+    """The rows of some tables in tables that fit one small row group each; a row that is larger has its own."""
     waiting: list[pa.Table] = []
     rows = size = 0
     for table in tables:
@@ -109,52 +128,90 @@ def small_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 class Reader:
-    """An open Parquet file."""
+    """An open Parquet file.
+
+    file: open for reading, seekable.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = pq.ParquetFile(file)
 
     @property
     def schema(self) -> pa.Schema:
+        """The schema of the file, with its metadata."""
         return self._file.schema_arrow
 
     @property
     def rows(self) -> int:
-        """From the footer: no column is read."""
+        """Number of rows, from the footer: no column is read."""
         return self._file.metadata.num_rows
 
     @property
     def rows_of_groups(self) -> list[int]:
-        """The rows of each row group, from the footer."""
+        """Number of rows of each row group, from the footer."""
         return [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows; of these columns, or of all."""
+        """All rows.
+
+        columns: which to read; None reads all.
+        """
         return self._file.read(columns=None if columns is None else list(columns))
 
     def group(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """One row group."""
+        """The rows of one row group.
+
+        number: of the row group, from 0.
+        columns: which to read; None reads all.
+        """
         return self._file.read_row_group(number, columns=None if columns is None else list(columns))
 
     def batches(self, rows: int, columns: Sequence[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Up to so many rows at a time; of one row group, or of all."""
+        """The rows in batches.
+
+        rows: most rows of a batch.
+        columns: which to read.
+        group: number of a row group; None reads all.
+        """
         yield from self._file.iter_batches(rows, row_groups=None if group is None else [group], columns=list(columns))
 
 
 @contextmanager
 def opened(storage: Storage, path: str) -> Iterator[Reader]:
-    """A file of a run. Raises FileNotFoundError where there is none."""
+    """A Parquet file that is open while `with` runs.
+
+    storage: the folder.
+    path: of the file, relative to it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+    """
     with storage.open_input(path) as file:
         yield Reader(file)
 
 
 def read(storage: Storage, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A whole file; of these columns, or of all. Raises FileNotFoundError where there is none."""
+    """All rows of a file.
+
+    storage: the folder.
+    path: of the file, relative to it.
+    columns: which to read; None reads all.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+    """
     with opened(storage, path) as reader:
         return reader.read(columns)
 
 
 def schema_of(storage: Storage, path: str) -> pa.Schema:
-    """The schema of a file, with its metadata. Raises FileNotFoundError where there is none."""
+    """The schema of a file, with its metadata.
+
+    storage: the folder.
+    path: of the file, relative to it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+    """
     with opened(storage, path) as reader:
         return reader.schema

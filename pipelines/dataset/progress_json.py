@@ -1,4 +1,4 @@
-"""progress.json: how far the run is and where its time went, over all sessions; a script may poll it at any time."""
+"""progress.json: the progress of a run and its timings over all sessions. Scripts may poll it at any time."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ _EVERY_SECONDS, _EVERY_SECONDS_S3 = 2.0, 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """How far the session is: what its workers have reported so far."""
+    """The progress of a session, from the reports of its workers so far."""
 
     stages: dict[str, float] = field(default_factory=dict)
-    """Images past each stage, or given up before it; one that is half denoised counts as half."""
+    """Stage -> images that passed it or failed before it; a half-denoised image counts as half."""
     made: int = 0
-    """Images in files."""
+    """Images written to files."""
     failures: dict[str, int] = field(default_factory=dict)
-    """Type of the error -> groups given up."""
+    """Type of the error -> number of failed groups."""
     busy_seconds: dict[str, float] = field(default_factory=dict)
-    """Part of a stage, such as `generate.denoise` -> seconds over all workers."""
+    """Part of a stage, such as `generate.denoise` -> seconds of work, over all workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """What all sessions of a run took together."""
+    """Timings over all sessions of a run."""
 
     sessions: int
+    """Number of sessions."""
     wall_seconds: float
+    """Their duration."""
     images: int
-    """Made in these sessions."""
+    """Images made in them."""
     workers: dict[str, int]
-    """Stage -> how many, in the last session."""
+    """Stage -> number of workers, in the last session."""
     busy_seconds: dict[str, float]
     """As in `Snapshot`."""
 
@@ -49,26 +51,32 @@ class ProgressRecord:
     """The content of progress.json."""
 
     state: str
-    """running, finished, stopped or failed."""
+    """"running", "finished", "stopped" or "failed"."""
     updated: str
-    """UTC, as in ISO 8601."""
+    """Time of this state, UTC in ISO 8601."""
     images: int
-    """Of the whole run."""
+    """Images of the whole run."""
     images_done: int
+    """Images that are made or failed, over all sessions."""
     images_per_second: float
-    """Of this session."""
+    """Rate of this session."""
     eta_seconds: int | None
-    """None as long as nothing was made."""
+    """Seconds to the end at this rate; None as long as nothing was made."""
     stages: dict[str, float]
-    """Images past each stage, of the whole run."""
+    """Stage -> images that passed it, over all sessions."""
     failed_groups_this_session: dict[str, int]
+    """As `Snapshot.failures`."""
     timings: Timings
+    """Over all sessions."""
 
 
 class ProgressFile:
-    """The file while a job runs. It begins with what earlier sessions left, so a kill loses some seconds at most.
+    """Writes progress.json while a job runs. It adds to the timings of earlier sessions; a kill loses a few seconds.
 
-    images: of the whole run; done: those that earlier sessions made or gave up; workers: stage -> how many.
+    output: the output folder.
+    images: images of the whole run.
+    done: images that earlier sessions made or gave up.
+    workers: stage -> number of workers.
     """
 
     def __init__(self, output: Storage, *, images: int, done: int, workers: dict[str, int]) -> None:
@@ -82,7 +90,7 @@ class ProgressFile:
         self._now = Snapshot()
 
     def update(self, snapshot: Snapshot) -> None:
-        """Writes the file if the last time is long enough ago."""
+        """Take over the counts of the workers, and write the file unless it was written a moment ago."""
         self._now = snapshot
         every = _EVERY_SECONDS_S3 if is_s3(self._output.uri) else _EVERY_SECONDS
         if time.monotonic() - self._written >= every:
@@ -90,7 +98,7 @@ class ProgressFile:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Note how the session ends."""
+        """Run the body as a session, and record how it ends."""
         self._write("running")
         state = "failed"
         try:
@@ -104,7 +112,7 @@ class ProgressFile:
 
     def _write(self, state: str) -> None:
         self._written = time.monotonic()
-        with suppress(UserError):  # a run must not end for its progress file: the stages find out what is wrong
+        with suppress(UserError):  # a run must not stop for its progress file: the stages report storage that fails
             records.write(self._output, FILE, self._progress(state))
 
     def _progress(self, state: str) -> ProgressRecord:
@@ -138,11 +146,11 @@ class ProgressFile:
 
 
 def timings(output: Storage) -> Timings | None:
-    """What the sessions of a run took so far; None where no session has noted it in a file that can be read."""
+    """The timings of a run so far; None where progress.json is missing or damaged."""
     try:
         data = output.read_bytes(FILE)
     except FileNotFoundError:
         return None
-    with suppress(UserError):  # times are a courtesy: they are counted anew, and the run goes on
+    with suppress(UserError):  # a run continues without its old timings
         return records.parse(data, ProgressRecord, file=output.path(FILE), advice="").timings
     return None

@@ -1,8 +1,8 @@
-"""The small JSON records of a folder as frozen dataclasses: read and checked, written, compared.
+"""Reads, checks, writes and compares small JSON files as frozen dataclasses.
 
 A field is a key of the file, under its own name or under that of `named`. A field with a default is left out of the
-file where it has that value, and may be missing there; keys that no field has are passed over, so that a record of a
-later release can be read.
+file where it has that value, and may be missing in it; unknown keys are ignored, so that a file of a later release can
+be read.
 """
 
 from __future__ import annotations
@@ -26,20 +26,36 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 def named(key: str) -> dict[str, str]:
-    """`field(metadata=named(...))`: the key in the file where it is not a Python name, or a better one for people."""
+    """The metadata of a field whose key in the file is not the field's name: `field(metadata=named("a.b"))`."""
     return {_KEY: key}
 
 
 def read(storage: Storage, path: str, kind: type[T], advice: str) -> T:
-    """The record in a file. advice: what to do where the file is not such a record.
+    """The record in a file.
 
-    Raises FileNotFoundError where there is no file, and UserError where a key is missing or has another type.
+    storage: the folder.
+    path: of the file, relative to it.
+    kind: dataclass of the record.
+    advice: what to do where the file is not such a record, for the message.
+
+    Raises:
+        FileNotFoundError: when there is no file.
+        UserError: when it is not JSON, or a key is missing or has another type.
     """
     return parse(storage.read_bytes(path), kind, file=storage.path(path), advice=advice)
 
 
 def parse(data: bytes, kind: type[T], *, file: str, advice: str) -> T:
-    """The record in the bytes of a file. Raises as `read` does."""
+    """The record in the bytes of a file.
+
+    data: the bytes.
+    kind: dataclass of the record.
+    file: its name, for the message.
+    advice: what to do where it is not such a record, for the message.
+
+    Raises:
+        UserError: when it is not JSON, or a key is missing or has another type.
+    """
     try:
         record: T = _typed(kind, json.loads(data), "")
     except _Wrong as wrong:
@@ -50,13 +66,19 @@ def parse(data: bytes, kind: type[T], *, file: str, advice: str) -> T:
 
 
 def write(storage: Storage, path: str, record: Any, *, indent: int | None = 1) -> None:
-    """Write a record; equal records give equal bytes."""
+    """Write a record; equal records give equal bytes.
+
+    storage: the folder.
+    path: of the file, relative to it.
+    record: a dataclass.
+    indent: as for `json.dumps`.
+    """
     text = json.dumps(to_json(record), indent=indent, ensure_ascii=False, allow_nan=False)
     storage.write_bytes(path, (text + "\n").encode())
 
 
 def to_json(value: Any) -> Any:
-    """A record, or a part of one, as plain values."""
+    """A record, or a part of one, as values that JSON has."""
     if is_dataclass(value) and not isinstance(value, type):
         kept = [f for f in fields(value) if f.default is MISSING or getattr(value, f.name) != f.default]
         return {_key(f): to_json(getattr(value, f.name)) for f in kept}
@@ -68,7 +90,7 @@ def to_json(value: Any) -> Any:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """In words, the keys (`table.key`) whose values two nested tables do not share; the first few of them."""
+    """A text with the first few keys (`table.key`) whose values differ between two nested tables."""
     before, now = dict(_flat(old)), dict(_flat(new))
     keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     shown = [f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in keys[:_SHOWN]]
@@ -84,11 +106,11 @@ def _flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
 
 
 class _Wrong(Exception):
-    """Names the key and says what is wrong with it."""
+    """A value does not fit; the message has its key and the rule."""
 
 
 def _typed(kind: Any, value: Any, at: str) -> Any:
-    """`value`, as json.loads gives it, as the annotation `kind` says; `at` names it in messages."""
+    """`value`, as json.loads gives it, in the type `kind`; `at` is its key, for messages."""
     origin, parts = get_origin(kind), get_args(kind)
     if kind is Any:
         return value

@@ -1,4 +1,4 @@
-"""report.json: what a run made, and how its arms compare."""
+"""report.json: the results of a run, arm by arm."""
 
 from __future__ import annotations
 
@@ -13,28 +13,36 @@ FILE = "report.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """mean +- half_width is the 95 % interval, with the group as the sampling unit."""
+    """A mean with its 95 % interval, mean +- half_width, with the group as the sampling unit."""
 
     mean: float | None
     """None where no image has a value."""
     half_width: float | None
     """None for fewer than two groups."""
     groups: int
+    """Groups with a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Of the whole run."""
+    """Counts of the whole run."""
 
     prompts: int
+    """Prompts that could be used."""
     prompts_failed: int
+    """Rows of failed/prompts.parquet."""
     groups: int
-    """All that were planned."""
+    """Groups that were planned."""
     groups_done: int
+    """Groups with images."""
     groups_failed: int
+    """Groups in failed/."""
     images: int
+    """Images made, kept and rejected."""
     images_kept: int
+    """Rows of data/."""
     images_rejected: int
+    """Rows of rejected/."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,32 +50,41 @@ class OfArm:
     """Which groups are measured: those of an arm."""
 
     arm: str
+    """Name of the arm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfArmAndRarity(OfArm):
-    """Which groups are measured: those of an arm whose prompts name this rarity, or none."""
+    """Which groups are measured: those of an arm with one rarity."""
 
     rarity: str | None
+    """As in the prompt file; None for prompts without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """Of some groups; scores and diversity are over all their scored images, kept and dropped."""
+    """Results over some groups; scores and diversity are over all their scored images, kept and dropped."""
 
     groups: int
+    """Groups that were planned."""
     groups_failed: int
+    """Groups in failed/."""
     images: int
+    """Images made."""
     kept: int
+    """Images in data/."""
     duplicates: int
+    """Images that repeat another one of their group."""
     drop_reasons: dict[str, int]
-    """Why images were dropped -> how many."""
+    """Reason -> number of images that were dropped for it."""
     clip_score: Interval
+    """Cosine between image and prompt."""
     clip_margin: Interval
+    """Cosine to the prompt minus cosine to the counterfactual."""
     group_vendi: Interval
     """Vendi score of a group's image embeddings, from 1 to the group size."""
     pair_vendi: Interval
-    """Mean Vendi score over pairs of a group, from 1 to 2, comparable between group sizes."""
+    """Mean Vendi score over the pairs of a group, from 1 to 2, comparable between group sizes."""
     further: dict[str, Interval] | None = None
     """The score columns of further scorers, such as `b32_clip_score`; None where the run has none."""
 
@@ -84,12 +101,12 @@ class RarityResult(Measures, OfArmAndRarity):
 
 @dataclass(frozen=True, kw_only=True)
 class TimeSpent(Timings):
-    """Timings of progress.json with what follows from them."""
+    """The timings of progress.json, with rates."""
 
     images_per_second: float | None = None
     """None where no time was spent."""
     busy_share: dict[str, float]
-    """Part of a stage -> share of its workers' time."""
+    """Part of a stage -> share of its workers' time, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,21 +114,34 @@ class Report:
     """The content of report.json. Timings are the only part that differs between equal runs."""
 
     fingerprint: str
+    """Of the run."""
     complete: bool
-    """Every planned group is in exactly one place, as manifest.json says."""
+    """As in manifest.json: every planned group is in exactly one place."""
     counts: Counts
+    """Counts of the whole run."""
     by_arm: tuple[ArmResult, ...]
+    """In the order of the config."""
     by_arm_and_rarity: tuple[RarityResult, ...]
+    """Every arm at every rarity of its prompts."""
     notes: dict[str, str]
-    """How to read the numbers."""
+    """Measure -> how to read it."""
     timings: TimeSpent | None = None
-    """None where no session has noted any."""
+    """None where progress.json has none."""
 
 
 def read(output: Storage, advice: str) -> Report:
-    """Raises FileNotFoundError where there is none."""
+    """The report of a run.
+
+    output: the output folder.
+    advice: what to do where the file is damaged, for the message.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        UserError: when the file is damaged.
+    """
     return records.read(output, FILE, Report, advice)
 
 
 def write(output: Storage, report: Report) -> None:
+    """Write report.json."""
     records.write(output, FILE, report)

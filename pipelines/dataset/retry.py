@@ -1,8 +1,8 @@
-"""`--retry-failed`: make again what lies in failed/, and nothing else.
+"""`--retry-failed`: make the groups in failed/ again, and nothing else.
 
-`retry/shard-X.parquet` is a copy of `failed/shard-X.parquet` from the moment of the request, and `retry/requested` says
-that the request is whole. While both are there the shard is pending, and the writer replaces every row of the groups
-that the copy names, so that a retry may be killed at any point and simply go on. The copy is removed last.
+`retry/shard-X.parquet` is a copy of `failed/shard-X.parquet` from the time of the request, and `retry/requested` marks
+the request as complete. While both exist the shard is pending, and the writer replaces every row of the groups in the
+copy, so that a retry may be killed at any time and continued. The copy is removed last.
 """
 
 from __future__ import annotations
@@ -24,36 +24,40 @@ _COPIES_AT_A_TIME = 16
 
 
 def request(output: Storage, shards: Iterable[int]) -> None:
-    """Ask for what failed in these shards; where an earlier request is not finished, go on with that one."""
+    """Request a retry of the failed groups; an earlier request that is not finished is continued instead.
+
+    output: the output folder.
+    shards: numbers of all shards of the run.
+    """
     shards = list(shards)
     if requested(output, shards):
         return
     output.remove(_MARK)
-    there = set(output.list("failed"))
+    with_failures = set(output.list("failed"))
 
     def copy(name: str) -> None:
         output.write_bytes(f"{FOLDER}/{name}", output.read_bytes(f"failed/{name}"))
 
     with ThreadPoolExecutor(_COPIES_AT_A_TIME) as pool:
-        for _ in pool.map(copy, [name for name in map(shard_file, shards) if name in there]):
+        for _ in pool.map(copy, [name for name in map(shard_file, shards) if name in with_failures]):
             pass
     output.write_bytes(_MARK, b"")
 
 
 def requested(output: Storage, shards: Iterable[int]) -> list[int]:
-    """The shards whose retry is not finished."""
-    there = set(output.list(FOLDER))
-    return [shard for shard in shards if shard_file(shard) in there] if _MARK_NAME in there else []
+    """Those of some shards whose retry is not finished."""
+    files = set(output.list(FOLDER))
+    return [shard for shard in shards if shard_file(shard) in files] if _MARK_NAME in files else []
 
 
 def is_open(output: Storage) -> bool:
-    """Is there a request that is not finished?"""
-    there = set(output.list(FOLDER))
-    return _MARK_NAME in there and len(there) > 1
+    """Whether a request is not finished."""
+    files = set(output.list(FOLDER))
+    return _MARK_NAME in files and len(files) > 1
 
 
 def read(output: Storage, shard: int) -> pa.Table:
-    """The failures to retry: rows of `schema.FAILED`; none where the retry is done, as Ray may ask a second time."""
+    """The failures of a shard to retry, rows of `schema.FAILED`; none when it is done, as Ray may run a retry twice."""
     try:
         return parquet.read(output, f"{FOLDER}/{shard_file(shard)}")
     except FileNotFoundError:
@@ -61,9 +65,15 @@ def read(output: Storage, shard: int) -> pa.Table:
 
 
 def only_failed(output: Storage, shard: int, planned: pa.Table) -> pa.Table:
-    """The rows of a shard's plan that are to be made again."""
+    """The rows of a shard's plan that are made again.
+
+    output: the output folder.
+    shard: number of the shard.
+    planned: all rows of its plan.
+    """
     return planned.filter(pc.is_in(planned["group_id"], value_set=read(output, shard)["group_id"].combine_chunks()))
 
 
 def done(output: Storage, shard: int) -> None:
+    """Record that the retry of a shard is finished."""
     output.remove(f"{FOLDER}/{shard_file(shard)}")

@@ -1,4 +1,4 @@
-"""run.json: what a run is. It is written before the plan, and once more when the plan is whole."""
+"""run.json: the identity of a run. It is written before the plan, and again when the plan is complete."""
 
 from __future__ import annotations
 
@@ -17,52 +17,64 @@ _ADVICE = "It is damaged, or of another release: use the release that made it, o
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Shards with consecutive numbers that were planned together; the first one begins a plan file."""
+    """Shards with consecutive numbers that were planned together."""
 
     first: int
+    """Number of the first shard, which begins a plan file."""
     shards: int
+    """Number of shards."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanCounts:
-    """What a plan holds."""
+    """Counts of a plan."""
 
     prompts: int
-    """The good ones."""
+    """Prompts that can be used."""
     bad_prompts: int
     """Rows of failed/prompts.parquet."""
     dropped: int
     """Repeated prompts that `prompts.duplicates` drops."""
     groups: int
+    """Groups of all prompts and arms."""
     images: int
+    """Images of all groups."""
     segments: tuple[Segment, ...]
     """One for the first planning, and one for each extension of the run."""
 
     @property
     def shards(self) -> int:
+        """Number of shards."""
         return sum(segment.shards for segment in self.segments)
 
     def shard_numbers(self) -> Iterator[int]:
+        """The numbers of all shards, in order."""
         for segment in self.segments:
             yield from range(segment.first, segment.first + segment.shards)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFile:
-    """The contents of a prompt file, wherever it lies."""
+    """The content of a prompt file, without its path."""
 
     bytes: int
+    """Its size."""
     sha256: str
+    """Hash of its content, in hex digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanInputs:
-    """What decides which prompts and groups a plan holds, beside the settings that the fingerprint covers."""
+    """The inputs of a plan that the fingerprint does not cover."""
 
     prompt_files: tuple[PromptFile, ...]
+    """In the order of the config."""
     format: str = field(metadata=named("prompts.format"))
+    """The setting of this name."""
     limit: int = field(metadata=named("prompts.limit"))
+    """The setting of this name."""
     groups_per_prompt: int = field(metadata=named("group.groups_per_prompt"))
+    """The setting of this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +84,23 @@ class RunRecord:
     schema_version: int
     """Of the row contract: `pipelines.dataset.schema.VERSION` when the run began."""
     fingerprint: str
+    """Hash of all settings that change rows."""
     config: dict[str, Any]
-    """All settings, table by table. `pipelines.config.recorded` reads a table of them."""
+    """All settings, table by table. `pipelines.config.recorded` reads one of the tables."""
     libraries: dict[str, str]
-    """Name -> version of the libraries that decide what a run makes."""
+    """Name -> version of the libraries on which images depend."""
     plan: PlanCounts | None
-    """None until the plan is whole."""
+    """None until the plan is complete."""
     plan_made_from: PlanInputs | None
-    """None as long as `plan` is."""
+    """None until the plan is complete."""
 
 
 def read(output: Storage) -> RunRecord:
-    """The record of the run in a folder. Raises UserError where there is none."""
+    """The record of the run in an output folder.
+
+    Raises:
+        UserError: when there is none, or the file is damaged.
+    """
     try:
         return records.read(output, FILE, RunRecord, _ADVICE)
     except FileNotFoundError:
@@ -93,4 +110,5 @@ def read(output: Storage) -> RunRecord:
 
 
 def write(output: Storage, record: RunRecord) -> None:
+    """Write run.json."""
     records.write(output, FILE, record, indent=2)

@@ -1,7 +1,7 @@
-"""The row contract: the Arrow schemas of everything that a run writes, with their Hugging Face declaration.
+"""The row contract: the Arrow schemas of all files of a run, with their Hugging Face features.
 
 One row per image in `data/` and `rejected/`, one row per failure in `failed/`, one row per group in `plan/`.
-No clock time and no host name appears in a row: a repeated or resumed run gives the same bytes.
+No row has a time or a host name: a repeated or resumed run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -9,50 +9,54 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal, get_origin, get_type_hints
 
 import pyarrow as pa
 
 from models.interventions.registry import find, registered
-from models.spec import PLACES, InterventionConfig, ModelSpec
+from models.spec import PLACES, Interval, InterventionConfig, ModelSpec
 
 VERSION = 2
-"""Version of the row contract; it goes up whenever a column is added, or changes its name, type or meaning."""
+"""Version of the row contract; it increases whenever a column is added, or changes its name, type or meaning."""
 
 MEANING = b"meaning"
-"""Key of a field's metadata under which columns that not every run has say what they mean."""
+"""Key of a field's metadata that holds the meaning of a column that not every run has."""
 
-_INTERVAL = pa.list_(pa.float64(), 2)
-_SETTING_TYPES: dict[str, pa.DataType] = {
-    "float": pa.float64(),
-    "int": pa.int32(),
-    "bool": pa.bool_(),
-    "Interval": _INTERVAL,
+_SETTING_TYPES: dict[Any, pa.DataType] = {
+    float: pa.float64(),
+    int: pa.int32(),
+    bool: pa.bool_(),
+    str: pa.string(),
+    Interval: pa.list_(pa.float64(), 2),
 }
 
 
 def _struct_of(config: type[ModelSpec | InterventionConfig], *, but: tuple[str, ...] = ()) -> pa.StructType:
-    shown = [f for f in fields(config) if f.name not in but]
-    return pa.struct([pa.field(f.name, _SETTING_TYPES.get(str(f.type), pa.string())) for f in shown])
+    types_of = get_type_hints(config)
+    return pa.struct([pa.field(f.name, _setting_type(types_of[f.name])) for f in fields(config) if f.name not in but])
+
+
+def _setting_type(kind: Any) -> pa.DataType:
+    return pa.string() if get_origin(kind) is Literal else _SETTING_TYPES[kind]
 
 
 def in_every_row() -> list[str]:
-    """The interventions that have a column in the rows of every run."""
+    """The names of the interventions with a column in the rows of every run."""
     return [entry.name for entry in registered() if entry.in_every_row]
 
 
 def interventions_in(columns: Sequence[str]) -> list[str]:
-    """Those of some columns that are of interventions."""
+    """Those of some column names that are interventions."""
     return [entry.name for entry in registered() if entry.name in columns]
 
 
 def _interventions(names: Sequence[str]) -> Iterator[pa.Field[Any]]:
-    """A struct with one field per setting for each; null where the intervention is off."""
+    """A struct column for each name, with one field per setting; null where the intervention is off."""
     for name in names:
         entry = find(name)
         assert entry is not None, name
-        said = None if entry.in_every_row else {MEANING: entry.meaning}
-        yield pa.field(name, _struct_of(entry.config), metadata=said)
+        metadata = None if entry.in_every_row else {MEANING: entry.meaning}
+        yield pa.field(name, _struct_of(entry.config), metadata=metadata)
 
 
 MODEL_OPTIONS = _struct_of(ModelSpec, but=("path", "revision", "dtype", *PLACES))
@@ -78,20 +82,26 @@ _GROUP_FIELDS = [
 
 
 def group_columns(interventions: Sequence[str] | None = None) -> pa.Schema:
-    """Columns that a plan row and an image row share: they say what the group is made from.
+    """The columns that plan rows and image rows share: all inputs of the group.
 
-    interventions: those with a column, as `pipelines.config.arms.column_names` says; None: those of every run.
+    interventions: those with a column, as `pipelines.config.arms.column_names` gives them; None for those of every run.
     """
     return pa.schema([*_GROUP_FIELDS, *_interventions(in_every_row() if interventions is None else interventions)])
 
 
 def plan(interventions: Sequence[str] | None = None) -> pa.Schema:
-    """One row per group; a row group of a plan file holds one shard, in the order of the shard numbers."""
+    """Schema of `plan/`: one row per group; a row group of a file holds one shard, in the order of the shard numbers.
+
+    interventions: as for `group_columns`.
+    """
     return pa.schema([pa.field("shard", pa.int64(), nullable=False), *group_columns(interventions)])
 
 
 def generated(interventions: Sequence[str] | None = None) -> pa.Schema:
-    """What the generate stage knows of an image."""
+    """Schema of the generate stage's output: one row per image.
+
+    interventions: as for `group_columns`.
+    """
     fields_of = [
         pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
         pa.field("image_id", pa.string(), nullable=False),
@@ -122,20 +132,23 @@ _FAILED_FIELDS: list[pa.Field[Any]] = [
     pa.field("attempts", pa.int32(), nullable=False),
 ]
 FAILED = pa.schema(_FAILED_FIELDS)
-"""One row per prompt or group that could not be done: where (`source` is file:row, `stage` plan, generate or score)
-and why."""
+"""Schema of `failed/`: one row per prompt or group that failed; `source` is file:row of a prompt."""
 
 
 def generated_in(file: pa.Schema) -> pa.Schema:
-    """Those columns of a file in `data/` that the generate stage wrote: they come first."""
+    """The columns of a file in `data/` that the generate stage wrote, which come first.
+
+    file: schema of the file.
+    """
     return pa.schema([file.field(index) for index in range(file.get_field_index("fingerprint") + 1)])
 
 
 def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Schema | None = None) -> pa.Schema:
-    """Schema of `data/` and `rejected/`; `embedding` is the scorer's unit image vector of `embedding_dim` values.
+    """Schema of `data/` and `rejected/`: one row per image.
 
-    more: what other scorers add (`pipelines.dataset.score_columns`); images: as `generated` makes it, None: that of a
-    run that uses no intervention but those of every run.
+    embedding_dim: length of the scorer's image vectors.
+    more: columns of other scorers (`pipelines.dataset.score_columns`).
+    images: as `generated` gives it; None for a run without other interventions than those of every run.
     """
     schema = pa.schema(
         [
@@ -158,7 +171,7 @@ def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Sc
 
 
 def declared(schema: pa.Schema) -> pa.Schema:
-    """`schema` with the version of the row contract and the features that Hugging Face `datasets` reads."""
+    """`schema` with metadata: the version of the row contract, and the features that Hugging Face `datasets` reads."""
     return schema.with_metadata(
         {
             "raydiance_schema_version": str(VERSION),
@@ -168,7 +181,7 @@ def declared(schema: pa.Schema) -> pa.Schema:
 
 
 def features(schema: pa.Schema) -> dict[str, Any]:
-    """Column -> its Hugging Face `datasets` feature."""
+    """The Hugging Face `datasets` features of a schema: column -> feature."""
     return {field.name: _feature(field) for field in schema}
 
 

@@ -1,5 +1,5 @@
-"""Columns of scorers besides the one in [scoring], in rows and in files of scores alike: `NAME_clip_score` and so on;
-and the columns that a kind of scorer has of its own."""
+"""Columns of further scorers, in rows and in files of scores: `NAME_clip_score` and so on; and the columns of a kind of
+scorer."""
 
 from __future__ import annotations
 
@@ -23,15 +23,20 @@ COLUMNS = (
     "nearest_similarity",
     "embedding",
 )
-"""What every scorer says of an image, named as in `schema.scored`."""
+"""The columns of every scorer, named as in `schema.scored`."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""What a scorer may be called, since its name begins columns."""
+"""Pattern of a scorer's name, which is a prefix of columns."""
+
 NAME_RULE = "begins names of columns: use a-z, then a-z, 0-9 and _, for example b32"
 
 
 def own(columns: Mapping[str, str], scorer: str = "") -> list[pa.Field[Any]]:
-    """Fields of a kind's own columns (name -> meaning), which hold their meaning; scorer: whose name begins them."""
+    """Fields of a kind's own columns, with their meaning in the metadata.
+
+    columns: name -> meaning.
+    scorer: name of the scorer, their prefix; "" for the scorer in [scoring].
+    """
     begin, end = (f"{scorer}_", f"; by the scorer `{scorer}`") if scorer else ("", "")
     return [
         pa.field(f"{begin}{name}", pa.float32(), metadata={schema.MEANING: f"{meaning}{end}"})
@@ -40,19 +45,22 @@ def own(columns: Mapping[str, str], scorer: str = "") -> list[pa.Field[Any]]:
 
 
 def further(scorer: str, dim: int | None, columns: Mapping[str, str], *, embeddings: bool) -> list[pa.Field[Any]]:
-    """Fields of a further scorer. Null where a group could not be scored, and what needs vectors where it has none.
+    """Fields of a further scorer, null where a group could not be scored, or where the scorer has no image vectors.
 
-    dim: length of its image vectors, None where it has none; columns: its kind's own; embeddings: keep the vectors too.
+    scorer: its name.
+    dim: length of its image vectors, None where it has none.
+    columns: its kind's own, name -> meaning.
+    embeddings: keep the image vectors too.
     """
     named = schema.scored(dim or 1)
-    said = [named.field(column) for column in COLUMNS if column != "embedding"]
-    fields = [pa.field(f"{scorer}_{field.name}", field.type) for field in said]
+    common = [named.field(column) for column in COLUMNS if column != "embedding"]
+    fields = [pa.field(f"{scorer}_{field.name}", field.type) for field in common]
     vectors = [pa.field(f"{scorer}_embedding", named.field("embedding").type)] if embeddings and dim else []
     return [*fields, *vectors, *own(columns, scorer)]
 
 
 def meaning(field: pa.Field[Any]) -> str:
-    """What a column means, of the run's and of any scorer's."""
+    """The meaning of a column of the run or of any scorer."""
     if field.name in COLUMN_MEANING:
         return COLUMN_MEANING[field.name]
     if field.metadata and schema.MEANING in field.metadata:

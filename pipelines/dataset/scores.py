@@ -1,4 +1,4 @@
-"""Scores that were added to a finished run: the run's own tree once more below `scores/NAME`, without the pictures.
+"""Scores that were added to a finished run, below `scores/NAME`: the same files as those of the run, without images.
 
 `scores/NAME/data/shard-X.parquet` has a row for every row of `data/shard-X.parquet`, in the same order, with `KEYS` and
 the columns `NAME_clip_score` and so on; `rejected/` likewise; `failed/` has the groups that could not be scored, whose
@@ -25,43 +25,69 @@ from pipelines.errors import UserError
 FOLDER = "scores"
 RECORD = "scores.json"
 KEYS = ("group_id", "index_in_group", "image_id")
+"""Columns that identify an image."""
+
 _SOURCE = b"raydiance_scores_of"
 
 
 def folder(name: str) -> str:
-    """Where the scores of a name lie; raises UserError for a name that no column can have."""
+    """The folder of a scorer's scores, relative to the output folder.
+
+    name: of the scorer.
+
+    Raises:
+        UserError: when the name cannot be the prefix of columns.
+    """
     if not NAME.fullmatch(name):
         raise UserError(f"the scorer name {name!r} {NAME_RULE}")
     return f"{FOLDER}/{name}"
 
 
 def beside(dataset: Storage, name: str) -> Storage:
-    """The folder of the scores of a name; it has its own lock and progress.json."""
+    """The folder of a scorer's scores, which has its own lock and progress.json.
+
+    dataset: the output folder of the run.
+    name: of the scorer.
+    """
     return Storage.open(dataset.path(folder(name)))
 
 
 def path(name: str, file: str) -> str:
-    """The file of scores beside a shard file such as `data/shard-000000.parquet`."""
+    """The file of scores of a shard file, relative to the output folder.
+
+    name: of the scorer.
+    file: such as `data/shard-000000.parquet`.
+    """
     return f"{folder(name)}/{file}"
 
 
 def columns(fields: Sequence[pa.Field[Any]], *, source: str) -> pa.Schema:
-    """Schema of a file of scores. fields: of the scorer, null where a group could not be scored.
+    """Schema of a file of scores.
 
-    source: as `source_of` says, noted in the file, so that scores are made anew where a retry has changed a shard.
+    fields: of the scorer, null where a group could not be scored.
+    source: as `source_of` gives it; it is stored in the file, so that a shard that a retry has changed is scored again.
     """
     target = schema.declared(pa.schema([*(schema.generated().field(key) for key in KEYS), *fields]))
     return target.with_metadata({**(target.metadata or {}), _SOURCE: source.encode()})
 
 
 def source_of(run: FinishedRun, name: str) -> str:
-    """A hash of the images of a shard: the files of that name in data/ and rejected/, as the manifest has them."""
+    """A hash of the images of a shard, from the manifest.
+
+    run: the finished run.
+    name: of the shard's files in data/ and rejected/.
+    """
     entries = [run.files.get(f"{folder}/{name}") for folder in IMAGE_FOLDERS]
     return hashlib.sha256(" ".join(entry.sha256 if entry else "" for entry in entries).encode()).hexdigest()
 
 
 def is_done(run: FinishedRun, scorer: str, name: str) -> bool:
-    """Does a file of scores in data/ that is there say that it is of the images which the shard holds now?"""
+    """Whether an existing file of scores belongs to the current images of the shard.
+
+    run: the finished run.
+    scorer: name of the scorer.
+    name: of the shard's files.
+    """
     metadata = parquet.schema_of(run.dataset, path(scorer, f"data/{name}")).metadata or {}
     return metadata.get(_SOURCE, b"").decode() == source_of(run, name)
 
@@ -73,18 +99,27 @@ def available(run: FinishedRun) -> Sequence[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoresRecord:
-    """The content of scores.json: what the scores of a name were made with."""
+    """The content of scores.json: the settings of a scorer's scores."""
 
     schema_version: int
+    """Of the row contract."""
     fingerprint: str
     """Of the run."""
     scoring: dict[str, Any]
     """All settings of the table [scoring]."""
     embeddings: bool
+    """Whether image vectors were kept."""
 
 
 def find_record(dataset: Storage, name: str) -> ScoresRecord | None:
-    """The record of a scorer's scores; None where there is none."""
+    """The record of a scorer's scores; None where there is none.
+
+    dataset: the output folder of the run.
+    name: of the scorer.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
     advice = f"Remove {dataset.path(folder(name))}, and score anew: {_make(name)}"
     try:
         return records.read(dataset, f"{folder(name)}/{RECORD}", ScoresRecord, advice)
@@ -93,7 +128,14 @@ def find_record(dataset: Storage, name: str) -> ScoresRecord | None:
 
 
 def record(dataset: Storage, name: str) -> ScoresRecord:
-    """The record of a scorer's scores. Raises UserError where there is none."""
+    """The record of a scorer's scores.
+
+    dataset: the output folder of the run.
+    name: of the scorer.
+
+    Raises:
+        UserError: when there is none, or the file is damaged.
+    """
     if found := find_record(dataset, name):
         return found
     there = ", ".join(dataset.folders(FOLDER)) or "none"
@@ -101,11 +143,20 @@ def record(dataset: Storage, name: str) -> ScoresRecord:
 
 
 def write_record(dataset: Storage, name: str, content: ScoresRecord) -> None:
+    """Write scores.json of a scorer."""
     records.write(dataset, f"{folder(name)}/{RECORD}", content)
 
 
 def read(dataset: Storage, name: str, file: str) -> pa.Table:
-    """The scores of a shard file, all rows: pictures are what is large, and they are not here."""
+    """All rows of scores of a shard file.
+
+    dataset: the output folder of the run.
+    name: of the scorer.
+    file: such as `data/shard-000000.parquet`.
+
+    Raises:
+        UserError: when the file is not scored yet.
+    """
     scores = path(name, file)
     try:
         return parquet.read(dataset, scores)
@@ -117,7 +168,18 @@ def read(dataset: Storage, name: str, file: str) -> pa.Table:
 
 
 def merged(dataset: Storage, name: str, file: str, first: int, rows: pa.Table, scores: pa.Table) -> pa.Table:
-    """`rows` of a shard file, which begin at its row `first`, with the score columns that `rows` are to have."""
+    """Rows of a shard file with score columns added.
+
+    dataset: the output folder of the run.
+    name: of the scorer.
+    file: such as `data/shard-000000.parquet`.
+    first: number of the first of `rows` in the file.
+    rows: some consecutive rows of the file.
+    scores: the scores of all rows of the file.
+
+    Raises:
+        UserError: when the scores belong to other images.
+    """
     part = scores.slice(first, rows.num_rows)
     for key in KEYS:
         for number, (here, there) in enumerate(zip_longest(part[key].to_pylist(), rows[key].to_pylist()), first):

@@ -1,4 +1,4 @@
-"""Files of a run, on a local disk or in S3, behind one small class.
+"""Reads and writes the files of a run, on a local disk or in S3, through one small class.
 
 S3 takes its settings from the standard environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and
 AWS_REGION. A `Storage` holds only its URI, so it can be pickled to a worker, which connects from its own environment.
@@ -27,6 +27,7 @@ _TEMPORARY = ".tmp"
 
 
 def is_s3(uri: str) -> bool:
+    """Whether a URI is in S3."""
     return uri.startswith(_S3)
 
 
@@ -34,17 +35,24 @@ def is_s3(uri: str) -> bool:
 class Storage:
     """A folder. Every `rel` is a path below it with forward slashes, for example "data/shard-000000.parquet".
 
-    Methods raise FileNotFoundError where a file that is to be read does not exist, and UserError for everything else
-    that storage refuses (wrong credentials, missing bucket, no permission, full disk, no connection). Transient
-    errors of S3 (5xx, throttling, timeouts, cut connections) are retried for up to `patience_seconds`.
+    Methods raise FileNotFoundError when the file to read does not exist, and UserError for all other errors of storage
+    (wrong credentials, missing bucket, no permission, full disk, no connection).
     """
 
     uri: str
+    """An absolute local path, or s3://bucket/folder."""
     patience_seconds: float = PATIENCE_SECONDS
+    """How long transient errors of S3 (5xx, throttling, timeouts, broken connections) are retried."""
 
     @staticmethod
     def open(uri: str | os.PathLike[str]) -> Storage:
-        """The folder at `uri`: s3://bucket/prefix, or a local path, which becomes absolute. Touches nothing yet."""
+        """The folder at a URI, which need not exist; nothing is read or written.
+
+        uri: s3://bucket/folder, or a local path, which becomes absolute.
+
+        Raises:
+            UserError: when the URI has another scheme, or no bucket.
+        """
         text = os.fspath(uri)
         if is_s3(text):
             if not text[len(_S3) :].strip("/"):
@@ -67,8 +75,8 @@ class Storage:
             endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or None,
             client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")},
             config_kwargs={
-                "retries": {"max_attempts": 3, "mode": "standard"},  # the patience is ours
-                # Some S3 servers send the checksum of the whole object with a part of it, which would not match.
+                "retries": {"max_attempts": 3, "mode": "standard"},  # `retry_transient` does the rest
+                # Some S3 servers send the checksum of the whole object with a part of it, which does not match.
                 "response_checksum_validation": "when_required",
                 "request_checksum_calculation": "when_required",
             },
@@ -76,14 +84,15 @@ class Storage:
         )
 
     def path(self, rel: str = "") -> str:
-        """Full URI of `rel`, as a person or another reader would write it."""
+        """Full path or URI of `rel`."""
         return f"{self.uri}/{rel}" if rel else self.uri
 
     def read_bytes(self, rel: str) -> bytes:
+        """The content of a file."""
         return cast(bytes, self._do("read", rel, lambda: self.filesystem.cat_file(self.path(rel))))
 
     def write_bytes(self, rel: str, data: bytes) -> None:
-        """Write a file that appears whole or not at all, also after a crash; an existing file is replaced."""
+        """Write a file, which appears whole or not at all, also after a crash; an existing file is replaced."""
         if is_s3(self.uri):
             self._do("write", rel, lambda: self.filesystem.pipe_file(self.path(rel), data), missing_is_user_error=True)
         else:
@@ -91,9 +100,9 @@ class Storage:
                 file.write(data)
 
     def create_bytes(self, rel: str, data: bytes) -> bool:
-        """Write a file that is not there yet, whole; False, and nothing written, where it is.
+        """Write a file that does not exist yet; returns False, and writes nothing, where it exists.
 
-        Some S3 servers ignore the condition and replace the file: who must be sure reads it again.
+        Some S3 servers ignore the condition and replace the file; read it again to make sure.
         """
         return self._do("write", rel, lambda: self._create(rel, data), missing_is_user_error=True)
 
@@ -117,9 +126,9 @@ class Storage:
 
     @contextmanager
     def open_output(self, rel: str) -> Iterator[IO[bytes]]:
-        """A file to stream into; it appears whole when the block ends, and not at all if the block raises.
+        """A file to write to; it appears whole when the block ends, and not at all if the block raises.
 
-        For S3 it is first a nameless local file, since an interrupted upload stream would be completed half full.
+        For S3 it is first an unnamed local file, as an interrupted upload stream would leave a truncated object.
         """
         with self._explained("write", rel, missing_is_user_error=True):
             if is_s3(self.uri):
@@ -142,16 +151,17 @@ class Storage:
                 temporary.unlink(missing_ok=True)
 
     def open_input(self, rel: str) -> BinaryIO:
-        """A seekable file that pyarrow can read from; it fetches only the parts that are asked for."""
+        """A seekable file that pyarrow can read from; only the parts that are read are fetched."""
         if is_s3(self.uri):
             return cast(BinaryIO, io.BufferedReader(_S3Input(self, rel), _READ_AHEAD_BYTES))
         return self._do("read", rel, lambda: Path(self.path(rel)).open("rb"))
 
     def exists(self, rel: str) -> bool:
+        """Whether there is a file or a folder at `rel`."""
         return self._do("look for", rel, lambda: bool(self.filesystem.exists(self.path(rel))))
 
     def size(self, rel: str) -> int:
-        """Bytes of a file."""
+        """Size of a file in bytes."""
         return self._do("read the size of", rel, lambda: int(self.filesystem.size(self.path(rel))))
 
     def list(self, rel_dir: str = "") -> list[str]:
@@ -159,7 +169,7 @@ class Storage:
         return [*self.sizes(rel_dir)]
 
     def sizes(self, rel_dir: str = "") -> dict[str, int]:
-        """The files that `list` names, each with its bytes: one request for a whole folder."""
+        """The files that `list` names, each with its size in bytes; one request for the whole folder."""
         return {name: size for name, size in self._entries(rel_dir, "file").items() if not name.startswith(".")}
 
     def folders(self, rel_dir: str = "") -> Sequence[str]:
@@ -167,7 +177,7 @@ class Storage:
         return [name for name in self._entries(rel_dir, "directory") if not name.startswith(".")]
 
     def remove(self, rel: str) -> None:
-        """Remove a file; one that is not there is fine."""
+        """Remove a file, if it exists."""
 
         def remove() -> None:
             if self.filesystem.exists(self.path(rel)):
@@ -176,9 +186,9 @@ class Storage:
         self._do("remove", rel, remove)
 
     def sweep(self, rel_dir: str) -> None:
-        """Remove what interrupted writes left in a folder. For the one job that writes here, before it starts.
+        """Remove the temporary files of interrupted writes. Only the job that writes to the folder may call it.
 
-        In S3 a killed upload leaves nothing that anyone sees; a lifecycle rule of the bucket frees its parts.
+        In S3 an interrupted upload leaves no visible file; a lifecycle rule of the bucket removes its parts.
         """
         if not is_s3(self.uri):
             for name in self._entries(rel_dir, "file"):
@@ -204,7 +214,7 @@ class Storage:
 
     @contextmanager
     def _explained(self, action: str, rel: str, *, missing_is_user_error: bool = False) -> Iterator[None]:
-        """Turn what the operating system or S3 says into a sentence that names the place and the remedy."""
+        """Turn an error of the operating system or of S3 into a UserError with the path and what to do."""
         try:
             yield
         except FileNotFoundError as error:
@@ -236,7 +246,7 @@ class Storage:
 
 
 class _S3Input(io.RawIOBase):
-    """A file in S3 that is read from where the last read ended, however often the connection breaks."""
+    """A file in S3; every read is a request of its own, which continues after broken connections."""
 
     def __init__(self, storage: Storage, rel: str) -> None:
         self._storage = storage
@@ -276,7 +286,7 @@ def _temporary(target: Path) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable: without this a power cut can bring back the old name."""
+    """Make a rename durable: without this a power failure can undo it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

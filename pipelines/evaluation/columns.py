@@ -1,4 +1,4 @@
-"""What the tables of an evaluation show of each arm."""
+"""The columns and rows of an evaluation's tables."""
 
 from __future__ import annotations
 
@@ -9,24 +9,35 @@ from typing import Any
 Entry = Mapping[str, Any]
 
 REAL = "real renders"
-"""Row with what renders of the training world reach, which a model that had learned it would."""
+"""Row with the measures of renders of the training world, which a perfect model of it would reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A measure of `report.json`, the factor on it, and digits after the point."""
+    """A column of the tables."""
 
     measure: str
+    """Name of a measure in `report.json`."""
     heading: str
+    """Its heading."""
     factor: float = 1.0
+    """Factor on the measure."""
     digits: int = 1
+    """Digits after the point."""
 
     def numbers(self, estimate: Mapping[str, Any]) -> dict[str, float]:
-        """mean, low and high as they are shown."""
+        """An estimate with the factor applied.
+
+        estimate: with the keys "mean", "low" and "high".
+        """
         return {key: estimate[key] * self.factor for key in ("mean", "low", "high")}
 
     def words(self, estimate: Mapping[str, Any], sign: str = "") -> str:
-        """`mean [low, high]`."""
+        """The text `mean [low, high]`.
+
+        estimate: with the keys "mean", "low" and "high".
+        sign: "+" to show the sign of positive numbers too.
+        """
         own = {key: f"{value:{sign}.{self.digits}f}" for key, value in self.numbers(estimate).items()}
         return f"{own['mean']} [{own['low']}, {own['high']}]"
 
@@ -44,7 +55,10 @@ COLUMNS = (
 
 
 def lead(result: Mapping[str, Any]) -> str:
-    """What was compared, and how the tables are read."""
+    """A paragraph on what was compared, and how to read the tables.
+
+    result: report.json.
+    """
     sets = ", ".join(f"{count} {name}" for name, count in result["prompts"]["sets"].items())
     sampling = result["sampling"]
     return (
@@ -56,7 +70,10 @@ def lead(result: Mapping[str, Any]) -> str:
 
 
 def sections(result: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[Entry], Sequence[Entry]]]:
-    """Each question, the rows of its table, and those of them that are points of a curve."""
+    """For each question its text, the rows of its table, and those rows that are points of a curve.
+
+    result: report.json.
+    """
     entries: list[Entry] = result["arms"]
     base = entries[0]
     for question in dict.fromkeys(entry["question"] for entry in entries):
@@ -65,6 +82,6 @@ def sections(result: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[Entry], 
         yield question, [*first, *(e for e in own if e is not base)], [e for e in own if e["value"] is not None]
 
 
-def is_sure(difference: Mapping[str, Any]) -> bool:
-    """Does the interval of a difference leave 0?"""
+def is_significant(difference: Mapping[str, Any]) -> bool:
+    """Whether the interval of a difference excludes 0."""
     return bool(difference["low"] > 0 or difference["high"] < 0)

@@ -8,61 +8,67 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from models.interventions.registry import entry_of
-from models.recommended import recommended
+from models.recommended import UNKNOWN, recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import arms, toml
+from pipelines.errors import require
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """How many prompts of each kind, drawn evenly, and how many pictures of each."""
+    """How many prompts of each kind there are, chosen at even distances, and how many pictures of each."""
 
     per_set: int = 24
-    """At most so many prompts of each rarity, for single things and for relations each; 0 takes all."""
+    """Most prompts of each rarity, of single things and of relations each; 0 takes all."""
     open: int = 26
-    """At most so many prompts that leave most attributes open, for diversity; 0 takes all."""
+    """Most prompts that leave most attributes open, for diversity; 0 takes all."""
     group_size: int = 4
-    """Pictures per prompt, made together."""
+    """Pictures per prompt, made together; 2 or more."""
     groups_per_batch: int = 4
-    """Prompts denoised together."""
+    """Prompts that are denoised together."""
     seed: int = 0
-    """Pictures start from noise drawn with this, the prompt and the picture's number, in every arm."""
+    """Seed of the run: in every arm noise depends on it, the prompt and the picture's number."""
 
     def __post_init__(self) -> None:
         for name, least in (("per_set", 0), ("open", 0), ("group_size", 2), ("groups_per_batch", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} = {getattr(self, name)} is out of range: needs {least} or more")
+            require(getattr(self, name) >= least, name, getattr(self, name), f"needs {least} or more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One way to make pictures."""
+    """One set of interventions and sampling settings that every prompt is made with."""
 
     name: str
+    """Unique in the evaluation."""
     question: str = "the methods"
     """Arms with the same question share a table."""
     value: float | None = None
-    """Place on the question's curve."""
+    """Value on the axis of the question's curve; None for an arm that is not a point of it."""
     guidance_scale: float | None = None
+    """In place of that of the evaluation; None keeps it."""
     interventions: tuple[InterventionConfig, ...] = ()
-    """In the file each is a table of its own name."""
+    """Settings of those that act; in the file each has a table of its own name."""
 
     def settings(self) -> dict[str, Any]:
-        """What changes pixels, as plain values."""
+        """The settings that change pixels, as plain values."""
         acting = {entry_of(config).name: asdict(config) for config in self.interventions}
         return {"guidance_scale": self.guidance_scale, **acting}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Arms that differ in one setting: `setting` is "tora.sigma", "cads.weight" or "guidance_scale", say."""
+    """Arms that differ in one setting."""
 
     question: str
+    """As in `Arm`."""
     setting: str
+    """Such as "tora.sigma", "cads.weight" or "guidance_scale"."""
     values: tuple[float, ...]
+    """Values of the setting, one per arm."""
     interventions: tuple[InterventionConfig, ...] = ()
+    """As in `Arm`."""
 
     def arms(self) -> list[Arm]:
         """One arm per value."""
@@ -93,18 +99,24 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """Everything an evaluation run is made from. The first arm is what the others are compared with."""
+    """All settings of an evaluation."""
 
     output: str
     """Folder of the results: a local path or s3://bucket/folder."""
     name: str = "Raydiance evaluation"
+    """Title of the report."""
     model: ModelSpec
+    """Which model."""
     oracle: str
     """File with the oracle's weights."""
     sampling: Sampling
+    """Of all arms."""
     prompts: Prompts = field(default_factory=Prompts)
+    """Which prompts."""
     arms: tuple[Arm, ...]
+    """One or more; the others are compared with the first."""
     sweeps: tuple[Sweep, ...] = ()
+    """Further arms."""
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.all_arms]
@@ -118,24 +130,32 @@ class EvaluationConfig:
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
-    """The evaluation in the TOML file `path`, with `key.sub=value` overrides.
+    """The evaluation in a TOML file.
+
+    path: of the file.
+    overrides: `key.sub=value`, in place of values of the file.
 
     Raises:
-        UserError: the file cannot be read, or a key or value does not fit.
+        UserError: when the file cannot be read, or a key or value does not fit.
     """
     table = toml.read(path)
     for text in overrides:
         toml.override(table, text)
     model = table.get("model")
     named = model.get("path") if isinstance(model, dict) else None
-    settings = arms.defaults(recommended(named) if isinstance(named, str) else None)
-    kinds: tuple[tuple[str, type[Arm | Sweep]], ...] = (("arms", Arm), ("sweeps", Sweep))
-    given = {key: _acting(kind, table.pop(key, []), settings, str(path), key) for key, kind in kinds}
+    settings = arms.defaults(recommended(named) if isinstance(named, str) else UNKNOWN)
+    kinds: dict[str, type[Any]] = {"arms": Arm, "sweeps": Sweep}
+    given = {
+        key: _with_interventions(kind, table.pop(key, []), settings, file=str(path), key=key)
+        for key, kind in kinds.items()
+    }
     return toml.build(EvaluationConfig, table, file=str(path), given=given)
 
 
-def _acting(kind: type[T], entries: Any, settings: arms.Interventions, file: str, key: str) -> tuple[T, ...]:
-    """Tables of arms or sweeps, in which each intervention is a table of its settings."""
+def _with_interventions(
+    kind: type[T], entries: Any, settings: arms.Interventions, *, file: str, key: str
+) -> tuple[T, ...]:
+    """Arms or sweeps from their tables, in which each intervention is a table of what differs from `settings`."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise toml.wrong(file, key, entries, f"an array of tables ([[{key}]])")
     built = []

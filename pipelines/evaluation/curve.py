@@ -1,4 +1,4 @@
-"""Curves of an evaluation, as SVG: a dot and its 95 % interval for each value of a setting, and base as a band."""
+"""Curves of an evaluation as SVG: a dot with its 95 % interval for each value of a setting, and the base as a band."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ Estimate = Mapping[str, Any]
 
 
 def curve(title: str, points: Sequence[tuple[float, Estimate]], base: Estimate) -> str:
-    """A figure: a measure over a setting. points: (value of the setting, estimate), two or more."""
+    """A figure of a measure over a setting, as HTML.
+
+    title: name of the measure.
+    points: (value of the setting, estimate), two or more.
+    base: estimate of the arm without the setting.
+    """
     points = sorted(points, key=lambda point: point[0])
     estimates = [estimate for _, estimate in points] + [base]
     ticks = nice_ticks(min(e["low"] for e in estimates), max(e["high"] for e in estimates))

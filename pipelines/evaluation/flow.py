@@ -1,4 +1,4 @@
-"""Makes the pictures of every arm and reads them with the oracle. A finished arm is a file; the same command goes on
+"""Makes the pictures of every arm and reads them with the oracle. A finished arm is a file; the same command continues
 with the arms that are missing."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REAL_PER_PROMPT = 8
 
 @dataclass(frozen=True, kw_only=True)
 class _Setting:
-    """What all arms share."""
+    """The inputs that all arms share."""
 
     config: EvaluationConfig
     output: Storage
@@ -45,10 +45,10 @@ class _Setting:
 
 
 def run(config: EvaluationConfig) -> str:
-    """Run what is missing, then write `report.json`, `report.md` and `report.html`; returns the path of the last.
+    """Make the missing arms, write `report.json`, `report.md` and `report.html`, and return the path of the last.
 
     Raises:
-        UserError: the model's or the oracle's files are missing.
+        UserError: when the model's or the oracle's files are missing.
     """
     model, oracle = Path(config.model.path), Path(config.oracle)
     for path, key in ((model / "model_index.json", "model.path"), (oracle, "oracle")):
@@ -107,7 +107,7 @@ def _pictures(
 
 
 def _file(setting: _Setting, arm: Arm) -> str:
-    """Named after all that changes the arm's pictures, so that a file of other settings is never taken for it."""
+    """The file of an arm, named by a hash of all settings that change its pictures."""
     made_of = {
         "arm": arm.settings(),
         "sampling": asdict(setting.config.sampling),
@@ -161,7 +161,7 @@ def _sheet(setting: _Setting, arm: Arm, prompt: str, images: NDArray[np.uint8]) 
 
 
 def _real(setting: _Setting) -> list[Reading]:
-    """Real renders of what each prompt names, read by the oracle."""
+    """The oracle's readings of real renders for each prompt."""
     count = max(_REAL_PER_PROMPT, setting.config.prompts.group_size)
     readings = []
     for one in setting.sets:

@@ -1,4 +1,4 @@
-"""report.md: the tables of an evaluation for a page that people read beside the code."""
+"""report.md: the tables of an evaluation as Markdown."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_sure, lead, sections
+from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_significant, lead, sections
 
 
 def markdown(title: str, result: Mapping[str, Any]) -> str:
-    """A table for each question."""
+    """The text of report.md, with a table for each question.
+
+    title: name of the evaluation.
+    result: report.json.
+    """
     head = "| arm | " + " | ".join(column.heading for column in COLUMNS) + " |\n" + "|---" * (1 + len(COLUMNS)) + "|\n"
     parts = [f"# {_escaped(title)}\n\n{_escaped(lead(result))}\n"]
     for question, rows, _ in sections(result):
@@ -33,5 +37,5 @@ def _cell(estimate: Mapping[str, Any] | None, column: Column) -> str:
     if estimate["difference"] is None:
         return column.words(estimate)
     change = column.words(estimate["difference"], "+")
-    mark = "**" if is_sure(estimate["difference"]) else ""
+    mark = "**" if is_significant(estimate["difference"]) else ""
     return f"{column.numbers(estimate)['mean']:.{column.digits}f} <small>{mark}{change}{mark}</small>"

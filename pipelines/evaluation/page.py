@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from pipelines.dataset.storage import Storage
-from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_sure, lead, sections
+from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_significant, lead, sections
 from pipelines.evaluation.curve import curve
 from pipelines.pages.fill import PALETTE, Templates
 
@@ -17,7 +17,12 @@ _TEMPLATES = Templates(__file__)
 
 
 def page(title: str, result: Mapping[str, Any], output: Storage) -> str:
-    """The page of a report; output: holds the picture sheets that it names, in images/."""
+    """The text of report.html.
+
+    title: name of the evaluation.
+    result: report.json.
+    output: folder with the picture sheets that it names, in images/.
+    """
     entries: list[Entry] = result["arms"]
     base = entries[0]
     return _TEMPLATES.fill(
@@ -62,12 +67,12 @@ def _cell(estimate: Mapping[str, Any] | None, column: Column) -> str:
     text = f"{mean} <span>{interval}</span>"
     if estimate["difference"] is not None:
         words = column.words(estimate["difference"], "+")
-        text += f"<small>{f'<b>{words}</b>' if is_sure(estimate['difference']) else words}</small>"
+        text += f"<small>{f'<b>{words}</b>' if is_significant(estimate['difference']) else words}</small>"
     return f"<td>{text}</td>"
 
 
 def _pictures(entries: Sequence[Entry], output: Storage) -> str:
-    """The same prompts and seeds, arm under arm."""
+    """A figure for each prompt, with a row of pictures for each arm."""
     parts = []
     for prompt in entries[0]["sheets"]:
         rows = "".join(

@@ -1,4 +1,4 @@
-"""The prompts of an evaluation, set by set."""
+"""The sets of prompts of an evaluation."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ OPEN = "open"
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSet:
-    """Prompts of one rarity ("common", "rare", "unseen", or "open" for those that leave most attributes open) and kind
-    ("single" or "relation")."""
+    """Prompts of one rarity and kind."""
 
     rarity: str
+    """"common", "rare", "unseen", or "open" for prompts that leave most attributes open."""
     kind: str
+    """"single" or "relation"."""
     prompts: tuple[str, ...]
+    """The texts."""
 
     @property
     def name(self) -> str:
+        """Its name in the report."""
         return f"{self.rarity}, {self.kind}"
 
 
 def prompt_sets(config: Prompts) -> list[PromptSet]:
-    """The sets, each thinned evenly to the numbers of `config`."""
+    """The sets of an evaluation, of the sizes that its settings ask for."""
     sets = [
         PromptSet(rarity=rarity, kind=kind, prompts=tuple(thinned([p.prompt for p in prompts], config.per_set)))
         for rarity in RARITIES
@@ -43,7 +46,7 @@ def prompt_sets(config: Prompts) -> list[PromptSet]:
 
 
 def thinned(items: Sequence[T], most: int) -> list[T]:
-    """`most` of `items` at even distances (0: all)."""
+    """At most `most` of the items, chosen at even distances; 0 takes all."""
     if most == 0 or most >= len(items):
         return list(items)
     return [items[int(i)] for i in np.linspace(0, len(items) - 1, most).round()]

@@ -26,10 +26,12 @@ Clusters = list[NDArray[np.float64]]
 
 @dataclass(frozen=True, kw_only=True)
 class ArmReadings:
-    """What an arm made: a reading per prompt, in the order of the sets; sheets: prompt -> picture file."""
+    """The pictures of an arm, as the oracle reads them."""
 
     readings: list[Reading]
+    """One per prompt, in the order of the sets."""
     sheets: dict[str, str]
+    """Prompt -> file of a sheet with its pictures."""
 
 
 def report(
@@ -38,7 +40,13 @@ def report(
     arms: Mapping[str, ArmReadings],
     real: Sequence[Reading],
 ) -> dict[str, Any]:
-    """The whole report. real: readings of a group or more of real renders for each prompt, in the order of the sets."""
+    """The content of report.json.
+
+    config: the evaluation.
+    sets: its prompts.
+    arms: name of each arm -> its readings.
+    real: readings of a group or more of real renders for each prompt, in the order of the sets.
+    """
     base = config.arms[0].name
     clusters = {name: _clusters(sets, arm.readings) for name, arm in arms.items()}
     features = [reading.features for reading in real]

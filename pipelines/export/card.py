@@ -1,4 +1,4 @@
-"""README.md of an export: the run's card, with what an export's own folder holds."""
+"""README.md of an export: the run's dataset card, adapted to the files of the export."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ class Split:
     """A part of an export, as its card describes it."""
 
     name: str
+    """"train" or "rejected"."""
     files: str
-    """A glob below the target."""
+    """A glob, relative to the target folder."""
     rows: int
+    """Number of images."""
     row_bytes: int
-    """Before packing."""
+    """Size of all rows before compression."""
     file_bytes: int
-    """Of all its files."""
+    """Size of all files."""
 
     @property
     def config(self) -> str:
+        """Name of its Hugging Face config."""
         return "default" if self.name == "train" else self.name
 
 
@@ -46,7 +49,17 @@ def export_card(
     license_name: str,
     load: str,
 ) -> str:
-    """The text of README.md. features: what a reader finds; schema: the columns before they are packed."""
+    """The text of README.md.
+
+    run: run.json of the run.
+    report: report.json of the run.
+    arms: names of the exported arms.
+    splits: the parts of the export.
+    schema: of the exported rows.
+    features: Hugging Face features that a reader of the files finds.
+    license_name: as the hub names licences.
+    load: Markdown that tells how to read the files.
+    """
     title = recorded(run, "run", Run).name
     images = sum(split.rows for split in splits if split.config == "default")
     head = card.front_matter(
@@ -79,7 +92,7 @@ def export_card(
 
 
 def _info(split: Split, features: Mapping[str, Any]) -> list[str]:
-    """`dataset_info` of a config: JSON, which is YAML, one line per column."""
+    """`dataset_info` of a config: one line of JSON (which is YAML too) per column."""
     return [
         f"- config_name: {split.config}",
         "  features:",
@@ -94,7 +107,7 @@ def _info(split: Split, features: Mapping[str, Any]) -> list[str]:
 
 
 def yaml_features(features: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Features as the front matter of a card has them: shorter than in Parquet's metadata."""
+    """Features in the form of a card's front matter, which is shorter than that of Parquet's metadata."""
     return [{"name": name, **_short(feature)} for name, feature in features.items()]
 
 

@@ -1,7 +1,7 @@
-"""An export, top to bottom: finished run -> choice -> lock -> weigh rows -> lay out files -> write them -> card.
+"""An export, top to bottom: finished run -> choice -> lock -> measure rows -> lay out files -> write them -> card.
 
-Rows are read twice, first for their sizes: so every file is known by its rows before it is written, is written by
-whoever has time, and has the same bytes whenever it is written again.
+Rows are read twice, first for their sizes. So the rows of every file are known before it is written: any worker can
+write it, and a file that is written again has the same bytes.
 """
 
 from __future__ import annotations
@@ -40,26 +40,35 @@ _CARD = "README.md"
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What `jobs/export.py` is asked for."""
+    """The settings of an export."""
 
     format: str
     """A name of `pipelines.export.formats`."""
     arms: tuple[str, ...] = ()
-    """() takes all."""
+    """Names of the arms; () takes all."""
     rejected: bool = False
-    """Also what selection dropped."""
+    """Whether to export the images that selection dropped too."""
     embeddings: bool = False
-    """Also the image vectors of the scorers."""
+    """Whether to export the image vectors of the scorers too."""
     scores: tuple[str, ...] | None = None
-    """Scorers whose columns go along; None takes all existing ones."""
+    """Names of the scorers whose columns are exported; None takes all existing ones."""
     shard_bytes: int = 500_000_000
-    """Most bytes of a file."""
+    """Largest size of a file in bytes."""
     license: str = "other"
     """As the hub names licences."""
 
 
 def export(dataset: Storage, target: Storage, options: ExportOptions, where: RayOptions) -> list[Written]:
-    """Write the files of the export still to do; returns all of them, but for the small ones."""
+    """Write the missing files of an export, and return all files with rows.
+
+    dataset: the output folder of a finished run.
+    target: the folder of the export.
+    options: the settings.
+    where: the table [ray], for exports with many files.
+
+    Raises:
+        UserError: when the run is not finished, the target holds anything else, or a setting does not fit the run.
+    """
     run = open_finished(dataset)
     splits = ("train", "rejected") if options.rejected else ("train",)
     choice = _choice(run, options)
@@ -88,8 +97,8 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         if claimed.files is None:
             claimed = _lay_out(run, job, claimed, splits, options.shard_bytes, spread)
         tasks = _tasks(job, claimed)
-        there = _there(target, tasks)
-        to_do = [task for of in tasks.values() for task in of if task.path not in there]
+        written = _existing(target, tasks)
+        to_do = [task for of in tasks.values() for task in of if task.path not in written]
         images = sum(file.rows for of in (claimed.files or {}).values() for file in of)
         done = images - sum(task.file.rows for task in to_do)
         with bars.bar(images, done, "write", " images") as bar:
@@ -109,7 +118,7 @@ def _choice(run: FinishedRun, options: ExportOptions) -> Choice:
 
 
 def _spread(stack: ExitStack, where: RayOptions, items: int) -> Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]:
-    """A map in order: over Ray where the items are worth its start, else in this process."""
+    """A `map` that keeps the order: over Ray for many items, else in this process."""
     if items < _FILES_WORTH_RAY:
         return map
     stack.enter_context(session(where))
@@ -156,8 +165,8 @@ def _tasks(job: Export, claimed: record.ExportRecord) -> Mapping[str, Sequence[T
     }
 
 
-def _there(target: Storage, tasks: Mapping[str, Sequence[Task]]) -> dict[str, int]:
-    """Path -> bytes of the output files that are there."""
+def _existing(target: Storage, tasks: Mapping[str, Sequence[Task]]) -> dict[str, int]:
+    """Path -> size in bytes of the output files that exist."""
     folders = {str(PurePosixPath(task.path).parent) for of in tasks.values() for task in of}
     found: dict[str, int] = {}
     for folder in folders:
@@ -170,10 +179,10 @@ def _there(target: Storage, tasks: Mapping[str, Sequence[Task]]) -> dict[str, in
 def _finish(
     run: FinishedRun, job: Export, claimed: record.ExportRecord, tasks: Mapping[str, Sequence[Task]]
 ) -> list[Written]:
-    """The indexes, and the card last of all."""
-    kind, there = FORMATS[job.format], _there(job.target, tasks)
+    """Write the indexes, and the card last."""
+    kind, sizes = FORMATS[job.format], _existing(job.target, tasks)
     written = {
-        split: [Written(path=task.path, rows=task.file.rows, bytes=there[task.path]) for task in of]
+        split: [Written(path=task.path, rows=task.file.rows, bytes=sizes[task.path]) for task in of]
         for split, of in tasks.items()
     }
     for split, files in written.items():

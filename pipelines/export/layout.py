@@ -1,5 +1,5 @@
-"""Which rows go into which file of an export: known before the first file is written, so files can be made anywhere,
-in any order, and again."""
+"""Assigns the rows of an export to its files, before any file is written: so files can be written in any order, by any
+worker, and again."""
 
 from __future__ import annotations
 
@@ -17,27 +17,33 @@ class Weighed:
     """The chosen rows of a shard file."""
 
     file: str
+    """The shard file, relative to the output folder of the run."""
     places: NDArray[np.int64]
-    """Their numbers in the file."""
+    """int64 [rows]: their numbers in the shard file."""
     sizes: NDArray[np.int64]
-    """The bytes of each in an output file."""
+    """int64 [rows]: their bytes in a file of the export."""
     endings: frozenset[str]
-    """Of the image files, such as png."""
+    """Endings of the image files, such as png."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFile:
-    """What a file of the export holds."""
+    """The rows of a file of the export."""
 
     rows: int
+    """Number of rows."""
     bytes: int
-    """Of the rows, as the format weighs them."""
+    """Their bytes, from `Format.sizes`."""
     pieces: tuple[Piece, ...]
-    """Where the rows come from, in order."""
+    """Their sources, in order."""
 
 
 def lay_out(weighed: Iterable[Weighed], room: int) -> Iterator[OutputFile]:
-    """Fill files in order, each with at most `room` bytes of rows; a larger row gets a file of its own."""
+    """The files of a split, filled in order; a row larger than `room` gets its own file.
+
+    weighed: the chosen rows, shard by shard.
+    room: most bytes of rows in a file.
+    """
     filling = _Filling()
     for shard in weighed:
         for place, size in zip(shard.places.tolist(), shard.sizes.tolist(), strict=True):

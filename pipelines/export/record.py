@@ -1,4 +1,4 @@
-"""export.json: what an export is, so that nothing but the same export goes on in its folder."""
+"""export.json: the identity of an export, so that only the same export continues in its folder."""
 
 from __future__ import annotations
 
@@ -23,21 +23,28 @@ FILE = "export.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """All that decides the bytes of an export; no places: a run that was moved gives the same export."""
+    """Everything on which the bytes of an export depend, without paths: a run that was moved gives the same export."""
 
     schema_version: int
+    """Of the row contract."""
     fingerprint: str
     """Of the run."""
     images: str
     """A hash of the run's files of images."""
     arms: tuple[str, ...]
+    """Names of the exported arms."""
     embeddings: bool
+    """As in `ExportOptions`."""
     scores: dict[str, ScoresRecord]
-    """Name of a scorer -> what its scores were made with."""
+    """Name of a scorer -> the settings of its scores."""
     format: str
+    """As in `ExportOptions`."""
     rejected: bool
+    """As in `ExportOptions`."""
     shard_bytes: int
+    """As in `ExportOptions`."""
     license: str
+    """As in `ExportOptions`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +52,11 @@ class ExportRecord:
     """The content of export.json."""
 
     identity: Identity = field(metadata=named("export"))
+    """Which export."""
     endings: tuple[str, ...] = field(metadata=named("image_endings"))
-    """Of the images, such as png."""
+    """Endings of the image files, such as png."""
     files: dict[str, tuple[OutputFile, ...]] | None
-    """By split; None until they are laid out."""
+    """Split -> its files; None until they are laid out."""
 
 
 def identity(
@@ -61,7 +69,16 @@ def identity(
     shard_bytes: int,
     license: str,
 ) -> Identity:
-    """folders: of the run, whose images are exported."""
+    """The identity of an export.
+
+    run: the finished run.
+    choice: which rows and columns.
+    folders: of the run, whose images are exported.
+    format, rejected, shard_bytes, license: as in `ExportOptions`.
+
+    Raises:
+        UserError: when the run has no scores of a chosen scorer.
+    """
     digests = [f"{file.path} {file.sha256}" for folder in folders for file in run.images(folder)]
     return Identity(
         schema_version=VERSION,
@@ -80,15 +97,19 @@ def identity(
 def claim(target: Storage, wanted: Identity) -> ExportRecord:
     """The record in the target folder; a new one where the folder is empty, or no file was laid out yet.
 
-    Raises UserError where the folder holds another export, or anything else.
+    target: the folder of the export.
+    wanted: which export.
+
+    Raises:
+        UserError: when the folder holds another export, or anything else.
     """
     here = f"Choose another --to, or empty {target.uri}"
     try:
         found = records.read(target, FILE, ExportRecord, f"{here}.")
     except FileNotFoundError:
-        strangers = [*(name for name in target.list() if name != LOCK), *target.folders()]
-        if strangers:
-            raise UserError(f"{target.uri} is not empty ({', '.join(strangers[:5])} ...). {here}.") from None
+        others = [*(name for name in target.list() if name != LOCK), *target.folders()]
+        if others:
+            raise UserError(f"{target.uri} is not empty ({', '.join(others[:5])} ...). {here}.") from None
         found = None
     if found is None or found.files is None:
         found = ExportRecord(identity=wanted, endings=(), files=None)
@@ -101,7 +122,13 @@ def claim(target: Storage, wanted: Identity) -> ExportRecord:
 def laid_out(
     target: Storage, record: ExportRecord, files: Mapping[str, Sequence[OutputFile]], endings: Sequence[str]
 ) -> ExportRecord:
-    """Note which rows go into which file."""
+    """Record which rows go into which file; returns the new record.
+
+    target: the folder of the export.
+    record: the record without files.
+    files: split -> its files.
+    endings: of the image files, such as png.
+    """
     record = replace(record, files={split: tuple(of) for split, of in files.items()}, endings=tuple(endings))
     _write(target, record)
     return record

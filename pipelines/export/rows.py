@@ -1,4 +1,4 @@
-"""The rows of an export: images of a finished run, with the columns that were asked for."""
+"""Reads the rows of an export: images of a finished run, with the chosen columns."""
 
 from __future__ import annotations
 
@@ -18,26 +18,34 @@ from pipelines.dataset.storage import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What of a run is exported."""
+    """The rows and columns of a run that are exported."""
 
     arms: tuple[str, ...]
-    """Those whose images go along."""
+    """Names of the arms whose images are exported."""
     embeddings: bool
-    """Also the scorers' image vectors."""
+    """Whether to export the scorers' image vectors too."""
     scores: tuple[str, ...]
-    """Names of the scorers (`pipelines.dataset.scores`) whose columns are put beside the run's own."""
+    """Names of the scorers (`pipelines.dataset.scores`) whose columns are added to the run's own."""
 
 
 class Piece(NamedTuple):
-    """Rows of a shard file, from `first` up to `end`, counted before any choice of arms; a list in export.json."""
+    """Consecutive rows of a shard file; a list in export.json."""
 
     file: str
+    """Relative to the output folder of the run."""
     first: int
+    """Number of the first row, counted over all arms."""
     end: int
+    """Number of the last row, plus 1."""
 
 
 def columns(dataset: Storage, choice: Choice, file: str) -> pa.Schema:
-    """The schema of the export, from any shard file of the run."""
+    """The schema of an export.
+
+    dataset: the output folder of the run.
+    choice: which columns.
+    file: any shard file of the run.
+    """
     fields = [field for field in parquet.schema_of(dataset, file) if _wanted(field, choice)]
     for name in choice.scores:
         scored = parquet.schema_of(dataset, score_files.path(name, file))
@@ -46,6 +54,7 @@ def columns(dataset: Storage, choice: Choice, file: str) -> pa.Schema:
 
 
 def is_embedding(field: pa.Field[pa.DataType]) -> bool:
+    """Whether a column holds image vectors."""
     return pa.types.is_fixed_size_list(field.type)
 
 
@@ -56,9 +65,15 @@ def _wanted(field: pa.Field[pa.DataType], choice: Choice) -> bool:
 def read(
     dataset: Storage, choice: Choice, target: pa.Schema, piece: Piece
 ) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-    """The chosen rows of a piece, a row group of its file at a time: their places in the file, and a table of `target`.
+    """The chosen rows of a piece, one row group at a time: their numbers in the file, int64 [rows], and a table.
 
-    Raises UserError where the score files do not hold the same images.
+    dataset: the output folder of the run.
+    choice: which arms and scorers.
+    target: schema of the tables.
+    piece: which rows.
+
+    Raises:
+        UserError: when the score files do not hold the same images.
     """
     with parquet.opened(dataset, piece.file) as file:
         beside = [score_files.read(dataset, name, piece.file) for name in choice.scores]

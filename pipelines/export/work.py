@@ -1,4 +1,4 @@
-"""The two steps of an export that any worker can do: weigh a shard of the run, and write an output file."""
+"""The two steps of an export that any worker can do: measure the rows of a shard, and write a file of the export."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dataset.finished import GO_ON, check
+from pipelines.dataset.finished import CONTINUE, check
 from pipelines.dataset.names import FileEntry
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -22,25 +22,39 @@ from pipelines.export.rows import Choice, Piece, read
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """An output file: where it goes and the rows it gets."""
+    """A file of the export to write."""
 
     path: str
+    """Relative to the target folder."""
     file: OutputFile
+    """Its rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What a worker needs to know: which run, into which folder, which of its rows and columns, and how."""
+    """The settings of an export that every worker needs."""
 
     dataset: Storage
+    """The output folder of the run."""
     target: Storage
+    """The folder of the export."""
     format: str
+    """A name of `pipelines.export.formats`."""
     choice: Choice
+    """Which rows and columns."""
     schema: pa.Schema
+    """Of the exported rows."""
 
 
 def weigh(job: Export, entry: FileEntry) -> Weighed:
-    """The chosen rows of a shard file. Raises UserError where it is not the manifest's, or a row does not fit."""
+    """The chosen rows of a shard file with their sizes.
+
+    job: the export.
+    entry: the shard file.
+
+    Raises:
+        UserError: when the file is not the one in the manifest, or the format cannot hold a row.
+    """
     check(job.dataset, entry)
     places, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     endings: set[str] = set()
@@ -59,7 +73,14 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
 
 
 def write_file(job: Export, task: Task) -> int:
-    """Write an output file, which appears whole; returns its rows."""
+    """Write a file of the export, which appears whole or not at all, and return its number of rows.
+
+    job: the export.
+    task: the file.
+
+    Raises:
+        UserError: when the run has changed since the rows were counted.
+    """
     rows = 0
 
     def tables() -> Iterator[pa.Table]:
@@ -74,6 +95,6 @@ def write_file(job: Export, task: Task) -> int:
         if rows != task.file.rows:
             raise UserError(
                 f"{task.path} would get {rows} images, but {task.file.rows} were counted: the run in "
-                f"{job.dataset.uri} has changed since. {GO_ON}"
+                f"{job.dataset.uri} has changed since. {CONTINUE}"
             )
     return rows

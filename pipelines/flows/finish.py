@@ -1,6 +1,6 @@
-"""The end of a run: look at what lies in the output folder and write what a person and a machine want to know of it.
+"""The end of a run: audits the output folder, and writes manifest, report, dataset card and gallery.
 
-Safe to call again at any time: the same folder gives the same bytes.
+It may be called again at any time: the same folder gives the same bytes.
 """
 
 from __future__ import annotations
@@ -31,27 +31,37 @@ MapShards = Callable[[Callable[[PlannedShard], Audit], Iterable[PlannedShard]], 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The end table of a run."""
+    """The numbers of the table at the end of a run; counts as in report.json."""
 
     complete: bool
+    """Whether every planned group is in exactly one place."""
     groups_planned: int
+    """Groups in plan/."""
     groups_failed: int
+    """Groups in failed/."""
     prompts_failed: int
+    """Rows of failed/prompts.parquet."""
     images_kept: int
+    """Rows of data/."""
     images_rejected: int
+    """Rows of rejected/."""
     arms: tuple[ArmResult, ...]
+    """Results of each arm."""
     timings: TimeSpent | None
-    """None where no session has noted any."""
+    """None where progress.json has none."""
     gallery: str
-    """Where the gallery lies: a path, or an s3:// address."""
+    """Path or s3:// address of the gallery."""
 
 
 def finish(output: Storage, map_shards: MapShards = map) -> Summary:
-    """Write manifest.json, report.json, README.md and gallery.html from run.json, plan/, data/, rejected/ and failed/,
-    and the timings in progress.json.
+    """Write manifest.json, report.json, README.md and gallery.html, from the other files of a run.
 
-    map_shards: how the shards are read. Every byte of the run is read once for its digest; a large run passes a map
-    that spreads this over the cluster, in the order of the shards.
+    output: the output folder.
+    map_shards: applied to read the shards, in their order. Every byte of the run is read once for its digest; a large
+        run passes a map that spreads this over the cluster.
+
+    Raises:
+        UserError: when the folder holds no run, or its plan is not complete.
     """
     run = run_json.read(output)
     title = recorded(run, "run", Run).name
@@ -69,7 +79,7 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
 
 
 def _columns(output: Storage) -> pa.Schema:
-    """The columns of the rows; where no shard is finished yet, those that every run has."""
+    """The columns of the rows; those that every run has where no shard is finished yet."""
     for name in output.list("data"):
         return parquet.schema_of(output, f"data/{name}")
     return scored(1)

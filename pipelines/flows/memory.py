@@ -1,4 +1,4 @@
-"""How much memory a generator will need, from the sizes of the model's files or of published models. Importable without
+"""Estimates the memory of a generator, from the sizes of the model's files or of published models. Importable without
 torch."""
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pipelines.config.run import RunConfig
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _FILE_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "F8_E4M3": 1, "U8": 1, "I8": 1}
 _COPIES = 24
-"""Tensors of the size of a block's tokens that are alive at once in it: the MLP is four times as wide, among others."""
+"""Memory of a block, as a multiple of its tokens: the hidden layer of the MLP alone is four times as wide."""
 _DECODER_WIDTH = 1200
-"""Values per pixel that are alive at once in an autoencoder's last layers."""
+"""Values per pixel that an autoencoder's last layers hold at once."""
 _TILE = 512 * 512
 """Pixels of a tile of the autoencoder."""
 
@@ -30,7 +30,7 @@ def parameters(folder: Path) -> int:
 
 
 def describe(config: RunConfig) -> str:
-    """Gigabytes per GPU (without GPUs, per process), in words; on GPUs also what other settings would need."""
+    """A text with the gigabytes per GPU (without GPUs, per process); on GPUs also for other settings."""
     parts = sizes(config)
     if parts is None:
         return "unknown: the model is not in a local folder"
@@ -38,23 +38,23 @@ def describe(config: RunConfig) -> str:
     weights, working = weight_bytes(config, parts), activation_bytes(config, shape)
     share = "" if shape.ranks == 1 else f", on each of {shape.ranks} ({shape})"
     chosen = f"{model.dtype}, weights = {model.weights!r}, offload = {model.offload!r}"
-    told = (
+    estimate = (
         f"about {(weights + working) / 1e9:.1f} GB{share}: {weights / 1e9:.1f} GB of weights ({chosen}) and, to a "
         f"factor of 2, {working / 1e9:.1f} GB for {config.group.size * config.group.groups_per_batch} images at once"
     )
     if not config.ray.gpus_per_generator:
-        return told
+        return estimate
     others = [
         f"{(weight_bytes(replace(config, model=other), parts) + working) / 1e9:.1f} GB with weights = "
         f"{other.weights!r}, offload = {other.offload!r}"
         for other in (replace(model, weights=w, offload=o) for w, o in product(get_args(Weights), get_args(Offload)))
         if other != model
     ]
-    return "\n         ".join([told, *others])
+    return "\n         ".join([estimate, *others])
 
 
 def sizes(config: RunConfig) -> dict[str, int] | None:
-    """Component -> number of values; None where it is not known."""
+    """The size of the model: component -> number of values; None where it is not known."""
     folder = Path(config.model.path)
     parts = {file.parent.name: parameters(file.parent) for file in folder.glob("*/*.safetensors")}
     if "transformer" in parts:
@@ -74,7 +74,11 @@ def shared(config: RunConfig) -> Division:
 
 
 def weight_bytes(config: RunConfig, parts: dict[str, int]) -> int:
-    """Bytes of weights that are on a GPU at once. parts: component -> number of values."""
+    """Bytes of weights on a GPU at a time.
+
+    config: the run.
+    parts: component -> number of values.
+    """
     model = config.model
     sizes = {name: count * _BYTES[model.dtype] for name, count in parts.items()}
     if model.weights == "float8":
@@ -87,7 +91,11 @@ def weight_bytes(config: RunConfig, parts: dict[str, int]) -> int:
 
 
 def activation_bytes(config: RunConfig, shape: Division) -> int:
-    """Bytes of a transformer block or of the autoencoder at work, whichever is more."""
+    """Bytes of activations in a transformer block or in the autoencoder, whichever is more.
+
+    config: the run.
+    shape: how the processes of a replica divide a batch.
+    """
     sampling, size = config.sampling, _BYTES[config.model.dtype]
     branches = 2 if sampling.guidance_scale > 1.0 else 1
     images = config.group.size * config.group.groups_per_batch
@@ -108,7 +116,7 @@ def _width(config: RunConfig) -> int:
 
 
 def _values(file: Path) -> int:
-    """The file begins with a length of 8 bytes and a JSON object."""
+    """Number of values in a safetensors file, which begins with a length of 8 bytes and a JSON object."""
     with file.open("rb") as opened:
         header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
     tensors = (tensor for name, tensor in header.items() if name != "__metadata__")

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before any model is loaded or any worker started."""
+"""Checks a config before any model is loaded or any worker starts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard, raw_
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 S = TypeVar("S", bound=ScorerSpec)
 _MAX_SHARD_BYTES = 1 << 31
-"""A column of one Arrow array cannot hold more bytes than this."""
+"""Most bytes that one Arrow array of binary values can hold."""
 
 
 def check(config: RunConfig) -> RunConfig:
     """The config with the revisions of local model folders and the commits of hub models filled in.
 
-    Raises UserError for an unknown model or scorer, and for shards that no worker could hold.
+    Raises:
+        UserError: when the model or a scorer is unknown, or a shard could be too large for a worker.
     """
     _check_model(config.model.path)
     further = tuple(scorer(one, f"scorers.{one.name}") for one in config.scorers)
@@ -48,9 +49,13 @@ def _with_revision(config: RunConfig) -> RunConfig:
 
 
 def scorer(spec: S, table: str = "scoring") -> S:
-    """`spec` with the revision filled in, where its kind can tell. table: where it stands in the config.
+    """A scorer's settings with the revision filled in, where its kind can tell.
 
-    Raises UserError for settings that the kind knows to be wrong.
+    spec: the settings.
+    table: their table in the config, for messages.
+
+    Raises:
+        UserError: when the kind finds a setting wrong.
     """
     entry = registry.entry_of(spec.kind)
     try:

@@ -1,4 +1,4 @@
-"""Make rows of a finished dataset again, from what stands in them, and compare the pixels."""
+"""Makes images of a finished dataset again, from the settings in their rows, and compares the pixels."""
 
 from __future__ import annotations
 
@@ -32,49 +32,57 @@ Generate = Callable[[list[Group]], Sequence[NDArray[np.uint8]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """An image, made again and compared."""
+    """The comparison of an image with the same image made again."""
 
     group_id: str
+    """Of its group."""
     index: int
-    """In the group."""
+    """Number of the image in its group, from 0."""
     prompt: str
+    """Of its group."""
     max_difference: int
-    """In levels, 0 to 255."""
+    """Largest difference of a pixel value, 0 to 255."""
     psnr_db: float
-    """Peak signal-to-noise ratio; inf for equal pixels."""
+    """Peak signal-to-noise ratio in dB; inf for equal pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """How the work was divided: it decides the last bits of the pixels, or whether they fit a GPU, and stands in
-    run.json instead of in rows."""
+    """Settings in run.json that rows do not have: they decide the last bits of the pixels, or the memory needed."""
 
     same_versions: bool
-    """Were the libraries the installed ones?"""
+    """Whether the installed libraries have the versions of the run."""
     offload: Offload
+    """`model.offload` of the run."""
     ray: RayOptions
+    """The table [ray] of the run."""
     group: GroupSize
+    """The table [group] of the run."""
 
 
 def pick(output: Storage, *, sample: int, group_id: str = "", seed: int = 0) -> Iterator[pa.Table]:
     """The image rows of some groups, one table per group, kept and rejected images together.
 
-    sample: so many groups, spread over the shards by `seed`; 0 takes all. group_id: this one only.
+    output: the output folder of the run.
+    sample: number of groups, spread over the shards; 0 takes all.
+    group_id: take this group only; "" takes the sample.
+    seed: of the sample.
 
-    Raises UserError where there is no such group, or no image at all.
+    Raises:
+        UserError: when there is no such group, or no image at all.
     """
     names = sorted({name for folder in IMAGE_FOLDERS for name in output.list(folder)})
     random.Random(seed).shuffle(names)
     found = 0
-    # In turns over the shards, so that a small sample does not come from one of them.
-    turn = len(names) if group_id or not sample else max(1, -(-sample // max(1, len(names))))
+    # The same number from each shard, so that a small sample does not come from one of them.
+    per_shard = len(names) if group_id or not sample else max(1, -(-sample // max(1, len(names))))
     for name in names:
         ids = _group_ids(output, name)
         if group_id:
             ids = [group_id] if group_id in ids else []
         elif sample:
             random.Random(f"{seed} {name}").shuffle(ids)
-            ids = ids[: min(turn, sample - found)]
+            ids = ids[: min(per_shard, sample - found)]
         rows = _rows(output, name, ids) if ids else None
         for one in ids:
             assert rows is not None
@@ -88,7 +96,16 @@ def pick(output: Storage, *, sample: int, group_id: str = "", seed: int = 0) -> 
 
 
 def replay(output: Storage, rows: pa.Table, generate: Generate, *, per_batch: int) -> list[Replayed]:
-    """Make the group of these rows again; one result per row. per_batch: the run's `group.groups_per_batch`."""
+    """Make a group again, and compare; one result per row.
+
+    output: the output folder of the run.
+    rows: the image rows of the group, as `pick` gives them.
+    generate: makes images.
+    per_batch: the run's `group.groups_per_batch`.
+
+    Raises:
+        UserError: when the stored pixels do not match their image_id.
+    """
     batch, at = _batch(output, rows.slice(0, 1), per_batch)
     made_BHWC = generate(batch)[at]
     results = []
@@ -111,9 +128,12 @@ def replay(output: Storage, rows: pa.Table, generate: Generate, *, per_batch: in
 
 
 def origin(output: Storage) -> Origin:
-    """How the run of the folder `output` made its images; imports its plugins, whose settings are in the rows.
+    """The settings of a run that its rows do not have. Imports the run's plugins, as rows have their settings.
 
-    Raises UserError where the folder holds no run, or one of another row contract.
+    output: the output folder of the run.
+
+    Raises:
+        UserError: when the folder holds no run, or one of another version of the row contract.
     """
     run = run_json.read(output)
     if run.schema_version != schema.VERSION:
@@ -131,21 +151,27 @@ def origin(output: Storage) -> Origin:
 
 
 def model_of(row: pa.Table, *, device: str, offload: Offload = "none", path: str = "") -> ModelSpec:
-    """The model of a row; path: where it lies now, if not where the row says."""
-    said = row.select(["model", "model_revision", "dtype", "model_options"]).slice(0, 1).to_pylist()[0]
+    """The model of a row.
+
+    row: an image row.
+    device: where to run it.
+    offload: as in `ModelSpec`.
+    path: of the model now; "" takes the row's.
+    """
+    recorded_model = row.select(["model", "model_revision", "dtype", "model_options"]).slice(0, 1).to_pylist()[0]
     return ModelSpec(
-        path=path or said["model"],
-        revision="" if path else said["model_revision"],
-        dtype=said["dtype"],
+        path=path or recorded_model["model"],
+        revision="" if path else recorded_model["model_revision"],
+        dtype=recorded_model["dtype"],
         device=device,
         offload=offload,
-        **said["model_options"],
+        **recorded_model["model_options"],
     )
 
 
 def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group], int]:
-    """The group, and the others of its denoising batch where the run made several at a time: the shape of a batch
-    decides the last bits. Without the plan, which a copied dataset may lack, the group is made alone."""
+    """The denoising batch of a group, and the group's number in it: the shape of a batch decides the last bits of the
+    pixels. Without plan/, which a copied dataset may lack, the group is made alone."""
     own = groups_of(row)[0]
     if per_batch == 1:
         return [own], 0

@@ -1,5 +1,5 @@
-"""Score a finished run with another scorer, top to bottom: finished run -> lock -> pending shards -> read -> score ->
-write beside -> record. The run's own files are only read."""
+"""Scores a finished run with another scorer, top to bottom: finished run -> lock -> pending shards -> read -> score ->
+write. The run's own files are only read."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ from pipelines.stages.write_scores import WriteScores
 
 STAGES = {"read": "read", "score": "score", LAST: "write"}
 _POOLS = ("scorers", "writers", "writers")
-_LOOKS_AT_A_TIME = 16
+_CHECKS_AT_A_TIME = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreConfig:
-    """How to score again."""
+    """The settings of a rescoring."""
 
     scoring: Scoring
     """As in the TOML file of a run."""
     ray: RayOptions = field(default_factory=RayOptions)
     """As in the TOML file of a run; there are as many readers as `ray.writers`."""
     embeddings: bool = False
-    """Keep the image vectors too."""
+    """Whether to keep the image vectors too."""
     plugins: tuple[str, ...] = ()
     """Modules that register scorers, as `run.plugins`."""
 
@@ -63,25 +63,36 @@ class RescoreConfig:
         require(registry.entry_of(kind).vectors or not self.embeddings, "embeddings", True, rule)
 
     def scorer(self, name: str) -> FurtherScorer:
-        """The scorer as one beside those of the run."""
+        """The scorer in the form of the run's further scorers.
+
+        name: prefix of its columns.
+        """
         settings = {f.name: getattr(self.scoring, f.name) for f in fields(ScorerSpec)}
         return FurtherScorer(name=name, embeddings=self.embeddings, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rescored:
-    """What a session has done."""
+    """The counts of a session."""
 
     shards: int
-    """Those it scored."""
+    """Shards that were scored."""
     images: int
-    """In these shards."""
+    """Images in these shards."""
     groups_failed: int
-    """Those that could not be scored."""
+    """Groups that could not be scored."""
 
 
 def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
-    """Give every image of the run the columns `NAME_clip_score` and so on, where it has them not yet."""
+    """Score the shards of a finished run that have no scores of this name yet.
+
+    dataset: the output folder of the run.
+    name: of the scores, the prefix of their columns.
+    config: the settings.
+
+    Raises:
+        UserError: when the run is not finished, the name is taken, or a setting does not fit.
+    """
     beside = score_files.beside(dataset, name)
     run = open_finished(dataset)
     config = replace(config, scoring=preflight.scorer(config.scoring))
@@ -108,8 +119,15 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
 
 
 def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
-    """Note what the scores of this name are made with; raises UserError where they were made otherwise, or where the
-    run has columns of these names itself."""
+    """Write scores.json.
+
+    run: the finished run.
+    name: of the scores.
+    config: the settings.
+
+    Raises:
+        UserError: when scores of this name have other settings, or the run itself has columns of these names.
+    """
     beside = score_files.beside(run.dataset, name)
     _check_columns(run, config.scorer(name))
     wanted = score_files.ScoresRecord(
@@ -118,8 +136,8 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
         scoring=without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
         embeddings=config.embeddings,
     )
-    there = score_files.find_record(run.dataset, name) or wanted
-    if changes := differences(to_json(there), to_json(wanted)):
+    existing = score_files.find_record(run.dataset, name) or wanted
+    if changes := differences(to_json(existing), to_json(wanted)):
         raise UserError(
             f"{beside.path(score_files.RECORD)} says that the scores {name!r} were made otherwise: {changes}. "
             f"Choose another name for these, or remove {beside.uri}."
@@ -137,22 +155,29 @@ def _generated(run: FinishedRun) -> pa.Schema:
 
 def _check_columns(run: FinishedRun, scorer: FurtherScorer) -> None:
     first, *_ = run.images("data")
-    there = set(parquet.schema_of(run.dataset, first.path).names)
-    if both := [field.name for field in scorer.fields(1) if field.name in there]:
+    existing = set(parquet.schema_of(run.dataset, first.path).names)
+    if both := [field.name for field in scorer.fields(1) if field.name in existing]:
         raise UserError(
             f"the scorer name {scorer.name!r}: the run has the column {both[0]} already; choose another name"
         )
 
 
 def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
-    """Requests for the shards still to do: without scores, with scores of other images, or with groups that failed."""
+    """Requests for the shards still to do: without scores, with scores of other images, or with groups that failed.
+
+    run: the finished run.
+    name: of the scores.
+
+    Raises:
+        UserError: when a file to score is not the one in the manifest.
+    """
     beside = score_files.beside(run.dataset, name)
     files = [PurePosixPath(entry.path).name for entry in run.images("data")]
-    whole = set(beside.list("data")) - set(beside.list("failed"))
-    there = [file for file in files if file in whole]
-    with ThreadPoolExecutor(_LOOKS_AT_A_TIME) as pool:
-        looks = pool.map(lambda file: score_files.is_done(run, name, file), there)
-        done = {file for file, good in zip(there, looks, strict=True) if good}
+    without_failures = set(beside.list("data")) - set(beside.list("failed"))
+    candidates = [file for file in files if file in without_failures]
+    with ThreadPoolExecutor(_CHECKS_AT_A_TIME) as pool:
+        checks = pool.map(lambda file: score_files.is_done(run, name, file), candidates)
+        done = {file for file, good in zip(candidates, checks, strict=True) if good}
     pending = [file for file in files if file not in done]
     for entry in _image_entries(run):
         if PurePosixPath(entry.path).name in pending:
@@ -161,6 +186,13 @@ def pending_shards(run: FinishedRun, name: str) -> Sequence[dict[str, Any]]:
 
 
 def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progress) -> list[Stage]:
+    """The stages of a rescoring, in order.
+
+    run: the finished run.
+    name: of the scores.
+    config: the settings.
+    progress: what the workers report to.
+    """
     where, further = config.ray, declared_fields(None, [config.scorer(name)])
     images = _generated(run)
     generated, scored = with_images(images), with_images([*images, *further])

@@ -1,4 +1,4 @@
-"""Claim an output folder for a run, so that the run can be resumed by nothing but itself."""
+"""Claims an output folder for a run, so that only the same run can be resumed in it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ _LIBRARIES = ("ray", "torch", "diffusers", "transformers", "open_clip_torch", "p
 
 
 def claim(config: RunConfig, output: Storage) -> RunRecord:
-    """Claim the output folder for this config. Returns the record of the run, with its plan where it has one already.
+    """Claim an output folder for a config, and return the record of the run, with its plan where it has one already.
 
-    Raises UserError where the folder holds a run with another fingerprint, or cannot be written.
+    config: the run.
+    output: the output folder.
+
+    Raises:
+        UserError: when the folder holds a run with another fingerprint, or cannot be written.
     """
     if not output.exists(FILE):
         record = _record(config)
@@ -31,12 +35,16 @@ def claim(config: RunConfig, output: Storage) -> RunRecord:
             f"{output.path(FILE)} belongs to a run with other settings: {_differences(record, config)}. "
             "Choose another run.output, or set these back to resume that run."
         )
-    output.write_bytes(FILE, output.read_bytes(FILE))  # shows now, not after hours, whether the folder can be written
+    output.write_bytes(FILE, output.read_bytes(FILE))  # fail fast where the folder cannot be written
     return record
 
 
 def plan_inputs(config: RunConfig) -> PlanInputs:
-    """What decides which prompts and groups a plan of this config holds."""
+    """The inputs of a plan that the fingerprint does not cover.
+
+    Raises:
+        UserError: when a prompt file cannot be read.
+    """
     return PlanInputs(
         prompt_files=prompt_rows.digests(config.prompts),
         format=config.prompts.format,
@@ -46,12 +54,18 @@ def plan_inputs(config: RunConfig) -> PlanInputs:
 
 
 def planned(config: RunConfig, output: Storage, counts: PlanCounts, made_from: PlanInputs) -> None:
-    """Note that the plan is whole. Without this note a plan is written anew."""
+    """Record that the plan is complete; a plan without this record is written again.
+
+    config: the run.
+    output: the output folder.
+    counts: of the plan.
+    made_from: inputs of the plan.
+    """
     run_json.write(output, replace(_record(config), plan=counts, plan_made_from=made_from))
 
 
 def libraries() -> dict[str, str]:
-    """Versions of the libraries that decide what a run makes."""
+    """Versions of the libraries on which images depend."""
     return {name: version(name) for name in _LIBRARIES}
 
 

@@ -26,15 +26,20 @@ from pipelines.stages.generate import GenerateShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
 
-_SHARDS_WORTH_RAY_IN_THE_END = 64
+_SHARDS_WORTH_RAY_AT_THE_END = 64
 FOLDERS = ("", "plan", *SHARD_FOLDERS, retry.FOLDER)
-"""Where interrupted writes of a run may have left something."""
+"""Folders in which interrupted writes of a run may have left temporary files."""
 
 
 def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = False) -> Summary:
-    """Do what is not done yet of the run in `config.run.output`, and sum it up.
+    """Make the missing shards of a run, and write its summary files.
 
-    retry_failed: also make again what lies in failed/; break_lock: write there even if another job seems to.
+    config: the run.
+    retry_failed: make the groups in failed/ again too.
+    break_lock: remove the lock of another job first.
+
+    Raises:
+        UserError: when a setting or a prompt file does not fit, or the output folder holds another run.
     """
     output = Storage.open(config.run.output)
     config = preflight.check(config)
@@ -51,7 +56,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
             return finish(output)
         stack.enter_context(session(config.ray))
         _make_all(config, output, counts, pending, lock.check)
-        few = len(pending) < _SHARDS_WORTH_RAY_IN_THE_END
+        few = len(pending) < _SHARDS_WORTH_RAY_AT_THE_END
         return finish(output) if few else finish(output, ordered_map)
 
 
@@ -68,7 +73,11 @@ def _planned(config: RunConfig, output: Storage) -> PlanCounts:
 
 
 def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
-    """Requests for the shards still to do: those without a file in data/, the mark of a finished shard, and retries."""
+    """Requests for the shards still to do: those without a file in data/, which marks a finished shard, and retries.
+
+    output: the output folder.
+    counts: of the plan.
+    """
     finished = set(output.list("data"))
     again = retry.requested(output, counts.shard_numbers())
     missing = [shard for shard in counts.shard_numbers() if shard_file(shard) not in finished]
@@ -93,6 +102,12 @@ def _make_all(
 
 
 def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage]:
+    """The stages of a run, in order.
+
+    config: the run.
+    output: the output folder.
+    progress: what the workers report to.
+    """
     where = config.ray
     generated, scored = with_images(config.generated), with_images(config.columns(1))
     return [
@@ -105,7 +120,7 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
             min_workers=where.min_generators,
             cpus=where.cpus_per_generator,
             gpus=where.gpus_per_generator,
-            threads=2,  # what a generator does beside denoising overlaps with the denoising of its next shard
+            threads=2,  # encoding and writing of a shard overlap with the denoising of the next one
         ),
         Stage(
             kind=ScoreShard,

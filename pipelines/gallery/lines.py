@@ -1,4 +1,4 @@
-"""The lines of the gallery's charts: what report.json says of a measure, for all prompts and for each rarity."""
+"""The lines of the gallery's charts: a measure of report.json, over all prompts and for each rarity."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pipelines.dataset.report_json import Interval, Measures, Report
 from pipelines.pages.chart import Line, Span
 
 INTERVAL_FROM_GROUPS = 4
-"""Intervals of fewer groups are so wide that nothing else on the axis could be seen."""
+"""Intervals from fewer groups are not drawn: they are so wide that they would hide everything else on the axis."""
 
 
 def lines_of(report: Report, measure: Callable[[Measures], Interval]) -> list[Line]:
-    """All prompts first, then each rarity where there is more than one."""
+    """The lines of a chart: all prompts first, then each rarity where there is more than one.
+
+    report: report.json.
+    measure: picks the measure.
+    """
     table: dict[str | None, dict[str, Span | None]] = {}
     for result in report.by_arm_and_rarity:
         table.setdefault(result.rarity, {})[result.arm] = _span(measure(result))

@@ -1,4 +1,4 @@
-"""The markup of the gallery: every word that comes from a user passes `escape`, here and nowhere else."""
+"""The HTML of the gallery's cards. Every text of a user passes `escape` here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ _LONG_PROMPT = 240
 
 
 def card(view: CardView, number: int, arms: Sequence[str], first_shot: int) -> str:
-    """One prompt. number: its place on the page; first_shot: number of its first picture, see `details`."""
+    """The card of one prompt, as HTML.
+
+    view: the prompt.
+    number: its place on the page, from 0.
+    arms: names of the arms.
+    first_shot: number of its first picture among those of `details`.
+    """
     plan = view.groups[0].plan
     parts = []
     shot = first_shot
@@ -42,7 +48,7 @@ def _prompt(text: str) -> str:
 
 
 def rarity_badge(rarity: str | None) -> str:
-    """A word with a mark that grows with the rarity; words of the user's own have no mark."""
+    """A rarity as HTML, with a mark that grows with it; rarities that are not the standard ones have no mark."""
     if rarity is None:
         return ""
     level = RARITY_ORDER.index(rarity) if rarity in RARITY_ORDER else None
@@ -142,7 +148,7 @@ _GROUP_DETAILS = (
 
 
 def details(cards: Sequence[CardView]) -> str:
-    """Everything the dialog shows, as JSON that is safe inside a <script> element: {"groups": [..], "shots": [..],
+    """The data of the dialog, as JSON that is safe inside a <script> element: {"groups": [..], "shots": [..],
     "interventions": [[title, column], ..]}."""
     known = [(entry.heading, entry.name) for entry in registered()]
     groups: list[Row] = []
@@ -156,9 +162,9 @@ def details(cards: Sequence[CardView]) -> str:
             groups.append({name: row[name] for name in (*_GROUP_DETAILS, *interventions_in([*row]))})
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
-                # What further scorers say has names that only the rows know.
+                # The columns of further scorers differ from run to run.
                 values["further"] = {n: _compact(v) for n, v in shot.row.items() if n not in known_columns}
-                # Seeds go up to 2^63: as text, since a JavaScript number would round them.
+                # Seeds go up to 2^63: as text, as a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
     for row in groups:
         row |= {name: _compact(value) for name, value in row.items()}
@@ -171,7 +177,12 @@ def _compact(value: Any) -> Any:
 
 
 def arm_tile(arm: ArmResult, number: int, does: str) -> str:
-    """The headline numbers of one arm; does: what is switched on."""
+    """The main numbers of one arm, as HTML.
+
+    arm: its results.
+    number: its place among the arms, from 0.
+    does: which interventions act.
+    """
     dropped = arm.images - arm.kept
     failed = f", {counted(arm.groups_failed, 'group')} failed" if arm.groups_failed else ""
     return (
@@ -183,7 +194,7 @@ def arm_tile(arm: ArmResult, number: int, does: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """ "1 image", "1,200 images"."""
+    """A number with its noun, such as "1 image" or "1,200 images"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -1,7 +1,7 @@
-"""gallery.html: one self-contained page on which a person sees what a run made.
+"""gallery.html: one self-contained page with images and results of a run.
 
-It loads nothing from anywhere: style and script are inline and named by digest in the page's content security policy,
-pictures are `data:` addresses.
+It loads nothing: style and script are inline and named by digest in the page's content security policy, pictures are
+`data:` URIs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from pipelines.summary.tally import rarity_rank
 
 _TEMPLATES = Templates(__file__)
 PROMPTS_SHOWN = 60
+"""Most prompts on a page."""
+
 THUMBNAIL_BYTES = 12_000_000
-"""Most bytes of thumbnails on a page; with marks and details the page stays below 15 MB."""
+"""Most bytes of thumbnails on a page; with everything else the page stays below 15 MB."""
 
 
 def gallery(
@@ -36,7 +38,14 @@ def gallery(
     prompts: int = PROMPTS_SHOWN,
     thumbnail_bytes: int = THUMBNAIL_BYTES,
 ) -> str:
-    """The page for a run; at most `prompts` prompts are shown."""
+    """The text of gallery.html.
+
+    output: the output folder.
+    title: of the page.
+    report: report.json.
+    prompts: most prompts that are shown.
+    thumbnail_bytes: most bytes of thumbnails.
+    """
     cards = read_cards(output, pick_prompts(planned_shards(output), prompts), thumbnail_bytes)
     arms = [arm.arm for arm in report.by_arm]
     style, script = _TEMPLATES.style("gallery.css"), _TEMPLATES.part("gallery.js")
@@ -70,7 +79,7 @@ _CHARTS: tuple[tuple[str, str, Callable[[Measures], Interval]], ...] = (
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing but this very style, this very script and inline pictures may load or run."""
+    """A content security policy that allows only this style, this script and inline pictures."""
     return (
         f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; "
         "base-uri 'none'; form-action 'none'"

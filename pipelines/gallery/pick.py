@@ -1,4 +1,4 @@
-"""Which prompts a gallery shows: an even, repeatable sample over the rarities, found in one pass over the plan."""
+"""Chooses the prompts of a gallery: a repeatable sample, even over the rarities, in one pass over the plan."""
 
 from __future__ import annotations
 
@@ -14,34 +14,40 @@ from pipelines.summary.tally import rarity_rank
 
 @dataclass(frozen=True, kw_only=True)
 class Pick:
-    """A prompt to show. shard, file, row_group: where its groups are planned."""
+    """A prompt to show."""
 
     prompt_id: str
+    """Its id."""
     rarity: str | None
+    """As in the prompt file."""
     shard: int
+    """The shard that holds its groups."""
     file: str
+    """The plan file of the shard."""
     row_group: int
+    """The row group of the shard in that file."""
 
     @property
-    def lot(self) -> str:
-        """Where the prompt stands in the draw: a hash, so that a sample does not depend on the order of the plan."""
+    def order(self) -> str:
+        """Sort key of the sample: a hash, so that the sample does not depend on the order of the plan."""
         return hashlib.sha256(self.prompt_id.encode()).hexdigest()
 
 
 def pick_prompts(plan: Iterable[PlannedShard], limit: int) -> list[Pick]:
-    """At most `limit` prompts: the rarities take turns, the rarest first, each in the order of its lots.
+    """A sample of prompts that takes one prompt of each rarity in turn, the rarest first.
 
-    The plan holds a prompt's groups next to each other; of a prompt on the border of two shards the first part counts.
+    plan: all shards. It holds a prompt's groups next to each other; of a prompt in two shards the first part counts.
+    limit: most prompts.
     """
-    drawn: dict[str | None, list[Pick]] = {}
+    sample: dict[str | None, list[Pick]] = {}
     for pick in _prompts(plan):
-        lots = drawn.setdefault(pick.rarity, [])
-        lots.append(pick)
-        if len(lots) >= 2 * limit + 100:
-            _keep_first(lots, limit)
-    for lots in drawn.values():
-        _keep_first(lots, limit)
-    by_rarity = [drawn[rarity] for rarity in sorted(drawn, key=_rarest_first)]
+        picks = sample.setdefault(pick.rarity, [])
+        picks.append(pick)
+        if len(picks) >= 2 * limit + 100:
+            _keep_first(picks, limit)
+    for picks in sample.values():
+        _keep_first(picks, limit)
+    by_rarity = [sample[rarity] for rarity in sorted(sample, key=_rarest_first)]
     turns = zip_longest(*by_rarity)
     return [pick for turn in turns for pick in turn if pick is not None][:limit]
 
@@ -59,10 +65,10 @@ def _prompts(plan: Iterable[PlannedShard]) -> Iterator[Pick]:
             last = prompt_id
 
 
-def _keep_first(lots: list[Pick], limit: int) -> None:
-    """The first `limit` lots. An extension of the run plans further groups of a prompt in a later shard."""
-    first = {pick.prompt_id: pick for pick in sorted(lots, key=lambda pick: pick.shard, reverse=True)}
-    lots[:] = sorted(first.values(), key=lambda pick: pick.lot)[:limit]
+def _keep_first(picks: list[Pick], limit: int) -> None:
+    """Keep the first `limit` prompts. An extension of the run plans further groups of a prompt in a later shard."""
+    first = {pick.prompt_id: pick for pick in sorted(picks, key=lambda pick: pick.shard, reverse=True)}
+    picks[:] = sorted(first.values(), key=lambda pick: pick.order)[:limit]
 
 
 def _rarest_first(rarity: str | None) -> tuple[int, int, str]:

@@ -1,4 +1,4 @@
-"""What a gallery shows of a prompt: its groups and their pictures, small, read from the shard that holds them."""
+"""Reads the groups of a prompt and their pictures, as thumbnails, from the shard that holds them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ from pipelines.dataset.storage import Storage
 from pipelines.gallery.pick import Pick
 
 IMAGES_PER_GROUP = 16
+"""Most pictures of a group on a page."""
+
 THUMBNAIL_SIDE = 256
+"""Longest side of a thumbnail in pixels."""
+
 PIXEL_ART_SIDE = 128
-"""Pictures up to this side are shown pixel by pixel, and so kept without loss."""
+"""Pictures up to this side, in pixels, are enlarged without smoothing, and their thumbnails are lossless."""
 
 _ROWS_AT_A_TIME = 16
 
@@ -29,46 +33,62 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """A picture. row: its columns but for the pixels; uri: the thumbnail's `data:` address; width, height: its size."""
+    """A picture."""
 
     row: Row
+    """Its columns, without the pixels."""
     uri: str
+    """The thumbnail as a `data:` URI."""
     width: int
+    """Width of the thumbnail in pixels."""
     height: int
+    """Height of the thumbnail in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupView:
-    """A group. plan: its plan row; shots: its first pictures by index; error: why it failed, or None."""
+    """A group."""
 
     plan: Row
+    """Its row of the plan."""
     shots: list[Shot]
+    """Its first pictures, by index."""
     error: str | None
+    """Why it has no pictures; None where it has some."""
 
     @property
     def vendi(self) -> float | None:
+        """Vendi score of the group; None without pictures."""
         return self.shots[0].row["group_vendi"] if self.shots else None
 
     @property
     def score(self) -> float | None:
-        """Mean clip_score of the shots."""
+        """Mean clip_score of the pictures shown; None without pictures."""
         return sum(shot.row["clip_score"] for shot in self.shots) / len(self.shots) if self.shots else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardView:
-    """A prompt and the first group of each arm, in the order of the arms. groups_per_arm: how many there are."""
+    """A prompt."""
 
     groups: list[GroupView]
+    """The first group of each arm, in the order of the arms."""
     groups_per_arm: int
+    """Number of groups that each arm has of the prompt."""
 
     @property
     def bytes(self) -> int:
+        """Size of the thumbnails."""
         return sum(len(shot.uri) for group in self.groups for shot in group.shots)
 
 
 def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[CardView]:
-    """The cards of the picked prompts, in order, as many as fit in `max_bytes` of thumbnails (at least one)."""
+    """The cards of prompts in order, as many as fit, at least one.
+
+    output: the output folder.
+    picks: the prompts.
+    max_bytes: most bytes of thumbnails.
+    """
     cards: list[CardView] = []
     total = 0
     for pick in picks:
@@ -113,8 +133,8 @@ def _error(failure: Row | None) -> str:
 
 
 def _rows(output: Storage, path: str, group_ids: pa.Array[Any]) -> Iterator[Row]:
-    """Rows of the named groups, without image vectors, a few at a time: a row group of large pictures need not fit in
-    memory at once."""
+    """Rows of some groups, without image vectors, a few at a time: a row group of large pictures may not fit in
+    memory."""
     with parquet.opened(output, path) as file:
         columns = [field.name for field in file.schema if not pa.types.is_fixed_size_list(field.type)]
         for number in range(len(file.rows_of_groups)):

@@ -1,6 +1,6 @@
-"""The gallery's small charts: per rarity one line of marks, one mark per arm, a dot for the mean on its 95 % interval.
+"""The gallery's small charts: a line for each rarity, with a dot per arm for the mean on its 95 % interval.
 
-Horizontal places are percentages, so a chart fits any width without script.
+Horizontal positions are percentages, so a chart fits any width without script.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 
 ARM_COLOURS = 8
-"""How many arm colours the style sheet has; further arms take them again."""
+"""Number of arm colours in the style sheet; further arms reuse them."""
 
 _LANE_PX = 9
 _EDGE_PERCENT = 4.0
@@ -22,7 +22,13 @@ Line = tuple[str, Sequence[Span | None]]
 
 
 def chart(title: str, hint: str, arms: Sequence[str], lines: Sequence[Line]) -> str:
-    """A figure of one measure; lines without a value are left out, and it is empty where there is no other."""
+    """A figure of one measure as HTML, without lines that have no value; "" where no line has one.
+
+    title: name of the measure.
+    hint: a short explanation.
+    arms: names of the arms.
+    lines: label and values of each line.
+    """
     rows = [(label, marks) for label, marks in lines if any(mark is not None for mark in marks)]
     spans = [span for _, marks in rows for span in marks if span is not None]
     if not spans:
@@ -40,7 +46,7 @@ def chart(title: str, hint: str, arms: Sequence[str], lines: Sequence[Line]) -> 
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers from at most `low` to at least `high`."""
+    """The ticks of an axis: three to six round numbers, from at most `low` to at least `high`."""
     spread = max(high - low, abs(high) * 1e-3, 1e-6)
     power = 10.0 ** math.floor(math.log10(spread / 2))
     step = next(power * m for m in (1, 2, 5, 10) if spread / (power * m) <= 4)

@@ -1,4 +1,4 @@
-"""What the self-contained pages are put together from: the templates of their room and one palette."""
+"""Fills the templates of the self-contained pages, which share one palette."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ PALETTE = (Path(__file__).parent / "palette.css").read_text(encoding="utf-8")
 
 
 class Templates:
-    """The files in `templates/` beside the module whose `__file__` is given."""
+    """The files in `templates/` beside a module.
+
+    module_file: `__file__` of the module.
+    """
 
     def __init__(self, module_file: str) -> None:
         self._folder = Path(module_file).parent / "templates"
 
     def part(self, name: str) -> str:
-        """A file as it is."""
+        """The text of a file."""
         return (self._folder / name).read_text(encoding="utf-8")
 
     def style(self, name: str) -> str:
-        """A page's style sheet behind the palette."""
+        """The palette, followed by a page's style sheet."""
         return PALETTE + self.part(name)
 
     def fill(self, name: str, **values: str) -> str:
-        """A page with its `$places` filled in."""
+        """A page with its placeholders (`$name`) replaced by values."""
         return Template(self.part(name)).substitute(values)
 
 
 def digest(text: str) -> str:
-    """The name of an inline style or script in a content security policy."""
+    """The source expression of an inline style or script in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

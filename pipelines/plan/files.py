@@ -1,4 +1,4 @@
-"""The files that planning writes, streaming: `plan/plan-*.parquet` and `failed/prompts.parquet`."""
+"""Writes and reads the files of a plan as streams: `plan/plan-*.parquet` and `failed/prompts.parquet`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from pipelines.dataset.storage import Storage
 from pipelines.prompts.rows import FailedPrompt
 
 SHARDS_PER_PART = 256
+"""Shards in a plan file."""
+
 FAILED_PROMPTS = "failed/prompts.parquet"
 _FAILURES_PER_ROW_GROUP = 10_000
 
 
 def part_name(part: int) -> str:
+    """Path of a plan file, relative to the output folder."""
     return f"plan/plan-{part:06d}.parquet"
 
 
 def part_names(segments: Sequence[Segment]) -> list[str]:
-    """The plan files of some segments."""
+    """The paths of the plan files of some segments."""
     return [
         part_name(segment.first // SHARDS_PER_PART + number)
         for segment in segments
@@ -35,12 +38,16 @@ def part_names(segments: Sequence[Segment]) -> list[str]:
 
 
 def next_first(segments: Sequence[Segment]) -> int:
-    """The first shard of a further segment. Plan files never change, so it begins a new one."""
+    """Number of the first shard of a further segment, which begins a new plan file, as plan files never change."""
     return max((-(-(s.first + s.shards) // SHARDS_PER_PART) for s in segments), default=0) * SHARDS_PER_PART
 
 
 def trim(output: Storage, segments: Sequence[Segment]) -> None:
-    """Remove plan files of no segment, as an interrupted or refused planning leaves them."""
+    """Remove the plan files of no segment, which an interrupted or failed planning leaves.
+
+    output: the output folder.
+    segments: of the plan.
+    """
     planned = set(part_names(segments))
     for name in output.list("plan"):
         if f"plan/{name}" not in planned:
@@ -48,9 +55,11 @@ def trim(output: Storage, segments: Sequence[Segment]) -> None:
 
 
 class PartWriter:
-    """Writes shards as row groups from number `first` on, `SHARDS_PER_PART` to a file; each file appears whole.
+    """Writes the plan files of a segment; each file appears whole or not at all.
 
-    interventions: those that have a column.
+    output: the output folder.
+    first: number of the first shard, which begins a plan file.
+    interventions: names of those with a column.
     """
 
     def __init__(self, output: Storage, first: int, interventions: Sequence[str]) -> None:
@@ -68,10 +77,14 @@ class PartWriter:
 
     @property
     def segment(self) -> Segment:
+        """The shards written so far."""
         return Segment(first=self._first, shards=self._shard - self._first)
 
     def write(self, groups: pa.Table) -> None:
-        """Write one shard: a table with the columns of `schema.plan` but for `shard`."""
+        """Write the next shard.
+
+        groups: with the columns of `schema.plan`, without `shard`.
+        """
         if self._shard % SHARDS_PER_PART == 0:
             self._start_part()
         number = pa.array([self._shard] * groups.num_rows, pa.int64())
@@ -85,7 +98,10 @@ class PartWriter:
 
 
 class FailureWriter:
-    """Writes bad prompts to failed/prompts.parquet; there is no file where all are good."""
+    """Writes failed prompts to failed/prompts.parquet, which does not exist where there are none.
+
+    output: the output folder.
+    """
 
     def __init__(self, output: Storage) -> None:
         self._output = output
@@ -109,6 +125,7 @@ class FailureWriter:
         return "; ".join(self._first) or "the files hold no rows"
 
     def add(self, failed: FailedPrompt) -> None:
+        """Write one failed prompt."""
         if len(self._first) < 3:
             self._first.append(f"{failed.source}: {failed.failure.error}")
         self._waiting.append(failed)
@@ -125,7 +142,15 @@ class FailureWriter:
 
 
 def read_shard(output: Storage, shard: int) -> pa.Table:
-    """The groups of one shard, with the columns of `schema.plan`."""
+    """The groups of one shard, with the columns of `schema.plan`.
+
+    output: the output folder.
+    shard: number of the shard.
+
+    Raises:
+        FileNotFoundError: when the plan file does not exist.
+        ValueError: when it does not hold the shard in its place.
+    """
     part, row_group = divmod(shard, SHARDS_PER_PART)
     with parquet.opened(output, part_name(part)) as plan:
         table = plan.group(row_group)
@@ -136,22 +161,24 @@ def read_shard(output: Storage, shard: int) -> pa.Table:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedShard:
-    """One row group of the plan.
-
-    file, row_group: where it lies; groups: a table with one row per group and the columns of `PLANNED`.
-    """
+    """One shard of the plan."""
 
     shard: int
+    """Number of the shard."""
     file: str
+    """Its plan file, relative to the output folder."""
     row_group: int
+    """Its row group in the file."""
     groups: pa.Table
+    """One row per group, with the columns of `PLANNED`."""
 
 
 PLANNED = ("shard", "group_id", "prompt_id", "arm", "rarity")
+"""The columns of a plan that summaries read."""
 
 
 def planned_shards(output: Storage) -> Iterator[PlannedShard]:
-    """The plan, one shard after the other; the driver holds one at a time."""
+    """All shards of the plan in order; one at a time is in memory."""
     for name in output.list("plan"):
         with parquet.opened(output, f"plan/{name}") as plan:
             for number in range(len(plan.rows_of_groups)):

@@ -1,4 +1,4 @@
-"""The rows of a plan: made from prompts and a config, and turned into the model's input."""
+"""Makes the rows of a plan from prompts and a config, and the model's input from rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from pipelines.prompts.rows import PromptRow
 
 
 def group_table(config: RunConfig, prompts: list[PromptRow]) -> pa.Table:
-    """All groups of some prompts: prompt-major, then group index, then arm."""
+    """All groups of some prompts, with the columns of `schema.group_columns`: prompt-major, then group index, then arm.
+
+    config: the run.
+    prompts: one or more.
+    """
     repeats, size, arms = config.group.groups_per_prompt, config.group.size, len(config.arms)
     ids, texts, concepts, rarities, counterfactuals, _ = zip(*prompts, strict=True)
     seeds_NS = np.array(
@@ -52,11 +56,11 @@ def group_table(config: RunConfig, prompts: list[PromptRow]) -> pa.Table:
 
 def _arm_columns(config: RunConfig) -> dict[str, pa.Array[Any]]:
     """The columns that depend on the arm alone, one value per arm."""
-    on = [_settings(arm) for arm in config.arms]
+    acting = [_settings(arm) for arm in config.arms]
     names = column_names(config.arms)
     values: dict[str, list[Any]] = {
         "arm": [arm.name for arm in config.arms],
-        **{name: [settings.get(name) for settings in on] for name in names},
+        **{name: [settings.get(name) for settings in acting] for name in names},
         **{name: [value] * len(config.arms) for name, value in asdict(config.sampling).items()},
     }
     target = schema.group_columns(names)
@@ -64,12 +68,12 @@ def _arm_columns(config: RunConfig) -> dict[str, pa.Array[Any]]:
 
 
 def _settings(arm: Arm) -> dict[str, dict[str, Any]]:
-    """Intervention -> its settings, of those that act."""
+    """The interventions of an arm: name -> settings."""
     return {entry_of(config).name: asdict(config) for config in arm.interventions}
 
 
 def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray[Any, Any]) -> Iterator[str]:
-    """16 hex digits over everything that changes a group's pixels, and its prompt_id."""
+    """A hash of everything that changes a group's pixels, and of its prompt_id: 16 hex digits."""
     started = []
     for arm in config.arms:
         made_with = {
@@ -93,7 +97,10 @@ def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray
 
 
 def groups_of(table: pa.Table) -> list[Group]:
-    """The rows of a plan, or image rows, as the model's input, in order."""
+    """The model's input for rows, in order.
+
+    table: rows of a plan or of images.
+    """
     names = schema.interventions_in(table.column_names)
     sampling = [field.name for field in fields(Sampling)]
     return [

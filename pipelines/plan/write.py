@@ -1,7 +1,7 @@
-"""The plan: all groups of a run, written as Parquet before any model runs, and read back one shard at a time.
+"""Writes the plan: all groups of a run, as Parquet, before any model runs.
 
 `plan/plan-PPPPPP.parquet` holds `SHARDS_PER_PART` shards, one row group each, so a worker reads its own shard and a
-short footer only. Rows are prompt by prompt, and the groups of a prompt lie together in one shard.
+short footer only. Rows are prompt by prompt, and the groups of a prompt are in one shard.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ _PROMPTS_PER_CHUNK = 4096
 
 
 def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = None) -> PlanCounts:
-    """Write the plan and failed/prompts.parquet, streaming; the same prompts and config give the same bytes.
+    """Write the plan and failed/prompts.parquet as streams; the same prompts and config give the same bytes.
 
-    before: the plan that the run has already; only groups that are not in it are planned, in a segment of their own.
+    config: the run.
+    output: the output folder.
+    before: the existing plan of the run; only groups that are not in it are planned, in a new segment.
 
-    Raises UserError where there is no usable prompt, or where groups of `before` would no longer be planned.
+    Raises:
+        UserError: when there is no usable prompt, or groups of `before` would no longer be planned.
     """
     tally = _Tally()
     segments = before.segments if before else ()
@@ -58,7 +61,11 @@ def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = N
 
 
 def count_plan(config: RunConfig) -> PlanCounts:
-    """What `write_plan` would write, without writing: every prompt is read and checked."""
+    """The counts of the plan that `write_plan` would write; reads and checks all prompts, and writes nothing.
+
+    Raises:
+        UserError: when a prompt file cannot be read.
+    """
     tally = _Tally()
     for _ in tally.good_prompts(prompt_rows.read(config.prompts), None):
         pass
@@ -85,7 +92,7 @@ class _Tally:
 
 
 class _Known:
-    """The groups of an earlier plan, 8 bytes each."""
+    """The ids of an earlier plan's groups, 8 bytes each."""
 
     def __init__(self, output: Storage, segments: tuple[Segment, ...]) -> None:
         ids = [_as_numbers(parquet.read(output, name, ["group_id"])) for name in part_names(segments)]
@@ -93,7 +100,7 @@ class _Known:
         self._seen = 0
 
     def without(self, groups: pa.Table) -> pa.Table:
-        """The groups that are not known yet."""
+        """Those of some groups that are not in the earlier plan."""
         if not len(self._sorted):
             return groups
         ids = _as_numbers(groups)
@@ -119,7 +126,7 @@ def _as_numbers(groups: pa.Table) -> np.ndarray[Any, np.dtype[np.uint64]]:
 
 
 def _cut(groups: pa.Table, prompts_per_shard: int) -> Iterator[pa.Table]:
-    """Runs of whole prompts; only the last may have fewer."""
+    """Groups in shards of `prompts_per_shard` whole prompts; only the last shard may have fewer."""
     ids = np.asarray(groups["prompt_id"].to_pylist())
     ends = [*(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), groups.num_rows]
     start = 0

@@ -5,29 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipelines.errors import did_you_mean, require
+from models.errors import did_you_mean
+from pipelines.errors import require
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats import FORMATS
 
 AUTO = "auto"
+"""Value of `prompts.format` that goes by the file's ending."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """Which prompts a run draws."""
+    """The prompts of a run."""
 
     path: str | tuple[str, ...]
-    """File, glob or s3:// URI (or several); relative ones start at the working directory."""
+    """File, glob or s3:// URI (or several); relative paths start at the working directory."""
     format: str = AUTO
-    """The name of a format of `pipelines.prompts.formats`; "auto" goes by the file's ending (.txt is text: one prompt
-    per line)."""
+    """Name of a format of `pipelines.prompts.formats`; "auto" goes by the file's ending (.txt is text: one prompt per
+    line)."""
     columns: Columns = field(default_factory=Columns)
+    """Names of the columns."""
     limit: int = 0
     """Stop after this many rows; 0 reads all."""
     duplicates: Literal["fail", "keep", "drop"] = "fail"
-    """What a repeated prompt text gives: a row in failed/, images of its own, or nothing."""
+    """What a repeated prompt text leads to: a row in failed/, its own images, or nothing."""
     max_characters: int = 2000
-    """A longer prompt becomes a row in failed/."""
+    """Longest prompt, 1 to 100,000 characters; a longer one becomes a row in failed/."""
 
     def __post_init__(self) -> None:
         require(bool(self.path) and all(self.paths), "path", self.path, "needs at least one file")
@@ -40,4 +43,5 @@ class Prompts:
 
     @property
     def paths(self) -> tuple[str, ...]:
+        """`path` as a tuple."""
         return (self.path,) if isinstance(self.path, str) else self.path

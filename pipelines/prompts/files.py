@@ -1,4 +1,4 @@
-"""Prompt files, found and read as a stream, on local disks or in S3."""
+"""Finds prompt files and reads them as streams, from local disks or S3."""
 
 from __future__ import annotations
 
@@ -16,12 +16,23 @@ from pipelines.prompts.formats.base import Format, Row
 
 
 def files(prompts: Prompts) -> list[str]:
-    """The prompt files of a run: globs resolved and sorted, every file known to exist."""
+    """The existing prompt files of a run, with globs resolved and sorted.
+
+    Raises:
+        UserError: when a file does not exist, or a glob matches none.
+    """
     return [uri for pattern in prompts.paths for uri in _expand(pattern)]
 
 
 def read(uri: str, prompts: Prompts) -> Iterator[Row]:
-    """All rows of one file."""
+    """All rows of one file.
+
+    uri: of the file.
+    prompts: the settings.
+
+    Raises:
+        UserError: when the file is not of its format, or lacks a column.
+    """
     format = _format_of(uri, prompts.format)
     folder, name = _split(uri)
     with folder.open_input(name) as file:
@@ -42,7 +53,7 @@ def _format_of(uri: str, name: str) -> Format:
 
 
 def digest(uri: str) -> PromptFile:
-    """Size and sha256 of a file."""
+    """Size and hash of a file."""
     folder, name = _split(uri)
     with folder.open_input(name) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

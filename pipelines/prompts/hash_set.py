@@ -1,4 +1,4 @@
-"""A set of 64-bit numbers in a flat array: an eighth of the memory of Python's own, for millions of prompts."""
+"""A set of 64-bit numbers in a flat array, with an eighth of the memory of Python's `set`, for millions of prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _FILLED = 0.6
 
 
 class HashSet:
-    """Open addressing with linear probing over numbers that are hashes already. 0 marks an empty slot."""
+    """A set of numbers that are hashes: open addressing with linear probing. 0 marks an empty slot."""
 
     def __init__(self) -> None:
         self._table = memoryview(bytearray(8 * _FIRST_SLOTS)).cast("Q")
@@ -20,6 +20,7 @@ class HashSet:
         return self._table[self._slot(number or 1)] != 0
 
     def add(self, number: int) -> None:
+        """Add a number from 0 to 2**64 - 1."""
         number = number or 1
         slot = self._slot(number)
         if self._table[slot] == 0:
@@ -29,10 +30,10 @@ class HashSet:
                 self._grow()
 
     def _slot(self, number: int) -> int:
-        """Where the number is, or where it would be put."""
+        """The slot of a number, or the empty slot for it."""
         table, mask = self._table, self._mask
         slot = number & mask
-        while (there := table[slot]) != 0 and there != number:
+        while (present := table[slot]) != 0 and present != number:
             slot = (slot + 1) & mask
         return slot
 

@@ -1,4 +1,4 @@
-"""Prompts: rows of the user's files, checked one by one. A bad row costs itself only, never the job."""
+"""Checks the rows of prompt files one by one. A bad row fails alone; the job goes on."""
 
 from __future__ import annotations
 
@@ -18,32 +18,46 @@ from pipelines.prompts.hash_set import HashSet
 
 
 class PromptRow(NamedTuple):
-    """A good prompt. Texts are stripped and in Unicode NFC; source is file:line (Parquet: file:row, from 1)."""
+    """A good prompt. Texts are stripped and in Unicode NFC."""
 
     prompt_id: str
+    """Given, or derived from the text."""
     prompt: str
+    """The text."""
     concept: str | None
+    """See `Columns`."""
     rarity: str | None
+    """See `Columns`."""
     counterfactual: str | None
+    """See `Columns`."""
     source: str
+    """file:line (Parquet: file:row, from 1)."""
 
 
 class FailedPrompt(NamedTuple):
-    """A row that becomes a row in failed/. prompt: what could be read of it."""
+    """A bad row, which becomes a row in failed/."""
 
     source: str
+    """As in `PromptRow`."""
     prompt: str | None
+    """The text as far as it could be read."""
     failure: Failure
+    """Why it is bad."""
 
 
 class Dropped(NamedTuple):
     """A repeated prompt where `prompts.duplicates` is "drop"."""
 
     source: str
+    """As in `PromptRow`."""
 
 
 def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
-    """Every row of the prompt files, in order. Memory: some 20 bytes per prompt, and as much again for given ids."""
+    """Every row of the prompt files in order, with about 20 bytes of memory per prompt, and 20 more for given ids.
+
+    Raises:
+        UserError: when a file cannot be read.
+    """
     check = _Checker(prompts)
     uris = prompt_files.files(prompts)
     rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts))
@@ -52,14 +66,22 @@ def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
 
 
 def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
-    """A prompt that comes alone, checked, cleaned and named like one of a file."""
+    """A single prompt, checked and cleaned like a row of a file.
+
+    text: the prompt.
+    max_characters: longest prompt.
+    """
     row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *[None] * 4))
-    assert not isinstance(row, Dropped)  # which a first prompt never is
+    assert not isinstance(row, Dropped)  # the first prompt is never a repeat
     return row
 
 
 def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """Every prompt file, in order: equal ones are equal prompts, wherever the files lie."""
+    """The content of every prompt file in order, without paths.
+
+    Raises:
+        UserError: when a file cannot be read.
+    """
     return tuple(prompt_files.digest(uri) for uri in prompt_files.files(prompts))
 
 
@@ -72,7 +94,7 @@ class _Unusable(Exception):
 
 
 class _Checker:
-    """Holds what was seen, to find repeated prompts and ids."""
+    """Checks rows, and remembers them to find repeated prompts and ids."""
 
     def __init__(self, prompts: Prompts) -> None:
         self._prompts = prompts
@@ -102,7 +124,7 @@ class _Checker:
         return PromptRow(prompt_id, text, concept, rarity, counterfactual, source)
 
     def _identify(self, text: str, explicit_id: str | None) -> str | None:
-        """The prompt's id, or None where it is to be dropped as a repeat."""
+        """The prompt's id; None for a repeat that is dropped."""
         text_hash = _hash(text)
         repeated = text_hash in self._texts
         if repeated and self._prompts.duplicates == "drop":
@@ -130,7 +152,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def _clean(value: Any, name: str, max_characters: int) -> str | None:
-    """`value` stripped and in NFC; None for nothing."""
+    """`value` stripped and in NFC; None where it is missing or empty."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -149,7 +171,7 @@ def _clean(value: Any, name: str, max_characters: int) -> str | None:
 
 
 def _label(value: Any, name: str, max_characters: int) -> str | None:
-    """A text beside the prompt; numbers, as JSON and Parquet files hold them for ids, are fine."""
+    """A further value of the row as text; JSON and Parquet files may have numbers as ids."""
     if value is None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -158,7 +180,7 @@ def _label(value: Any, name: str, max_characters: int) -> str | None:
 
 
 def printable(text: str) -> str:
-    """`text` as valid UTF-8 without NUL, for an error row; what cannot be shown becomes a backslash escape."""
+    """`text` as valid UTF-8 without NUL, for an error message; other characters become backslash escapes."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 

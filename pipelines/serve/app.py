@@ -22,11 +22,18 @@ from pipelines.serve import keys
 from pipelines.serve.settings import ServeArgs, resolve
 
 _WEB_REQUESTS = 1000
-"""Requests that the web side has open at once, most of them waiting for a worker."""
+"""Most requests that the web process has open at a time, most of them waiting for a worker."""
 
 
 class Web:
-    """The web side, in one process: it holds the counters, and the images whose URL was asked for."""
+    """The deployment of the web process, which has the counters and the images that are returned as URLs.
+
+    args: the settings.
+    workers: handle of the deployment of `Worker`.
+
+    Raises:
+        UserError: when the API keys cannot be read, or are needed and missing.
+    """
 
     def __init__(self, args: ServeArgs, workers: DeploymentHandle[Any]) -> None:
         from ray.serve.context import _get_global_client
@@ -44,19 +51,20 @@ class Web:
 
 
 def app(args: ServeArgs) -> Application:
-    """Build the app: one web process in front of `replicas` copies of the model.
+    """The Ray Serve application: one web process in front of `replicas` copies of the model.
 
-    Raises UserError for settings that contradict each other.
+    Raises:
+        UserError: when a setting does not fit.
     """
     from pipelines.serve.worker import Worker
 
-    resolve(args)  # mistakes show here, not in a worker's log
-    deployment: Any = serve.deployment  # whose overloads do not see that options may be given with the class
+    resolve(args)  # fail fast at start-up, not in a worker
+    deployment: Any = serve.deployment  # its overloads do not allow options beside the class
     workers = deployment(
         Worker,
         name="Worker",
         ray_actor_options={"num_cpus": args.cpus_per_replica, "num_gpus": args.gpus_per_replica},
-        # One batch in the making and the next one waiting, so that it can be packed.
+        # One batch is denoised while the next one waits and is packed.
         max_ongoing_requests=2 * args.groups_per_batch,
         max_queued_requests=args.max_queue,
         graceful_shutdown_timeout_s=args.timeout_s,

@@ -1,4 +1,4 @@
-"""The workers behind Ray Serve, as an `Engine`."""
+"""The `Engine` that sends jobs to the workers through Ray Serve."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _STATUS_SECONDS = 1.0
 
 
 class ServeEngine:
-    """workers: handle of the deployment of `Worker`."""
+    """An `Engine` on Ray Serve.
+
+    workers: handle of the deployment of `Worker`.
+    """
 
     def __init__(self, workers: DeploymentHandle[Any]) -> None:
         self._workers = workers.options(stream=True)
@@ -27,28 +30,28 @@ class ServeEngine:
         self._ready = (0.0, False)
 
     async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
-        """See `Engine.generate`."""
+        """As `Engine.generate`."""
         response: Any = self._workers.generate.remote(job)
         try:
             async for event in response:
                 yield event
         except BackPressureError:
             raise Overloaded from None
-        except RayTaskError:  # a mistake of ours, and no loss
+        except RayTaskError:  # an error of the worker's code; the worker is alive
             raise
-        except (RayError, DeploymentUnavailableError, ReplicaUnavailableError):  # a copy, its node, or what it sent
+        except (RayError, DeploymentUnavailableError, ReplicaUnavailableError):  # worker, node or answer lost
             raise Lost from None
         finally:
-            with suppress(Exception):  # it raises once more what the response has raised, in place of what we say of it
+            with suppress(Exception):  # it raises the response's error again, which would replace ours
                 response.cancel()
 
     async def ready(self) -> bool:
-        """Is a copy of the model there, or may all of them have gone to sleep?"""
-        asked, answer = self._ready
-        if time.monotonic() - asked > _STATUS_SECONDS:
+        """Whether a copy of the model runs, or all of them have been removed while idle."""
+        checked, answer = self._ready
+        if time.monotonic() - checked > _STATUS_SECONDS:
             try:
                 answer = await asyncio.to_thread(self._status)
-            except (RayError, KeyError):  # the controller is away, or the app is on its way out
+            except (RayError, KeyError):  # the controller does not answer, or the app is being removed
                 answer = False
             self._ready = (time.monotonic(), answer)
         return answer

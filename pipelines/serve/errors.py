@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients expect them, and nothing else: no traceback and no echo of what was sent."""
+"""Errors in the form that OpenAI's clients expect, without traceback or content of the request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class ApiError(HTTPException):
-    """An answer other than 200. param: the field at fault; retry_after_s: when trying again may help."""
+    """A response other than 200.
+
+    status: HTTP status.
+    message: the problem.
+    param: the field at fault.
+    code: short name of the problem.
+    retry_after_s: seconds after which the request may succeed.
+    headers: further headers.
+    """
 
     def __init__(
         self,
@@ -33,6 +41,7 @@ class ApiError(HTTPException):
         self.param, self.code = param, code
 
     def body(self) -> dict[str, Any]:
+        """The body of the response."""
         kind = _TYPES.get(self.status_code, "server_error" if self.status_code >= 500 else "invalid_request_error")
         return ErrorResponse(
             error=ErrorBody(message=self.detail, type=kind, param=self.param, code=self.code)
@@ -40,7 +49,7 @@ class ApiError(HTTPException):
 
 
 def response(error: HTTPException) -> JSONResponse:
-    """The answer for an error of ours or of the web framework."""
+    """The response for an error of this project or of the web framework."""
     if not isinstance(error, ApiError):
         error = ApiError(
             error.status_code, str(error.detail), code=_CODES.get(error.status_code), headers=error.headers
@@ -49,14 +58,17 @@ def response(error: HTTPException) -> JSONResponse:
 
 
 def invalid(problems: Sequence[Any]) -> ApiError:
-    """A body that does not fit; problems: what pydantic found."""
+    """The error for a request body that does not fit.
+
+    problems: pydantic's errors.
+    """
     named = [(_field(problem["loc"]), problem["msg"]) for problem in problems]
     message = "; ".join(f"{field}: {text}" if field else text for field, text in named[:5])
     return ApiError(400, message, param=named[0][0] or None, code="invalid_value")
 
 
 def _field(location: Sequence[Any]) -> str:
-    """("body", "tora", "Tora", "sigma") -> "tora.sigma"; names of types inside unions begin with a capital."""
+    """The name of a field: ("body", "tora", "Tora", "sigma") -> "tora.sigma". Types in unions begin with a capital."""
     return ".".join(
         str(part) for part in location[1:] if not isinstance(part, str) or (part[:1].islower() and "[" not in part)
     ).removesuffix(".bool")

@@ -1,4 +1,4 @@
-"""Images whose URL was asked for, kept in memory for a while. Their names cannot be guessed."""
+"""Keeps images that are returned as URLs in memory for a while. Their names cannot be guessed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from collections.abc import Callable
 
 
 class Files:
-    """At most `max_bytes`, each for `seconds`; the oldest go first."""
+    """Files in memory; the oldest are removed first.
+
+    max_bytes: most bytes of all files.
+    seconds: how long a file is kept.
+    clock: gives the time in seconds.
+    """
 
     def __init__(self, max_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes, self._seconds, self._clock = max_bytes, seconds, clock
@@ -17,7 +22,11 @@ class Files:
         self._bytes = 0
 
     def add(self, data: bytes, ending: str) -> str:
-        """Keep a file; returns its name."""
+        """Keep a file, and return its name.
+
+        data: its content.
+        ending: of the name.
+        """
         name = f"{secrets.token_urlsafe(24)}.{ending}"
         self._held[name] = (self._clock() + self._seconds, data)
         self._bytes += len(data)
@@ -25,6 +34,7 @@ class Files:
         return name
 
     def get(self, name: str) -> bytes | None:
+        """The content of a file; None where it is unknown or removed."""
         self._drop()
         held = self._held.get(name)
         return None if held is None else held[1]

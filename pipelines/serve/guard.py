@@ -1,4 +1,4 @@
-"""The outermost layer: bounds what a caller can send, and sees to it that every answer is whole and says little."""
+"""The outermost ASGI layer: limits requests, and handles all errors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 class Guard:
     """ASGI middleware.
 
-    max_body: bytes; loopback_only: answer only to loopback's own names, so that a web page whose name was pointed at
-    127.0.0.1 cannot call an endpoint that asks for no key.
+    app: the application behind it.
+    max_body: most bytes of a request body.
+    loopback_only: answer only to loopback's own host names, so that a web page whose name resolves to 127.0.0.1 cannot
+        call an endpoint without keys.
+    log_errors: log tracebacks, which can have content of requests.
     """
 
     def __init__(self, app: ASGIApp, *, max_body: int, loopback_only: bool, log_errors: bool) -> None:
@@ -33,7 +36,7 @@ class Guard:
             return
         started = False
 
-        async def send_noting(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -46,16 +49,16 @@ class Guard:
         try:
             self._check_host(Headers(scope=scope))
             body = await self._body(receive)
-            await self._answer(body, scope, receive, send_noting)
+            await self._answer(body, scope, receive, send_with_headers)
         except ApiError as error:
-            await response(error)(scope, receive, send_noting)
+            await response(error)(scope, receive, send_with_headers)
         except Exception as error:
-            # A traceback can hold what the caller sent.
+            # A traceback can have content of the request.
             _log.error("%s on %s", type(error).__name__, scope["path"], exc_info=self._log_errors)
             if started:
                 raise ConnectionAbortedError("the answer broke off") from None
             await response(ApiError(500, "something went wrong here", code="internal_error"))(
-                scope, receive, send_noting
+                scope, receive, send_with_headers
             )
 
     def _check_host(self, headers: Headers) -> None:
@@ -82,16 +85,16 @@ class Guard:
         return b"".join(parts)
 
     async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application on a body that is there already, and cancel it when the caller goes away."""
+        """Run the application on a body that was read, and cancel it when the caller disconnects."""
         unread, gone = [body], asyncio.Event()
 
-        async def replayed() -> Message:
+        async def receive_body() -> Message:
             if unread:
                 return {"type": "http.request", "body": unread.pop(), "more_body": False}
             await gone.wait()
             return {"type": "http.disconnect"}
 
-        answer = asyncio.ensure_future(self._app(scope, replayed, send))
+        answer = asyncio.ensure_future(self._app(scope, receive_body, send))
         watch = asyncio.ensure_future(_disconnection(receive))
         try:
             await asyncio.wait((answer, watch), return_when=asyncio.FIRST_COMPLETED)

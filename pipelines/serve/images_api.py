@@ -1,4 +1,4 @@
-"""POST /v1/images/generations behind its route: one answer, or a stream of events."""
+"""The handler of POST /v1/images/generations: one response, or a stream of events."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from pipelines.serve.schema import ImageRequest, ImageResponse
 from pipelines.serve.settings import ServeArgs, Serving
 
 UrlOf = Callable[[str], str]
-"""Name of a kept file -> the URL under which this caller can have it."""
+"""Name of a kept file -> its URL for this caller."""
 
-_ALWAYS: dict[str, Any] = {
+_CONSTANT_FIELDS: dict[str, Any] = {
     "background": "opaque",
     "quality": "auto",
     "usage": {
@@ -35,11 +35,16 @@ _ALWAYS: dict[str, Any] = {
         "total_tokens": 0,
     },
 }
-"""What OpenAI's event must hold and has one value here; nothing is billed."""
+"""Fields that OpenAI's event must have, and that have a single value here; nothing is billed."""
 
 
 class ImagesApi:
-    """Answers requests for images with an engine."""
+    """Answers requests for images with an engine.
+
+    args: the settings.
+    serving: the model and its defaults.
+    engine: makes groups.
+    """
 
     def __init__(self, args: ServeArgs, serving: Serving, engine: Engine) -> None:
         self._args, self._serving, self._engine = args, serving, engine
@@ -48,7 +53,14 @@ class ImagesApi:
         self.metrics = Metrics()
 
     async def create(self, request: ImageRequest, url_of: UrlOf) -> ImageResponse:
-        """All images at once. Raises ApiError."""
+        """The response with all images.
+
+        request: the body.
+        url_of: see `UrlOf`.
+
+        Raises:
+            ApiError: when the images cannot be made.
+        """
         with self._measured():
             async with aclosing(self._events(request, url_of)) as events:
                 async for event in events:
@@ -57,7 +69,13 @@ class ImagesApi:
         raise ApiError(503, "the worker ended without an answer; send it again", code="worker_lost", retry_after_s=1)
 
     async def stream(self, request: ImageRequest, url_of: UrlOf) -> EventStream:
-        """Server-sent events. Raises ApiError for what fails before the first denoising step is done."""
+        """The response as server-sent events.
+
+        request, url_of: as for `create`.
+
+        Raises:
+            ApiError: when the request fails before its first denoising step is done; later errors are events.
+        """
         chunks = self._chunks(request, url_of)
         return EventStream(await anext(chunks), chunks)
 
@@ -128,7 +146,11 @@ class ImagesApi:
 
 
 class EventStream(StreamingResponse):
-    """Sends chunks, the first of which is there already; when the caller goes away, the source is closed at once."""
+    """A response that streams chunks; when the caller disconnects, the source is closed at once.
+
+    first: the first chunk.
+    rest: gives the others.
+    """
 
     def __init__(self, first: str, rest: AsyncGenerator[str, None]) -> None:
         super().__init__(_joined(first, rest), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -146,12 +168,13 @@ async def _joined(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator
 
 
 def _images(response: ImageResponse) -> Iterator[str]:
-    """OpenAI's event per image, with the fields of `Image` and its place, and in the end how the group was made."""
+    """An event of OpenAI's form per image, with the fields of `Image` and its index, and an event with the group's
+    settings."""
     shared = {
         "created_at": response.created,
         "output_format": response.output_format,
         "size": response.group.size,
-        **_ALWAYS,
+        **_CONSTANT_FIELDS,
     }
     for index, image in enumerate(response.data):
         yield _sse("image_generation.completed", {**image.model_dump(), **shared, "index": index})

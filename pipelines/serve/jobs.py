@@ -1,4 +1,4 @@
-"""What passes between the web side and the workers: a job goes in, events come out. Plain values, cheap to send."""
+"""The messages between the web process and the workers: a job goes in, events come out. All are plain values."""
 
 from __future__ import annotations
 
@@ -13,53 +13,75 @@ from pipelines.dataset.failures import Failure
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One group to make. exact: in a batch of its own; progress: send a `Step` after each denoising step."""
+    """One group to make."""
 
     group: Group
+    """Its settings."""
     counterfactual: str | None = None
+    """As in prompt files."""
     scores: bool = True
+    """Whether to score the images."""
     exact: bool = False
+    """Whether to denoise it in its own batch."""
     progress: bool = False
+    """Whether to send a `Step` after each denoising step."""
     image_format: Literal["png", "webp"] = "png"
+    """Of the files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """The group is in a denoising batch."""
+    """The denoising of the group begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
+    """A denoising step is done."""
+
     done: int
+    """Steps that are done."""
     of: int
+    """Steps in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Of a group of B images: per image the clip score, margin and nearest similarity; group Vendi score and mean
-    pair similarity (None where a single image has none, or the scorer gives no image vectors)."""
+    """The scores of a group, as in the columns of these names."""
 
     clip_model: str
+    """The scorer."""
     clip_score: tuple[float, ...]
+    """One per image."""
     clip_margin: tuple[float, ...] | None
+    """One per image; None without a counterfactual."""
     nearest_similarity: tuple[float, ...] | None
+    """One per image; None for a single image, or a scorer without image vectors."""
     group_vendi: float | None
+    """None for a scorer without image vectors."""
     group_pair_similarity: float | None
+    """None for a single image, or a scorer without image vectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The images as files. groups_in_batch: groups that were denoised together, this one included."""
+    """The group is made."""
 
     images: tuple[bytes, ...]
+    """The image files."""
     image_ids: tuple[str, ...]
+    """One per image: see `pipelines.dataset.images.image_id`."""
     info: ModelInfo
+    """The model."""
     scores: Scores | None
+    """None where scores are off."""
     groups_in_batch: int
+    """Groups that were denoised together, this one included."""
     generate_s: float
+    """Seconds of the denoising batch."""
 
 
 Event = Started | Step | Done | Failure
+"""A message of a worker about a job."""
 
 
 class Overloaded(Exception):
@@ -67,14 +89,21 @@ class Overloaded(Exception):
 
 
 class Lost(Exception):
-    """The worker that had the job is gone."""
+    """The worker that had the job has died."""
 
 
 class Engine(Protocol):
     """Makes groups. Closing the iterator stops the work within one denoising step."""
 
     def generate(self, job: Job) -> AsyncGenerator[Event, None]:
-        """`Started`, any number of `Step`, then `Done` or a `Failure`. Raises Overloaded or Lost."""
+        """The events of a job: `Started`, any number of `Step`, then `Done` or a `Failure`.
+
+        Raises:
+            Overloaded: when the queue is full.
+            Lost: when the worker dies.
+        """
         ...
 
-    async def ready(self) -> bool: ...
+    async def ready(self) -> bool:
+        """Whether it can make groups now."""
+        ...

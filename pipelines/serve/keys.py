@@ -1,4 +1,4 @@
-"""API keys: who may call. Only digests are kept; a comparison takes the same time whatever the key."""
+"""API keys. Only digests are kept, and compared in constant time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from pathlib import Path
 from pipelines.errors import UserError
 
 VARIABLE = "RAYDIANCE_API_KEYS"
+"""Environment variable with keys, separated by commas."""
+
 _SHORTEST = 16
 
 
 class Keys:
-    """A set of keys; empty means that nobody needs one."""
+    """A set of API keys; with an empty one, callers need no key.
+
+    Raises:
+        UserError: when a key is too short, or not printable ASCII.
+    """
 
     def __init__(self, keys: frozenset[str] = frozenset()) -> None:
         for key in keys:
@@ -28,7 +34,10 @@ class Keys:
         return bool(self._digests)
 
     def admit(self, authorization: str | None) -> bool:
-        """Is the header's value "Bearer" and one of the keys?"""
+        """Whether a caller may call.
+
+        authorization: value of the header: "Bearer" and a key.
+        """
         if not self._digests:
             return True
         scheme, _, key = (authorization or "").partition(" ")
@@ -38,7 +47,14 @@ class Keys:
 
 
 def read(file: str, environment: Mapping[str, str] = os.environ) -> Keys:
-    """The keys in `file` (one per line, # begins a comment; "" is no file) and in RAYDIANCE_API_KEYS."""
+    """The API keys of a file and of the environment.
+
+    file: one key per line, # begins a comment; "" is no file.
+    environment: with the variable RAYDIANCE_API_KEYS.
+
+    Raises:
+        UserError: when the file cannot be read or has no key, or a key is not good enough.
+    """
     words = environment.get(VARIABLE, "").split(",")
     if file:
         try:
@@ -53,7 +69,15 @@ def read(file: str, environment: Mapping[str, str] = os.environ) -> Keys:
 
 
 def require_for(host: str | None, keys: Keys, *, allow_anonymous: bool) -> None:
-    """Refuse to answer the network without keys. host: the address that the web server listens on."""
+    """Check that an endpoint on the network has keys.
+
+    host: address that the web server listens on; None for no web server.
+    keys: the API keys.
+    allow_anonymous: allow callers without keys everywhere.
+
+    Raises:
+        UserError: when the address is not loopback, and there are no keys.
+    """
     if keys or allow_anonymous or is_loopback(host):
         return
     raise UserError(
@@ -63,7 +87,7 @@ def require_for(host: str | None, keys: Keys, *, allow_anonymous: bool) -> None:
 
 
 def is_loopback(host: str | None) -> bool:
-    """None is Ray Serve's word for no web server at all."""
+    """Whether an address is loopback; None, Ray Serve's value for no web server, counts as loopback."""
     if host is None or host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""The time that a request has, and how long one should wait that was refused."""
+"""Time limits of requests, and the Retry-After of refused ones."""
 
 from __future__ import annotations
 
@@ -15,23 +15,35 @@ _LONGEST_RETRY = 60
 
 
 class Pace:
-    """How long a group takes here, as a running mean; it becomes the Retry-After of refusals."""
+    """A running mean of the time that a group takes, for the Retry-After of refused requests."""
 
     def __init__(self) -> None:
         self._seconds = 1.0
 
-    def note(self, seconds: float) -> None:
+    def add(self, seconds: float) -> None:
+        """Take the time of one more group into the mean."""
         self._seconds += _WEIGHT * (seconds - self._seconds)
 
     @property
     def retry_after_s(self) -> int:
+        """Whole seconds, 1 to 60, after which a refused request may succeed."""
         return max(1, min(_LONGEST_RETRY, math.ceil(self._seconds)))
 
 
 async def events_in_time(
     engine: Engine, job: Job, *, queue_s: float, total_s: float, pace: Pace
 ) -> AsyncGenerator[Event, None]:
-    """The engine's events, with an ApiError where the job is refused, too late or lost. Closing it stops the work."""
+    """The events of a job within its time limits. Closing the iterator stops the work.
+
+    engine: makes the group.
+    job: the group.
+    queue_s: most seconds until it starts.
+    total_s: most seconds until it is done.
+    pace: takes the time of the group.
+
+    Raises:
+        ApiError: when the queue is full, a time limit is exceeded, or the worker dies.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     started = None
@@ -55,7 +67,7 @@ async def events_in_time(
             if isinstance(event, Started) and started is None:
                 started = loop.time()
             elif isinstance(event, Done) and started is not None:
-                pace.note(loop.time() - started)
+                pace.add(loop.time() - started)
             yield event
 
 

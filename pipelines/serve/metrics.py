@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics. Ray exports its own numbers of every deployment beside these."""
+"""The metrics for Prometheus at /metrics. Ray exports further metrics of every deployment itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _GROUPS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Numbers of one web process."""
+    """The metrics of one web process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -25,4 +25,5 @@ class Metrics:
         self.groups = Histogram("groups_per_batch", "Groups denoised together", buckets=_GROUPS, **every)
 
     def text(self) -> bytes:
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Continuous packing: groups that can share a denoising batch do, and nobody waits for a younger incompatible group."""
+"""A queue that packs groups which can share a denoising batch. No group waits for a later group of another kind."""
 
 from __future__ import annotations
 
@@ -13,25 +13,35 @@ T = TypeVar("T")
 
 @dataclass(eq=False, kw_only=True)
 class Waiting(Generic[T]):
-    """Something in the queue. key: equal ones can be packed together; pixels: its share of a pack's room."""
+    """An item in the queue."""
 
     item: T
+    """The item."""
     key: Hashable
+    """Items with equal keys can be packed together."""
     pixels: int
+    """What it takes of `Room.pixels`."""
     since: float = field(default_factory=time.monotonic)
+    """Time at which it was made, as of time.monotonic."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """What fits into a pack (one item always does), and how long the oldest item waits for company."""
+    """The limits of a pack; a single item always fits."""
 
     items: int
+    """Most items."""
     pixels: int
+    """Most pixels of all items."""
     wait_s: float
+    """How long the oldest item waits for others, in seconds."""
 
 
 class PackQueue(Generic[T]):
-    """Thread-safe. The next pack always begins with the oldest item, joined by items with its key, oldest first."""
+    """A thread-safe queue. The next pack has the oldest item, and then items with the same key, oldest first.
+
+    room: the limits of a pack.
+    """
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -40,12 +50,13 @@ class PackQueue(Generic[T]):
         self._closed = False
 
     def put(self, waiting: Waiting[T]) -> None:
+        """Add an item."""
         with self._changed:
             self._waiting.append(waiting)
             self._changed.notify()
 
     def discard(self, waiting: Waiting[T]) -> bool:
-        """Take an item out again; False if it is in a pack already."""
+        """Remove an item, and return whether it was still in the queue."""
         with self._changed:
             if waiting not in self._waiting:
                 return False
@@ -54,7 +65,7 @@ class PackQueue(Generic[T]):
             return True
 
     def take(self) -> list[Waiting[T]]:
-        """Wait for the next pack; empty once the queue is closed."""
+        """Wait for the next pack, and remove it from the queue; empty once the queue is closed."""
         with self._changed:
             while not self._closed:
                 pack, full = self._pack()
@@ -66,6 +77,7 @@ class PackQueue(Generic[T]):
             return []
 
     def close(self) -> None:
+        """End all waiting calls of `take`."""
         with self._changed:
             self._closed = True
             self._changed.notify()

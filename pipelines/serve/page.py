@@ -1,5 +1,4 @@
-"""The page at /: it loads nothing from elsewhere and runs under its own policy. It shows every registered
-intervention."""
+"""The page at /, with every registered intervention. It loads nothing, under its own content security policy."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ POLICY = (
 
 
 def html() -> str:
-    """The page. The interventions of every run come first and are switched on."""
+    """The text of the page. The interventions of every run come first, and are switched on."""
     first = "".join(_fieldset(entry) for entry in registered() if entry.in_every_row)
     more = "".join(_fieldset(entry) for entry in registered() if not entry.in_every_row)
     folded = f"<details>\n<summary>More interventions</summary>\n<div>{more}</div>\n</details>" if more else ""

@@ -1,4 +1,4 @@
-"""From a request to the group that it asks for, and from the made group to the response."""
+"""Turns a request into a job, and the made group into a response."""
 
 from __future__ import annotations
 
@@ -28,9 +28,14 @@ _GROUP_SCORES = ("clip_model", "group_vendi", "group_pair_similarity")
 
 
 def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Job, int | None]:
-    """The job, and the seed that its image seeds come from (None where they were given).
+    """The job of a request, and the seed of its image seeds (None where the image seeds were given).
 
-    Raises ApiError 400 or 404 for what the model's types cannot say.
+    request: the body.
+    args: the settings.
+    serving: the model and its defaults.
+
+    Raises:
+        ApiError: when the model is unknown (404), or values do not fit together (400).
     """
     if request.model not in (None, serving.name):
         raise ApiError(404, f"there is no such model; this is {serving.name}", param="model", code="model_not_found")
@@ -38,7 +43,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
     counterfactual = None if request.counterfactual is None else request.counterfactual.strip() or None
     if counterfactual is not None:
         _, counterfactual = _cleaned(counterfactual, "counterfactual", args)
-    count = len(request.seeds) if request.seeds and "n" not in request.model_fields_set else _or(request.n, 1)
+    count = len(request.seeds) if request.seeds and "n" not in request.model_fields_set else _given_or(request.n, 1)
     seed, seeds = _seeds(request, prompt_id, count)
     group = Group(
         prompt=prompt,
@@ -49,9 +54,9 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
     job = Job(
         group=group,
         counterfactual=counterfactual,
-        scores=_or(request.scores, True),
-        exact=_or(request.exact, False),
-        progress=_or(request.stream, False),
+        scores=_given_or(request.scores, True),
+        exact=_given_or(request.exact, False),
+        progress=_given_or(request.stream, False),
         image_format=request.output_format or "png",
     )
     return job, seed
@@ -67,7 +72,16 @@ def response_of(
     serving: Serving,
     keep: Callable[[bytes, str], str],
 ) -> ImageResponse:
-    """keep: (file, format) -> URL under which the file can be had."""
+    """The response for a made group.
+
+    request: the body.
+    job: the job.
+    seed: as `job_of` gives it.
+    done: the group.
+    queue_s: seconds that it waited.
+    serving: the model and its defaults.
+    keep: keeps a file for a URL: (content, ending) -> URL.
+    """
     data = [
         Image(
             b64_json=None if request.response_format == "url" else base64.b64encode(file).decode(),
@@ -83,7 +97,7 @@ def response_of(
     settings: dict[str, Any] = {entry.name: None for entry in registered()}
     settings |= {entry_of(config).name: asdict(config) for config in job.group.interventions}
     group = GroupReport(
-        model=serving.name,  # not the path, which is the server's own business
+        model=serving.name,  # not the path: callers need not know folders of the server
         model_revision=done.info.revision,
         family=done.info.family,
         dtype=done.info.dtype,
@@ -108,7 +122,7 @@ def _image_scores(scores: Scores | None, index: int) -> dict[str, Any]:
 
 
 def error_of(failed: Failure) -> ApiError:
-    """What a group that could not be made is answered with. A ValueError says that its settings were at fault."""
+    """The response for a group that failed. A ValueError means that its settings were at fault."""
     if failed.error_type == "PromptError":
         return ApiError(400, failed.error, param="prompt", code="prompt_too_long")
     if failed.error_type in ("ImageError", "BlankImage"):
@@ -147,7 +161,7 @@ def _sampling(request: ImageRequest, serving: Serving) -> Sampling:
 
 
 def _interventions(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[InterventionConfig, ...]:
-    """Those that the request switches on: with the app's settings where it says true, else with its own."""
+    """The interventions of a request: with the app's settings for `true`, else with the request's."""
     found = []
     for entry in registered():
         asked = getattr(request, entry.name)
@@ -168,5 +182,5 @@ def _interventions(request: ImageRequest, args: ServeArgs, serving: Serving) -> 
     return in_order(found)
 
 
-def _or(value: Any, default: Any) -> Any:
+def _given_or(value: Any, default: Any) -> Any:
     return default if value is None else value

@@ -51,7 +51,13 @@ _EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) -> FastAPI:
-    """The whole web application in front of `engine`."""
+    """The web application.
+
+    args: the settings.
+    serving: the model and its defaults.
+    engine: makes groups.
+    keys: the API keys.
+    """
     api = ImagesApi(args, serving, engine)
     app = FastAPIOffline(title="Raydiance", description=_ABOUT, version="1", redoc_url=None)
     if args.cors_origins:
@@ -76,7 +82,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
 
 
 def card(args: ServeArgs, serving: Serving) -> ModelCard:
-    """The served model, with what a request may hold and what it gets otherwise."""
+    """The served model with the limits and defaults of requests."""
     sampling = asdict(serving.sampling)
     del sampling["width"], sampling["height"]
     return ModelCard(

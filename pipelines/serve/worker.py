@@ -1,4 +1,4 @@
-"""One copy of the model behind the endpoint: packs waiting groups, denoises them in one thread, scores in another."""
+"""One copy of the model of the endpoint: packs waiting groups, denoises them in one thread, and scores in another."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = logging.getLogger("ray.serve")
 
 
 class _Abandoned(ValueError):
-    """Nobody waits for the batch any more."""
+    """No caller waits for the batch any more."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -38,10 +38,13 @@ class _Ticket:
 
 
 class Worker:
-    """An `Engine`, and the deployment that Ray Serve copies.
+    """An `Engine`, and the deployment that Ray Serve replicates.
+
+    args: the settings.
 
     Raises:
-        ModelError: the model or the scorer cannot be loaded.
+        ModelError: when the model or the scorer cannot be loaded.
+        UserError: when a setting does not fit.
     """
 
     def __init__(self, args: ServeArgs) -> None:
@@ -59,33 +62,35 @@ class Worker:
             wait_s=args.pack_wait_ms / 1000,
         )
         self._queue: PackQueue[_Ticket] = PackQueue(room)
-        self._sign_of_life: float | None = None
+        self._last_step: float | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
         self._denoiser = threading.Thread(target=self._denoise_all, name="denoise", daemon=True)
         self._denoiser.start()
 
     @property
     def info(self) -> ModelInfo:
+        """The loaded model."""
         return self._generator.info
 
     async def ready(self) -> bool:
+        """As `Engine.ready`."""
         return self._denoiser.is_alive()
 
     async def check_health(self) -> None:
-        """Ray Serve replaces a copy for which this raises."""
+        """Raise an error where the worker is broken: Ray Serve then replaces it."""
         if not await self.ready():
             raise RuntimeError("the denoising thread has ended")
-        last = self._sign_of_life
+        last = self._last_step
         if last is not None and time.monotonic() - last > self._args.timeout_s:
             raise RuntimeError(f"no denoising step for {self._args.timeout_s:g} s")
 
     async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
-        """See `Engine.generate`."""
+        """As `Engine.generate`."""
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
 
         def emit(event: Event) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            with suppress(RuntimeError):  # the loop is closed: the caller has disconnected
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
         ticket = _Ticket(job=job, emit=emit)
@@ -107,7 +112,7 @@ class Worker:
             self._queue.discard(waiting)
 
     def close(self) -> None:
-        """Finish the batch that is being made, drop what waits, and end the threads."""
+        """Finish the current batch, drop the waiting groups, and end the threads."""
         self._queue.close()
         self._denoiser.join()
         self._finisher.shutdown()
@@ -116,9 +121,9 @@ class Worker:
         while pack := self._queue.take():
             for waiting in pack:
                 waiting.item.emit(Started())
-            self._sign_of_life = time.monotonic()
+            self._last_step = time.monotonic()
             self._denoise([waiting.item for waiting in pack])
-            self._sign_of_life = None
+            self._last_step = None
 
     def _denoise(self, tickets: Sequence[_Ticket]) -> None:
         began = time.perf_counter()
@@ -127,7 +132,7 @@ class Worker:
         @contextmanager
         def around(batch: Sequence[int]) -> Iterator[OnStep]:
             asked = [tickets[index] for index in batch]
-            _wanted(asked)
+            _waited_for(asked)
             yield lambda done, of: self._step(asked, done, of)
 
         groups = [ticket.job.group for ticket in tickets]
@@ -138,20 +143,20 @@ class Worker:
                 made.append((tickets[index], outcome))
         seconds = time.perf_counter() - began
         made = [(ticket, pixels) for ticket, pixels in made if not ticket.cancelled.is_set()]
-        if made:  # beside the denoising of the next pack
+        if made:  # during the denoising of the next pack
             self._finisher.submit(self._finish, made, len(tickets), seconds)
 
     def _step(self, tickets: Sequence[_Ticket], done: int, of: int) -> None:
-        self._sign_of_life = time.monotonic()
-        for ticket in _wanted(tickets):
+        self._last_step = time.monotonic()
+        for ticket in _waited_for(tickets):
             if ticket.job.progress:
                 ticket.emit(Step(done=done, of=of))
 
     def _fail(self, ticket: _Ticket, failure: Failure) -> None:
         if ticket.cancelled.is_set():
             return
-        said = f": {failure.error}" if self._args.log_prompts else ""
-        _log.warning("a group failed: %s%s", failure.error_type, said)
+        details = f": {failure.error}" if self._args.log_prompts else ""
+        _log.warning("a group failed: %s%s", failure.error_type, details)
         ticket.emit(failure)
 
     def _finish(self, made: Sequence[tuple[_Ticket, Pixels]], groups: int, seconds: float) -> None:
@@ -174,7 +179,7 @@ class Worker:
                 self._fail(ticket, Failure(error_type=type(error).__name__, error=str(error)))
 
     def _score(self, made: Sequence[tuple[_Ticket, Pixels]]) -> list[Scores | None]:
-        """Scores of each group as the batch job's score stage has them; None where they are off."""
+        """The scores of each group, as the batch job's score stage gives them; None where they are off."""
         wanted = [at for at, (ticket, _) in enumerate(made) if self._judge is not None and ticket.job.scores]
         if self._judge is None or not wanted:
             return [None] * len(made)
@@ -186,8 +191,8 @@ class Worker:
         return [_scores(judged[at]) if at in judged else None for at in range(len(made))]
 
 
-def _wanted(tickets: Sequence[_Ticket]) -> list[_Ticket]:
-    """Those that someone still waits for. Raises _Abandoned if there are none."""
+def _waited_for(tickets: Sequence[_Ticket]) -> list[_Ticket]:
+    """The tickets whose callers still wait; raises _Abandoned where there are none."""
     alive = [ticket for ticket in tickets if not ticket.cancelled.is_set()]
     if not alive:
         raise _Abandoned
@@ -195,7 +200,7 @@ def _wanted(tickets: Sequence[_Ticket]) -> list[_Ticket]:
 
 
 def _public_name(scorer: str) -> str:
-    """Without the folders of the server."""
+    """The name of a scorer without the folders of the server."""
     kind, _, path = scorer.partition(":")
     return f"{kind}:{Path(path).name}" if kind == "local-dir" else scorer
 
@@ -213,6 +218,6 @@ def _scores(judged: Judged) -> Scores:
 
 
 def _known(values: list[float | None]) -> tuple[float, ...] | None:
-    """A column that is null for all images of a group, or for none."""
+    """The values of a column, which is null for all images of a group or for none; None for null."""
     known = tuple(value for value in values if value is not None)
     return known or None

@@ -1,4 +1,4 @@
-"""The block that travels through the flow: one row is one shard, so that Ray can neither split nor mix shards.
+"""The block that stages pass on: one row is one shard, so that Ray can neither split nor mix shards.
 
 shard: int64   retry: bool   images: large_list<struct: one row per image>   failed: list<struct FAILED>
 """
@@ -16,44 +16,56 @@ from pipelines.cluster.executor import Columns
 from pipelines.dataset.score_columns import meaning
 
 REQUEST: Columns = {"shard": "number of the shard", "retry": "make only the groups that failed before"}
-"""Of a block that asks for a shard."""
+"""Columns of a block that requests a shard."""
+
 COUNTS: Columns = {
     "shard": "number of the shard",
     "images": "how many images of the shard are new",
     "failed": "how many of its groups have failed",
 }
-"""Of the block that the last stage gives."""
+"""Columns of the last stage's block."""
 
 
 def with_images(columns: Iterable[pa.Field[Any]]) -> Columns:
-    """Of a block with these columns of images."""
+    """The columns of a block with images.
+
+    columns: of the images.
+    """
     images = {f"images.{column.name}": meaning(column) for column in columns}
     return {**REQUEST, **images, "failed": "groups that could not be done, with the error"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """retry: only the groups that failed before; images: columns of `schema.generated` or `schema.scored`; failed:
-    `schema.FAILED`."""
+    """The content of a block with images."""
 
     shard: int
+    """Number of the shard."""
     retry: bool
+    """Whether it has only the groups that failed before."""
     images: pa.Table
+    """One row per image, with the columns of `schema.generated` or `schema.scored`."""
     failed: pa.Table
+    """One row per failed group, with the columns of `schema.FAILED`."""
 
 
 def make_request(shard: int, *, retry: bool) -> dict[str, Any]:
-    """The row that asks for a shard."""
+    """The row that requests a shard.
+
+    shard: number of the shard.
+    retry: make only the groups that failed before.
+    """
     return {"shard": shard, "retry": retry}
 
 
 def read_request(block: pa.Table) -> tuple[int, bool]:
-    """(shard, retry) of a block that asks for a shard."""
+    """The values (shard, retry) of a block that requests a shard."""
     row = block.slice(0, 1).to_pylist()[0]
     return row["shard"], row["retry"]
 
 
 def pack(shard: Shard) -> pa.Table:
+    """The block of a shard."""
     return pa.table(
         {
             "shard": pa.array([shard.shard], pa.int64()),
@@ -65,6 +77,7 @@ def pack(shard: Shard) -> pa.Table:
 
 
 def unpack(block: pa.Table) -> Shard:
+    """The content of a block with images."""
     shard, retry = read_request(block.select(["shard", "retry"]))
     return Shard(shard=shard, retry=retry, images=_table(block["images"]), failed=_table(block["failed"]))
 

@@ -1,4 +1,4 @@
-"""Groups in, pictures out: how the generate stage and the endpoint draw."""
+"""Groups in, pictures out: the part that the generate stage and the endpoint share."""
 
 from __future__ import annotations
 
@@ -20,22 +20,27 @@ if TYPE_CHECKING:
     from models.replica.replica import Replica
 
 Pixels = NDArray[np.uint8]
-"""Of a group: [B, H, W, 3], or [B, frames, H, W, 3] of videos."""
+"""The pictures of a group, uint8 [B, H, W, 3], or of videos [B, frames, H, W, 3]."""
 
 OnStep = Callable[[int, int], None]
 """Called with (steps done, steps) after each denoising step."""
 
 Around = Callable[[Sequence[int]], AbstractContextManager[OnStep]]
-"""What a caller does around each try of a batch, from the numbers of its groups; it may raise to refuse the batch."""
+"""Context of each attempt at a batch, made from the numbers of its groups; entering may raise to refuse the batch."""
 
 
 def draw(
     generator: Generator | Replica, groups: Sequence[Group], packs: Iterable[Sequence[int]], around: Around
 ) -> Iterator[tuple[int, Pixels | Failure]]:
-    """Yield (number of the group, its pictures) for every group, pack after pack.
+    """Yields (number of the group, its pictures) for every group, pack after pack.
 
-    A group that cannot be drawn, or whose pictures are blank, costs itself only; see `run_isolated`. The process ends
-    where it loses its GPU.
+    A group that fails, or whose pictures are blank, does not affect the others; see `run_isolated`. The process exits
+    when it loses its GPU.
+
+    generator: makes the pictures.
+    groups: the groups.
+    packs: numbers of groups that share a batch.
+    around: see `Around`.
     """
 
     def run(batch: list[int]) -> list[Pixels]:
@@ -51,15 +56,23 @@ def draw(
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """A picture as a file. ending: of the file's name, without a dot."""
+    """A picture as a file."""
 
     image_id: str
+    """See `pipelines.dataset.images.image_id`."""
     data: bytes
+    """Content of the file."""
     ending: str
+    """Ending of the file's name, without the dot."""
 
 
 def encode(picture: NDArray[np.uint8], image_format: Literal["png", "webp"], *, frames_per_second: int = 0) -> Encoded:
-    """One picture [H, W, 3] in the format asked for, or one video [frames, H, W, 3], which is always WebP."""
+    """The file of a picture or a video.
+
+    picture: uint8 [H, W, 3], or of a video [frames, H, W, 3].
+    image_format: of a picture; a video is always WebP.
+    frames_per_second: of a video.
+    """
     if picture.ndim == 4:
         data, ending = images.encode_video(picture, frames_per_second), "webp"
     else:

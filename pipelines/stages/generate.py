@@ -1,4 +1,4 @@
-"""The generate stage: the groups of a shard become encoded images."""
+"""The generate stage: makes and encodes the images of a shard."""
 
 from __future__ import annotations
 
@@ -30,10 +30,14 @@ _ENCODING_THREADS = 2
 
 
 class GenerateShard:
-    """Actor. Reads `shard` and `retry`; writes a block (see `block.py`) with images of `schema.generated`.
+    """Actor. Reads a request for a shard; writes a block with images of `schema.generated` (see `block`).
 
     It may be called from several threads: one shard at a time is denoised, while the plan of the next one is read and
     the images of the last one are encoded and packed.
+
+    config: the run.
+    output: the output folder.
+    progress: where it reports to.
     """
 
     def __init__(self, config: RunConfig, output: Storage, progress: Progress) -> None:
@@ -71,7 +75,7 @@ class GenerateShard:
     def _make(
         self, shard: int, groups: list[Group], deaths: dict[int, int]
     ) -> tuple[dict[int, list[Future[Encoded]]], dict[int, Failure]]:
-        """The images of each group, in the hands of the encoders, and the groups that failed, by index."""
+        """The images of each group, which are being encoded, and the groups that failed, by index."""
         per_batch = self._config.group.groups_per_batch
         packs, lost = isolated(packs_of_equal((group.batch_key for group in groups), per_batch), deaths)
         encoded: dict[int, list[Future[Encoded]]] = {}
@@ -80,11 +84,11 @@ class GenerateShard:
 
         @contextmanager
         def around(batch: Sequence[int]) -> Iterator[OnStep]:
-            # Known before the worker may die of it.
+            # Reported first, as the worker may die in the batch.
             self._telemetry.progress.begin(shard, list(batch))
             self._telemetry.fill(len(batch) / per_batch)
-            in_hand = sum(len(groups[index].seeds) for index in batch)
-            with self._telemetry.busy("denoise"), Meter(self._telemetry.progress, images=in_hand) as meter:
+            image_count = sum(len(groups[index].seeds) for index in batch)
+            with self._telemetry.busy("denoise"), Meter(self._telemetry.progress, images=image_count) as meter:
                 yield meter.step
             self._telemetry.gpu_memory(self._generator.peak_memory_bytes)
 
@@ -92,7 +96,7 @@ class GenerateShard:
             for index, outcome in draw(self._generator, groups, packs, around):
                 if isinstance(outcome, Failure):
                     failed[index] = outcome
-                else:  # encoded beside the denoising of the next pack
+                else:  # encoded during the denoising of the next pack
                     encoded[index] = [
                         self._encoders.submit(encode, picture, image_format, frames_per_second=frames_per_second)
                         for picture in outcome

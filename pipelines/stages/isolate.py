@@ -1,4 +1,4 @@
-"""Work in packs, and let a failing item cost itself only."""
+"""Runs items in packs so that a failing item does not affect the others."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from typing import TypeVar
 from models.errors import device_lost, out_of_memory
 from pipelines.dataset.failures import Failure
 
-_EXIT_OF_A_LOST_DEVICE = 70
+_EXIT_LOST_DEVICE = 70
+"""Exit status."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def packs_of_equal(keys: Iterable[Hashable], size: int) -> list[list[int]]:
-    """Indices of equal keys in packs of at most `size`, in the order in which the packs begin."""
+    """Indices of equal keys in packs, in the order of the packs' first indices.
+
+    keys: of the items.
+    size: most items of a pack.
+    """
     open_packs: dict[Hashable, list[int]] = {}
     packs: list[list[int]] = []
     for index, key in enumerate(keys):
@@ -36,12 +41,17 @@ def run_isolated(
     run: Callable[[list[T]], Sequence[R]],
     recover: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, R | Failure]]:
-    """Yield (index, result) for every item, pack after pack.
+    """Yields (index, result) for every item, pack after pack.
 
-    When a pack runs out of memory, its halves are tried, down to single items. When it raises something else, its items
-    get one more try, each alone. An item that was alone and raised ValueError (its input is at fault) is not tried
-    again. recover: called after running out of memory, when nothing of the failed attempt is referenced any more (other
-    errors do without: a full collection takes long).
+    When a pack runs out of memory, its halves are tried, down to single items. When it raises another error, its items
+    are tried once more, each alone. An item that was alone and raised ValueError (its input is at fault) is not tried
+    again.
+
+    items: all items.
+    packs: indices of items that are run together.
+    run: gives the results of a pack's items, in order.
+    recover: called after running out of memory, when the failed attempt is no longer referenced. It is not called after
+        other errors, as a full garbage collection takes long.
     """
     for pack in packs:
         yield from _run(items, pack, run, recover, attempts=1)
@@ -59,13 +69,13 @@ def _run(
         return
     except Exception as error:
         failure = Failure(error_type=type(error).__name__, error=str(error) or repr(error), attempts=attempts)
-        memory, hopeless = out_of_memory(error), isinstance(error, ValueError)
+        memory, bad_input = out_of_memory(error), isinstance(error, ValueError)
     if memory:
         recover()
     if len(pack) > 1 and memory:
         middle = (len(pack) + 1) // 2
         parts = [pack[:middle], pack[middle:]]
-    elif len(pack) > 1 or (attempts == 1 and not hopeless):
+    elif len(pack) > 1 or (attempts == 1 and not bad_input):
         parts = [[index] for index in pack]
     else:
         yield pack[0], failure
@@ -76,17 +86,17 @@ def _run(
 
 @contextmanager
 def exit_on_lost_device() -> Iterator[None]:
-    """End the process where the block loses its GPU: only a new process, which Ray starts, gets a working one."""
+    """Exit the process when the block loses its GPU: only a new process, which Ray starts, can use it again."""
     try:
         yield
     except Exception as error:
         if device_lost(error):
-            os._exit(_EXIT_OF_A_LOST_DEVICE)
+            os._exit(_EXIT_LOST_DEVICE)
         raise
 
 
 def free_memory() -> None:
-    """Give back what a failed attempt of a model left behind."""
+    """Free the memory of a model's failed attempt."""
     import torch
 
     gc.collect()

@@ -1,4 +1,4 @@
-"""Groups and their pictures in, scores out: how the score stage and the endpoint judge."""
+"""Pictures of groups in, scores out: the part that the score stage and the endpoint share."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from models.scorers.base import Floats, GroupScores, ImageGroup, ScorerSpec
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judged:
-    """What one scorer says of one group. model: the scorer and its revision; diversity: None without image vectors."""
+    """The scores of one group by one scorer."""
 
     model: str
+    """Name and revision of the scorer."""
     scores: GroupScores
+    """Its scores."""
     diversity: Diversity | None
+    """Diversity of the group; None without image vectors."""
 
     @property
     def ranked_by_B(self) -> Floats:
-        """By what its images are ranked: the margin where there is one, else the score."""
+        """The values that rank the images, float32 [B]: the margins where there are some, else the scores."""
         return self.scores.score_B if self.scores.margin_B is None else self.scores.margin_B
 
     def columns(self) -> dict[str, list[Any]]:
-        """Column -> a value per image, for the scores and the diversity."""
+        """The columns of the scores and the diversity: name -> a value per image."""
         count, diversity = len(self.scores.score_B), self.diversity
         margin_B, nearest_B = self.scores.margin_B, diversity.nearest_B if diversity else None
         nothing = [None] * count
@@ -44,10 +47,14 @@ class Judged:
 
 
 class Judge:
-    """A scorer, opened once. table: where the config names it, for messages; device: as for `open_scorer`.
+    """A scorer, loaded once, with checks of its results.
+
+    spec: which scorer.
+    device: "cpu", "cuda", or "auto" for CUDA where there is one.
+    table: its table in the config, for messages.
 
     Raises:
-        ModelError: the scorer cannot be loaded.
+        ModelError: when the scorer cannot be loaded.
     """
 
     def __init__(self, spec: ScorerSpec, device: str, table: str = "scoring") -> None:
@@ -61,8 +68,13 @@ class Judge:
         self.dim = self._scorer.dim
 
     def __call__(self, groups: Sequence[ImageGroup]) -> list[Judged]:
-        said = self._scorer.score(groups)
-        return [self._judged(group, scores) for group, scores in zip(groups, said, strict=True)]
+        """The scores of whole groups, in order.
+
+        Raises:
+            ModelError: when the scorer returns anything but what its entry declares.
+        """
+        scores_of_groups = self._scorer.score(groups)
+        return [self._judged(group, scores) for group, scores in zip(groups, scores_of_groups, strict=True)]
 
     def _judged(self, group: ImageGroup, scores: GroupScores) -> Judged:
         features_BD = scores.features_BD
@@ -74,10 +86,10 @@ class Judge:
         )
 
     def _check(self, count: int, scores: GroupScores) -> None:
-        """A scorer from elsewhere may err; what it returns goes into files for good."""
+        """Raise ModelError for wrong shapes and columns: a registered scorer may have mistakes."""
         features_BD = scores.features_BD
-        told: Mapping[str, Any] = {"score_B": scores.score_B, "margin_B": scores.margin_B, **scores.columns}
-        shapes = {name: np.shape(values) for name, values in told.items() if values is not None}
+        returned: Mapping[str, Any] = {"score_B": scores.score_B, "margin_B": scores.margin_B, **scores.columns}
+        shapes = {name: np.shape(values) for name, values in returned.items() if values is not None}
         wrong = [f"{name} has the shape {shape}, not ({count},)" for name, shape in shapes.items() if shape != (count,)]
         if scores.columns.keys() != self._entry.columns.keys():
             wrong.append(f"its columns are {sorted(scores.columns)}, declared are {sorted(self._entry.columns)}")

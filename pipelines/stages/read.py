@@ -1,4 +1,4 @@
-"""The first stage of a rescoring: a shard's images come back from its files, whole groups in the order of the plan."""
+"""The first stage of a rescoring: reads a shard's images, whole groups in the order of the plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from pipelines.stages.block import Shard, pack, read_request
 
 
 class ReadShard:
-    """Actor. Reads `shard` and `retry`; writes a block with images of `schema.generated`, kept and dropped ones."""
+    """Actor. Reads a request for a shard; writes a block with images of `schema.generated`, kept and dropped ones.
+
+    dataset: the output folder of the run.
+    progress: where it reports to.
+    """
 
     def __init__(self, dataset: Storage, progress: Progress) -> None:
         self._dataset = dataset
@@ -31,7 +35,7 @@ class ReadShard:
 
 
 def _images(dataset: Storage, shard: int) -> pa.Table:
-    """In the order in which they were generated and first scored, so that equal scorers see equal batches."""
+    """The images in the order in which they were generated and first scored, so that scorers get the same batches."""
     parts = []
     for file in image_files(dataset, shard_file(shard)):
         columns = schema.generated_in(parquet.schema_of(dataset, file))

@@ -1,4 +1,4 @@
-"""The score stage: every image is compared with its prompt and with its group, and kept or dropped."""
+"""The score stage: compares every image with its prompt and its group, and keeps or drops it."""
 
 from __future__ import annotations
 
@@ -34,10 +34,15 @@ class ScoreShard:
     """Actor. Reads a block with images of `schema.generated`; writes it with the columns of the scorers.
 
     plugins: modules that register scorers.
-    images: the columns that come in.
-    scoring: the scorer that selects, whose columns and the selection's make `schema.scored`; without it, as when a
-    finished run is scored again, only the columns of `scorers` are added.
-    batch_size: as of `Scoring`.
+    images: columns of the input.
+    scoring: the main scorer, whose columns and the selection's make `schema.scored`; None to add only the columns of
+        `scorers`, as when a finished run is scored again.
+    scorers: the further scorers.
+    selection: the rules by which images are kept.
+    progress: where it reports to.
+    batch_size: as in `Scoring`.
+    group_size: images of each group.
+    on_gpu: run the scorers on a GPU where there is one.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class ScoreShard:
             self._further = {one.name: Judge(one, device, f"scorers.{one.name}") for one in scorers}
         more = score_fields(scoring, scorers, [judge.dim for judge in self._further.values()])
         if self._main:
-            assert self._main.dim is not None  # the config has seen to it
+            assert self._main.dim is not None  # the config checks it
             self._target = schema.scored(self._main.dim, more, images)
         else:
             self._target = schema.declared(pa.schema([*images, *more]))
@@ -91,7 +96,7 @@ class ScoreShard:
         return self._rows([groups[i] for i in sorted(scored)], [scored[i] for i in sorted(scored)]), failed
 
     def _packs(self, groups: Sequence[pa.Table]) -> list[list[int]]:
-        """Whole neighbouring groups, together at most `batch_size` images where they fit at all."""
+        """Packs of neighbouring groups, of at most `batch_size` images unless a single group is larger."""
         packs: list[list[int]] = []
         filled = 0
         for index, group in enumerate(groups):
@@ -103,16 +108,20 @@ class ScoreShard:
         return packs
 
     def _score(self, groups: list[pa.Table]) -> list[Columns]:
-        seen = [self._pictures(group) for group in groups]
-        further = {name: judge(seen) for name, judge in self._further.items()}
+        pictures = [self._pictures(group) for group in groups]
+        further = {name: judge(pictures) for name, judge in self._further.items()}
         columns: list[Columns] = [
-            {f"{name}_{column}": values for name, said in further.items() for column, values in _said(said[at]).items()}
+            {
+                f"{name}_{column}": values
+                for name, judged in further.items()
+                for column, values in _columns_of(judged[at]).items()
+            }
             for at in range(len(groups))
         ]
         if self._main:
-            for at, (group, main) in enumerate(zip(groups, self._main(seen), strict=True)):
+            for at, (group, main) in enumerate(zip(groups, self._main(pictures), strict=True)):
                 ranked_by = further[self._selection.rank_by][at] if self._selection.rank_by else main
-                columns[at] |= _said(main) | self._selected(group["image_id"].to_pylist(), main, ranked_by)
+                columns[at] |= _columns_of(main) | self._selected(group["image_id"].to_pylist(), main, ranked_by)
         return columns
 
     def _pictures(self, group: pa.Table) -> ImageGroup:
@@ -150,8 +159,8 @@ class ScoreShard:
         return pa.table({name: columns[name] for name in self._target.names}, self._target)
 
 
-def _said(judged: Judged) -> Columns:
-    """What a scorer says of a group, with the ranks and image vectors."""
+def _columns_of(judged: Judged) -> Columns:
+    """The columns of a scorer for a group, with ranks and image vectors."""
     return {
         **judged.columns(),
         "rank_in_group": ranks(judged.ranked_by_B),

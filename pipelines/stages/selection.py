@@ -1,4 +1,5 @@
-"""Which images of a group stay. Relative to the group: a global cut-off on CLIP scores would delete the rare tail."""
+"""Selects the images of a group that are kept, relative to the group: a global threshold on CLIP scores would remove
+rare concepts."""
 
 from __future__ import annotations
 
@@ -11,19 +12,26 @@ from numpy.typing import NDArray
 from pipelines.config.tables import Selection
 
 DUPLICATE, MARGIN, RANK = "duplicate", "margin", "rank"
+"""Values of the column `drop_reason`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """Per image of a group: rank (1 is best), the image_id it repeats, and why it is dropped (None: it stays)."""
+    """The selection of a group, with one value per image."""
 
     rank: list[int]
+    """1 is the best."""
     duplicate_of: list[str | None]
+    """image_id of the earlier image that it repeats; None where it repeats none."""
     drop_reason: list[str | None]
+    """Why it is dropped; None where it is kept."""
 
 
 def ranks(values_B: NDArray[np.float32]) -> list[int]:
-    """1 for the highest value; equal ones rank by index."""
+    """Ranks of values: 1 for the highest; equal ones rank by index.
+
+    values_B: float32 [B].
+    """
     rank_B = np.empty(len(values_B), dtype=np.int64)
     rank_B[np.argsort(-values_B, kind="stable")] = np.arange(1, len(values_B) + 1)
     return rank_B.tolist()
@@ -37,8 +45,15 @@ def select(
     margins_B: NDArray[np.float32] | None,
     ranked_by_B: NDArray[np.float32],
 ) -> Selected:
-    """Rank by `ranked_by_B`. Then drop, in this order: repeats of an earlier image, margins below `min_margin`, and all
-    but the `keep_per_group` best of the rest."""
+    """The selection of a group: drops repeats of an earlier image, then margins below `min_margin`, and then all but
+    the `keep_per_group` best of the rest.
+
+    rules: the settings.
+    image_ids: of the B images.
+    features_BD: float32 [B, D], image vectors of unit length.
+    margins_B: float32 [B]; None without a counterfactual.
+    ranked_by_B: float32 [B], the values that rank the images.
+    """
     rank = ranks(ranked_by_B)
     repeats = _repeats(rules.duplicate_similarity, image_ids, features_BD)
     reasons: list[str | None] = [None if repeat is None else DUPLICATE for repeat in repeats]
@@ -46,14 +61,14 @@ def select(
         for index in np.flatnonzero(margins_B < rules.min_margin):
             reasons[index] = reasons[index] or MARGIN
     if rules.keep_per_group:
-        staying = [index for index in np.argsort(rank) if reasons[index] is None]
-        for index in staying[rules.keep_per_group :]:
+        remaining = [index for index in np.argsort(rank) if reasons[index] is None]
+        for index in remaining[rules.keep_per_group :]:
             reasons[index] = RANK
     return Selected(rank=rank, duplicate_of=repeats, drop_reason=reasons)
 
 
 def _repeats(threshold: float, image_ids: Sequence[str], features_BD: NDArray[np.float32]) -> list[str | None]:
-    """For each image, the first earlier one that it repeats and that is no repeat itself."""
+    """For each image the image_id of the first earlier one that it repeats and that is not a repeat itself."""
     similarity_BB = features_BD @ features_BD.T
     originals: list[int] = []
     repeats: list[str | None] = []

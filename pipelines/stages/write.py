@@ -1,4 +1,4 @@
-"""The last stage: a shard becomes files. `data/shard-XXXXXX.parquet` is the mark of a finished shard."""
+"""The last stage: writes the files of a shard. `data/shard-XXXXXX.parquet` marks a finished shard."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from pipelines.stages.block import Shard, unpack
 
 
 class WriteShard:
-    """Actor. Reads a scored block, writes its files, and gives one row of counts.
+    """Actor. Reads a scored block, writes its files, and returns one row of counts.
 
-    An actor and not a task, so that its process is warm when the first shard comes.
+    It is an actor and not a task, so that its process is ready when the first shard arrives.
+
+    output: the output folder.
+    progress: where it reports to.
     """
 
     def __init__(self, output: Storage, progress: Progress) -> None:
@@ -36,12 +39,16 @@ class WriteShard:
 
 
 def write_shard(block: pa.Table, output: Storage) -> pa.Table:
-    """Write a shard; returns one row: shard, and how many images and failures are new in it."""
+    """Write the files of a shard, and return one row: its number, and how many images and failures are new in it.
+
+    block: with images of `schema.scored`.
+    output: the output folder.
+    """
     shard = unpack(block)
     planned = read_shard(output, shard.shard)
     if shard.retry:
         asked = retry.only_failed(output, shard.shard, planned)
-        if asked.num_rows:  # else Ray runs the call a second time, since the worker died right after the first
+        if asked.num_rows:  # none where Ray repeats the call, as the worker died right after the first one
             _check_complete(shard, asked)
             _write_again(output, shard, planned["group_id"])
     else:
@@ -51,7 +58,7 @@ def write_shard(block: pa.Table, output: Storage) -> pa.Table:
 
 
 def _write_first(output: Storage, shard: Shard) -> None:
-    """The mark comes last; without it all of the shard is made again."""
+    """Write a new shard; the file in data/ is last, as without it the whole shard is made again."""
     name = shard_file(shard.shard)
     kept, rejected = _split(shard.images)
     parquet.write_or_remove(output, f"rejected/{name}", rejected)
@@ -60,7 +67,7 @@ def _write_first(output: Storage, shard: Shard) -> None:
 
 
 def _write_again(output: Storage, shard: Shard, group_ids: pa.ChunkedArray[pa.StringScalar]) -> None:
-    """Put the retried groups beside the others, in plan order; the request is removed last."""
+    """Add the retried groups to the others, in plan order; the request is removed last."""
     name = shard_file(shard.shard)
     before = retry.read(output, shard.shard)
     attempts = dict(zip(before["group_id"].to_pylist(), before["attempts"].to_pylist(), strict=True))
@@ -75,7 +82,7 @@ def _write_again(output: Storage, shard: Shard, group_ids: pa.ChunkedArray[pa.St
         stays = pc.invert(pc.is_in(old["group_id"], value_set=before["group_id"].combine_chunks()))
         rows = pa.concat_tables([old.filter(stays).cast(new.schema), new])
         place: Any = pc.index_in(rows["group_id"], value_set=group_ids.combine_chunks())
-        # A stable sort: the images of a group are in order already.
+        # A stable sort, as the images of a group are in order.
         return rows.take(np.argsort(place.to_numpy(), kind="stable")).combine_chunks()
 
     kept, rejected = _split(shard.images)
@@ -86,13 +93,13 @@ def _write_again(output: Storage, shard: Shard, group_ids: pa.ChunkedArray[pa.St
 
 
 def _split(images: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The kept and the dropped rows, with the metadata of their schema, which a block does not carry."""
+    """The kept and the dropped rows, with the metadata of their schema, which a block does not have."""
     declared = schema.declared(images.schema)
     return images.filter(images["keep"]).cast(declared), images.filter(pc.invert(images["keep"])).cast(declared)
 
 
 def _check_complete(shard: Shard, planned: pa.Table) -> None:
-    """Every planned group is there exactly once: with all its images, or as one failure."""
+    """Raise RuntimeError unless every planned group is there exactly once: with all its images, or as one failure."""
     found = Counter(shard.images["group_id"].to_pylist())
     failed = Counter(shard.failed["group_id"].to_pylist())
     sizes = {

@@ -1,4 +1,4 @@
-"""The last stage of a rescoring: a shard's scores become files beside its images, row for row."""
+"""The last stage of a rescoring: writes the scores of a shard, row for row as in the files of its images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from pipelines.stages.block import Shard, unpack
 
 
 class WriteScores:
-    """Actor. Reads a scored block, writes its scores below `scores/NAME`, and gives one row of counts.
+    """Actor. Reads a scored block, writes its scores below `scores/NAME`, and returns one row of counts.
 
+    run: the finished run.
+    name: of the scores.
     columns: those that the scorer has added to the images.
+    progress: where it reports to.
     """
 
     def __init__(self, run: FinishedRun, name: str, columns: Sequence[str], progress: Progress) -> None:
@@ -36,19 +39,19 @@ class WriteScores:
         return pa.table({"shard": [shard.shard], "images": [rows], "failed": [shard.failed.num_rows]})
 
     def _write(self, shard: Shard) -> int:
-        """`data/`, the mark of a finished shard, comes last. Returns the rows of both files."""
+        """Write the files, the one in `data/` last, which marks a finished shard; returns the number of rows."""
         name = shard_file(shard.shard)
         added = [shard.images.schema.field(column) for column in self._columns]
         target = score_files.columns(added, source=score_files.source_of(self._run, name))
-        rejected, kept = (self._beside(shard.images, f"{folder}/{name}", target) for folder in ("rejected", "data"))
+        rejected, kept = (self._scores_for(shard.images, f"{folder}/{name}", target) for folder in ("rejected", "data"))
         dataset = self._run.dataset
         for folder, rows in (("failed", shard.failed.cast(FAILED)), ("rejected", rejected)):
             parquet.write_or_remove(dataset, self._path(f"{folder}/{name}"), rows, small_groups=False)
         parquet.write(dataset, self._path(f"data/{name}"), kept, small_groups=False)
         return rejected.num_rows + kept.num_rows
 
-    def _beside(self, images: pa.Table, file: str, target: pa.Schema) -> pa.Table:
-        """The scores of a shard file's rows, in its order; null for images of a group that failed."""
+    def _scores_for(self, images: pa.Table, file: str, target: pa.Schema) -> pa.Table:
+        """The scores for the rows of a shard file, in its order; null for images of a group that failed."""
         if file not in self._run.files:
             return target.empty_table()
         keys = parquet.read(self._run.dataset, file, score_files.KEYS)

@@ -1,7 +1,6 @@
-"""The audit of a run: which files there are, and whether every planned group is in exactly one place.
+"""Audits a run: lists its files, and checks that every planned group is in exactly one place.
 
-The unit is the shard: `check_shard` reads one shard's files and nothing else, so the caller may run it anywhere and for
-many shards at a time.
+`check_shard` reads the files of one shard only, so the caller may run it on any machine, for many shards at a time.
 """
 
 from __future__ import annotations
@@ -22,31 +21,44 @@ from pipelines.plan.files import PlannedShard
 from pipelines.summary.tally import COLUMNS, Cell, CellKey, add_cells, cell_keys, tally_images
 
 PROBLEMS_SHOWN = 20
+"""Most problems that are kept."""
 
 
 @dataclass(kw_only=True)
 class Audit:
-    """What was found in one shard, or, added up, in a run."""
+    """What was found in one shard or, added up, in a run; counts as in manifest.json."""
 
     files: list[FileEntry] = field(default_factory=list)
+    """All files."""
     cells: dict[CellKey, Cell] = field(default_factory=dict)
+    """Counts per arm and rarity."""
     groups_planned: int = 0
+    """Groups in plan/."""
     groups_done: int = 0
+    """Groups with all their images."""
     groups_failed: int = 0
+    """Groups in failed/."""
     images_kept: int = 0
+    """Rows of data/."""
     images_rejected: int = 0
+    """Rows of rejected/."""
     prompts_planned: int = 0
+    """Prompts that could be used; set by the caller for a whole run."""
     prompts_failed: int = 0
+    """Rows of failed/prompts.parquet."""
     problem_count: int = 0
+    """How many reasons there are why the run is not complete."""
     problems: list[str] = field(default_factory=list)
+    """The first few of them."""
 
     def add_problem(self, problem: str) -> None:
-        """Note why the run is not complete; the first few are kept in words."""
+        """Add a reason why the run is not complete; only the first few are kept."""
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_SHOWN:
             self.problems.append(problem)
 
     def add(self, other: Audit) -> None:
+        """Add the audit of further shards."""
         self.files += other.files
         add_cells(self.cells, other.cells)
         for name in ("groups_planned", "groups_done", "groups_failed", "images_kept", "images_rejected"):
@@ -57,14 +69,16 @@ class Audit:
 
     @property
     def complete(self) -> bool:
-        """Every planned group is whole in `data/` and `rejected/`, or in `failed/`, and nowhere twice."""
+        """Whether every planned group is once in `data/` and `rejected/`, with all images, or in `failed/`."""
         return self.problem_count == 0
 
 
 def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) -> Audit:
-    """Read a shard's files: digests, sums of scores, and whether each of its planned groups is accounted for.
+    """The audit of one shard.
 
-    further: the score columns of the run's further scorers.
+    output: the output folder.
+    further: score columns of the run's further scorers.
+    planned: the shard in the plan.
     """
     audit = Audit(groups_planned=planned.groups.num_rows)
     ids = cast("list[str]", planned.groups["group_id"].to_pylist())
@@ -119,7 +133,11 @@ def _account(audit: Audit, shard: int, key_of: dict[str, CellKey], images: pa.Ta
 
 
 def check_rest(output: Storage, shards: set[int]) -> Audit:
-    """Everything that belongs to no planned shard: run.json, the plan, prompts that failed before planning, strays."""
+    """The audit of all files that belong to no planned shard: run.json, the plan, failed prompts, and unknown files.
+
+    output: the output folder.
+    shards: numbers of the planned shards.
+    """
     audit = Audit(files=[file_entry(output, run_json.FILE)])
     audit.files += [file_entry(output, f"plan/{name}") for name in output.list("plan")]
     for folder in SHARD_FOLDERS:
@@ -137,6 +155,11 @@ def check_rest(output: Storage, shards: set[int]) -> Audit:
 
 
 def manifest(audit: Audit, fingerprint: str) -> Manifest:
+    """The content of manifest.json.
+
+    audit: of the whole run.
+    fingerprint: of the run.
+    """
     return Manifest(
         schema_version=VERSION,
         fingerprint=fingerprint,

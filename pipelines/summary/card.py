@@ -1,4 +1,4 @@
-"""README.md of a run: a dataset card that the Hugging Face hub and `datasets` understand, and a person can read."""
+"""README.md of a run: a dataset card for people, the Hugging Face hub and `datasets`."""
 
 from __future__ import annotations
 
@@ -25,15 +25,20 @@ _SIZES = (
 
 
 def size_category(images: int) -> str:
-    """The hub's size category of a dataset with this many rows."""
+    """The hub's size category of a dataset.
+
+    images: number of rows.
+    """
     return next((name for limit, name in _SIZES if images < limit), "n>1B")
 
 
 def card(*, title: str, run: RunRecord, report: Report, columns: pa.Schema) -> str:
-    """The text of README.md.
+    """The text of README.md. Texts of the user are quoted in the front matter, and code spans elsewhere.
 
-    columns: of the rows. A run name or path is user text: in the front matter it is quoted, and in the page it stands
-    in code.
+    title: name of the run.
+    run: run.json.
+    report: report.json.
+    columns: schema of the rows.
     """
     counts = report.counts
     rejected = counts.images_rejected
@@ -74,10 +79,11 @@ def card(*, title: str, run: RunRecord, report: Report, columns: pa.Schema) -> s
 
 
 OTHER = "other"
+"""The hub's name of a licence that is not in its list."""
 
 
 def column_table(schema: pa.Schema) -> str:
-    """Every column with its type and meaning, as a Markdown table."""
+    """A Markdown table of columns with type and meaning."""
     return table(
         ("column", "type", "meaning"),
         [(f"`{field.name}`", f"`{_type_name(str(field.type))}`", meaning(field)) for field in schema],
@@ -85,6 +91,11 @@ def column_table(schema: pa.Schema) -> str:
 
 
 def introduction(images: int, prompts: int) -> str:
+    """The first paragraph.
+
+    images: number of images.
+    prompts: number of prompts.
+    """
     return (
         f"{images:,} images of {prompts:,} prompts, made with Raydiance. Every prompt is "
         "drawn as groups of images; each image is scored, compared with the others of its group, and kept or dropped "
@@ -93,24 +104,33 @@ def introduction(images: int, prompts: int) -> str:
 
 
 def settings(run: RunRecord) -> str:
-    """The content of run.json as a section."""
+    """The section with the content of run.json."""
     text = json.dumps(to_json(run), indent=1, ensure_ascii=False, sort_keys=True)
     return f"## Settings\n\n```json\n{text}\n```\n"
 
 
 def licence(name: str) -> str:
-    """name: as the hub names licences."""
-    said = f"`license: {name}`" + (" is a placeholder." if name == OTHER else " was chosen with the export.")
+    """The section on the licence.
+
+    name: as the hub names licences.
+    """
+    status = f"`license: {name}`" + (" is a placeholder." if name == OTHER else " was chosen with the export.")
     advice = " Set it before you publish." if name == OTHER else ""
     terms = " The terms of the model that drew the images and of the prompts decide."
-    return f"## Licence\n\n{said}{terms}{advice}\n"
+    return f"## Licence\n\n{status}{terms}{advice}\n"
 
 
 def front_matter(
     *, title: str, images: int, configs: Mapping[str, str], license_name: str = OTHER, more: Sequence[str] = ()
 ) -> str:
-    """The head of a card. configs: name -> the files of its split `train`, the default one first; more: lines of YAML
-    to put in."""
+    """The YAML at the head of a card.
+
+    title: name of the dataset.
+    images: number of images.
+    configs: name -> glob of the files of its split `train`, the default config first.
+    license_name: as the hub names licences.
+    more: further lines of YAML.
+    """
 
     def config(name: str, files: str, default: bool) -> list[str]:
         mark = ["  default: true"] if default else []
@@ -135,7 +155,7 @@ def front_matter(
 
 
 def _yaml_string(text: str) -> str:
-    """User text as a YAML string on one line: a JSON string is one, but for letters that YAML wants escaped its way."""
+    """A text as a YAML string on one line: a JSON string, with YAML's escapes for letters that are not printable."""
     quoted = json.dumps(text, ensure_ascii=False)
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
@@ -149,7 +169,10 @@ def _completeness(report: Report) -> str:
 
 
 def results(by_arm: Sequence[ArmResult]) -> str:
-    """`by_arm` of report.json as a section."""
+    """The section with results.
+
+    by_arm: of report.json.
+    """
     further = [column for arm in by_arm[:1] for column in arm.further or ()]
     rows = [
         (
@@ -165,8 +188,8 @@ def results(by_arm: Sequence[ArmResult]) -> str:
         for arm in by_arm
     ]
     head = ("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi", *further)
-    said = "## Results\n\nMean with 95 % interval over all scored images, kept and dropped.\n"
-    return f"{said}\n{table(head, rows)}"
+    lead = "## Results\n\nMean with 95 % interval over all scored images, kept and dropped.\n"
+    return f"{lead}\n{table(head, rows)}"
 
 
 def _plus_minus(value: Interval) -> str:
@@ -176,19 +199,23 @@ def _plus_minus(value: Interval) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """A Markdown table.
+
+    head: headings of the columns.
+    rows: cells of each row.
+    """
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
 def code(text: str) -> str:
-    """User text as an inline code span on one line, in which no markup works, also inside a table."""
+    """A text as a code span on one line, in which no markup works; it may be in a table."""
     flat = " ".join(text.replace("`", "'").replace("|", "/").split())
     return f"`{flat}`"
 
 
 def _type_name(arrow: str) -> str:
-    """A type for people: settings structs are long, and the length of the embedding is the scorer's."""
+    """A short name of a type, without the fields of structs and the length of image vectors."""
     if arrow.startswith("fixed_size_list"):
         return "fixed_size_list<float16>"
     if arrow.startswith("list"):

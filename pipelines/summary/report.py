@@ -1,4 +1,4 @@
-"""How the arms of a run compare, from what its audit has counted.
+"""Makes report.json, the comparison of the arms of a run, from its audit.
 
 Scores and diversity are over all scored images, kept and dropped: selection keeps the best of a group, so means over
 kept images alone would say more about the selection than about the arm.
@@ -24,6 +24,12 @@ _NOTES = {
 
 
 def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
+    """The content of report.json.
+
+    audit: of the whole run.
+    fingerprint: of the run.
+    timings: of progress.json, None where it has none.
+    """
     arms = arms_of(audit.cells)
     further = list(dict.fromkeys(column for cell in audit.cells.values() for column in cell.further))
     keys = sorted(audit.cells, key=lambda key: (arms.index(key[0]), rarity_rank(key[1])))
@@ -75,7 +81,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _time_spent(timings: Timings) -> TimeSpent:
-    """Timings with the overall rate, and for each part of a stage the share of its workers' time."""
+    """The timings with the overall rate, and for each part of a stage its share of the workers' time."""
     wall = timings.wall_seconds
     available = {stage: wall * count for stage, count in timings.workers.items()}
     shares = {

@@ -1,4 +1,4 @@
-"""What is counted of a run, per arm and rarity: it adds up shard by shard, so memory does not grow with the run."""
+"""Counts images and sums scores per arm and rarity, shard by shard: memory does not grow with the run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from models.statistics import Mean
 Floats = NDArray[np.float64]
 
 RARITY_ORDER = ("common", "uncommon", "rare", "unseen")
+"""The standard rarities; prompt files may have others."""
 
 MOST_RARITIES = 100
+"""Most rarities that are counted one by one, as the column may hold numbers."""
+
 OTHER_RARITIES = "(others)"
+"""Rarity of the cell that counts all others."""
 
 COLUMNS = (
     "group_id",
@@ -35,27 +39,38 @@ COLUMNS = (
     "keep",
     "drop_reason",
 )
-"""What is read of an image row: everything but the pixels and the settings."""
+"""The columns of an image row that are read: all but the pixels and the settings."""
 
 
 @dataclass(kw_only=True)
 class Cell:
-    """What is counted for one arm and one rarity."""
+    """The counts and sums of one arm and one rarity; see `Measures` for what they become."""
 
     groups_planned: int = 0
+    """Groups in plan/."""
     groups_failed: int = 0
+    """Groups in failed/."""
     images: int = 0
+    """Images made."""
     kept: int = 0
+    """Images in data/."""
     duplicates: int = 0
+    """Images that repeat another one of their group."""
     drop_reasons: Counter[str] = field(default_factory=Counter)
+    """Reason -> number of images."""
     clip_score: Mean = field(default_factory=Mean)
+    """Of the column of this name."""
     clip_margin: Mean = field(default_factory=Mean)
+    """Of the column of this name."""
     group_vendi: Mean = field(default_factory=Mean)
+    """Of the column of this name, one value per group."""
     pair_vendi: Mean = field(default_factory=Mean)
+    """Of the average-pair Vendi scores of the groups."""
     further: dict[str, Mean] = field(default_factory=dict)
-    """Of further scorers, column -> mean: `NAME_clip_score`."""
+    """Score column of a further scorer, such as `NAME_clip_score` -> its mean."""
 
     def add(self, other: Cell) -> None:
+        """Add the counts and sums of further images."""
         self.groups_planned += other.groups_planned
         self.groups_failed += other.groups_failed
         self.images += other.images
@@ -71,11 +86,15 @@ class Cell:
 
 
 CellKey = tuple[str, str | None]
-"""(arm, rarity); the rarity is None where the prompts name none."""
+"""(arm, rarity); the rarity is None where the prompts have none."""
 
 
 def add_cells(into: dict[CellKey, Cell], cells: dict[CellKey, Cell]) -> None:
-    """Add up; rarities past the first `MOST_RARITIES` words (it may be a column of numbers) go into one cell."""
+    """Add cells to others, in place; rarities beyond the first `MOST_RARITIES` are counted in one cell.
+
+    into: the sums so far.
+    cells: what is added.
+    """
     known = {rarity for _, rarity in into}
     for (arm, rarity), cell in cells.items():
         if rarity not in known and rarity not in RARITY_ORDER and rarity is not None and len(known) >= MOST_RARITIES:
@@ -85,14 +104,14 @@ def add_cells(into: dict[CellKey, Cell], cells: dict[CellKey, Cell]) -> None:
 
 
 def rarity_rank(rarity: str | None) -> tuple[int, str]:
-    """Sort key: common to unseen, then other words by the alphabet, then none."""
+    """Sort key of a rarity: common to unseen, then others by the alphabet, then None."""
     if rarity is None:
         return (len(RARITY_ORDER) + 1, "")
     return (RARITY_ORDER.index(rarity) if rarity in RARITY_ORDER else len(RARITY_ORDER), rarity)
 
 
 def over_rarities(cells: dict[CellKey, Cell], arm: str) -> Cell:
-    """One arm's cells added up."""
+    """The sum of an arm's cells over all rarities."""
     total = Cell()
     for (of_arm, _), cell in cells.items():
         if of_arm == arm:
@@ -106,13 +125,16 @@ def cell_keys(table: pa.Table) -> list[CellKey]:
 
 
 def arms_of(cells: Iterable[CellKey]) -> tuple[str, ...]:
-    """Arms in the order of their first appearance, which is the plan's."""
+    """Arms in the order of their first appearance, which is that of the plan."""
     return tuple(dict.fromkeys(arm for arm, _ in cells))
 
 
 def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey, Cell]:
-    """Count the scored images of whole groups: a table with `COLUMNS` and the score columns of further scorers, kept
-    and rejected rows together."""
+    """The cells of the scored images of whole groups.
+
+    images: kept and rejected rows, with `COLUMNS` and `further`.
+    further: score columns of further scorers.
+    """
     cells: dict[CellKey, Cell] = {}
     if images.num_rows == 0:
         return cells
@@ -155,18 +177,18 @@ class _Groups:
         self.sizes: NDArray[np.int64] = np.bincount(self.number)
 
     def counts(self, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """int64 [groups]: how many of a group's rows are among `rows` (bool [n])."""
+        """How many of each group's rows are among `rows` (bool [n]), int64 [groups]."""
         return np.bincount(self.number[rows], minlength=len(self.sizes))
 
     def sums(self, column: str) -> tuple[Floats, NDArray[np.int64]]:
-        """Per group the sum of a column's values (float64 [groups]) and how many are not null (int64 [groups])."""
+        """For each group the sum of a column (float64 [groups]) and how many values are not null (int64 [groups])."""
         known = ~_nulls(self.images[column])
         values = _numbers(self.images[column])[known]
         sums = np.bincount(self.number[known], values, minlength=len(self.sizes))
         return sums.astype(np.float64), self.counts(known)
 
     def pair_vendi(self) -> Floats:
-        """float64 [groups]: average-pair Vendi from the embeddings; nan for a group of one."""
+        """Average-pair Vendi scores from the embeddings, float64 [groups]; NaN for a group of one."""
         column: Any = self.images["embedding"].combine_chunks()
         vectors = column.flatten().to_numpy().reshape(len(column), -1)
         by_group = np.argsort(self.number, kind="stable")
@@ -182,5 +204,5 @@ def _nulls(column: pa.ChunkedArray[Any]) -> NDArray[np.bool_]:
 
 
 def _numbers(column: pa.ChunkedArray[Any]) -> Floats:
-    """float64 [n]; nan where null."""
+    """A column as float64 [n], NaN where it is null."""
     return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)

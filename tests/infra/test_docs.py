@@ -13,7 +13,7 @@ import pytest
 from jobs.benchmarks import parallel
 from models.parallel.division import UNDIVIDED
 from tests.conftest import ROOT
-from tests.support.docs import BLOCK, INFRA, JOB, README, plain_blocks
+from tests.support.docs import BLOCK, GUIDES, INFRA, JOB, README, plain_blocks
 
 
 def test_every_command_for_a_cluster_is_run_or_says_what_it_needs() -> None:
@@ -35,7 +35,7 @@ class _Parsed(Exception):
     """The arguments were understood."""
 
 
-@pytest.mark.parametrize("text", [README, INFRA, *(file.read_text() for file in sorted(ROOT.glob("jobs/*.py")))])
+@pytest.mark.parametrize("text", [*GUIDES.values(), *(file.read_text() for file in sorted(ROOT.glob("jobs/*.py")))])
 def test_jobs_understand_their_arguments(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parse = argparse.ArgumentParser.parse_args
 

@@ -35,6 +35,8 @@ from tests.conftest import build
 from tests.support.killing import ended
 
 TRIALS = int(os.environ.get("RAYDIANCE_KILL_TRIALS", "25"))
+IN_EVERY_RUN = 8
+"""Trials; a trial kills about six times. The others are marked soak."""
 DIM = 4
 
 
@@ -156,7 +158,10 @@ def test_a_retry_that_is_written_twice_is_written_once(tmp_path: Path) -> None:
     assert made(config, output, order).num_rows == 1  # nothing is asked for any more, which is no error
 
 
-@pytest.mark.parametrize("trial", range(TRIALS))
+@pytest.mark.parametrize(
+    "trial",
+    [pytest.param(trial, marks=[pytest.mark.soak] if trial >= IN_EVERY_RUN else []) for trial in range(TRIALS)],
+)
 def test_killed_at_random(trial: int, tmp_path: Path, undisturbed: tuple[dict[str, Any], float]) -> None:
     expected, longest = undisturbed
     dice = random.Random(trial)

@@ -1,4 +1,6 @@
-"""Interventions and scorers that modules of the user's own register go through a whole run, in processes of its own."""
+"""Interventions and scorers that modules of the user's own register go through a whole run.
+
+Most of it in processes of its own: an intervention stays registered in the process that has loaded it."""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT
+from jobs import score
+from models.scorers import registry
+from pipelines.config import plugins
+from pipelines.errors import UserError
+from tests.conftest import ROOT, user_env
 from tests.support.job import write_job
 
 PLUGINS = ("tests.support.third_party", "tests.support.light")
@@ -21,7 +27,9 @@ ARMS = '[{name="stock"}, {name="quiet", louder={factor=0.5}, tora=true}, {name="
 
 
 def python(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=user_env(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -58,9 +66,14 @@ def test_the_scorer_has_its_columns_and_ranks(out: Path) -> None:
     assert "light_contrast" in (out / "gallery.html").read_text()
 
 
-def test_a_finished_run_is_scored_by_it(out: Path) -> None:
+def test_a_finished_run_is_scored_by_it(
+    out: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, PLUGINS[1], raising=False)  # as in a process that does not know of it
+    monkeypatch.setattr(registry, "_registered", {})
     arguments = ("--dataset", str(out), "--scorer", "lamp", "--plugin", PLUGINS[1], "--set", "scoring.kind=light")
-    assert "lamp: 18 images scored in 1 shards, 0 groups failed" in python("jobs/score.py", *arguments)
+    assert score.main([*arguments]) == 0
+    assert "lamp: 18 images scored in 2 shards, 0 groups failed" in capsys.readouterr().out
     own, beside = pq.read_table(out / "data"), pq.read_table(out / "scores" / "lamp" / "data")
     twice = np.array(own["light_clip_score"]) / np.array(beside["lamp_clip_score"])
     assert np.allclose(twice, 2.0)
@@ -81,10 +94,9 @@ def test_people_see_it(out: Path) -> None:
     )
 
 
-def test_another_module_that_is_not_there_is_a_sentence(out: Path) -> None:
-    code = "from pipelines.config.plugins import load; load(['not.there'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "run.plugins: 'not.there' cannot be imported: ModuleNotFoundError" in done.stderr
+def test_another_module_that_is_not_there_is_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"run\.plugins: 'not\.there' cannot be imported: ModuleNotFoundError"):
+        plugins.load(["not.there"])
 
 
 def test_the_endpoint_takes_it(tiny_pipeline: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import shutil
 from dataclasses import replace
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -204,8 +204,10 @@ def test_the_commands_of_the_readme(
         python, job, *words = shlex.split(line, comments=True)
         assert python == "python"
         assert jobs[job](words) == 0, line
-    joined, zipped = (eval(line, {"duckdb": duckdb, "pq": pq}) for line in code.splitlines())
-    assert len(joined.fetchall()) == zipped.num_rows == 12
+    (tmp_path / "join.py").write_text(code)
+    names = runpy.run_path(str(tmp_path / "join.py"))
+    zipped = names["zipped"]
+    assert len(names["joined"].fetchall()) == zipped.num_rows == 12
     assert zipped["b32"].to_pylist() == zipped["clip_score"].to_pylist()
     record = json.loads(Path("out/demo/scores/l14/progress.json").read_bytes())
     assert (record["state"], record["images_done"]) == ("finished", 18)

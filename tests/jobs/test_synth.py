@@ -24,8 +24,8 @@ from pipelines.dataset.images import decode
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.plan.groups import groups_of
-from tests.conftest import PROMPTS, ROOT
-from tests.support.job import Synth, files_of, write_job
+from tests.conftest import PROMPTS, ROOT, user_env
+from tests.support.job import Synth, files_of, run_inline, write_job
 from tests.support.toys import pipelines as toys
 
 
@@ -133,8 +133,9 @@ def test_other_settings_are_refused(synth: Synth, copied: Path, capsys: pytest.C
     assert "run.seed was 1 and is 2" in message
 
 
-def test_selection_and_webp(synth: Synth, finished: Path, tmp_path: Path) -> None:
-    assert synth("selection.keep_per_group=1", "output.image_format=webp") == 0
+def test_selection_and_webp(finished: Path, tmp_path: Path, tiny_pipeline: str, tiny_clip: str) -> None:
+    write_job(tmp_path, tiny_pipeline, tiny_clip)
+    assert run_inline(tmp_path, "selection.keep_per_group=1", "output.image_format=webp").complete
     kept, dropped = (pq.read_table(tmp_path / "out" / folder).to_pylist() for folder in ("data", "rejected"))
     assert Counter(row["group_id"] for row in kept) == dict.fromkeys({row["group_id"] for row in dropped}, 1)
     assert len(dropped) == 2 * len(kept)
@@ -194,7 +195,7 @@ def test_s3_in_and_out_from_the_command_line(
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         job = [sys.executable, "jobs/synth.py", "--config", str(tmp_path / "run.toml"), *words]
-        return subprocess.run(job, cwd=ROOT, capture_output=True, text=True, check=False)
+        return subprocess.run(job, cwd=ROOT, env=user_env(), capture_output=True, text=True, check=False)
 
     s3.write_bytes("in/prompts.jsonl", (tmp_path / "prompts.jsonl").read_bytes())
     places = ["--set", f"prompts.path={s3.uri}/in/*.jsonl", "--set", f"run.output={s3.uri}/out"]
@@ -216,10 +217,10 @@ def test_s3_in_and_out_from_the_command_line(
     assert "wrong-key" not in refused.stderr
 
 
-def test_videos_are_rows_with_all_frames(tmp_path: Path, tiny_clip: str, local_ray: None) -> None:
+def test_videos_are_rows_with_all_frames(tmp_path: Path, tiny_clip: str) -> None:
     pipeline = toys.save("cogvideox", tmp_path)
-    job = write_job(tmp_path, pipeline, tiny_clip, [{"prompt": "a red square"}])
-    assert job("sampling.frames=9", "selection.keep_per_group=2") == 0
+    write_job(tmp_path, pipeline, tiny_clip, [{"prompt": "a red square"}])
+    assert run_inline(tmp_path, "sampling.frames=9", "selection.keep_per_group=2").complete
     rows = [row for folder in ("data", "rejected") for row in pq.read_table(tmp_path / "out" / folder).to_pylist()]
     assert len(rows) == 6
     made = Generator(ModelSpec(path=pipeline, dtype="float32")).generate(
@@ -244,9 +245,10 @@ def test_dry_run_makes_nothing(synth: Synth, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.skipif(not PROMPTS.is_dir(), reason="the PartiPrompts file is not beside this checkout")
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_all_parti_prompts_are_accounted_for(synth: Synth, tmp_path: Path) -> None:
+    """Through Ray; `test_inline.py` has its like without, in every run."""
     assert (
         synth(
             f"prompts.path={PROMPTS}/partiprompts/PartiPrompts.tsv",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -28,6 +29,8 @@ from models.parallel.division import Division
 from models.spec import Group, InterventionConfig, ModelSpec, Sampling
 
 SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
+TORA = ToraConfig(sigma=2.0, site="attention")
+REPULSION = RepulsionConfig(strength=3.0, max_displacement=1.0, branch="cond", steps=(0.0, 0.15), blocks=(0.6667, 1.0))
 SEEDS = (11, 12, 13)
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
 
@@ -83,7 +86,7 @@ def test_the_papers_own_forms_draw_the_same(generator: Generator, config: Interv
 def test_each_intervention_changes_pixels_and_leaves_no_trace(generator: Generator, guidance: float) -> None:
     sampling = Sampling(steps=4, guidance_scale=guidance, width=16, height=16, max_sequence_length=4)
     stock = generator.generate([group(sampling=sampling)])[0]
-    for config in (ToraConfig(), RepulsionConfig()):
+    for config in (TORA, REPULSION):
         changed = generator.generate([group(sampling=sampling, interventions=(config,))])[0]
         assert difference(changed, stock) > 3
         assert np.array_equal(changed, generator.generate([group(sampling=sampling, interventions=(config,))])[0])
@@ -100,11 +103,11 @@ def test_settings_that_do_nothing_do_nothing(generator: Generator) -> None:
     )[0]
     assert np.array_equal(nothing, stock)
     alone = generator.generate([group(seeds=SEEDS[:1])])[0]
-    assert np.array_equal(generator.generate([group(seeds=SEEDS[:1], interventions=(RepulsionConfig(),))])[0], alone)
+    assert np.array_equal(generator.generate([group(seeds=SEEDS[:1], interventions=(REPULSION,))])[0], alone)
 
 
 def test_a_group_depends_on_itself_alone(generator: Generator) -> None:
-    settings: dict[str, Any] = {"interventions": (ToraConfig(), RepulsionConfig())}
+    settings: dict[str, Any] = {"interventions": (TORA, REPULSION)}
     groups = [group(**settings), group("a blue ring", (21, 22, 23), **settings), group("x", (31, 32, 33), **settings)]
     together = generator.generate(groups)
     for one, made in zip(groups, together, strict=True):
@@ -125,15 +128,15 @@ def test_texts_are_kept_while_they_fit(tiny_pipeline: str, monkeypatch: pytest.M
 
 
 def test_repulsion_stops_after_its_steps(generator: Generator) -> None:
-    first_only = generator.generate([group(interventions=(RepulsionConfig(steps=(0.0, 0.25)),))])[0]
-    all_steps = generator.generate([group(interventions=(RepulsionConfig(steps=(0.0, 1.0)),))])[0]
+    first_only = generator.generate([group(interventions=(replace(REPULSION, steps=(0.0, 0.25)),))])[0]
+    all_steps = generator.generate([group(interventions=(replace(REPULSION, steps=(0.0, 1.0)),))])[0]
     assert difference(first_only, all_steps) > 0
 
 
 @pytest.mark.parametrize("settings", [{"branch": "both"}, {"strength": 0.1}, {"max_displacement": 0.01}])
 def test_each_setting_of_repulsion_makes_other_pictures(generator: Generator, settings: dict[str, Any]) -> None:
-    default = generator.generate([group(interventions=(RepulsionConfig(),))])[0]
-    other = generator.generate([group(interventions=(RepulsionConfig(**settings),))])[0]
+    default = generator.generate([group(interventions=(REPULSION,))])[0]
+    other = generator.generate([group(interventions=(replace(REPULSION, **settings),))])[0]
     assert difference(other, default) > 0
 
 
@@ -148,7 +151,7 @@ def test_repulsion_of_the_conditional_branch_leaves_the_other(
         return repel(tokens_GBND, *rest)
 
     monkeypatch.setattr(groups_of_call, "repel", watch)
-    for config, sets in ((RepulsionConfig(), {2}), (RepulsionConfig(branch="both"), {4})):
+    for config, sets in ((REPULSION, {2}), (RepulsionConfig(branch="both"), {4})):
         pushed.clear()
         generator.generate([group(interventions=(config,)) for _ in range(2)])
         assert set(pushed) == sets
@@ -175,10 +178,10 @@ def test_refuses_what_it_cannot_do(generator: Generator, tmp_path: Any) -> None:
     "settings", [{"site": "block"}, {"direction": "prompt"}, {"direction": "leading"}, {"padding": True}]
 )
 def test_each_setting_of_tora_makes_other_pictures(generator: Generator, settings: dict[str, Any]) -> None:
-    default = generator.generate([group(interventions=(ToraConfig(),))])[0]
-    other = generator.generate([group(interventions=(ToraConfig(**settings),))])[0]
+    default = generator.generate([group(interventions=(TORA,))])[0]
+    other = generator.generate([group(interventions=(replace(TORA, **settings),))])[0]
     assert difference(other, default) > 0
-    assert np.array_equal(generator.generate([group(interventions=(ToraConfig(),))])[0], default)
+    assert np.array_equal(generator.generate([group(interventions=(TORA,))])[0], default)
 
 
 @pytest.mark.soak
@@ -188,7 +191,7 @@ def test_each_setting_of_tora_makes_other_pictures(generator: Generator, setting
 def test_compiled_blocks_draw_the_same_whatever_came_before(
     dtype: Any, generator: Generator, tiny_pipeline: str
 ) -> None:
-    both: dict[str, Any] = {"interventions": (ToraConfig(), RepulsionConfig())}
+    both: dict[str, Any] = {"interventions": (TORA, REPULSION)}
     groups = [group(**both), group("a dot", (21, 22, 23), **both)]
     found = []
     for order in ((1, 2), (2, 1)):

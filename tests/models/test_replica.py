@@ -91,7 +91,7 @@ def test_a_batch_that_nobody_wants_stops_at_its_step(replica: Replica, undisturb
 def test_a_lost_rank_costs_one_retry_and_no_byte(
     replica: Replica, undisturbed: Any, rank: int, sent: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience = replace(replica._assignment.ranks, timeout_s=10.0 if sent == signal.SIGSTOP else 20.0)
+    patience = replace(replica._assignment.ranks, timeout_s=5.0 if sent == signal.SIGSTOP else 20.0)
     patient = replace(replica._assignment, ranks=patience)
     monkeypatch.setattr(replica, "_assignment", patient)
     before = pids(replica)

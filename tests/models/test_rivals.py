@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 
 from models.errors import ModelError
 from models.generator import Generator
+from models.interventions import registry
 from models.interventions.cads import CadsConfig, anneal
-from models.interventions.dave import DaveConfig
+from models.interventions.dave import DAVE, DaveConfig
 from models.interventions.guidance_interval import GuidanceIntervalConfig
 from models.interventions.particle_guidance import ParticleGuidanceConfig, push_of_particles
 from models.spec import Group, InterventionConfig, ModelSpec, Sampling
@@ -78,3 +80,24 @@ def test_cads_keeps_mean_and_spread_and_fades() -> None:
     assert (early - text).abs().max() > 1
     torch.testing.assert_close(early.std((1, 2)), text.std((1, 2)))
     torch.testing.assert_close(early.mean((1, 2)), text.mean((1, 2)))
+
+
+def test_an_entry_that_no_row_could_hold_is_refused() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Listed(InterventionConfig):
+        words: tuple[str, ...] = ()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Bare(InterventionConfig):
+        weight: float
+
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"name": "other", "config": Listed}, "no column can hold words"),
+        ({"name": "other", "config": Bare}, r"settings \['weight'\] need defaults"),
+        ({"name": "Dave"}, "a-z"),
+        ({"title": "another"}, "another one has this name"),
+    )
+    for changes, words in cases:
+        with pytest.raises(ValueError, match=words):
+            registry.register(replace(DAVE, **changes))
+    assert registry.find("other") is None

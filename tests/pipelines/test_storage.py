@@ -130,6 +130,8 @@ print(output.list("data"), output.list())
 
 
 def test_trouble_that_passes_is_waited_out(s3: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The S3 client's own waits between its attempts, three quarters of the time, are cut short; ours are not."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
     content = os.urandom(200_000)
     with flaky_proxy(os.environ["AWS_ENDPOINT_URL"], share=0.4, stall_seconds=0.1) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")

@@ -112,9 +112,9 @@ def test_too_late(args: ServeArgs) -> None:
 def test_a_worker_that_hangs_is_unhealthy(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = served.worker
     asyncio.run(worker.check_health())
-    monkeypatch.setattr(worker, "_sign_of_life", time.monotonic() - served.args.timeout_s + 60)
+    monkeypatch.setattr(worker, "_last_step", time.monotonic() - served.args.timeout_s + 60)
     asyncio.run(worker.check_health())
-    monkeypatch.setattr(worker, "_sign_of_life", time.monotonic() - served.args.timeout_s - 1)
+    monkeypatch.setattr(worker, "_last_step", time.monotonic() - served.args.timeout_s - 1)
     with pytest.raises(RuntimeError, match="no denoising step for 300 s"):
         asyncio.run(worker.check_health())
     assert post(served).status_code == 200  # which sets the mark anew

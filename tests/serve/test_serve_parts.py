@@ -132,7 +132,7 @@ def test_a_refusal_says_how_long_a_group_takes() -> None:
             return True
 
     class Noting(Pace):
-        def note(self, seconds: float) -> None:
+        def add(self, seconds: float) -> None:
             taken.append(seconds)
 
     async def until_done() -> None:

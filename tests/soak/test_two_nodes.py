@@ -70,7 +70,6 @@ class Watch(threading.Thread):
                 os.kill(self.killed, signal.SIGKILL)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_replicas_on_both_nodes_and_a_rank_that_dies(
     two_nodes: None, configure: Configure, tiny_pipeline: str, tiny_clip: str, tmp_path: Path

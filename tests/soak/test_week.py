@@ -31,7 +31,7 @@ def test_workers_that_die_cost_a_restart_and_what_kills_them_is_given_up(
 ) -> None:
     """Through Ray Data: one call finds its GPU lost, and one group kills its worker whenever it is made."""
     synth = write_job(tmp_path, tiny_pipeline, tiny_clip, [{"prompt": "a dot"}, {"prompt": "dies"}])
-    monkeypatch.setattr(synth, "GenerateShard", DyingGenerateShard)
+    monkeypatch.setattr("pipelines.flows.synth.GenerateShard", DyingGenerateShard)
     assert synth("arms=[{name='stock'}]") == 0
     out = tmp_path / "out"
     assert complete(out)

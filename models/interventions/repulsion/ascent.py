@@ -26,19 +26,20 @@ from models.interventions.repulsion import leaps
 Floats = NDArray[np.float64]
 
 _TOLERANCE = 3e-5
-"""Of the largest displacement, where the result is not to be exact. `leaps` bounds the error several times too high."""
+"""Largest error of an inexact result, relative to the largest displacement. `leaps` overestimates it several times."""
 
 _SMALLEST_EIGENVALUE = 1e-12
-"""Of K, whose largest eigenvalue is between 1 and B. Below it two vectors are equal as far as float64 can tell."""
+"""Lower bound on the eigenvalues of K, whose largest is between 1 and B. Vectors below it are equal in float64."""
 
 
 def entropy_ascent(gram_GBB: Array, step_G: Array, inner_steps: int, exact: bool) -> Array:
     """The displacement matrix T - I, float64 [G, B, B], of `inner_steps` steps of length step_G * dH/dC.
 
-    gram_GBB: float64 Gram matrices C C^T, none with a zero vector.
-    step_G: float64, eta / M of each group.
-    exact: take every step; otherwise those of a smooth stretch are taken together, with an error below 3e-5 of the
-    largest displacement.
+    gram_GBB: float64 [G, B, B], Gram matrices C C^T, none with a zero vector.
+    step_G: float64 [G], eta / M of each group.
+    inner_steps: M, 1 or more.
+    exact: take every step; otherwise steps may be taken together where the gradient changes smoothly (see `leaps`),
+        with an error below 3e-5 of the largest displacement.
     """
     find: Any = eigh if isinstance(gram_GBB, Tensor) else np.linalg.eigh
     values_GB, vectors_GBB = find(gram_GBB)

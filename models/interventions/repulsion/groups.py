@@ -1,4 +1,4 @@
-"""Contextual repulsion on the rows of a transformer call: every branch of every group is a set of its own."""
+"""Contextual repulsion on the rows of a transformer call: every branch of every group is one set of samples."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from models.spec import span
 
 
 def edits(config: RepulsionConfig, run: Denoising) -> Sequence[Edit]:
-    """It acts at the output of blocks; no family reads the text that leaves its last one."""
+    """The edits of one denoising run: at the output of blocks, but for the last one, whose text no family reads.
+
+    config: the settings.
+    run: the denoising.
+    """
     blocks, steps = span(config.blocks, run.blocks - 1), span(config.steps, run.steps)
     return [TextEdit(site="block output", change=_Push(config, run), blocks=blocks, steps=steps)]
 
 
 class _Push:
-    """Moves the text of a call's groups apart."""
+    """Pushes the texts of each group of a call apart."""
 
     def __init__(self, config: RepulsionConfig, run: Denoising) -> None:
         self.config, self.run = config, run
@@ -37,7 +41,7 @@ class _Push:
         return torch.cat(list(parts.values())) if len(parts) > 1 else parts[branches[0]]
 
     def _pushed(self, text_RND: Tensor, branches: tuple[Branch, ...]) -> Tensor:
-        """Tokens that the model does not read take no part: what they hold depends on the batch's other prompts."""
+        """Tokens that the model does not attend to are left out: they depend on the other prompts of the batch."""
         run, shards = self.run, self.run.shards
         tokens = [run.tokens[branch] for branch in branches]
         whole_RND = shards.gather_images(text_RND, len(tokens), run.images)

@@ -1,9 +1,9 @@
-"""Many equal small steps y_(k+1) = y_k + g(y_k) for the price of few.
+"""Many equal small steps y_(k+1) = y_k + g(y_k) with few evaluations of g.
 
 Where g(y_k) changes smoothly with k, the sum of the next m increments is the sum over the polynomial through the last
 few of them (a multirevolution method: Calvo, Montijano and Randez, "On the change of step size in multistep codes for
-multirevolution methods", 1993; Adams' method with sums in place of integrals). After each leap the polynomial is drawn
-again through the increment at its end; how much that changes the result bounds the error.
+multirevolution methods", 1993; Adams' method with sums in place of integrals). After each leap the polynomial is fitted
+again, with the increment at the leap's end; the change of the result bounds the error.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _SINGLE_STEPS, _GROWTH, _SHARE, _POINTS = 6, 1.5, 14, 7
-"""Single steps before the first leap; how much longer each leap is than the last, up to a 14th of all steps; and
-increments that a polynomial passes through."""
+"""Single steps before the first leap; ratio of the lengths of successive leaps, up to 1/14 of all steps; and number of
+increments that the polynomial passes through."""
 
 FEWEST_STEPS = 2 * _SHARE
-"""Below, nothing is saved."""
+"""Fewest steps for which leaps are faster than single steps."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,11 @@ class _Leap:
 
 
 def leap(start_GBB: Floats, increment: Callable[[Floats], Floats], steps: int) -> tuple[Floats, Floats]:
-    """State after `steps` steps, and a bound on its error's largest entry, float64 [G].
+    """The state after all steps, float64 [G, B, B], and a bound on the largest entry of its error, float64 [G].
 
-    start_GBB: float64 [G, ...], like the state.
+    start_GBB: float64 [G, B, B], the state at the start.
     increment: g; gives a new array at every call.
+    steps: `FEWEST_STEPS` or more.
     """
     plan, now = _plan(steps), start_GBB.copy()
     known = np.empty((_SINGLE_STEPS + 1 + len(plan), start_GBB.size))

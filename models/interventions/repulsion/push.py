@@ -17,10 +17,10 @@ from models.interventions.repulsion.ascent import entropy_ascent
 from models.interventions.repulsion.config import RepulsionConfig
 
 _SAME = 1e-12
-"""Of the largest squared norm: samples that lie this near to their mean are equal."""
+"""Samples are equal where their squared distances to the mean are below this share of the largest squared norm."""
 
 _ZERO = 1e-5
-"""Of the largest squared norm: a sample below it is zero. Float32 sums that nearly cancel know no smaller one."""
+"""A sample is zero where its squared norm is below this share of the largest: float32 sums are no more accurate."""
 
 
 def repel(
@@ -28,13 +28,12 @@ def repel(
 ) -> Tensor:
     """Push the B samples of each of G groups apart. The result has the shape and dtype of `tokens_GBND`.
 
-    One sample (B = 1) comes back unchanged, and so does a group whose samples are equal, or one of which is zero; what
-    is not finite stays so.
+    A group of one sample (B = 1) is returned unchanged, and so is one whose samples are equal, or one of which is zero;
+    values that are not finite stay so.
 
     tokens_GBND: float [G, B, N, D], any float dtype.
-    config: how far; where and when it acts is the caller's affair.
-    total: where the N tokens are a part of the text, gives the sum of a tensor over all parts, as Gram matrices are
-    sums over tokens.
+    config: how far; the caller decides where and when.
+    total: sums a tensor over the ranks where each holds a part of the N tokens, as Gram matrices are sums over tokens.
     """
     groups, samples = tokens_GBND.shape[:2]
     if samples == 1 or config.inner_steps == 0 or (config.strength == 0.0 and config.eta == 0.0):
@@ -59,9 +58,9 @@ def repel(
 def displacement(
     gram_GRR: Tensor, strength: float, eta: float, inner_steps: int, max_displacement: float, exact: bool
 ) -> Tensor:
-    """T - I, float64 [G, B, B], after all steps and the cap.
+    """The displacement matrix T - I, float64 [G, B, B], after all steps and the cap.
 
-    gram_GRR: float64 [G, B + 1, B + 1], the products of the vectors without their mean and, last, the mean.
+    gram_GRR: float64 [G, B + 1, B + 1], the inner products of the vectors without their mean and, last, the mean.
     strength, eta, inner_steps, max_displacement: see `RepulsionConfig`.
     exact: see `entropy_ascent`.
     """
@@ -87,7 +86,7 @@ def _displacement(
     most_G = xp.amax(square_GB, -1)
     moves_G = (xp.amin(square_GB, -1) > _ZERO * most_G) & (xp.amax(spread_GB, -1) > _SAME * most_G)
     moves_G11 = moves_G[:, None, None]
-    # Groups that stay take the identity, whose eigenvalues exist whatever they hold.
+    # Groups that are not changed get the identity, whose eigenvalues exist even where their tokens are not finite.
     whole_GBB = xp.where(moves_G11, whole_GBB, xp.tril(xp.triu(xp.ones_like(whole_GBB))))
     scale_G = xp.diagonal(whole_GBB, 0, 1, 2).mean(-1)
     eta_G = scale_G * strength if eta == 0.0 else xp.full_like(scale_G, eta)

@@ -26,7 +26,7 @@ def transform(
     sigma: float,
     angle: float,
 ) -> Array:
-    """[T - I | z], float64 [B, M, M + 1], such that X' - X = (T - I) X + z d^T.
+    """The change [T - I | z], float64 [B, M, M + 1], such that X' - X = (T - I) X + z d^T.
 
     xp: the library of the arrays.
     eigen: eigenvalues [B, M], ascending, and eigenvectors U [B, M, M] of X X^T.
@@ -42,16 +42,16 @@ def transform(
     leading_BM1 = singular_BM1 * (order_M1 == k_B11)
 
     # Steps 3 and 4.
-    turn_BMM, z_BM1 = rotation(xp, values_BM1, u_BMM, gram_BRR, principal_BM1, leading_BM1, angle)
-    space_BMM = spacing(u_BMM, principal_BM1, sigma)
-    change_BMR: Array = u_BMM @ xp.concatenate([turn_BMM + space_BMM, z_BM1], -1)
+    rotation_BMM, z_BM1 = rotation(xp, values_BM1, u_BMM, gram_BRR, principal_BM1, leading_BM1, angle)
+    spacing_BMM = spacing(u_BMM, principal_BM1, sigma)
+    change_BMR: Array = u_BMM @ xp.concatenate([rotation_BMM + spacing_BMM, z_BM1], -1)
     return change_BMR
 
 
 def principal_count(singular_BM1: Array, elbow_rows_BMM: Array) -> Array:
     """Number k of principal directions, int [B, 1, 1]: step 2.
 
-    singular_BM1: ascending.
+    singular_BM1: singular values, ascending.
     elbow_rows_BMM: see `elbow_rows`.
     """
     k_B11: Array = abs(elbow_rows_BMM @ singular_BM1).argmax(1)[:, :, None] + 1
@@ -59,9 +59,14 @@ def principal_count(singular_BM1: Array, elbow_rows_BMM: Array) -> Array:
 
 
 def spacing(u_BMM: Array, principal_BM1: Array, sigma: float) -> Array:
-    """Token Spacing, step 3: U^T (T - I), where T multiplies the principal singular values by sigma."""
-    space_BMM: Array = (sigma - 1.0) * (principal_BM1 * u_BMM.mT)
-    return space_BMM
+    """Token Spacing, step 3: U^T (T - I) [B, M, M], where T multiplies the principal singular values by sigma.
+
+    u_BMM: eigenvectors of X X^T.
+    principal_BM1: bool, which of them are principal.
+    sigma: see `ToraConfig`.
+    """
+    spacing_BMM: Array = (sigma - 1.0) * (principal_BM1 * u_BMM.mT)
+    return spacing_BMM
 
 
 def rotation(
@@ -75,7 +80,7 @@ def rotation(
 ) -> tuple[Array, Array]:
     """Residual Alignment, step 4: U^T (T - I) [B, M, M] and U^T z [B, M, 1].
 
-    The residual part of X is turned in the plane of a and d_r, from a towards d_r: a = v_(k+1) is the leading residual
+    The residual part of X is rotated in the plane of a and d_r, from a towards d_r: a = v_(k+1) is the leading residual
     direction, d_r the unit vector along the residual part of d.
 
     values_BM1: eigenvalues of X X^T, ascending.
@@ -93,13 +98,13 @@ def rotation(
     leading_square_B11 = leading_BM1.mT @ leading_BM1
     cos_phi_B11 = (along_target_BM1.mT @ leading_BM1) / (leading_square_B11 + _TINY)
 
-    # A singular vector has no sign of its own: a is taken to point along d_r.
+    # The sign of a singular vector is arbitrary: a is taken to point along d_r.
     along_leading_BM1, cos_phi_B11 = xp.copysign(leading_BM1, cos_phi_B11), abs(cos_phi_B11)
     p_BM1 = along_leading_BM1 / (leading_square_B11 + _TINY)
 
-    # phi is the angle between a and d_r, theta the one to turn by. With the third vector of step 4, b = (d_r - cos phi
+    # phi is the angle between a and d_r, theta the rotation angle. With the third vector of step 4, b = (d_r - cos phi
     # a) / sin phi, written out, a row x becomes x + on_leading a + on_target d_r. The quotients by sin phi stay finite
-    # as the two vectors become one. Without a residual direction, in X or in d, there is nothing to turn.
+    # as the two vectors become one. Without a residual direction, in X or in d, there is nothing to rotate.
     sin_phi_B11 = xp.sqrt(abs(1.0 - cos_phi_B11 * cos_phi_B11))
     half_theta_B11 = 0.5 * angle * xp.arctan2(sin_phi_B11, cos_phi_B11)
     plane_exists_B11 = (leading_square_B11 > 1e-12 * values_BM1[:, -1:]) & (residual_square_B11 > 1e-9 * dd_B11)

@@ -1,4 +1,4 @@
-"""TORA on the rows of a transformer call: which rows, which tokens, and where the semantic direction comes from."""
+"""TORA on the rows of a transformer call: selects rows, tokens and the source of the semantic direction."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ from models.spec import span
 
 
 class DirectionOfRun(Protocol):
-    """A semantic direction that is found at the first block and holds for all blocks."""
+    """A semantic direction that is measured at the first block and used in all blocks."""
 
     value: Tensor
     """float32 [B, D], one row per image."""
 
     def edits(self) -> Sequence[Edit]:
-        """What finds it; it changes nothing."""
+        """The edits that measure it; they change nothing."""
 
 
 def edits(config: ToraConfig, run: Denoising) -> Sequence[Edit]:
-    """Where the direction comes from, and the alignment in the blocks and steps that the settings name."""
+    """The edits of one denoising run: those that measure the direction, and the alignment.
+
+    config: the settings.
+    run: the denoising.
+    """
     direction = _direction(config, run)
     alignment = TextEdit(
         site="attention input" if config.site == "attention" else "block input",
@@ -40,15 +44,19 @@ def edits(config: ToraConfig, run: Denoising) -> Sequence[Edit]:
 
 
 def _direction(config: ToraConfig, run: Denoising) -> DirectionOfRun | None:
-    """None where every block finds the direction for itself."""
+    """None where every block measures the direction itself."""
     if not run.has_both:
         return PromptDirection(config, run)
     return FirstBlockDirection(config, run) if config.direction == "prompt" else None
 
 
 class Alignment:
-    """TORA on the text of all rows of a call. direction: None takes it from the text itself, which then needs to hold
-    both branches."""
+    """TORA on the text of all rows of a call.
+
+    config: the settings.
+    run: the denoising.
+    direction: None takes it from the text itself, which then must hold both branches.
+    """
 
     def __init__(self, config: ToraConfig, run: Denoising, direction: DirectionOfRun | None) -> None:
         self._config, self._run, self._direction = config, run, direction
@@ -60,8 +68,10 @@ class Alignment:
         }
 
     def __call__(self, text_RND: Tensor) -> Tensor:
-        """text_RND: float [rows of the call, N, D], rows as `Denoising.branches` says, or this process's part of it;
-        the result is like it."""
+        """The changed text, like `text_RND`.
+
+        text_RND: float [rows, N, D], the part of the text that the blocks of this process compute.
+        """
         config, run = self._config, self._run
         whole_RND = run.whole_text(text_RND, run.branches[0])
         parts = run.parts(whole_RND)
@@ -78,19 +88,24 @@ class Alignment:
 
 
 class FirstBlockDirection:
-    """The mean direction at the first block's input, where a call holds both branches."""
+    """The mean direction at the first block's input, where a call holds both branches.
+
+    config: the settings.
+    run: the denoising.
+    """
 
     value: Tensor
+    """float32 [B, D], one row per image."""
 
     def __init__(self, config: ToraConfig, run: Denoising) -> None:
         self._config, self._run = config, run
         self._selection = TokenSelection.of(run.tokens["cond"].of_own_images(run.shards), config)
 
     def edits(self) -> Sequence[Edit]:
-        """It looks at the text that enters the first block, in every step."""
-        return [TextEdit(site="block input", change=self._look, blocks=(0,), steps=range(self._run.steps))]
+        """An edit that reads the input of the first block in every step."""
+        return [TextEdit(site="block input", change=self._measure, blocks=(0,), steps=range(self._run.steps))]
 
-    def _look(self, text_RND: Tensor) -> Tensor:
+    def _measure(self, text_RND: Tensor) -> Tensor:
         parts = self._run.parts(self._run.whole_text(text_RND, "cond"))
         self.value = semantic_direction(parts["cond"], parts["uncond"], self._selection, self._config)
         return text_RND

@@ -1,11 +1,10 @@
-"""TORA's semantic vector where a transformer call holds one branch only.
+"""TORA's semantic direction where a transformer call holds one branch only.
 
 The method takes d from e_cond - e_uncond at the block's own tokens. Models that run the positive and the negative text
-in two calls have not seen the negative one when the positive one runs, and guidance-distilled models never see it.
-There d is the prompt's own: the difference between the text tokens and the mean negative one at the input of the first
-block in the first step, the same for all blocks and steps. It lives in the residual stream that the tokens of all
-blocks share. The negative text goes through the transformer's own text embedder: its forward is begun on it, and
-stopped at the first block.
+in two calls have no negative tokens yet when the positive ones run, and guidance-distilled models never have them.
+There d is the difference between the text tokens and the mean negative one at the input of the first block in the
+first step, the same for all blocks and steps: all blocks read and write one residual stream. The negative text goes
+through the transformer's own text embedder: its forward starts on the negative text, and stops at the first block.
 """
 
 from __future__ import annotations
@@ -28,7 +27,11 @@ class _Stop(Exception):
 
 
 class PromptDirection:
-    """Finds d in the first call of a run."""
+    """Measures d in the first call of a run.
+
+    config: the settings.
+    run: the denoising.
+    """
 
     value: Tensor
     """float32 [B, D], one row per image."""
@@ -37,33 +40,33 @@ class PromptDirection:
         self._config, self._run = config, run
         self._negative = {inner: run.negative[outer] for inner, outer in run.family.text_inputs.items()}
         self._uncond_B1D: Tensor | None = None
-        self._probing = False
+        self._in_negative_run = False
         self._found = False
 
     def edits(self) -> Sequence[Edit]:
-        """It takes the negative text to the first block before the first call, and looks at the positive one there."""
+        """Edits that run the negative text up to the first block, before the first call, and read both texts there."""
         return [
-            CallEdit(before=self._take_the_negative, steps=(0,)),
-            TextEdit(site="block input", change=self._look, blocks=(0,), steps=(0,)),
+            CallEdit(before=self._run_negative_to_first_block, steps=(0,)),
+            TextEdit(site="block input", change=self._measure, blocks=(0,), steps=(0,)),
         ]
 
-    def _take_the_negative(self, call: Call) -> None:
+    def _run_negative_to_first_block(self, call: Call) -> None:
         if self._found:
             return
-        swapped = {name: _like(value, call.kwargs.get(name)) for name, value in self._negative.items()}
-        self._probing = True
+        swapped = {name: _cast_like(value, call.kwargs.get(name)) for name, value in self._negative.items()}
+        self._in_negative_run = True
         try:
             call.forward(*call.args, **call.kwargs | swapped)
         except _Stop:
             pass
         finally:
-            self._probing = False
+            self._in_negative_run = False
 
-    def _look(self, text_BND: Tensor) -> Tensor:
+    def _measure(self, text_BND: Tensor) -> Tensor:
         if self._found:
             return text_BND
         run = self._run
-        if self._probing:
+        if self._in_negative_run:
             text_BND = run.whole_text(text_BND, "uncond")
             self._uncond_B1D = self._selection("uncond").mean(text_BND)
             raise _Stop
@@ -77,5 +80,5 @@ class PromptDirection:
         return TokenSelection.of(self._run.tokens[branch].of_own_images(self._run.shards), self._config)
 
 
-def _like(value: Tensor, replaced: Any) -> Tensor:
+def _cast_like(value: Tensor, replaced: Any) -> Tensor:
     return value.to(replaced) if isinstance(replaced, Tensor) else value

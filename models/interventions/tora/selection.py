@@ -23,21 +23,26 @@ class TokenSelection:
     """
 
     selected_BN1: Tensor
-    """bool: is the token one of them?"""
+    """bool [B, N, 1]: whether the token is one of them."""
     gather_BMN: Tensor
-    """float32: from all tokens to the selected ones, without their mean where `centre` is set; empty places are 0."""
+    """float32 [B, M, N]: from all tokens to the selected ones, minus their mean where `centre` is set; empty places
+    are 0."""
     scatter_BNM: Tensor
-    """float32: from the selected tokens back to all; 0 for a sample of rank below 2, which stays as it is."""
+    """float32 [B, N, M]: from the selected tokens back to all; 0 for a sample of rank below 2, which is not changed."""
     mean_B1N: Tensor
-    """float32: from all tokens to the mean of the selected ones."""
+    """float32 [B, 1, N]: from all tokens to the mean of the selected ones."""
     elbow_rows_BMM: Tensor
-    """float64: how the number of principal directions is chosen; see `elbow_rows`."""
+    """float64 [B, M, M]: chooses the number of principal directions; see `elbow_rows`."""
     order_M1: Tensor
-    """float64: M - 1 to 0, the number of each singular value, counted from the largest, where they stand ascending."""
+    """float64 [M, 1]: M - 1 to 0, the rank of each singular value from the largest, where they are sorted ascending."""
 
     @staticmethod
     def of(tokens: Tokens, config: ToraConfig) -> TokenSelection:
-        """Selects the valid tokens."""
+        """The selection of the valid tokens.
+
+        tokens: of one branch.
+        config: the settings.
+        """
         valid_BM, index_BM, places = tokens.valid_BM, tokens.index_BM, tokens.valid_BM.shape[1]
         index_N = torch.arange(tokens.length, device=index_BM.device)
         one_hot_BMN = (index_BM[:, :, None] == index_N) & valid_BM[:, :, None]
@@ -55,25 +60,31 @@ class TokenSelection:
         )
 
     def zero_others(self, tokens_BND: Tensor) -> Tensor:
-        """The tokens, with 0 in place of those that are not selected, whatever they hold.
+        """The tokens, with 0 in place of those that are not selected: in products with the matrices 0 x NaN is NaN.
 
-        In products with the matrices 0 x NaN would be NaN.
+        tokens_BND: float [B, N, D].
         """
         return torch.where(self.selected_BN1, tokens_BND, 0.0)
 
     def mean(self, tokens_BND: Tensor) -> Tensor:
-        """Mean of the selected tokens, float32 [B, 1, D]."""
+        """Mean of the selected tokens, float32 [B, 1, D].
+
+        tokens_BND: float [B, N, D].
+        """
         return self.mean_B1N @ self.zero_others(tokens_BND.float())
 
 
 def elbow_rows(rank_B11: Tensor, places: int, components: int) -> Tensor:
-    """Float64 [B, M, M], such that k is the row with the largest entry of |elbow_rows @ s|, rows counted from 1.
+    """The matrix E, float64 [B, M, M], for which the largest entry of |E s| is in row k, counted from 1.
 
-    s: the singular values, ascending; step 2 of `reference`.
+    k is the number of principal directions (step 2 of `reference`), s the singular values, ascending. `components` = 0
+    applies Maximum Distance to Chord to the curve (j, s_j), j = 1..rank, s descending: the chord joins its first and
+    last point, and k is the j farthest from it. All points have the same chord, so the vertical distance decides, which
+    is linear in s. Otherwise k is `components`, or rank - 1 where that is less.
 
-    `components` = 0 applies Maximum Distance to Chord to the curve (j, s_j), j = 1..rank, s descending: the chord joins
-    its first and last point, and k is the j farthest from it. All points share one chord, so the vertical distance
-    decides, which is linear in s. Otherwise k is `components`, or rank - 1 where that is less.
+    rank_B11: float64 [B, 1, 1], rank of the selected tokens.
+    places: M.
+    components: see `ToraConfig`.
     """
     j_M = torch.arange(places, dtype=torch.float64, device=rank_B11.device)
     last_B11 = (rank_B11 - 1.0).clamp_min(0.0)

@@ -1,6 +1,6 @@
 """TORA (arXiv 2510.03886): Token Spacing and Residual Alignment of each sample's text tokens.
 
-The selected tokens are read once, for their Gram matrix, and written once; `algebra` says what happens between.
+The selected tokens are read once, for their Gram matrix, and written once; `algebra` computes the change.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, selection: TokenSe
 
     tokens_BND: float [B, N, D], any float dtype.
     direction_BD: float [B, D], the semantic direction, of any length.
-    selection: the tokens to change; the others come back unchanged, as does a sample with fewer than three of them
-    (two where the mean stays in).
+    selection: the tokens to change; the others are returned unchanged, as is a sample with fewer than three of them
+        (two where `config.centre` is off).
+    config: the settings.
     """
     if config.sigma == 1.0 and config.angle == 0.0:
         return tokens_BND
@@ -70,9 +71,12 @@ def align(
     sigma: float,
     angle: float,
 ) -> Array:
-    """TORA on the arrays of one library, tokens and direction in float32.
+    """TORA on the arrays of one library; the result is like `tokens_BND`.
 
-    xp, eigh: the library, and its eigenvalues (ascending) and eigenvectors of positive semidefinite matrices.
+    xp: the library.
+    eigh: gives eigenvalues (ascending) and eigenvectors of positive semidefinite matrices.
+    tokens_BND: float32.
+    direction_BD: float32.
     For the rest see `TokenSelection` and `ToraConfig`.
     """
     # As in `TokenSelection.zero_others`.
@@ -88,10 +92,13 @@ def align(
 
 
 def semantic_direction(cond_BND: Tensor, uncond_BND: Tensor, selection: TokenSelection, config: ToraConfig) -> Tensor:
-    """d, float32 [B, D], from e_cond - e_uncond over the selected tokens: their mean, or the leading right singular
-    vector (of the sign of the mean).
+    """The direction d, float32 [B, D], of e_cond - e_uncond over the selected tokens: their mean, or the leading right
+    singular vector with the sign of the mean.
 
-    cond_BND, uncond_BND: float, any dtype; the second may be one token for all, [B, 1, D].
+    cond_BND: float [B, N, D], any float dtype.
+    uncond_BND: as `cond_BND`, or one token for all, [B, 1, D].
+    selection: the tokens.
+    config: the settings.
     """
     difference_BND = selection.zero_others(cond_BND.float() - uncond_BND.float())
     mean_BD = selection.mean_B1N.bmm(difference_BND)[:, 0]

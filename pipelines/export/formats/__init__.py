@@ -1,4 +1,4 @@
-"""The kinds of export. A new one is a file like these, a line in the table and a paragraph in README.md, and passes
+"""The formats of exports. A new one is a file like these, a line in the table and a paragraph in README.md, and passes
 `tests/jobs/test_export.py`."""
 
 from __future__ import annotations
@@ -14,4 +14,4 @@ FORMATS: dict[str, Format] = {
         HuggingFace(),
     )
 }
-"""Name, as `--format` says it -> the format."""
+"""Name, the value of `--format` -> the format."""

@@ -1,4 +1,4 @@
-"""What a kind of export is: how images become files."""
+"""The interface of an export format."""
 
 from __future__ import annotations
 
@@ -16,38 +16,64 @@ class Written:
     """A file of an export."""
 
     path: str
-    """Below the target."""
+    """Relative to the target folder."""
     rows: int
-    """Images in it."""
+    """Number of images."""
     bytes: int
+    """Its size."""
 
 
 class Format(Protocol):
     """How images become files. Splits are `train` for kept images and `rejected` for dropped ones."""
 
     name: str
-    """What `--format` says."""
+    """The value of `--format`."""
 
     def load(self, files: int) -> str:
-        """Markdown for the card: how to read an export whose split `train` has so many files, run in its folder."""
+        """Markdown for the card: how to read the export, in its folder.
+
+        files: number of files of the split `train`.
+        """
 
     def path(self, split: str, number: int, count: int) -> str:
-        """Where the file `number` of `count` lies below the target."""
+        """The path of a file, relative to the target folder.
+
+        split: name of the split.
+        number: of the file, from 0.
+        count: number of files of the split.
+        """
 
     def pattern(self, split: str) -> str:
         """A glob for the files of a split."""
 
     def room(self, file_bytes: int) -> int:
-        """Bytes of rows that fit into a file of so many bytes; below 1 where none do."""
+        """Bytes of rows that fit into a file of `file_bytes` bytes; below 1 where none do."""
 
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
-        """Bytes that each row takes. Raises ValueError, naming row and column, for what the format cannot hold."""
+        """The bytes of each row in a file, int64 [rows].
+
+        Raises:
+            ValueError: when the format cannot hold a row; the message names row and column.
+        """
 
     def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-        """Equal rows give equal bytes."""
+        """Write one file; equal rows give equal bytes.
+
+        file: open for writing.
+        tables: the rows, in the schema.
+        schema: of the rows.
+        """
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
-        """Hugging Face features that a reader finds. endings: of the image files, such as png."""
+        """The Hugging Face features that a reader of the files finds.
+
+        schema: of the rows.
+        endings: of the image files, such as png.
+        """
 
     def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
-        """Small files beside those of a split: path -> content."""
+        """Small files beside those of a split: path -> content.
+
+        split: name of the split.
+        files: its files.
+        """

@@ -34,7 +34,7 @@ FROM 'data/*.parquet' GROUP BY ALL ORDER BY ALL;
 
 
 class HuggingFace:
-    """A `Format`. `--shard-bytes` is before compression, as in `datasets`; images hardly compress."""
+    """A `Format`. `--shard-bytes` is the size before compression, as in `datasets`; images hardly compress."""
 
     name = "huggingface"
 
@@ -51,7 +51,7 @@ class HuggingFace:
         return file_bytes
 
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
-        """Its image, and the mean of the other columns."""
+        """The size of each row's image, plus the mean size of the other columns."""
         if not rows.num_rows:
             return np.zeros(0, np.int64)
         images: Any = pc.fill_null(pc.binary_length(pc.struct_field(rows["image"], "bytes")), 0)

@@ -43,8 +43,8 @@ types of the columns from the first five samples; give it `features=load_dataset
 
 
 class WebDataset:
-    """A `Format`. The key is `{group_id}-{index_in_group}`; vectors are `KEY.embedding.npy`, which a reader need not
-    parse from text. Nothing in a tar tells when, where or by whom it was made."""
+    """A `Format`. The key is `{group_id}-{index_in_group}`; image vectors are binary, in `KEY.embedding.npy`. Tars have
+    no time, owner or host name."""
 
     name = "webdataset"
 
@@ -97,7 +97,7 @@ class WebDataset:
 
 
 def _samples(rows: pa.Table) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
-    """(key, [(ending, content)]) of every row."""
+    """The samples of some rows: (key, [(ending, content)])."""
     vectors = {field.name: _vectors(rows[field.name]) for field in rows.schema if is_embedding(field)}
     texts = rows.drop_columns([*vectors])
     for number, row in enumerate(texts.to_pylist()):
@@ -125,7 +125,7 @@ def _json(key: str, row: dict[str, Any]) -> bytes:
 
 
 def _vectors(column: pa.ChunkedArray[Any]) -> list[bytes]:
-    """The .npy file of each vector; b"" where there is none."""
+    """The .npy file of each vector; b"" for null."""
     files = []
     for vector in column:
         file = io.BytesIO()
@@ -136,5 +136,5 @@ def _vectors(column: pa.ChunkedArray[Any]) -> list[bytes]:
 
 
 def _member_bytes(member: tuple[str, bytes]) -> int:
-    """A header block, and the content in whole blocks."""
+    """Size of a member: a header block, and the content in whole blocks."""
     return tarfile.BLOCKSIZE * (1 + -(-len(member[1]) // tarfile.BLOCKSIZE))

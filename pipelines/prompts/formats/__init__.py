@@ -15,4 +15,4 @@ FORMATS: dict[str, Format] = {
         text.FORMAT,
     )
 }
-"""Name, as `prompts.format` says it -> the format."""
+"""Name, the value of `prompts.format` -> the format."""

@@ -1,4 +1,4 @@
-"""What a format of prompt files is, and what the readers of some of them share."""
+"""The interface of a prompt file format, and functions that several formats share."""
 
 from __future__ import annotations
 
@@ -12,34 +12,45 @@ from pipelines.errors import UserError
 from pipelines.prompts.columns import Columns
 
 FIELDS = tuple(field.name for field in fields(Columns))
-"""What a row may say of a prompt."""
+"""The values of a row, in order."""
+
 Row = tuple[int, Sequence[Any]]
-"""(number, values): the line in the file (of a Parquet file: the row, from 1), and what the file holds for each of
-`FIELDS`, unchecked, None where it holds nothing. Bytes that are not UTF-8 arrive as lone surrogates, so that one bad
-row can be told from a bad file."""
+"""(number, values): the line in the file (of a Parquet file the row, from 1), and the unchecked value of each of
+`FIELDS`, None where there is none. Bytes that are not UTF-8 are lone surrogates, so that only their row is bad."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A kind of prompt files."""
+    """A format of prompt files."""
 
     name: str
-    """What `prompts.format` says."""
+    """The value of `prompts.format`."""
     endings: tuple[str, ...]
-    """Of the files, such as ".csv"."""
+    """Endings of the files, such as ".csv"."""
     read: Callable[[BinaryIO, str, Columns], Iterator[Row]]
-    """Rows of an open file as a stream; the text names the file in messages."""
+    """Gives the rows of an open file as a stream, from the file, its name for messages, and the columns."""
     errors: tuple[type[Exception], ...] = ()
-    """What `read` raises for a file that is not of this format."""
+    """Errors that `read` raises for a file that is not of this format."""
 
 
 def unreadable(problem: str) -> Failure:
-    """What stands in the prompt's place where a row could not be read at all."""
+    """The failure that takes the place of the prompt in a row that cannot be read.
+
+    problem: the message.
+    """
     return Failure(error_type="UnreadableRow", error=problem)
 
 
 def positions(available: Sequence[str], columns: Columns, uri: str) -> list[int | None]:
-    """Index of each of `FIELDS` among the columns of a file; None where the file has no such column."""
+    """Index of each of `FIELDS` among the columns of a file; None where the file has no such column.
+
+    available: names of the file's columns.
+    columns: the settings.
+    uri: name of the file, for messages.
+
+    Raises:
+        UserError: when a column that the settings name is missing.
+    """
     positions: list[int | None] = []
     for field, name in asdict(columns).items():
         if name and name not in available:
@@ -53,10 +64,11 @@ def positions(available: Sequence[str], columns: Columns, uri: str) -> list[int 
 
 
 def text_of(file: BinaryIO) -> io.TextIOWrapper:
+    """An open file as UTF-8 text, with bytes that are not UTF-8 as lone surrogates."""
     return io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def lines_of(file: BinaryIO) -> Iterator[str]:
-    """Lines that end in LF or CRLF only: str.splitlines and universal newlines would cut at other characters too."""
+    """The lines of an open file, which end in LF or CRLF only: str.splitlines would split at other characters too."""
     for line in text_of(file):
         yield line.rstrip("\r\n")

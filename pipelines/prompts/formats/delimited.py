@@ -15,14 +15,20 @@ _LARGEST_CELL = 1 << 24
 
 
 def read_csv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
-    """CSV as in RFC 4180: a cell in double quotes may hold commas, line ends and doubled quotes."""
+    """The rows of CSV as in RFC 4180: a cell in double quotes may have commas, line ends and doubled quotes.
+
+    file, uri, columns: see `Format.read`.
+    """
     csv.field_size_limit(_LARGEST_CELL)
     rows = csv.reader(text_of(file), strict=True)
     yield from _cells(((rows.line_num, cells) for cells in rows), uri, columns)
 
 
 def read_tsv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
-    """One line is one row, since many TSV files (PartiPrompts is one) hold plain quotes that quote nothing."""
+    """The rows of TSV, one per line: many TSV files (PartiPrompts is one) have double quotes that are plain text.
+
+    file, uri, columns: see `Format.read`.
+    """
     rows = (
         (number, [_unquoted(cell) for cell in line.split("\t")])
         for number, line in enumerate(lines_of(file), start=1)
@@ -35,7 +41,7 @@ _QUOTED_CELL = re.compile(r'"((?:[^"]|"")*)"')
 
 
 def _unquoted(cell: str) -> str:
-    """A cell that is well quoted from end to end without its quotes; any other cell as it stands."""
+    """A cell without the quotes around it; a cell that is not quoted correctly is returned unchanged."""
     match = _QUOTED_CELL.fullmatch(cell)
     return match[1].replace('""', '"') if match else cell
 

@@ -12,6 +12,7 @@ from pipelines.prompts.formats.base import Format, Row, lines_of, positions, unr
 
 
 def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+    """The rows of a file; see `Format.read`."""
     names = [name or field for field, name in asdict(columns).items()]
     seen_first = False
     for number, line in enumerate(lines_of(file), start=1):
@@ -25,7 +26,7 @@ def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
             yield number, (unreadable("no JSON object"), None, None, None, None)
             continue
         if not seen_first and names[0] not in record:
-            positions(list(record), columns, uri)  # raises, naming the keys there are
+            positions(list(record), columns, uri)  # raises an error with the existing keys
         seen_first = True
         yield number, [record.get(name) for name in names]
 

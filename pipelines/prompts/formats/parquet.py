@@ -15,6 +15,7 @@ _BATCH_ROWS = 8192
 
 
 def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+    """The rows of a file; see `Format.read`."""
     source = Reader(file)
     available = source.schema.names
     names = [None if at is None else available[at] for at in positions(available, columns, uri)]

@@ -10,6 +10,7 @@ from pipelines.prompts.formats.base import Format, Row, lines_of
 
 
 def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+    """The rows of a file; see `Format.read`."""
     for number, line in enumerate(lines_of(file), start=1):
         if line.strip():
             yield number, (line, None, None, None, None)

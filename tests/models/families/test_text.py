@@ -191,14 +191,14 @@ def test_the_semantic_vector_is_the_difference_at_the_first_block(toy: Toy, monk
     if toy.family.layout == "one_call":
         pytest.skip("both branches are in every call")
     found: list[Tensor] = []
-    look = PromptDirection._look
+    look = PromptDirection._measure
 
     def note(self: PromptDirection, text_BND: Tensor) -> Tensor:
         text_BND = look(self, text_BND)
         found.append(self.value)
         return text_BND
 
-    monkeypatch.setattr(PromptDirection, "_look", note)
+    monkeypatch.setattr(PromptDirection, "_measure", note)
     toy.generator.generate([toy.group(interventions=(TORA,))])
     monkeypatch.undo()
 

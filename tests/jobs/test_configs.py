@@ -1,0 +1,82 @@
+"""The complete configs in jobs/configs/: what they promise in their comments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import synth
+from models.checkpoints import CHECKPOINTS
+from models.interventions.repulsion.config import RepulsionConfig
+from models.spec import Sampling, span
+from pipelines.cluster.session import _check_resources
+from pipelines.config.run import load
+from pipelines.dataset.storage import Storage
+from tests.conftest import ROOT
+from tests.support.job import run_inline
+
+CONFIGS = ROOT / "jobs" / "configs"
+PAPERS = {
+    "tora": {"site": "block", "sigma": 1.3},
+    "repulsion": {
+        "blocks": (0.0, 1.0),
+        "branch": "both",
+        "inner_steps": 100,
+        "strength": 0.1,
+        "max_displacement": 0.5,
+    },
+}
+
+
+def test_the_gpu_config_is_the_papers_form_on_the_checkpoints_sampling() -> None:
+    config = load(CONFIGS / "sd35_large_gpu.toml")
+    assert config.sampling == Sampling(**CHECKPOINTS[config.model.path].sampling)
+    tora, repulsion = config.interventions["tora"], config.interventions["repulsion"]
+    for name, settings in PAPERS.items():
+        assert {key: getattr(config.interventions[name], key) for key in settings} == settings
+    assert [(arm.name, arm.interventions) for arm in config.arms] == [
+        ("stock", ()),
+        ("tora", (tora,)),
+        ("repulsion", (repulsion,)),
+        ("both", (tora, repulsion)),
+    ]
+    assert isinstance(repulsion, RepulsionConfig)
+    assert len(span(repulsion.steps, config.sampling.steps)) == 4
+    _check_resources(config.ray, [{"CPU": 32.0, "GPU": 8.0}], "machine")
+
+
+def test_the_gpu_config_is_planned_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("pipelines.flows.preflight.hub_commit", lambda _, revision: revision)
+    assert synth.main(["--config", str(CONFIGS / "sd35_large_gpu.toml"), "--dry-run"]) == 0
+    plan = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert plan["prompts"].startswith("10 (0 unusable, 0 repeats")
+    assert plan["images"] == "160 of 1024 x 1024"
+    assert int(plan["shards"]) >= load(CONFIGS / "sd35_large_gpu.toml").ray.generators
+    assert float(plan["memory"].split()[1]) < 48
+
+
+def test_the_s3_config_makes_a_dataset_in_s3(s3: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, but for the number of prompts and steps."""
+    monkeypatch.chdir(ROOT)
+    text = (CONFIGS / "s3.toml").read_text()
+    (tmp_path / "run.toml").write_text(text)
+    Storage.open("s3://bucket").write_bytes("prompts/demo.csv", (CONFIGS / "demo_prompts.csv").read_bytes())
+    assert run_inline(tmp_path, "prompts.limit=2", "sampling.steps=2").complete
+    run = Storage.open("s3://bucket/runs/s3")
+    assert json.loads(run.read_bytes("manifest.json"))["complete"]
+    rows = [row for name in run.list("data") for row in pq.read_table(run.open_input(f"data/{name}")).to_pylist()]
+    assert sorted({(row["prompt"], row["arm"]) for row in rows}) == [
+        ("a purple star on night", "both"),
+        ("a purple star on night", "stock"),
+        ("an orange heart on snow", "both"),
+        ("an orange heart on snow", "stock"),
+    ]
+    assert all(
+        name in text for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL")
+    )

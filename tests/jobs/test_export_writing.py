@@ -1,0 +1,80 @@
+"""How exports are written: the same bytes wherever, by whomever and however often they are interrupted."""
+
+from __future__ import annotations
+
+import random
+import tarfile
+import time
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipelines.cluster import bars
+from pipelines.dataset.storage import Storage
+from pipelines.export import flow as export_run
+from pipelines.export.formats import FORMATS
+from tests.support.exports import bytes_of, export
+from tests.support.killing import ended
+
+KILLS = 5
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_equal_runs_give_equal_bytes_wherever_they_lie(
+    kind: str, toy_run: Path, own_toy_run: Path, tmp_path: Path
+) -> None:
+    assert export(toy_run, tmp_path / "a", kind, "--rejected") == 0
+    assert export(own_toy_run, tmp_path / "b", kind, "--rejected") == 0
+    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_killed_export_goes_on(kind: str, toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Forked processes share the lock of the bars, and one that is killed would keep it.
+    monkeypatch.setattr(bars, "bar", lambda *_: nullcontext(SimpleNamespace(update=lambda _: None)))
+    started = time.monotonic()
+    assert export(toy_run, tmp_path / "whole", kind, shard_bytes=20480) == 0
+    longest = time.monotonic() - started
+    dice = random.Random(kind)
+    for kill in range(KILLS):
+        to = tmp_path / f"killed-{kill}"
+        while not ended(partial(export, toy_run, to, kind, shard_bytes=20480), dice.uniform(0.0, 1.2) * longest):
+            for path in to.rglob("*.tar"):
+                tarfile.open(path).close()  # whole, if it is there
+        assert bytes_of(to) == bytes_of(tmp_path / "whole")
+
+
+def test_what_is_there_is_not_written_again(toy_run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "tars"
+    assert export(toy_run, to, "webdataset") == 0
+    whole = bytes_of(to)
+    kept, lost = to / "train-000001.tar", to / "train-000000.tar"
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    (to / "README.md").unlink()
+    assert export(toy_run, to, "webdataset") == 0
+    assert bytes_of(to) == whole
+    assert kept.stat().st_mtime_ns == before
+
+
+def test_from_s3_to_s3(s3: Storage, toy_run: Path, tmp_path: Path) -> None:
+    for name, content in bytes_of(toy_run).items():
+        s3.write_bytes(f"run/{name}", content)
+    for kind in FORMATS:
+        assert export(toy_run, tmp_path / kind, kind) == 0
+        assert export(s3.path("run"), s3.path(kind), kind) == 0
+        for name, content in bytes_of(tmp_path / kind).items():
+            assert s3.read_bytes(f"{kind}/{name}") == content
+        assert export(s3.path("run"), s3.path(kind), kind) == 0
+
+
+def test_many_files_are_written_over_ray(
+    toy_run: Path, tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert export(toy_run, tmp_path / "here", "webdataset") == 0
+    monkeypatch.setattr(export_run, "_FILES_WORTH_RAY", 2)
+    assert export(toy_run, tmp_path / "spread", "webdataset") == 0
+    assert bytes_of(tmp_path / "spread") == bytes_of(tmp_path / "here")

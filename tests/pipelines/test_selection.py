@@ -1,0 +1,69 @@
+"""Which images of a group stay: ranks, margins, duplicates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.scorers.base import GroupScores
+from pipelines.config.tables import Selection
+from pipelines.stages.judge import Judged
+from pipelines.stages.selection import Selected, ranks, select
+
+
+def features(*angles: float) -> NDArray[np.float32]:
+    """Unit vectors in the plane, at these angles in degrees."""
+    radians = np.deg2rad(angles)
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
+
+
+def chosen(scores: list[float], margins: list[float] | None = None, ids: str = "abcd", **rules: Any) -> Selected:
+    angles = rules.pop("angles", (0, 30, 60, 90))
+    known = None if margins is None else np.array(margins, np.float32)
+    return select(
+        Selection(**rules),
+        ids[: len(scores)],
+        features_BD=features(*angles),
+        margins_B=known,
+        ranked_by_B=np.array(scores, np.float32) if known is None else known,
+    )
+
+
+def test_rank_goes_by_margin_where_there_is_one() -> None:
+    score_B, margin_B = np.array([0.1, 0.3, 0.3, 0.2], np.float32), np.array([0.4, 0.1, 0.2, 0.3], np.float32)
+    for scores, rank in (
+        (GroupScores(score_B=score_B), [4, 1, 2, 3]),
+        (GroupScores(score_B=score_B, margin_B=margin_B), [1, 4, 3, 2]),
+    ):
+        assert ranks(Judged(model="m", scores=scores, diversity=None).ranked_by_B) == rank
+    assert chosen([0.1, 0.3, 0.3, 0.2]).rank == [4, 1, 2, 3]
+    assert chosen([0.1, 0.3, 0.3, 0.2]).drop_reason == [None] * 4
+
+
+def test_the_best_are_kept() -> None:
+    assert chosen([0.1, 0.3, 0.4, 0.2], keep_per_group=2).drop_reason == ["rank", None, None, "rank"]
+    assert chosen([0.1, 0.3, 0.4, 0.2], keep_per_group=9).drop_reason == [None] * 4
+
+
+def test_a_low_margin_drops_only_where_it_is_known() -> None:
+    assert chosen([0.1] * 4, [0.1, -0.1, 0.0, 0.2], min_margin=0.0).drop_reason == [None, "margin", None, None]
+    assert chosen([0.1] * 4, min_margin=0.0).drop_reason == [None] * 4
+
+
+def test_equal_pixels_are_duplicates_of_the_first() -> None:
+    result = chosen([0.1, 0.9, 0.3, 0.2], ids="abaa")
+    assert result.duplicate_of == [None, None, "a", "a"]
+    assert result.drop_reason == [None, None, "duplicate", "duplicate"]
+
+
+def test_near_images_are_duplicates_of_what_stays() -> None:
+    # 0 and 20 degrees are near, 20 and 40 too, 0 and 40 are not: the third repeats nothing that stays.
+    result = chosen([0.1] * 4, angles=(0, 20, 40, 90), duplicate_similarity=float(np.cos(np.deg2rad(25))))
+    assert result.duplicate_of == [None, "a", None, None]
+    assert chosen([0.1] * 4, angles=(0, 0, 0, 0)).duplicate_of == [None] * 4  # by default only equal pixels count
+
+
+def test_a_duplicate_takes_no_place_among_the_best() -> None:
+    assert chosen([0.9, 0.8, 0.7, 0.1], ids="aacd", keep_per_group=2).drop_reason == [None, "duplicate", None, "rank"]
