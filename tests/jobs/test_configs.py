@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import synth
-from models.checkpoints import CHECKPOINTS
+from models.checkpoints import CHECKPOINTS, repulsion_strength
 from models.interventions.repulsion.config import RepulsionConfig
 from models.spec import Sampling, span
 from pipelines.cluster.session import _check_resources
@@ -25,7 +25,7 @@ PAPERS = {
         "blocks": (0.0, 1.0),
         "branch": "both",
         "inner_steps": 100,
-        "strength": 0.1,
+        "strength": repulsion_strength(38),
         "max_displacement": 0.5,
     },
 }
@@ -54,7 +54,7 @@ def test_the_gpu_config_is_planned_without_a_gpu(
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("pipelines.flows.preflight.hub_commit", lambda _, revision: revision)
     assert synth.main(["--config", str(CONFIGS / "sd35_large_gpu.toml"), "--dry-run"]) == 0
-    plan = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    plan = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line)
     assert plan["prompts"].startswith("10 (0 unusable, 0 repeats")
     assert plan["images"] == "160 of 1024 x 1024"
     assert int(plan["shards"]) >= load(CONFIGS / "sd35_large_gpu.toml").ray.generators
