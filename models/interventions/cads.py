@@ -37,42 +37,51 @@ def _begin(config: CadsConfig, run: Denoising) -> Sequence[Edit]:
     run.require_flow_matching("cads")
     names = [name for name in (*run.family.text_inputs, run.family.pooled_input) if name]
 
-    def noise(like: Tensor, purpose: int) -> Tensor:
-        """Standard normal noise; each row depends on its image's seed, the step and the purpose alone."""
-        rows = []
-        for seed in run.seeds:
-            key = f"{seed}\0{run.step}\0{purpose}".encode()
-            state = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
-            rows.append(torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(state)))
-        return torch.stack(rows).to(like.device)
+    def noise(like: Tensor, seed: int, purpose: int) -> Tensor:
+        """Standard normal, from the image's own seed, the step and the purpose alone."""
+        key = f"{seed}\0{run.step}\0{purpose}".encode()
+        state = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
+        return torch.randn(like.shape, generator=torch.Generator().manual_seed(state)).to(like.device)
+
+    def annealed(text: Tensor, mask: Tensor | None, purpose: int) -> Tensor:
+        """The text of all images. mask: of the tokens that are not padding, which the longest prompt of a batch
+        decides; an image's noise must not."""
+        changed = text.clone()
+        for row, seed in enumerate(run.seeds):
+            own = slice(None) if mask is None else slice(int(mask[row].sum()))
+            part = text[row, own]
+            changed[row, own] = anneal(part, noise(part, seed, purpose), run.noise_level, config)
+        return changed
 
     def before(call: Call) -> None:
         for purpose, name in enumerate(names):
-            text = call.kwargs[name]
-            if "cond" not in run.branches or not text.is_floating_point():  # masks stay
+            text, mask = call.kwargs.get(name), call.kwargs.get(f"{name}_mask")
+            if text is None or "cond" not in run.branches or not text.is_floating_point():  # masks stay
                 continue
             parts = run.parts(text)
-            parts["cond"] = anneal(parts["cond"], noise(parts["cond"], purpose), run.noise_level, config)
+            own_mask = None if mask is None else run.parts(mask)["cond"]
+            parts["cond"] = annealed(parts["cond"], own_mask, purpose)
             call.kwargs[name] = torch.cat(list(parts.values()))
 
     return [CallEdit(before=before, steps=range(run.steps))]
 
 
 def anneal(text: Tensor, noise: Tensor, level: float, config: CadsConfig) -> Tensor:
-    """The text with noise, rescaled to its own mean and standard deviation (CADS, algorithm 1).
+    """The text of one image with noise, rescaled to its own mean and standard deviation (CADS, algorithm 1).
 
-    text: float [B, ...].
-    noise: standard normal, float [B, ...].
+    text: float, of any shape.
+    noise: standard normal, of the same shape.
     level: share of noise in the latents, 1 at the start and 0 at the end.
     config: the settings.
     """
     start, stop = 1.0 - config.steps[0], 1.0 - config.steps[1]
     gamma = min(1.0, max(0.0, (start - level) / (start - stop)))
-    dims = tuple(range(1, text.ndim))
-    mean, deviation = text.float().mean(dims, keepdim=True), text.float().std(dims, keepdim=True)
-    noised = math.sqrt(gamma) * text.float() + config.weight * math.sqrt(1.0 - gamma) * noise.float()
-    standard = (noised - noised.mean(dims, keepdim=True)) / noised.std(dims, keepdim=True)
-    rescaled: Tensor = (standard * deviation + mean).to(text.dtype)
+    if gamma == 1.0:
+        return text
+    wide = text.float()
+    noised = math.sqrt(gamma) * wide + config.weight * math.sqrt(1.0 - gamma) * noise.float()
+    standard = (noised - noised.mean()) / noised.std()
+    rescaled: Tensor = (standard * wide.std() + wide.mean()).to(text.dtype)
     return rescaled
 
 
