@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pipelines import console
 from pipelines.config.run import RunConfig, load
+from pipelines.flows.warnings import warnings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,8 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(settings: RunConfig, options: argparse.Namespace) -> int:
-    if settings.recommended.warning:
-        print(f"warning: {settings.recommended.warning}", file=sys.stderr)
+    for warning in warnings(settings):
+        print(f"warning: {warning}", file=sys.stderr)
     if options.dry_run:
         from pipelines.flows import dry_run
 

@@ -1,0 +1,48 @@
+"""What is printed of a config that is not wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.flows import warnings as module
+from pipelines.flows.warnings import warnings
+from tests.conftest import Configure
+
+EMBEDDED = "models/embedded/weights/pipeline"
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "gpus", "slow"),
+    [
+        ("fpu avx2", "bfloat16", 0.0, True),
+        ("fpu avx2", "float16", 0.0, True),
+        ("avx512_bf16 amx_bf16", "float16", 0.0, True),
+        ("avx2 avx512_bf16", "bfloat16", 0.0, False),
+        ("fpu avx2", "float32", 0.0, False),
+        ("fpu avx2", "bfloat16", 1.0, False),
+    ],
+)
+def test_a_number_format_that_a_cpu_has_no_units_for(
+    flags: str,
+    dtype: str,
+    gpus: float,
+    slow: bool,
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text(f"model name\t: x\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(module, "_CPU", cpu)
+    config = configure(model={"path": EMBEDDED, "dtype": dtype}, ray={"gpus_per_generator": gpus})
+    said = list(warnings(config))
+    assert [f"model.dtype = {dtype!r}: this machine's CPU has no units for it" in line for line in said] == [
+        True
+    ] * slow
+
+
+def test_a_model_that_nobody_knows(configure: Configure) -> None:
+    (said,) = warnings(configure(model={"path": "owner/model", "dtype": "float32"}))
+    assert "is not in models/checkpoints.py: it gets the papers' form" in said
