@@ -18,14 +18,21 @@ from models.parallel.shards import WHOLE, Shards
 class Tokens:
     """The text tokens of one branch, for all images of the batch.
 
-    valid_BM: bool [B, M], and index_BM: int64 [B, M], the tokens that are not padding, M being the most that an image
-    has; attended_BN1: bool [B, N, 1], the tokens that the model reads; reads_all: it reads all of them.
+    own_BN: bool, the prompt's own tokens, on which TORA acts; index_BM: int64, where they are, M being the most that an
+    image has, and an image with fewer has others behind; attended_BN1: bool, the tokens that the model reads, on all of
+    which repulsion acts, as its paper does: a template's tokens, which start the same for all samples of a group, take
+    up the samples' images block by block; reads_all: the model reads all tokens; padding_BN: bool, the padding that it
+    reads; encoder_BN: int64, the number of the text encoder that a token comes from; empty_B: bool, the text has no
+    tokens but its encoders' marks.
     """
 
-    valid_BM: Tensor
+    own_BN: Tensor
     index_BM: Tensor
     attended_BN1: Tensor
     reads_all: bool
+    padding_BN: Tensor
+    encoder_BN: Tensor
+    empty_B: Tensor
 
     @property
     def length(self) -> int:
@@ -34,29 +41,58 @@ class Tokens:
 
     def of_own_images(self, shards: Shards) -> Tokens:
         """The same for the images of this rank."""
+        own = shards.group.own_rows
         return Tokens(
-            valid_BM=shards.group.own_rows(self.valid_BM),
-            index_BM=shards.group.own_rows(self.index_BM),
-            attended_BN1=shards.group.own_rows(self.attended_BN1),
+            own_BN=own(self.own_BN),
+            index_BM=own(self.index_BM),
+            attended_BN1=own(self.attended_BN1),
             reads_all=self.reads_all,
+            padding_BN=own(self.padding_BN),
+            encoder_BN=own(self.encoder_BN),
+            empty_B=own(self.empty_B),
         )
 
     def with_padding(self) -> Tokens:
-        """The same with all tokens that the model reads taking part. Waits for the device."""
-        read_BN = self.attended_BN1[:, :, 0]
-        return Tokens.of(read_BN, read_BN)
+        """The same with the padding that the model reads counted as the prompt's own. Waits for the device."""
+        return Tokens.of(self.own_BN | self.padding_BN, self.attended_BN1[:, :, 0], encoder_BN=self.encoder_BN)
+
+    def of_each_encoder(self) -> list[Tokens]:
+        """The same once for each text encoder, with its own tokens alone. Waits for the device."""
+        numbers = sorted(set(self.encoder_BN[self.own_BN].tolist()))
+        return [
+            Tokens.of(
+                self.own_BN & (self.encoder_BN == number),
+                self.attended_BN1[:, :, 0],
+                padding_BN=self.padding_BN,
+                encoder_BN=self.encoder_BN,
+                empty_B=self.empty_B,
+            )
+            for number in numbers
+        ]
 
     @staticmethod
-    def of(valid_BN: Tensor, attended_BN: Tensor) -> Tokens:
-        """From masks over all tokens. Waits for the device, so it is done once per run."""
-        most = max(1, int(valid_BN.sum(-1).max()))
-        # Valid tokens first, each part in its order.
-        index_BM = (~valid_BN).to(torch.int8).argsort(dim=-1, stable=True)[:, :most]
+    def of(
+        own_BN: Tensor,
+        attended_BN: Tensor,
+        *,
+        padding_BN: Tensor | None = None,
+        encoder_BN: Tensor | None = None,
+        empty_B: Tensor | None = None,
+    ) -> Tokens:
+        """From masks over all tokens. Waits for the device, so it is done once per run.
+
+        padding_BN, empty_B: None where there is none; encoder_BN: None where all tokens come from one.
+        """
+        most = max(1, int(own_BN.sum(-1).max()))
         return Tokens(
-            valid_BM=valid_BN.gather(1, index_BM),
-            index_BM=index_BM,
+            own_BN=own_BN,
+            # The prompt's tokens first, each part in its order.
+            index_BM=(~own_BN).to(torch.int8).argsort(dim=-1, stable=True)[:, :most],
             attended_BN1=attended_BN[:, :, None],
             reads_all=bool(attended_BN.all()),
+            padding_BN=torch.zeros_like(own_BN) if padding_BN is None else padding_BN,
+            encoder_BN=torch.zeros_like(own_BN, dtype=torch.int64) if encoder_BN is None else encoder_BN,
+            empty_B=torch.zeros_like(own_BN[:, 0]) if empty_B is None else empty_B,
         )
 
 

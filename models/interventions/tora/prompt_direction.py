@@ -5,7 +5,8 @@ in two calls have not seen the negative one when the positive one runs, and guid
 There d is the prompt's own: the difference between the text tokens and the mean negative one at the input of the first
 block in the first step, the same for all blocks and steps. It lives in the residual stream that the tokens of all
 blocks share. The negative text goes through the transformer's own text embedder: its forward is begun on it, and
-stopped at the first block.
+stopped at the first block. Of both texts only their own tokens count; a negative text that has none, an empty one in
+the template of a language model, is zero there, and d the prompt's mean token.
 """
 
 from __future__ import annotations
