@@ -16,16 +16,25 @@ from models.parallel.shards import WHOLE, Shards
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tokens:
-    """The text tokens of one branch, for the B images of the batch: N tokens, of which at most M are not padding."""
+    """The N text tokens of one branch, for the B images of the batch; at most M of them are the prompt's own."""
 
-    valid_BM: Tensor
-    """bool [B, M]: whether there is a token at this place of `index_BM`; images with fewer than M tokens end early."""
+    own_BN: Tensor
+    """bool [B, N]: the prompt's own tokens, on which TORA acts."""
     index_BM: Tensor
-    """int64 [B, M]: positions, from 0 to N - 1, of the tokens that are not padding."""
+    """int64 [B, M]: positions, from 0 to N - 1, of the prompt's own tokens; those of an image with fewer than M come
+    before others."""
     attended_BN1: Tensor
     """bool [B, N, 1]: whether the model attends to the token (some models attend to padding)."""
     reads_all: bool
-    """Whether the model attends to all tokens of all images."""
+    """Whether the model attends to all tokens of all images. Repulsion acts on all that it attends to, as its paper
+    does: a template's tokens, which start the same for all samples of a group, take up the samples' images block by
+    block."""
+    padding_BN: Tensor
+    """bool [B, N]: the padding that the model attends to."""
+    encoder_BN: Tensor
+    """int64 [B, N]: the number of the text encoder that a token comes from."""
+    empty_B: Tensor
+    """bool [B]: whether the text has no tokens but its encoders' marks."""
 
     @property
     def length(self) -> int:
@@ -34,33 +43,62 @@ class Tokens:
 
     def of_own_images(self, shards: Shards) -> Tokens:
         """The tokens of this rank's images only."""
+        own = shards.group.own_rows
         return Tokens(
-            valid_BM=shards.group.own_rows(self.valid_BM),
-            index_BM=shards.group.own_rows(self.index_BM),
-            attended_BN1=shards.group.own_rows(self.attended_BN1),
+            own_BN=own(self.own_BN),
+            index_BM=own(self.index_BM),
+            attended_BN1=own(self.attended_BN1),
             reads_all=self.reads_all,
+            padding_BN=own(self.padding_BN),
+            encoder_BN=own(self.encoder_BN),
+            empty_B=own(self.empty_B),
         )
 
     def with_padding(self) -> Tokens:
-        """The same text with every token that the model attends to counted as valid. Synchronises with the device."""
-        read_BN = self.attended_BN1[:, :, 0]
-        return Tokens.of(read_BN, read_BN)
+        """The same text with the padding that the model attends to counted as its own. Synchronises with the device."""
+        return Tokens.of(self.own_BN | self.padding_BN, self.attended_BN1[:, :, 0], encoder_BN=self.encoder_BN)
+
+    def of_each_encoder(self) -> list[Tokens]:
+        """The same text once for each text encoder, with its tokens only. Synchronises with the device."""
+        numbers = sorted(set(self.encoder_BN[self.own_BN].tolist()))
+        return [
+            Tokens.of(
+                self.own_BN & (self.encoder_BN == number),
+                self.attended_BN1[:, :, 0],
+                padding_BN=self.padding_BN,
+                encoder_BN=self.encoder_BN,
+                empty_B=self.empty_B,
+            )
+            for number in numbers
+        ]
 
     @staticmethod
-    def of(valid_BN: Tensor, attended_BN: Tensor) -> Tokens:
-        """The tokens that two masks over all N tokens describe. Synchronises with the device: call it once per run.
+    def of(
+        own_BN: Tensor,
+        attended_BN: Tensor,
+        *,
+        padding_BN: Tensor | None = None,
+        encoder_BN: Tensor | None = None,
+        empty_B: Tensor | None = None,
+    ) -> Tokens:
+        """The tokens that masks over all N tokens describe. Synchronises with the device: call it once per run.
 
-        valid_BN: bool [B, N], the tokens that are not padding.
+        own_BN: bool [B, N], the prompt's own tokens.
         attended_BN: bool [B, N], the tokens that the model attends to.
+        padding_BN: bool [B, N], the padding among them; None where there is none.
+        encoder_BN: int64 [B, N], each token's encoder; None where all tokens come from one.
+        empty_B: bool [B], the empty texts; None where there is none.
         """
-        most = max(1, int(valid_BN.sum(-1).max()))
-        # Valid tokens first, each part in its order.
-        index_BM = (~valid_BN).to(torch.int8).argsort(dim=-1, stable=True)[:, :most]
+        most = max(1, int(own_BN.sum(-1).max()))
         return Tokens(
-            valid_BM=valid_BN.gather(1, index_BM),
-            index_BM=index_BM,
+            own_BN=own_BN,
+            # The prompt's tokens first, each part in its order.
+            index_BM=(~own_BN).to(torch.int8).argsort(dim=-1, stable=True)[:, :most],
             attended_BN1=attended_BN[:, :, None],
             reads_all=bool(attended_BN.all()),
+            padding_BN=torch.zeros_like(own_BN) if padding_BN is None else padding_BN,
+            encoder_BN=torch.zeros_like(own_BN, dtype=torch.int64) if encoder_BN is None else encoder_BN,
+            empty_B=torch.zeros_like(own_BN[:, 0]) if empty_B is None else empty_B,
         )
 
 

@@ -189,11 +189,19 @@ class Generator:
 
 def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
     """The tokens of several prompts, each repeated for its images; padding up to `length` is not attended to."""
-    masks = (
-        torch.cat([pad_tokens(mask[None], length) for mask in part]).repeat_interleave(repeats, dim=0)
-        for part in ([e.valid_N for e in encoded], [e.attended_N for e in encoded])
+
+    def rows(per_token: Sequence[Tensor]) -> Tensor:
+        return torch.cat([pad_tokens(one[None], length) for one in per_token]).repeat_interleave(repeats, dim=0)
+
+    own_BN = rows([text.own_N for text in encoded])
+    encoders = [text.encoder_N for text in encoded if text.encoder_N is not None]
+    return Tokens.of(
+        own_BN,
+        rows([text.attended_N for text in encoded]),
+        padding_BN=rows([text.attended_N & ~text.valid_N for text in encoded]),
+        encoder_BN=rows(encoders) if encoders else None,
+        empty_B=torch.tensor([text.empty for text in encoded], device=own_BN.device).repeat_interleave(repeats),
     )
-    return Tokens.of(*masks)
 
 
 def _steps_of_all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 import torch
@@ -46,15 +47,25 @@ class BlockList:
 class Encoded:
     """The text of one prompt as the model takes it.
 
-    arguments: pipeline argument -> tensor [1, ...], named as for the positive prompt; valid_N: bool [N], which of the
-    text tokens at the blocks are not padding; attended_N: bool [N], which of them the model reads (it may read
-    padding); shared: pipeline arguments of the whole batch, such as the image to edit; together: prompts can share a
+    arguments: pipeline argument -> tensor [1, ...], named as for the positive prompt; own_N: bool [N], which of the
+    text tokens at the blocks are the prompt's own (see below); valid_N: bool [N], which of them are not padding;
+    attended_N: bool [N], which of them the model reads (it may read padding); encoder_N: int64 [N], the number of the
+    text encoder that a token comes from, None where all come from one; empty: `own_N` holds nothing but marks of the
+    encoders; shared: pipeline arguments of the whole batch, such as the image to edit; together: prompts can share a
     denoising batch where this is equal.
+
+    A prompt's own tokens are those into which its text was cut: nothing of a template, a system message or a picture.
+    The begin and end marks of CLIP and T5, which are given the bare prompt, count among them: the end marks have read
+    the whole prompt. (CLIP's begin mark is the same for every prompt, but TORA's defaults were measured with it.) A
+    language model's marks, which stand before the prompt and cannot have read it, do not count.
     """
 
     arguments: dict[str, Tensor]
+    own_N: Tensor
     valid_N: Tensor
     attended_N: Tensor
+    encoder_N: Tensor | None = None
+    empty: bool = False
     shared: dict[str, Any] = field(default_factory=dict)
     together: Hashable = None
 
@@ -148,6 +159,30 @@ def all_read(embeds: Tensor) -> Tensor:
 def first_tokens(count: int, embeds: Tensor) -> Tensor:
     """`valid_N` of text that is padded on the right. embeds: [1, N, ...]."""
     return torch.arange(embeds.shape[1], device=embeds.device) < count
+
+
+def prompt_tokens(ids: Sequence[int], without: Sequence[int]) -> Tensor:
+    """Which tokens of a template that holds a prompt are the prompt's, bool [len(ids)].
+
+    ids: of the template with the prompt; without: of the same template with an empty prompt. What both begin with and
+    what both end with is the template's; where the tokenizer joins letters of both to one token, it is the prompt's.
+    """
+    before = _equal_at_the_beginning(ids, without)
+    after = min(_equal_at_the_beginning(ids[::-1], without[::-1]), len(without) - before)
+    own = torch.zeros(len(ids), dtype=torch.bool)
+    own[before : max(before, len(ids) - after)] = True
+    return own
+
+
+def _equal_at_the_beginning(ids: Sequence[int], others: Sequence[int]) -> int:
+    return len([*takewhile(lambda pair: pair[0] == pair[1], zip(ids, others, strict=False))])
+
+
+def at_places(own: Tensor, valid_N: Tensor) -> Tensor:
+    """`own_N` from the same of the tokens that are not padding, wherever the padding is."""
+    own_N = torch.zeros_like(valid_N)
+    own_N[valid_N] = own.to(valid_N.device)
+    return own_N
 
 
 def stack(parts: Sequence[dict[str, Tensor]], repeats: Sequence[int]) -> dict[str, Tensor]:

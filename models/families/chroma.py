@@ -29,9 +29,11 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
         prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length
     )
     read = mask.bool()
+    valid = first_tokens(len(pipe.tokenizer(prompt).input_ids), embeds)
     return Encoded(
         arguments={"prompt_embeds": embeds, "prompt_attention_mask": read},
-        valid_N=first_tokens(len(pipe.tokenizer(prompt).input_ids), embeds),
+        own_N=valid,
+        valid_N=valid,
         attended_N=read[0],
     )
 

@@ -14,9 +14,11 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     """Text of one prompt: as many T5 tokens as the model's position embeddings were made for."""
     length = pipe.transformer.config.max_text_seq_length
     embeds, _ = pipe.encode_prompt(prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=length)
+    valid = first_tokens(len(pipe.tokenizer(prompt).input_ids), embeds)
     return Encoded(
         arguments={"prompt_embeds": embeds},
-        valid_N=first_tokens(len(pipe.tokenizer(prompt).input_ids), embeds),
+        own_N=valid,
+        valid_N=valid,
         attended_N=all_read(embeds),
     )
 

@@ -1,5 +1,6 @@
 """CogView4: two calls per step, no text mask; padding on the left up to a multiple of 16 tokens is read.
 
+Between the padding and the prompt the tokenizer puts GLM's marks, which are the same for every prompt.
 Padding further would change the image, so only prompts of equal padded length share a batch.
 """
 
@@ -9,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, tokens_cut
+from models.families.base import BlockList, Encoded, Family, all_read, at_places, prompt_tokens, tokens_cut
 from models.spec import Sampling
 
 
@@ -19,9 +20,16 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
         prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length
     )
     attended = all_read(embeds)
+    ids, without = (pipe.tokenizer(text).input_ids for text in (prompt, ""))
     valid = attended.clone()
-    valid[: embeds.shape[1] - len(pipe.tokenizer(prompt).input_ids)] = False
-    return Encoded(arguments={"prompt_embeds": embeds}, valid_N=valid, attended_N=attended, together=embeds.shape[1])
+    valid[: embeds.shape[1] - len(ids)] = False
+    return Encoded(
+        arguments={"prompt_embeds": embeds},
+        own_N=at_places(prompt_tokens(ids, without), valid),
+        valid_N=valid,
+        attended_N=attended,
+        together=embeds.shape[1],
+    )
 
 
 FAMILY = Family(

@@ -21,9 +21,11 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     embeds, pooled, _ = pipe.encode_prompt(
         prompt=prompt, prompt_2=None, max_sequence_length=sampling.max_sequence_length
     )
+    valid = first_tokens(len(pipe.tokenizer_2(prompt).input_ids), embeds)
     return Encoded(
         arguments={"prompt_embeds": embeds, "pooled_prompt_embeds": pooled},
-        valid_N=first_tokens(len(pipe.tokenizer_2(prompt).input_ids), embeds),
+        own_N=valid,
+        valid_N=valid,
         attended_N=all_read(embeds),
     )
 

@@ -5,63 +5,72 @@ The single-stream blocks take one tensor with the text first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 from PIL import Image
-from torch import Tensor
 
-from models.families.base import BlockList, Encoded, Family, all_read, text_length, twice_the_autoencoder
+from models.families.base import (
+    BlockList,
+    Encoded,
+    Family,
+    all_read,
+    at_places,
+    prompt_tokens,
+    text_length,
+    twice_the_autoencoder,
+)
 from models.spec import Sampling
 
 
-def dev_mask(pipe: Any, prompt: str, **options: Any) -> Any:
-    """The tokenizer's mask of the conversation that the pipeline makes of a prompt."""
+def dev_tokens(pipe: Any, prompt: str, **options: Any) -> Any:
+    """What the tokenizer gives, as a batch of one, for the conversation that the pipeline makes of a prompt."""
     conversation = format_input(prompts=[prompt], system_message=pipe.system_message)
     return pipe.tokenizer.apply_chat_template(
         conversation, add_generation_prompt=False, tokenize=True, return_dict=True, **options
-    )["attention_mask"]
+    )
 
 
-def klein_mask(pipe: Any, prompt: str, **options: Any) -> Any:
+def klein_tokens(pipe: Any, prompt: str, **options: Any) -> Any:
     text = pipe.tokenizer.apply_chat_template(
         [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
     )
-    return pipe.tokenizer([text], **options)["attention_mask"]
+    return pipe.tokenizer([text], **options)
 
 
-def _encode(pipe: Any, prompt: str, sampling: Sampling, mask_1N: Tensor) -> Encoded:
-    embeds, _ = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
+def _encode(pipe: Any, prompt: str, sampling: Sampling, tokens: Callable[..., Any]) -> Encoded:
+    length = sampling.max_sequence_length
+    embeds, _ = pipe.encode_prompt(prompt=prompt, max_sequence_length=length)
+    padded = tokens(pipe, prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+    valid = padded["attention_mask"][0].to(embeds.device, torch.bool)
+    ids, without = (tokens(pipe, text)["input_ids"][0] for text in (prompt, ""))
     return Encoded(
         arguments={"prompt_embeds": embeds},
-        valid_N=mask_1N[0].to(embeds.device, torch.bool),
+        own_N=at_places(prompt_tokens(ids, without), valid),
+        valid_N=valid,
         attended_N=all_read(embeds),
     )
 
 
-def _padded(sampling: Sampling) -> dict[str, Any]:
-    length = sampling.max_sequence_length
-    return {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "pt"}
-
-
 def encode_dev(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
     """Text of one prompt: a conversation with the system message, padded to `max_sequence_length` tokens."""
-    return _encode(pipe, prompt, sampling, dev_mask(pipe, prompt, **_padded(sampling)))
+    return _encode(pipe, prompt, sampling, dev_tokens)
 
 
 def encode_klein(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
     """Text of one prompt: a user's turn, padded to `max_sequence_length` tokens."""
-    return _encode(pipe, prompt, sampling, klein_mask(pipe, prompt, **_padded(sampling)))
+    return _encode(pipe, prompt, sampling, klein_tokens)
 
 
 def truncation_dev(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(dev_mask(pipe, prompt)[0]) - sampling.max_sequence_length)
+    return max(0, len(dev_tokens(pipe, prompt)["input_ids"][0]) - sampling.max_sequence_length)
 
 
 def truncation_klein(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(klein_mask(pipe, prompt)[0]) - sampling.max_sequence_length)
+    return max(0, len(klein_tokens(pipe, prompt)["input_ids"][0]) - sampling.max_sequence_length)
 
 
 def guided_klein(pipe: Any, sampling: Sampling) -> bool:

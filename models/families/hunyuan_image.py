@@ -1,16 +1,19 @@
 """HunyuanImage 2.1: two calls per step through a guider, or distilled guidance; a text mask.
 
 The transformer sorts its tokens: those of the quoted text (ByT5) that are not padding, those of the prompt (Qwen), then
-the padding of both.
+the padding of both. The quoted text is spelt there letter by letter, in a template of its own, to be drawn; its words
+are in the prompt as well, whose tokens alone count as the prompt's own.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
-from models.families.base import BlockList, Encoded, Family, first_tokens
+from models.families.base import BlockList, Encoded, Family, at_places, first_tokens, prompt_tokens
 from models.spec import Sampling
 
 
@@ -20,11 +23,12 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     Prompts with and without quoted text do not share a batch: the pipeline takes one guider for the whole batch.
     """
     embeds, mask, glyphs, glyphs_mask = pipe.encode_prompt(prompt=prompt, batch_size=1)
-    tokens = embeds[0, :, :1]
     valid = mask[0].bool()
+    own = _own(pipe, prompt)
     if pipe.transformer.context_embedder_2 is not None:
         tokens = embeds.new_zeros(1, embeds.shape[1] + glyphs.shape[1])
         valid = first_tokens(int(mask.sum() + glyphs_mask.sum()), tokens)
+        own = torch.cat([own.new_zeros(int(glyphs_mask.sum())), own])
     return Encoded(
         arguments={
             "prompt_embeds": embeds,
@@ -32,15 +36,24 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
             "prompt_embeds_2": glyphs,
             "prompt_embeds_mask_2": glyphs_mask,
         },
+        own_N=at_places(own, valid),
         valid_N=valid,
         attended_N=valid,
         together=bool(glyphs_mask.any()),
     )
 
 
+def _ids(pipe: Any, prompt: str) -> list[int]:
+    ids: list[int] = pipe.tokenizer(pipe.prompt_template_encode.format(prompt)).input_ids
+    return ids
+
+
+def _own(pipe: Any, prompt: str) -> Tensor:
+    return prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))[pipe.prompt_template_encode_start_idx :]
+
+
 def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    tokens = len(pipe.tokenizer(pipe.prompt_template_encode.format(prompt)).input_ids)
-    return max(0, tokens - int(pipe.prompt_template_encode_start_idx + pipe.tokenizer_max_length))
+    return max(0, len(_ids(pipe, prompt)) - int(pipe.prompt_template_encode_start_idx + pipe.tokenizer_max_length))
 
 
 def guided(pipe: Any, sampling: Sampling) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, first_tokens
+from models.families.base import BlockList, Encoded, Family, at_places, first_tokens, prompt_tokens
 from models.spec import Sampling
 
 
@@ -15,16 +15,22 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     """Text of one prompt: `max_sequence_length` Llama tokens after the template, and CLIP's pooled vector."""
     embeds, pooled, mask = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
     valid = first_tokens(int(mask.sum()), embeds)
+    own = prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))[DEFAULT_PROMPT_TEMPLATE["crop_start"] :]
     return Encoded(
         arguments={"prompt_embeds": embeds, "pooled_prompt_embeds": pooled, "prompt_attention_mask": mask},
+        own_N=at_places(own, valid),
         valid_N=valid,
         attended_N=valid,
     )
 
 
+def _ids(pipe: Any, prompt: str) -> list[int]:
+    ids: list[int] = pipe.tokenizer(DEFAULT_PROMPT_TEMPLATE["template"].format(prompt)).input_ids
+    return ids
+
+
 def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    tokens = len(pipe.tokenizer(DEFAULT_PROMPT_TEMPLATE["template"].format(prompt)).input_ids)
-    return max(0, tokens - int(DEFAULT_PROMPT_TEMPLATE["crop_start"]) - sampling.max_sequence_length)
+    return max(0, len(_ids(pipe, prompt)) - int(DEFAULT_PROMPT_TEMPLATE["crop_start"]) - sampling.max_sequence_length)
 
 
 FAMILY = Family(

@@ -10,19 +10,29 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit import calculate_dime
 from PIL import Image
 from torch import Tensor
 
-from models.families.base import BlockList, Encoded, Family, text_length, tokens_cut, twice_the_autoencoder
+from models.families.base import (
+    BlockList,
+    Encoded,
+    Family,
+    at_places,
+    prompt_tokens,
+    text_length,
+    tokens_cut,
+    twice_the_autoencoder,
+)
 from models.spec import Sampling
 
 _EDIT_AREA = 1024 * 1024
 """Pixels to which the pipeline brings every picture that it edits."""
 
 
-def _encoded(embeds: Tensor, shared: dict[str, Any]) -> Encoded:
+def _encoded(embeds: Tensor, own: Tensor, shared: dict[str, Any]) -> Encoded:
     # For a single prompt the pipeline gives no mask: nothing is padded.
     mask = torch.ones(embeds.shape[:2], dtype=torch.int64, device=embeds.device)
     valid = mask[0].bool()
     return Encoded(
         arguments={"prompt_embeds": embeds, "prompt_embeds_mask": mask},
+        own_N=at_places(own, valid),
         valid_N=valid,
         attended_N=valid,
         shared=shared,
@@ -32,12 +42,17 @@ def _encoded(embeds: Tensor, shared: dict[str, Any]) -> Encoded:
 def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
     """Text of one prompt, without the template's beginning and without padding."""
     embeds, _ = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
-    return _encoded(embeds, {})
+    own = prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))
+    return _encoded(embeds, own[pipe.prompt_template_encode_start_idx :], {})
+
+
+def _ids(pipe: Any, prompt: str) -> list[int]:
+    ids: list[int] = pipe.tokenizer(pipe.prompt_template_encode.format(prompt)).input_ids
+    return ids
 
 
 def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    tokens = len(pipe.tokenizer(pipe.prompt_template_encode.format(prompt)).input_ids)
-    return max(0, tokens - int(pipe.prompt_template_encode_start_idx) - sampling.max_sequence_length)
+    return max(0, len(_ids(pipe, prompt)) - int(pipe.prompt_template_encode_start_idx) - sampling.max_sequence_length)
 
 
 def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
@@ -46,7 +61,17 @@ def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sam
     width, height, _ = calculate_dimensions(_EDIT_AREA, image.width / image.height)
     picture = pipe.image_processor.resize(image, height, width)
     embeds, _ = pipe.encode_prompt(prompt=prompt, image=picture)
-    return _encoded(embeds, {"image": [picture]})
+    own = _with_picture(_ids(pipe, prompt), _ids(pipe, ""), pipe, embeds.shape[1])
+    return _encoded(embeds, own, {"image": [picture]})
+
+
+def _with_picture(ids: list[int], without: list[int], pipe: Any, length: int) -> Tensor:
+    """`prompt_tokens` of the last `length` tokens that the text encoder reads, where the picture's one token of the
+    template has become many."""
+    own, start = prompt_tokens(ids, without), pipe.prompt_template_encode_start_idx
+    picture = ids.index(pipe.text_encoder.config.image_token_id)
+    more = own.new_zeros(start + length - len(ids))
+    return torch.cat([own[:picture], more, own[picture:]])[start:]
 
 
 FAMILY = Family(

@@ -21,16 +21,21 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
         do_classifier_free_guidance=False,
         max_sequence_length=sampling.max_sequence_length,
     )
-    valid = torch.zeros(embeds.shape[1], dtype=torch.bool)
+    valid = torch.zeros(embeds.shape[1], dtype=torch.bool, device=embeds.device)
     clip_length = pipe.tokenizer_max_length
     for tokenizer in (pipe.tokenizer, pipe.tokenizer_2):
         valid[: min(clip_length, len(tokenizer(prompt).input_ids))] = True
     if pipe.tokenizer_3 is not None:
         valid[clip_length : clip_length + len(pipe.tokenizer_3(prompt).input_ids)] = True
+    tokenizers = [t for t in (pipe.tokenizer, pipe.tokenizer_2, pipe.tokenizer_3) if t is not None]
     return Encoded(
         arguments={"prompt_embeds": embeds, "pooled_prompt_embeds": pooled},
-        valid_N=valid.to(embeds.device),
+        own_N=valid,
+        valid_N=valid,
         attended_N=all_read(embeds),
+        encoder_N=(torch.arange(embeds.shape[1], device=embeds.device) >= clip_length).long(),
+        # CLIP's two marks and T5's one would be enough for TORA to act on.
+        empty=all(len(tokenizer(prompt).input_ids) <= len(tokenizer("").input_ids) for tokenizer in tokenizers),
     )
 
 

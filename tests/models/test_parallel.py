@@ -43,7 +43,7 @@ ARMS: dict[str, dict[str, Any]] = {
 DIVIDED = ("sd3", "flux", "flux2", "flux2-klein", "qwen-image")
 """Families that are divided along all axes; toy models have heads for two ranks of the context axis."""
 
-GAIN = {"sd3": 1.5, "flux2": 1.8, "flux2-klein": 1.8}
+GAIN = {"sd3": 1.5, "flux2": 1.8, "flux2-klein": 1.2}
 """Of attention, where it is not 2.5: enough for text tokens to move each in its own way, so that part of a text does
 not tell what the whole tells; and not so much that rounding grows beyond the tolerance."""
 

@@ -14,6 +14,7 @@ from models.families.sd3 import FAMILY as SD3
 from models.interventions.base import Call, CallEdit, TextEdit
 from models.interventions.numerics.arrays import TORCH
 from models.interventions.tora.algebra import principal_count
+from models.interventions.tora.alignment import edits
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.prompt_direction import PromptDirection
 from models.interventions.tora.reference import align_by_svd
@@ -146,6 +147,51 @@ def test_the_direction_of_a_prompt_reads_no_padding() -> None:
 
     broken = torch.where(valid[:, :, None], tokens, float("nan"))
     assert torch.equal(found(broken, broken.flip(-1)), found(tokens, tokens.flip(-1)))
+
+
+@pytest.mark.parametrize("direction", ["mean", "leading", "prompt"])
+def test_negative_tokens_that_are_not_read_are_no_difference(
+    direction: Literal["mean", "leading", "prompt"],
+) -> None:
+    """Where one call holds both branches, the semantic direction looks at the negative text at the prompt's places."""
+    tokens, _, valid = tokens_and_direction()
+    uncond, read = tokens.flip(0), torch.ones_like(valid)
+    read[2, 5:] = False
+    run = Denoising(
+        steps=1,
+        groups=1,
+        samples=B,
+        family=SD3,
+        blocks=1,
+        tokens={"cond": Tokens.of(valid, valid), "uncond": Tokens.of(read, read)},
+        guided=True,
+        seeds=range(B),
+    )
+    run.begin_call(2 * B)
+
+    def made(uncond: Tensor) -> Tensor:
+        text = torch.cat([uncond, tokens])
+        for edit in edits(ToraConfig(direction=direction), run):
+            assert isinstance(edit, TextEdit)
+            text = edit.change(text)
+        return run.parts(text)["cond"]
+
+    expected = made(torch.where(read[:, :, None], uncond, tokens))
+    for value in (float("nan"), float("inf"), 1e3):
+        assert torch.equal(made(torch.where(read[:, :, None], uncond, value)), expected)
+
+
+def test_the_tokens_of_each_encoder() -> None:
+    own = torch.tensor([[True, True, False, True, True], [True, False, False, False, False]])
+    encoder = torch.tensor([[0, 0, 0, 1, 1]]).expand(2, -1)
+    empty = torch.tensor([False, True])
+    tokens = Tokens.of(own, torch.ones_like(own), padding_BN=~own, encoder_BN=encoder, empty_B=empty)
+    first, second = tokens.of_each_encoder()
+    assert torch.equal(first.own_BN | second.own_BN, own)
+    assert first.own_BN[0].tolist() == [True, True, False, False, False]
+    assert not second.own_BN[1].any()
+    assert torch.equal(second.empty_B, empty)
+    assert tokens.with_padding().own_BN.all()
 
 
 def test_follows_a_change_of_basis() -> None:

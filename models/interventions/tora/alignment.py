@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from models.denoising import Denoising
+from models.families.base import Branch
 from models.interventions.base import Edit, TextEdit
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.prompt_direction import PromptDirection
@@ -56,16 +57,23 @@ class Alignment:
     config: the settings.
     run: the denoising.
     direction: None takes it from the text itself, which then must hold both branches.
+    encoders: see `TokenSelection.of_encoders`.
     """
 
-    def __init__(self, config: ToraConfig, run: Denoising, direction: DirectionOfRun | None) -> None:
+    def __init__(
+        self,
+        config: ToraConfig,
+        run: Denoising,
+        direction: DirectionOfRun | None,
+        encoders: Literal["together", "apart"] = "together",
+    ) -> None:
         self._config, self._run, self._direction = config, run, direction
-        self._selection = {
-            branch: TokenSelection.of(
-                (tokens.with_padding() if config.padding else tokens).of_own_images(run.shards), config
-            )
-            for branch, tokens in run.tokens.items()
+        tokens = {
+            branch: (each.with_padding() if config.padding else each).of_own_images(run.shards)
+            for branch, each in run.tokens.items()
         }
+        self._all = TokenSelection.of(tokens["cond"], config)
+        self._sets = {branch: TokenSelection.of_encoders(each, config, encoders) for branch, each in tokens.items()}
 
     def __call__(self, text_RND: Tensor) -> Tensor:
         """The changed text, like `text_RND`.
@@ -78,13 +86,27 @@ class Alignment:
         if self._direction is not None:
             direction = self._direction.value
         else:
-            direction = semantic_direction(parts["cond"], parts["uncond"], self._selection["cond"], config)
+            direction = semantic_direction(parts["cond"], _negative(parts, run), self._all, config)
         if "cond" in parts:
-            parts["cond"] = space_and_align(parts["cond"], direction, self._selection["cond"], config)
+            parts["cond"] = self._aligned(parts["cond"], direction, "cond")
         if "uncond" in parts and config.branch == "both":
-            parts["uncond"] = space_and_align(parts["uncond"], -direction, self._selection["uncond"], config)
+            parts["uncond"] = self._aligned(parts["uncond"], -direction, "uncond")
         aligned_RND = torch.cat(list(parts.values())) if len(parts) > 1 else parts[run.branches[0]]
         return run.own_text(aligned_RND, text_RND)
+
+    def _aligned(self, tokens_BND: Tensor, direction_BD: Tensor, branch: Branch) -> Tensor:
+        for selection in self._sets[branch]:
+            tokens_BND = space_and_align(tokens_BND, direction_BD, selection, self._config)
+        return tokens_BND
+
+
+def _negative(parts: dict[Branch, Tensor], run: Denoising) -> Tensor:
+    """e_uncond of a call that holds both branches. Where the model does not read a negative token there is no
+    difference to e_cond, whatever the token holds."""
+    tokens = run.tokens["uncond"]
+    if tokens.reads_all:
+        return parts["uncond"]
+    return torch.where(tokens.of_own_images(run.shards).attended_BN1, parts["uncond"], parts["cond"])
 
 
 class FirstBlockDirection:
@@ -107,5 +129,5 @@ class FirstBlockDirection:
 
     def _measure(self, text_RND: Tensor) -> Tensor:
         parts = self._run.parts(self._run.whole_text(text_RND, "cond"))
-        self.value = semantic_direction(parts["cond"], parts["uncond"], self._selection, self._config)
+        self.value = semantic_direction(parts["cond"], _negative(parts, self._run), self._selection, self._config)
         return text_RND

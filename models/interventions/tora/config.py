@@ -10,9 +10,10 @@ from models.spec import Interval, InterventionConfig, require, require_interval
 
 @dataclass(frozen=True, kw_only=True)
 class ToraConfig(InterventionConfig):
-    """Token Spacing and Residual Alignment (arXiv 2510.03886) of the text tokens, in every joint block.
+    """Token Spacing and Residual Alignment (arXiv 2510.03886) of the prompt's own text tokens, in every joint block.
 
-    Spacing alone is `angle = 0`, alignment alone `sigma = 1`.
+    No token of a template, a system message or a picture takes part. Spacing alone is `angle = 0`, alignment alone
+    `sigma = 1`.
     """
 
     sigma: float = 1.3
@@ -33,7 +34,9 @@ class ToraConfig(InterventionConfig):
     padding: bool = False
     """Let the padding tokens that the model reads take part."""
     branch: Literal["cond", "both"] = "cond"
-    """Which classifier-free-guidance branch is changed."""
+    """Which classifier-free-guidance branch is changed. A negative text with fewer than three tokens of its own (two
+    with `centre` off) stays as it is, and so does an empty one, whatever marks the text encoders put around it: with an
+    empty negative prompt "both" is the same as "cond", unless `padding` takes part."""
     steps: Interval = (0.0, 1.0)
     """Share of the denoising steps in which it acts."""
     blocks: Interval = (0.0, 1.0)

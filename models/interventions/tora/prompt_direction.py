@@ -4,7 +4,9 @@ The method takes d from e_cond - e_uncond at the block's own tokens. Models that
 in two calls have no negative tokens yet when the positive ones run, and guidance-distilled models never have them.
 There d is the difference between the text tokens and the mean negative one at the input of the first block in the
 first step, the same for all blocks and steps: all blocks read and write one residual stream. The negative text goes
-through the transformer's own text embedder: its forward starts on the negative text, and stops at the first block.
+through the transformer's own text embedder: its forward starts on the negative text, and stops at the first block. Of
+both texts only their own tokens count; a negative text that has none, an empty one in the template of a language model,
+is zero there, and d the prompt's mean token.
 """
 
 from __future__ import annotations

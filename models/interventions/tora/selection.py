@@ -7,6 +7,7 @@ change of X goes back to all tokens through the scatter matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,7 +29,8 @@ class TokenSelection:
     """float32 [B, M, N]: from all tokens to the selected ones, minus their mean where `centre` is set; empty places
     are 0."""
     scatter_BNM: Tensor
-    """float32 [B, N, M]: from the selected tokens back to all; 0 for a sample of rank below 2, which is not changed."""
+    """float32 [B, N, M]: from the selected tokens back to all; 0 for a sample of rank below 2, or of an empty text,
+    which is not changed."""
     mean_B1N: Tensor
     """float32 [B, 1, N]: from all tokens to the mean of the selected ones."""
     elbow_rows_BMM: Tensor
@@ -38,26 +40,42 @@ class TokenSelection:
 
     @staticmethod
     def of(tokens: Tokens, config: ToraConfig) -> TokenSelection:
-        """The selection of the valid tokens.
+        """The selection of the prompt's own tokens.
 
         tokens: of one branch.
         config: the settings.
         """
-        valid_BM, index_BM, places = tokens.valid_BM, tokens.index_BM, tokens.valid_BM.shape[1]
+        index_BM, places = tokens.index_BM, tokens.index_BM.shape[1]
+        own_BM = tokens.own_BN.gather(1, index_BM)
         index_N = torch.arange(tokens.length, device=index_BM.device)
-        one_hot_BMN = (index_BM[:, :, None] == index_N) & valid_BM[:, :, None]
+        one_hot_BMN = (index_BM[:, :, None] == index_N) & own_BM[:, :, None]
         pick_BMN = one_hot_BMN.float()
-        count_B11 = valid_BM.sum(-1).float()[:, None, None]
+        count_B11 = own_BM.sum(-1).float()[:, None, None]
         mean_B1N = pick_BMN.sum(1, keepdim=True) / count_B11.clamp_min(1.0)
         rank_B11 = count_B11 - float(config.centre)
         return TokenSelection(
             selected_BN1=one_hot_BMN.any(1)[:, :, None],
-            gather_BMN=pick_BMN - valid_BM[:, :, None] * mean_B1N * config.centre,
-            scatter_BNM=pick_BMN.mT * (rank_B11 >= 2),
+            gather_BMN=pick_BMN - own_BM[:, :, None] * mean_B1N * config.centre,
+            scatter_BNM=pick_BMN.mT * ((rank_B11 >= 2) & ~tokens.empty_B[:, None, None]),
             mean_B1N=mean_B1N,
             elbow_rows_BMM=elbow_rows(rank_B11.double(), places, config.components),
             order_M1=torch.arange(places, dtype=torch.float64, device=index_BM.device).flip(0)[:, None],
         )
+
+    @staticmethod
+    def of_encoders(
+        tokens: Tokens, config: ToraConfig, encoders: Literal["together", "apart"] = "together"
+    ) -> list[TokenSelection]:
+        """Sets of tokens, each with a decomposition, a mean and a number of principal directions of its own: all of
+        them ("together"), or those of each text encoder ("apart").
+
+        The paper decomposes the text that enters a block as one matrix, and so does every run that was recorded; so
+        "together" holds where nobody asks. Only SD3 with T5 has the choice, and its first principal direction may part
+        CLIP from T5: on its weights that is not measured, and the embedded model has no T5.
+        """
+        return [
+            TokenSelection.of(part, config) for part in (tokens.of_each_encoder() if encoders == "apart" else [tokens])
+        ]
 
     def zero_others(self, tokens_BND: Tensor) -> Tensor:
         """The tokens, with 0 in place of those that are not selected: in products with the matrices 0 x NaN is NaN.

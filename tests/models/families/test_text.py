@@ -17,7 +17,7 @@ from models.families.base import BlockList
 from models.interventions.tora.alignment import Alignment
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.prompt_direction import PromptDirection
-from tests.support.family import BOTH, SEEDS, TOLERANCE, TORA, Toy, apart
+from tests.support.family import BOTH, SEEDS, TOLERANCE, TORA, Toy, apart, only
 
 
 @contextmanager
@@ -118,22 +118,35 @@ def test_the_valid_tokens_are_those_that_are_not_padding(toy: Toy) -> None:
 
 
 @pytest.mark.parametrize("site", ["block", "attention"])
-def test_padding_takes_no_part(toy: Toy, site: Any) -> None:
-    """Of all that the first block, or its attention, is given, TORA changes the text that is not padding."""
+def test_only_the_prompt_takes_part(toy: Toy, site: Any) -> None:
+    """Of all that the first block, or its attention, is given, TORA changes the prompt's own tokens."""
     encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
-    valid, attended = encoded.valid_N, encoded.attended_N
-    assert int(valid.sum()) >= 3
+    own, valid, attended = encoded.own_N, encoded.valid_N, encoded.attended_N
+    assert int(own.sum()) >= 3
+    assert not (own & ~valid).any()
     assert not (valid & ~attended).any()
+    assert torch.equal(_changed(toy, replace(TORA, site=site)), own)
+
+
+@only("sd3", "cogview4", "flux2", "chroma")
+def test_padding_that_is_read_takes_part_where_a_setting_says_so(toy: Toy) -> None:
+    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    padding = encoded.attended_N & ~encoded.valid_N
+    assert padding.any()
+    assert torch.equal(_changed(toy, replace(TORA, padding=True)), encoded.own_N | padding)
+
+
+def _changed(toy: Toy, tora: ToraConfig) -> Tensor:
+    """Which text tokens TORA changes at the first block, in all samples alike: bool [N]. Nothing else changes there."""
+    length = len(toy.generator._texts.encode("a red star", toy.image, toy.sampling).own_N)
     facts, block = toy.blocks()[0]
-    module = block if site == "block" else getattr(block, facts.attention)
-    names = [facts.text_argument] if site == "block" else ["encoder_hidden_states", "hidden_states"]
-    plain, aligned = (
-        _given(toy, module, names, facts.text_position, tora) for tora in (None, replace(TORA, site=site))
-    )
+    module = block if tora.site == "block" else getattr(block, facts.attention)
+    names = [facts.text_argument] if tora.site == "block" else ["encoder_hidden_states", "hidden_states"]
+    plain, aligned = (_given(toy, module, names, facts.text_position, config) for config in (None, tora))
     changed = (aligned != plain).any(-1)
-    text = changed[:, : len(valid)]
-    assert torch.equal(text, valid.expand_as(text))
-    assert not changed[:, len(valid) :].any()
+    assert not changed[:, length:].any()
+    assert torch.equal(changed, changed[:1].expand_as(changed))
+    return changed[0, :length]
 
 
 def _given(toy: Toy, module: nn.Module, names: list[str], position: int, tora: ToraConfig | None) -> Tensor:
@@ -207,8 +220,9 @@ def test_the_semantic_vector_is_the_difference_at_the_first_block(toy: Toy, monk
 
 
 def _mean_at_first_block(toy: Toy, prompt: str) -> Tensor:
-    valid_N = toy.generator._texts.encode(prompt, toy.image, toy.sampling).valid_N
+    own_N = toy.generator._texts.encode(prompt, toy.image, toy.sampling).own_N
     taken: list[Tensor] = []
     with texts(toy, lambda index, text, output: None if index or output else taken.append(text)):
         toy.generator.generate([toy.group(prompt)])
-    return taken[0][:, valid_N].mean(1)
+    text_BND = taken[0][:, own_N]
+    return text_BND.sum(1) / max(1, text_BND.shape[1])

@@ -22,8 +22,9 @@ WIDTH = 16
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}{{ m['content'][0]['text'] }}{% endif %}"
-    "{% endfor %}"
+    "</s>{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"
 )
+"""Something before and something after the prompt, as the models' templates have."""
 
 
 def tokenizer(
