@@ -125,6 +125,8 @@ class Intervention:
     """Whether the change of an image depends on the image alone, or on all images of its group."""
     reads_negative: bool = False
     """Whether it needs the negative text, even with a model that does not run on it."""
+    work: str = ""
+    """The setting that its cost grows with, a whole number, which the endpoint limits; "" where there is none."""
     in_every_row: bool = False
     """Whether rows have its column in runs that do not use it too, so that datasets of different runs can be joined."""
     controls: tuple[Control, ...] = ()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
-from typing import Literal, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from models.interventions.base import Intervention
 from models.interventions.cads import CADS
@@ -26,8 +26,8 @@ def register(entry: Intervention) -> None:
     """Make an intervention known to this process. The same entry may be registered again.
 
     Raises:
-        ValueError: when the name cannot name a column, another entry has it, or a setting has no default or a type that
-            no column can hold.
+        ValueError: when the name cannot name a column, another entry has it, a setting has no default or a type that
+            no column can hold, or a slider or `work` names no setting.
     """
     if not _NAME.fullmatch(entry.name):
         raise ValueError(f"intervention {entry.name!r}: the name needs a-z, then a-z, 0-9 and _")
@@ -35,9 +35,16 @@ def register(entry: Intervention) -> None:
         raise ValueError(f"intervention {entry.name!r}: another one has this name")
     if bare := [f.name for f in fields(entry.config) if f.default is MISSING]:
         raise ValueError(f"intervention {entry.name!r}: its settings {bare} need defaults")
-    for name, kind in get_type_hints(entry.config).items():
-        if kind not in _KINDS and get_origin(kind) is not Literal:
+    types_of = get_type_hints(entry.config)
+    for name, kind in types_of.items():
+        texts = get_origin(kind) is Literal and all(isinstance(value, str) for value in get_args(kind))
+        if kind not in _KINDS and not texts:
             raise ValueError(f"intervention {entry.name!r}: no column can hold {name}, which is {kind}")
+    for name in (*(control.field for control in entry.controls), *([entry.work] if entry.work else [])):
+        if name not in types_of:
+            raise ValueError(f"intervention {entry.name!r}: there is no setting {name}")
+    if not entry.title.strip():
+        raise ValueError(f"intervention {entry.name!r}: needs a title")
     _REGISTERED[entry.name] = entry
 
 

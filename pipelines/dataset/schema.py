@@ -17,7 +17,7 @@ from models.interventions.registry import find, registered
 from models.spec import PLACES, Interval, InterventionConfig, ModelSpec
 
 VERSION = 2
-"""Version of the row contract; it increases whenever a column is added, or changes its name, type or meaning."""
+"""Version of the row contract; it increases whenever every run gets another column, or a column changes."""
 
 MEANING = b"meaning"
 """Key of a field's metadata that holds the meaning of a column that not every run has."""

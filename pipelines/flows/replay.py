@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.interventions.registry import find
 from models.spec import Group, ModelSpec, Offload
 from pipelines.config import plugins
 from pipelines.config.recorded import recorded
@@ -142,6 +143,12 @@ def origin(output: Storage) -> Origin:
             f"{schema.VERSION}; replay it with the release that made it"
         )
     plugins.load(recorded(run, "run", Run).plugins)
+    for arm in run.config["arms"]:
+        if unknown := [name for name, settings in arm.items() if name != "name" and settings and find(name) is None]:
+            raise UserError(
+                f"{output.path(run_json.FILE)}: the arm {arm['name']!r} has the intervention {unknown[0]!r}, which is not "
+                "registered here; install the plugin that the run used (run.plugins)"
+            )
     return Origin(
         same_versions=run.libraries == run_record.libraries(),
         offload=recorded(run, "model", ModelSpec).offload,

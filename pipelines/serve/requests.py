@@ -172,13 +172,9 @@ def _interventions(request: ImageRequest, args: ServeArgs, serving: Serving) -> 
                 found.append(serving.interventions[entry.name])
         except ValueError as error:
             raise ApiError(400, str(error), param=entry.name, code="invalid_value") from None
-        if found and getattr(found[-1], "inner_steps", 0) > args.max_inner_steps:
-            raise ApiError(
-                400,
-                f"at most {args.max_inner_steps} inner steps",
-                param=f"{entry.name}.inner_steps",
-                code="invalid_value",
-            )
+        if entry.work and asked and getattr(found[-1], entry.work) > args.max_inner_steps:
+            limit = f"at most {args.max_inner_steps} {entry.work.replace('_', ' ')}"
+            raise ApiError(400, limit, param=f"{entry.name}.{entry.work}", code="invalid_value")
     return in_order(found)
 
 

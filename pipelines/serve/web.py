@@ -16,6 +16,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
+from models.interventions.registry import registered
 from pipelines.serve import errors, page
 from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
@@ -32,8 +33,6 @@ from pipelines.serve.schema import (
 )
 from pipelines.serve.settings import ServeArgs, Serving
 
-_ABOUT = """OpenAI's images API on MM-DiT diffusion models, with two training-free interventions: **TORA** brings out
-rare concepts, **contextual repulsion** drives the images of a group apart."""
 _REFUSALS = {
     400: "The request does not fit",
     401: "No valid API key",
@@ -59,7 +58,12 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
     keys: the API keys.
     """
     api = ImagesApi(args, serving, engine)
-    app = FastAPIOffline(title="Raydiance", description=_ABOUT, version="1", redoc_url=None)
+    app = FastAPIOffline(
+        title="Raydiance",
+        description=_about(),
+        version="1",
+        redoc_url=None,
+    )
     if args.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -79,6 +83,11 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
     _add_api(app, api, card(args, serving), request_model(args, serving), _key_check(keys))
     _add_documents(app, engine)
     return app
+
+
+def _about() -> str:
+    said = "; ".join(f"**{entry.heading}** {entry.purpose}" for entry in registered())
+    return f"OpenAI's images API on MM-DiT diffusion models, with training-free interventions: {said}."
 
 
 def card(args: ServeArgs, serving: Serving) -> ModelCard:

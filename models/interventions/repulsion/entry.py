@@ -26,6 +26,7 @@ REPULSION = Intervention(
     config=RepulsionConfig,
     begin=_begin,
     couples="group",
+    work="inner_steps",
     in_every_row=True,
     controls=(
         Control(field="strength", label="Strength", low=-3, high=1, step=0.1, logarithmic=True, clears="eta"),
