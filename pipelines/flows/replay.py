@@ -144,11 +144,12 @@ def origin(output: Storage) -> Origin:
         )
     plugins.load(recorded(run, "run", Run).plugins)
     for arm in run.config["arms"]:
-        if unknown := [name for name, settings in arm.items() if name != "name" and settings and find(name) is None]:
-            raise UserError(
-                f"{output.path(run_json.FILE)}: the arm {arm['name']!r} has the intervention {unknown[0]!r}, which is not "
-                "registered here; install the plugin that the run used (run.plugins)"
-            )
+        for name, settings in arm.items():
+            if name != "name" and settings and find(name) is None:
+                raise UserError(
+                    f"{output.path(run_json.FILE)}: the arm {arm['name']!r} has the intervention {name!r}, which is not "
+                    "registered here; install the plugin that the run used (run.plugins)"
+                )
     return Origin(
         same_versions=run.libraries == run_record.libraries(),
         offload=recorded(run, "model", ModelSpec).offload,
