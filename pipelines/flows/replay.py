@@ -147,8 +147,8 @@ def origin(output: Storage) -> Origin:
         for name, settings in arm.items():
             if name != "name" and settings and find(name) is None:
                 raise UserError(
-                    f"{output.path(run_json.FILE)}: the arm {arm['name']!r} has the intervention {name!r}, which is not "
-                    "registered here; install the plugin that the run used (run.plugins)"
+                    f"{output.path(run_json.FILE)}: the arm {arm['name']!r} has {name!r}, which is no intervention "
+                    "here; install the plugin that the run used (run.plugins)"
                 )
     return Origin(
         same_versions=run.libraries == run_record.libraries(),
