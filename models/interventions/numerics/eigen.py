@@ -51,10 +51,23 @@ def gpu_kernels(device: torch.device, rows: int) -> ModuleType | None:
     return kernels if rows <= kernels.LARGEST else None
 
 
+def large_eigenvalues(device: torch.device, rows: int) -> Callable[[Tensor], Tensor] | None:
+    """Eigenvalues, ascending, of float64 [G, N, N], where a GPU has no kernel for the vectors; else None.
+
+    rows: of the matrices.
+    """
+    if device.type != "cuda" or gpu_kernels(device, rows) is not None:
+        return None
+    from models.interventions.numerics import tridiagonal
+
+    return tridiagonal.eigenvalues
+
+
 def eigh(matrix_GNN: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues, ascending, and eigenvectors of positive semidefinite matrices.
 
-    On a GPU, matrices of more than 64 rows go to torch's solver, for which the host waits.
+    On a GPU, matrices of more than 64 rows go to torch's solver, for which the host waits: groups of more than 64
+    samples. TORA does without, see `large_eigenvalues`.
 
     matrix_GNN: float64 [G, N, N].
     """
