@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     settings = config.load(options.config, options.set)
+    if settings.recommended.warning:
+        print(f"warning: {settings.recommended.warning}", file=sys.stderr)
     if options.quick:
         settings = config.quick(settings)
     from pipelines.evaluation import flow  # it imports torch, which takes seconds: errors in the config show first

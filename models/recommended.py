@@ -1,9 +1,10 @@
 """The settings that a model is run with where nobody says otherwise. The job, the endpoint, evaluations and the dry run
 all ask here. Importable without torch.
 
-A checkpoint is known by, in this order: a file `NAME.toml` beside its folder `NAME`, with tables [sampling], [tora],
-[repulsion] ... that somebody measured on it; its hub id; a local folder whose configs have the shape of a published
-checkpoint (a copy or a fine-tune of it); the pipeline class of a local folder. Anything else gets the papers' form.
+A checkpoint is known by its hub id, or as a local folder: by configs that have the shape of a published checkpoint (a
+copy or a fine-tune of it), else by its pipeline class. Anything else gets the papers' form. Before all of these go, key
+by key, the tables [sampling], [tora], [repulsion] ... that somebody measured on it, in a file `NAME.toml` beside its
+folder `NAME`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,21 @@ class Recommended:
     interventions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> fields of its settings."""
     source: str
-    """Where they come from, in words."""
+    """Where they come from, in words, but for those of `own`."""
+    file: str = ""
+    """The file beside the model's folder; "" where there is none."""
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The tables of that file, as it has them: what of the settings above comes from there."""
     warning: str = ""
     """What a person should know before relying on them; "" where they were made for this very model."""
+
+    def source_of(self, table: str, key: str) -> str:
+        """Where one recommended setting comes from.
+
+        table: "sampling", or the name of an intervention.
+        key: the setting.
+        """
+        return self.file if key in self.own.get(table, {}) else self.source
 
 
 UNKNOWN = Recommended(source="the papers' form")
@@ -48,11 +61,10 @@ def recommended(path: str) -> Recommended:
     folder = Path(path)
     if not folder.is_dir():
         return _of_hub_id(path)
-    own = folder.parent / f"{folder.name}.toml"
-    if own.is_file():
-        return _of_file(own)
     shape = shape_of(folder)
-    return _unknown(path) if shape is None else _of_shape(path, shape)
+    known = _unknown(path) if shape is None else _of_shape(folder, shape)
+    own = next((file for at in _places(folder) if (file := at.parent / f"{at.name}.toml").is_file()), None)
+    return known if own is None else _with_file(known, own)
 
 
 def shape_of(folder: Path) -> Shape | None:
@@ -64,12 +76,17 @@ def shape_of(folder: Path) -> Shape | None:
     index, transformer = (_json(folder / name) for name in (_MODEL_INDEX, _TRANSFORMER))
     if not index or not transformer:
         return None
-    heads, dimension = transformer.get("num_attention_heads", 0), transformer.get("attention_head_dim", 0)
+
+    def number(key: str) -> int:
+        """0 where it is not known."""
+        value = transformer.get(key)
+        return value if type(value) is int else 0
+
     return Shape(
         pipeline=str(index.get("_class_name")),
-        layers=int(transformer.get("num_layers", 0)),
-        single_layers=int(transformer.get("num_single_layers", 0)),
-        width=int(heads) * int(dimension),
+        layers=number("num_layers"),
+        single_layers=number("num_single_layers"),
+        width=number("num_attention_heads") * number("attention_head_dim"),
         guidance_embeds=bool(transformer.get("guidance_embeds")),
         distilled=bool(index.get("is_distilled") or transformer.get("use_meanflow")),
     )
@@ -85,32 +102,64 @@ def _of_checkpoint(name: str, known: Checkpoint, warning: str = "") -> Recommend
     return Recommended(sampling=known.sampling, interventions=known.interventions, source=name, warning=warning)
 
 
-def _of_shape(path: str, shape: Shape) -> Recommended:
+def _places(folder: Path) -> list[Path]:
+    """The folder as it was named, where that has a name, and as it is without links."""
+    return [at for at in (folder, folder.resolve()) if at.name not in ("", "..")]
+
+
+def _names(folder: Path) -> list[str]:
+    """The names of a folder, letters and digits alone: its own, and that of its repository in the hub's cache."""
+    names = []
+    for at in _places(folder):
+        cached = at.parent.name == "snapshots" and at.parent.parent.name.startswith("models--")
+        names.append(at.parent.parent.name.split("--", 2)[-1] if cached else at.name)
+    return [_plain(name) for name in names]
+
+
+def _of_shape(folder: Path, shape: Shape) -> Recommended:
     alike = {name: known for name, known in CHECKPOINTS.items() if known.shape == shape}
     if not alike:
-        return _of_family(path, shape)
-    named = [name for name in alike if _plain(name.split("/")[-1]) in _plain(path)]
-    if named:
-        name = max(named, key=len)  # "large-turbo" holds "large"
-        return _of_checkpoint(name, alike[name])
-    name = next(iter(alike))
-    others = [other for other in alike if other != name]
-    doubt = f"; it could also be {' or '.join(others)}, which has other settings: say [sampling]" if others else ""
-    return _of_checkpoint(name, alike[name], f"model.path = {path!r} looks like {name}{doubt}")
+        return _of_family(folder, shape)
+    called = _names(folder)
+    for name in alike:
+        if {_plain(name), _plain(name.split("/")[-1])} & {*called}:
+            return _of_checkpoint(name, alike[name])
+    like = [name for name in alike if any(_plain(name.split("/")[-1]) in one for one in called)]
+    name = max(like, key=len) if like else next(iter(alike))  # "large-turbo" holds "large"
+    others = [other for other in alike if _settings(alike[other]) != _settings(alike[name])]
+    if others:
+        doubt = f"it could also be {' or '.join(others)}, which has other settings: say [sampling]"
+    else:
+        doubt = "if it wants other settings, as a distilled copy does, say [sampling]"
+    return _of_checkpoint(name, alike[name], f"model.path = {str(folder)!r} looks like {name}; {doubt}")
 
 
-def _of_family(path: str, shape: Shape) -> Recommended:
-    """The papers' form at this depth, and the sampling of a published checkpoint of the same pipeline class."""
-    sibling = next((name for name, known in CHECKPOINTS.items() if known.shape.pipeline == shape.pipeline), None)
-    repulsion = {"strength": repulsion_strength(shape.blocks)} if shape.blocks else {}
-    like = {} if sibling is None else CHECKPOINTS[sibling].sampling
+def _settings(known: Checkpoint) -> Any:
+    return known.sampling, known.interventions
+
+
+def _of_family(folder: Path, shape: Shape) -> Recommended:
+    """The papers' form at this depth, with the sampling, and the steps of repulsion, of a published checkpoint of the
+    same pipeline class, if there is one that is distilled in the same way."""
+    family = [name for name, known in CHECKPOINTS.items() if known.shape.pipeline == shape.pipeline]
+    sibling = max(family, key=lambda name: _distilled_alike(CHECKPOINTS[name].shape, shape), default=None)
+    like = CHECKPOINTS[sibling] if sibling else None
+    repulsion = {
+        key: value for key, value in (like.interventions["repulsion"] if like else {}).items() if key != "strength"
+    }
+    if shape.blocks:
+        repulsion["strength"] = repulsion_strength(shape.blocks)
     told = f" and the sampling of {sibling}" if sibling else ""
     return Recommended(
-        sampling=like,
+        sampling=like.sampling if like else {},
         interventions={"repulsion": repulsion},
-        source=f"the papers' form for {shape.blocks} blocks{told}",
-        warning=f"model.path = {path!r} is of no published shape: it gets the papers' form{told}; {_ADVICE}",
+        source=f"the papers' form for {shape.blocks or 'an unknown number of'} blocks{told}",
+        warning=f"model.path = {str(folder)!r} is of no published shape: it gets the papers' form{told}; {_ADVICE}",
     )
+
+
+def _distilled_alike(one: Shape, other: Shape) -> tuple[bool, bool]:
+    return one.distilled == other.distilled, one.guidance_embeds == other.guidance_embeds
 
 
 _ADVICE = "say [sampling], [tora] and [repulsion] as its card and your own trials do"
@@ -123,15 +172,26 @@ def _unknown(path: str) -> Recommended:
     )
 
 
-def _of_file(file: Path) -> Recommended:
+def _with_file(known: Recommended, file: Path) -> Recommended:
+    """The tables of a file before what is known without it. A warning stays for the tables that the file has not."""
     try:
-        tables = tomllib.loads(file.read_text("utf-8"))
+        own = tomllib.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} cannot be read: {error}") from error
-    if wrong := [name for name, table in tables.items() if not isinstance(table, dict)]:
+    if wrong := [name for name, table in own.items() if not isinstance(table, dict)]:
         raise ModelError(f"{file}: {wrong[0]} is no table; it holds [sampling] and tables of interventions")
-    sampling = tables.pop("sampling", {})
-    return Recommended(sampling=sampling, interventions=tables, source=str(file))
+    names = dict.fromkeys([*known.interventions, *own])
+    tables = {name: {**known.interventions.get(name, {}), **own.get(name, {})} for name in names if name != "sampling"}
+    guessed = ["sampling", *(known.interventions or ("tora", "repulsion"))]
+    left = ", ".join(f"[{name}]" for name in guessed if name not in own)
+    return replace(
+        known,
+        sampling={**known.sampling, **own.get("sampling", {})},
+        interventions=tables,
+        file=str(file),
+        own=own,
+        warning=f"{known.warning} (not in {file}: {left})" if known.warning and left else "",
+    )
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from models.errors import ModelError
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def guarded(job: Callable[[], int]) -> int:
 
 def user_message(error: BaseException) -> str | None:
     """The message of a UserError or ModelError, also of one that a worker raised; None for other errors."""
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | ModelError):
         return str(error)
     # Ray passes the causes of a worker's error on as text only, the first cause first.
     found = _CAUSE.search(_COLOUR.sub("", str(error)))

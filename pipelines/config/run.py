@@ -13,8 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.errors import ModelError
-from models.recommended import UNKNOWN, Recommended, recommended
+from models.recommended import UNKNOWN, Recommended
 from models.scorers import registry
 from models.spec import PLACES, ModelSpec, Sampling
 from pipelines.config import plugins, toml
@@ -28,10 +27,11 @@ from pipelines.config.arms import (
     tables_of,
     take,
 )
+from pipelines.config.recommended import settings_of
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
-from pipelines.errors import UserError, require
+from pipelines.errors import require
 from pipelines.prompts.config import Prompts
 
 
@@ -105,7 +105,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def build(table: Mapping[str, Any], *, file: str) -> RunConfig:
     """The config of a TOML table. Its plugins are imported: what they register may be named in it."""
     _load_plugins(table.get("run"), file)
-    known = _recommended(table.get("model"))
+    model = table.get("model")
+    known = settings_of(model.get("path") if isinstance(model, Mapping) else None).recommended
     rest, tables = take(table)
     if isinstance(own := rest.get("sampling", {}), Mapping):
         rest["sampling"] = {**known.sampling, **own}
@@ -113,14 +114,6 @@ def build(table: Mapping[str, Any], *, file: str) -> RunConfig:
     arms = read_arms(rest.pop("arms", None), interventions, file=file)
     given = {"interventions": interventions, "arms": arms, "recommended": known}
     return toml.build(RunConfig, rest, file=file, given=given, hints=[*interventions, "arms"])
-
-
-def _recommended(model: Any) -> Recommended:
-    path = model.get("path") if isinstance(model, Mapping) else None
-    try:
-        return recommended(path) if isinstance(path, str) and path else UNKNOWN
-    except ModelError as error:
-        raise UserError(str(error)) from error
 
 
 def _load_plugins(run: Any, file: str) -> None:

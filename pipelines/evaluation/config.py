@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from models.interventions.registry import entry_of
-from models.recommended import UNKNOWN, recommended
+from models.recommended import UNKNOWN, Recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import arms, toml
+from pipelines.config.recommended import settings_of
 from pipelines.errors import require
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class Sweep:
     question: str
     """As in `Arm`."""
     setting: str
-    """Such as "tora.sigma", "cads.weight" or "guidance_scale"."""
+    """A number, such as "tora.sigma", "cads.weight" or "guidance_scale"."""
     values: tuple[float, ...]
     """Values of the setting, one per arm."""
     interventions: tuple[InterventionConfig, ...] = ()
@@ -87,14 +88,19 @@ class Sweep:
         table, _, key = self.setting.rpartition(".")
         if entry_of(config).name != table:
             return config
-        changed: dict[str, Any] = {key: int(value) if isinstance(getattr(config, key), int) else value}
+        changed: dict[str, Any] = {key: int(value) if type(getattr(config, key)) is int else value}
         return replace(config, **changed)
 
     def __post_init__(self) -> None:
         table, _, key = self.setting.rpartition(".")
-        owners = {entry_of(config).name: config for config in self.interventions} if table else {"": Arm(name="")}
-        if table not in owners or not hasattr(owners[table], key):
+        owners = {entry_of(config).name: get_type_hints(type(config)) for config in self.interventions}
+        kinds = owners.get(table) if table else {"guidance_scale": float}
+        if kinds is None or key not in kinds:
             raise ValueError(f"setting = {self.setting!r}: no such setting, or its table [{table}] is missing here")
+        if kinds[key] not in (float, int):
+            raise ValueError(f"setting = {self.setting!r}: a sweep changes a number, which this setting is not")
+        if kinds[key] is int and not all(value.is_integer() for value in self.values):
+            raise ValueError(f"values = {self.values!r}: {self.setting!r} is a whole number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +123,8 @@ class EvaluationConfig:
     """One or more; the others are compared with the first."""
     sweeps: tuple[Sweep, ...] = ()
     """Further arms."""
+    recommended: Recommended = field(default=UNKNOWN, compare=False)
+    """What sampling and interventions were taken from where the file does not say them."""
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.all_arms]
@@ -142,14 +150,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
     for text in overrides:
         toml.override(table, text)
     model = table.get("model")
-    named = model.get("path") if isinstance(model, dict) else None
-    settings = arms.defaults(recommended(named) if isinstance(named, str) else UNKNOWN)
+    known = settings_of(model.get("path") if isinstance(model, dict) else None)
+    if isinstance(own := table.get("sampling", {}), dict):
+        table["sampling"] = {**known.recommended.sampling, **own}
     kinds: dict[str, type[Any]] = {"arms": Arm, "sweeps": Sweep}
     given = {
-        key: _with_interventions(kind, table.pop(key, []), settings, file=str(path), key=key)
+        key: _with_interventions(kind, table.pop(key, []), known.interventions, file=str(path), key=key)
         for key, kind in kinds.items()
     }
-    return toml.build(EvaluationConfig, table, file=str(path), given=given)
+    return toml.build(EvaluationConfig, table, file=str(path), given={**given, "recommended": known.recommended})
 
 
 def _with_interventions(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from models.interventions.registry import entry_of
+from models.recommended import Recommended
 from pipelines.config.run import RunConfig
 from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
@@ -45,23 +46,22 @@ def describe(config: RunConfig) -> str:
 
 def settings(config: RunConfig) -> Iterator[str]:
     """Every setting of sampling and of the arms' interventions, a line each, and where it comes from."""
-    known = config.recommended
-    yield from _lines("sampling", config.sampling, known.sampling, known.source)
+    yield from _lines("sampling", "sampling", config.sampling, config.recommended)
     for arm in config.arms:
         for acting in arm.interventions:
             name = entry_of(acting).name
-            yield from _lines(f"{arm.name}: {name}", acting, known.interventions.get(name, {}), known.source)
+            yield from _lines(f"{arm.name}: {name}", name, acting, config.recommended)
 
 
-def _lines(table: str, chosen: Any, known: Mapping[str, Any], source: str) -> Iterator[str]:
+def _lines(at: str, table: str, chosen: Any, recommended: Recommended) -> Iterator[str]:
+    known = recommended.sampling if table == "sampling" else recommended.interventions.get(table, {})
     for one in fields(chosen):
         value = getattr(chosen, one.name)
-        recommended = known.get(one.name, one.default)
-        if _plain(value) != _plain(recommended):
+        if _plain(value) != _plain(known.get(one.name, one.default)):
             origin = "the config"
         else:
-            origin = source if one.name in known else "the default"
-        yield f"{table}.{one.name} = {value!r} ({origin})"
+            origin = recommended.source_of(table, one.name) if one.name in known else "the default"
+        yield f"{at}.{one.name} = {value!r} ({origin})"
 
 
 def _plain(value: Any) -> Any:

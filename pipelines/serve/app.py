@@ -10,6 +10,7 @@ sets the address; on other addresses than loopback it asks for API keys.
 
 # No postponed annotations: Serve reads the builder's.
 
+import logging
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from ray.serve.handle import DeploymentHandle
 from pipelines.serve import keys
 from pipelines.serve.settings import ServeArgs, resolve
 
+_log = logging.getLogger("ray.serve")
 _WEB_REQUESTS = 1000
 """Most requests that the web process has open at a time, most of them waiting for a worker."""
 
@@ -58,7 +60,8 @@ def app(args: ServeArgs) -> Application:
     """
     from pipelines.serve.worker import Worker
 
-    resolve(args)  # fail fast at start-up, not in a worker
+    if warning := resolve(args).warning:  # which fails here, at start-up, not in a worker
+        _log.warning(warning)
     deployment: Any = serve.deployment  # its overloads do not allow options beside the class
     workers = deployment(
         Worker,

@@ -10,10 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from models import embedded
 from models.parallel.division import Ranks
-from models.recommended import recommended
 from models.spec import ModelSpec, Parallelism, Sampling
-from pipelines.config import arms, plugins
+from pipelines.config import plugins
 from pipelines.config.arms import Interventions
+from pipelines.config.recommended import settings_of
 from pipelines.config.run import load
 from pipelines.config.scorers import Scoring
 from pipelines.errors import UserError
@@ -138,6 +138,8 @@ class Serving:
     images_per_group: int = 1
     """What a batch is divided for where several GPUs share it: the size of the config's groups, or a request's default
     of one image. Groups of any other size can be asked for too."""
+    warning: str = ""
+    """Of `models.recommended.Recommended`."""
 
     def ranks(self, args: ServeArgs) -> Ranks:
         """The processes of each copy."""
@@ -193,20 +195,22 @@ def _base(args: ServeArgs) -> Serving:
             interventions=job.interventions,
             sizes=(),
             images_per_group=job.group.size,
+            warning=job.recommended.warning,
         )
     if args.model:
         model, name, scoring = ModelSpec(path=args.model, revision=args.revision), _name_of(args.model), None
     else:
         model, name = ModelSpec(path=str(embedded.WEIGHTS / "pipeline"), dtype="float32"), EMBEDDED
         scoring = Scoring(model=f"local-dir:{embedded.WEIGHTS / 'clip'}")
-    known = recommended(model.path)
+    known = settings_of(model.path)
     return Serving(
         name=name,
         model=model,
         scoring=scoring,
-        sampling=Sampling(**known.sampling),
-        interventions=arms.defaults(known),
+        sampling=known.sampling,
+        interventions=known.interventions,
         sizes=(),
+        warning=known.recommended.warning,
     )
 
 

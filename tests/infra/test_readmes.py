@@ -128,12 +128,25 @@ def run_python(code: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+SEES_THAT_EACH_ACTS = """
+from dataclasses import replace
+fewer = replace(group.sampling, steps=8)
+def made(*acting):
+    return generator.generate([replace(group, sampling=fewer, interventions=acting)])[0].astype(float)
+stock = made()
+assert len(both) == 2
+for acting in both:
+    apart = abs(made(acting) - stock).mean()
+    assert apart > 1.0, (acting, apart)  # of 255; with the settings of large models, repulsion is at 0.2 here
+"""
+
+
 def test_the_readme_s_python_runs(tmp_path: Path) -> None:
     """The last block joins scores: `tests/jobs/test_rescore.py` runs it."""
     reads, draws, _ = blocks(README, "python")
     finish(write_run(tmp_path / "out" / "demo", Toy(prompts=2)))
     run_python(f"{reads}\nassert image.size == (64, 64)", tmp_path)
-    run_python(draws, tmp_path)
+    run_python(f"{draws}\n{SEES_THAT_EACH_ACTS}", tmp_path)
     pictures = [Image.open(file) for file in sorted(tmp_path.glob("star-*.png"))]
     assert [picture.size for picture in pictures] == [(64, 64)] * 4
     assert len({picture.tobytes() for picture in pictures}) == 4

@@ -102,7 +102,9 @@ def test_report_page_and_pictures_and_a_second_run_that_makes_nothing(
 
 def test_wrong_input_is_named(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(["--config", str(toml), "--set", "model.path=/missing"]) == 2
-    assert "model.path: /missing/model_index.json does not exist" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "model.path: /missing/model_index.json does not exist" in said
+    assert said.startswith("warning: model.path = '/missing' is not in models/checkpoints.py")
     assert evaluate.main(["--config", str(toml), "--set", "prompts.group_size=1"]) == 2
     assert "needs 2 or more" in capsys.readouterr().err
     toml.write_text(toml.read_text().replace("guidance.weight", "guidance.wight"))

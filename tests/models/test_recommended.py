@@ -72,7 +72,20 @@ def test_the_papers_numbers() -> None:
 @pytest.mark.parametrize("blocks", [8, 24, 38, 57])
 @pytest.mark.parametrize("shared", [0.99, 0.999, 0.9999])
 def test_a_group_keeps_most_of_what_it_shares(samples: int, blocks: int, shared: float) -> None:
-    """The mean cosine after all blocks of a step, with fewer inner steps, which make no difference here."""
+    before, after = step(samples, blocks, shared)
+    assert 0.9 < after < before
+
+
+@pytest.mark.parametrize(("samples", "ends"), [(2, 0.75), (3, 0.85)])
+@pytest.mark.parametrize("blocks", [8, 24, 38, 57])
+def test_a_smaller_group_keeps_less(samples: int, ends: float, blocks: int) -> None:
+    """The numbers of README.md, models/CHECKPOINTS.md and `repulsion_strength`."""
+    assert step(samples, blocks, 0.99)[1] == pytest.approx(ends, abs=0.005)
+    assert step(samples, blocks, 0.999)[1] > ends
+
+
+def step(samples: int, blocks: int, shared: float) -> tuple[float, float]:
+    """The mean cosine before and after all blocks of a step, with fewer inner steps, which make no difference here."""
     generator = torch.Generator().manual_seed(0)
     common = torch.randn(1, 1, 40, 128, generator=generator)
     own = torch.randn(1, samples, 40, 128, generator=generator)
@@ -81,8 +94,7 @@ def test_a_group_keeps_most_of_what_it_shares(samples: int, blocks: int, shared:
     before = cosine(tokens)
     for _ in range(blocks - 1):
         tokens = repel(tokens, config)
-    print(f"{samples} samples, {blocks} blocks: {before:.4f} -> {cosine(tokens):.4f}")
-    assert 0.9 < cosine(tokens) < before
+    return before, cosine(tokens)
 
 
 def cosine(tokens_GBND: torch.Tensor) -> float:
@@ -111,15 +123,81 @@ def test_a_copy_is_known_by_its_configs(tmp_path: Path) -> None:
         4,
         "model.path",
     )
+    assert "if it wants other settings, as a distilled copy does, say [sampling]" in schnell.warning
     klein = recommended(folder_of(tmp_path / "klein", checkpoints.KLEIN_BASE_4B))
     assert klein.source == "black-forest-labs/FLUX.2-klein-base-4B"
+
+
+QWEN_IMAGE, DEV = "Qwen/Qwen-Image", "black-forest-labs/FLUX.1-dev"
+
+
+@pytest.mark.parametrize(
+    ("folder", "shape", "source", "sure"),
+    [
+        ("Qwen-Image", checkpoints.QWEN, QWEN_IMAGE, True),
+        ("Qwen-Image-2512", checkpoints.QWEN, "Qwen/Qwen-Image-2512", True),
+        ("Qwen-Image-Lightning", checkpoints.QWEN, QWEN_IMAGE, False),
+        ("FLUX.1-dev-experiments/krea-portrait", checkpoints.FLUX_DEV, DEV, False),
+        ("FLUX.1-Krea-dev/mine", checkpoints.FLUX_DEV, DEV, False),
+        ("FLUX.1-Krea-dev-mine", checkpoints.FLUX_DEV, "black-forest-labs/FLUX.1-Krea-dev", False),
+        ("black-forest-labs_FLUX.1-Krea-dev", checkpoints.FLUX_DEV, "black-forest-labs/FLUX.1-Krea-dev", True),
+        ("models--x--FLUX.1-dev-lora/snapshots/0a1b", checkpoints.FLUX_DEV, DEV, False),
+        ("stable-diffusion-3.5-large-turbo-mine", checkpoints.LARGE, TURBO, False),
+    ],
+)
+def test_only_a_folder_s_own_name_leaves_no_doubt(
+    tmp_path: Path, folder: str, shape: Shape, source: str, sure: bool
+) -> None:
+    found = recommended(folder_of(tmp_path / folder, shape))
+    assert (found.source, not found.warning) == (source, sure)
+
+
+def test_a_link_and_the_working_directory_are_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(folder_of(tmp_path / "stable-diffusion-3.5-large-turbo", checkpoints.LARGE))
+    (tmp_path / f"{folder.name}.toml").write_text("[sampling]\nsteps = 6\n")
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "current"
+    link.symlink_to(folder)
+    monkeypatch.chdir(folder)
+    for path in (".", "transformer/..", str(link)):
+        found = recommended(path)
+        assert (found.source, found.warning, found.sampling["steps"]) == (TURBO, "", 6)
+        assert found.source_of("sampling", "steps").endswith("large-turbo.toml")
+    (tmp_path / "links" / "current.toml").write_text("[sampling]\nsteps = 5\n")
+    assert recommended(str(link)).sampling["steps"] == 5  # beside the name that was said
 
 
 def test_another_depth_gets_the_papers_form(tmp_path: Path) -> None:
     shape = Shape(pipeline="StableDiffusion3Pipeline", layers=30, width=1920)
     found = recommended(folder_of(tmp_path / "new", shape))
-    assert found.interventions == {"repulsion": {"strength": repulsion_strength(30)}}
+    sibling = CHECKPOINTS["stabilityai/stable-diffusion-3-medium-diffusers"]
+    assert found.sampling == sibling.sampling
+    acting = {**sibling.interventions["repulsion"], "strength": repulsion_strength(30)}
+    assert found.interventions == {"repulsion": acting}
     assert "is of no published shape: it gets the papers' form" in found.warning
+
+    def flux(guidance: bool) -> Any:
+        kind = Shape(pipeline="FluxPipeline", layers=8, single_layers=38, width=3072, guidance_embeds=guidance)
+        return recommended(folder_of(tmp_path / f"flux-{guidance}", kind))
+
+    for guidance, steps, first in ((True, 28, 0.0357), (False, 4, 0.25)):
+        found = flux(guidance)
+        assert found.sampling["steps"] == steps
+        assert found.interventions["repulsion"] == {
+            "strength": repulsion_strength(46),
+            "inner_steps": 50,
+            "steps": (0.0, first),
+        }
+
+
+@pytest.mark.parametrize("layers", [None, [2, 2], "38", True, 2.5])
+def test_a_number_of_blocks_that_is_none_is_not_known(tmp_path: Path, layers: Any) -> None:
+    path = folder_of(tmp_path / "odd", checkpoints.LARGE)
+    config = tmp_path / "odd" / "transformer" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "num_layers": layers, "attention_head_dim": [64]}))
+    found = recommended(path)
+    assert "strength" not in found.interventions["repulsion"]
+    assert found.source.startswith("the papers' form for an unknown number of blocks")
 
 
 def test_what_nobody_knows_gets_the_papers_form_and_a_warning(tmp_path: Path) -> None:
@@ -139,11 +217,23 @@ def test_what_was_measured_on_a_model_lies_beside_it(tmp_path: Path) -> None:
     assert Sampling(**embedded.sampling) == SAMPLING
     assert embedded.interventions["tora"] == {"sigma": 2.0, "site": "attention"}
     assert embedded.interventions["repulsion"]["strength"] == 3.0
-    assert embedded.source.endswith("pipeline.toml")
+    for table, keys in {"sampling": embedded.sampling, **embedded.interventions}.items():
+        assert [key for key in keys if not embedded.source_of(table, key).endswith("pipeline.toml")] == (
+            ["inner_steps"] if table == "repulsion" else []
+        )
+    assert not embedded.warning
 
     path = folder_of(tmp_path / "mine", checkpoints.LARGE)
     (tmp_path / "mine.toml").write_text("[repulsion]\nstrength = 0.2\n")
-    assert recommended(path).interventions == {"repulsion": {"strength": 0.2}}
+    large = CHECKPOINTS[LARGE]
+    found = recommended(path)
+    assert found.sampling == large.sampling
+    assert found.interventions == {"repulsion": {**large.interventions["repulsion"], "strength": 0.2}}
+    assert [found.source_of("repulsion", key) for key in ("strength", "steps")] == [str(tmp_path / "mine.toml"), LARGE]
+    assert found.warning.endswith(f"say [sampling] (not in {tmp_path / 'mine.toml'}: [sampling])")
+    (tmp_path / "mine.toml").write_text("[repulsion]\nstrength = 0.2\n[sampling]\nsteps = 4\n")
+    assert recommended(path).sampling == {**large.sampling, "steps": 4}
+    assert not recommended(path).warning
     (tmp_path / "mine.toml").write_text("sampling = 3")
     with pytest.raises(ModelError, match=r"mine.toml: sampling is no table"):
         recommended(path)
@@ -151,6 +241,22 @@ def test_what_was_measured_on_a_model_lies_beside_it(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").unlink()
     with pytest.raises(ModelError, match=r"model_index.json cannot be read"):
         recommended(path)
+
+
+def test_a_file_beside_a_copy_keeps_what_is_known_of_the_copy(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "stable-diffusion-3.5-large-turbo", checkpoints.LARGE)
+    Path(f"{path}.toml").write_text("[repulsion]\nstrength = 0.2\n")
+    found = recommended(path)
+    assert (found.sampling["steps"], found.sampling["guidance_scale"], found.warning) == (4, 0.0, "")
+
+
+def test_a_file_beside_an_unknown_model_keeps_the_warning_for_what_it_does_not_say(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    file = tmp_path / "new.toml"
+    file.write_text("[sampling]\nsteps = 8\n")
+    found = recommended(str(tmp_path / "new"))
+    assert found.sampling == {"steps": 8}
+    assert found.warning.endswith(f"(not in {file}: [tora], [repulsion])")
 
 
 def test_a_real_pipeline_has_the_shape_of_its_configs(tiny_pipeline: str) -> None:

@@ -26,7 +26,13 @@ from tests.support.ranks import gone
 
 SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
 GROUP = Group(
-    prompt="a red star", seeds=(11, 12, 13), sampling=SAMPLING, interventions=(ToraConfig(), RepulsionConfig())
+    prompt="a red star",
+    seeds=(11, 12, 13),
+    sampling=SAMPLING,
+    interventions=(
+        ToraConfig(sigma=2.0, site="attention"),
+        RepulsionConfig(strength=3.0, max_displacement=1.0, branch="cond", blocks=(0.6667, 1.0)),
+    ),
 )
 
 
@@ -62,6 +68,14 @@ def test_it_makes_what_a_generator_makes(replica: Replica, undisturbed: Any, tin
     assert replica.info == generator.info
     (expected,) = generator.generate([GROUP])
     assert np.abs(undisturbed[0].astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_what_is_compared_is_not_stock(replica: Replica, undisturbed: Any) -> None:
+    (stock,) = replica.generate([replace(GROUP, interventions=())])
+    for acting in GROUP.interventions:
+        (made,) = replica.generate([replace(GROUP, interventions=(acting,))])
+        assert np.abs(made.astype(int) - stock.astype(int)).max() > 1
+    assert np.abs(undisturbed[0].astype(int) - stock.astype(int)).max() > 1
 
 
 def test_what_all_ranks_refuse_costs_no_rank(replica: Replica) -> None:

@@ -1,0 +1,49 @@
+"""The settings that are recommended for a model, as classes: the job, the endpoint and evaluations ask here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.errors import ModelError, did_you_mean
+from models.recommended import UNKNOWN, Recommended, recommended
+from models.spec import Sampling
+from pipelines.config import arms, toml
+from pipelines.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run gets that says nothing of sampling and interventions."""
+
+    sampling: Sampling
+    """Of its groups."""
+    interventions: arms.Interventions
+    """Of every registered intervention."""
+    recommended: Recommended
+    """The same as plain values, with their sources and the warning."""
+
+
+def settings_of(path: object) -> Settings:
+    """The settings for a model. Plugins are imported before: the file beside the model may have their tables.
+
+    path: as `model.path`; what is no text, or none, is a model that nobody knows.
+
+    Raises:
+        UserError: when the file beside the folder, or a config in it, cannot be read or does not fit; the message
+            names it.
+    """
+    try:
+        known = recommended(path) if isinstance(path, str) and path else UNKNOWN
+    except ModelError as error:
+        raise UserError(str(error)) from error
+    tables = ["sampling", *arms.names()]
+    for name in known.own:
+        if name not in tables:
+            near = did_you_mean(name, tables) or f"; known tables: {', '.join(tables)}"
+            raise UserError(f"{known.file}: unknown table [{name}]{near}")
+    file = known.file or known.source
+    return Settings(
+        sampling=toml.build(Sampling, known.sampling, file=file, at="sampling"),
+        interventions=arms.read_interventions({}, known, file=file),
+        recommended=known,
+    )
