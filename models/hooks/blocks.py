@@ -52,11 +52,12 @@ def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[Inte
         (block, _BlockHook(facts, run, edits, number))
         for number, (facts, block) in enumerate(run.family.blocks(transformer))
     ]
+    around = [edit for edit in edits if isinstance(edit, CallEdit)]
     root = HookRegistry.check_if_exists_or_initialize(transformer)
     try:
         if run.shards is not WHOLE:
-            root.register_hook(RowHook(run), ROW_HOOK)
-        root.register_hook(_CallHook(run, edits, [hook for _, hook in hooks]), HOOK)
+            root.register_hook(RowHook(run, around), ROW_HOOK)
+        root.register_hook(_CallHook(run, around, [hook for _, hook in hooks]), HOOK)
         for block, hook in hooks:
             HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, HOOK)
             if hook.edits_attention:
@@ -71,10 +72,9 @@ def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[Inte
 class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
     """Records the start of a transformer call, selects the edits of its blocks, and makes the edits around it."""
 
-    def __init__(self, run: Denoising, edits: Sequence[Edit], blocks: list[_BlockHook]) -> None:
+    def __init__(self, run: Denoising, edits: Sequence[CallEdit], blocks: list[_BlockHook]) -> None:
         super().__init__()
-        self.run, self.blocks = run, blocks
-        self.edits = [edit for edit in edits if isinstance(edit, CallEdit)]
+        self.run, self.edits, self.blocks = run, edits, blocks
         self.call = Call(forward=_no_forward_yet, args=(), kwargs={})
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
