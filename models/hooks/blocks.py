@@ -101,7 +101,7 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
     """The edits of one block.
 
     Those of the current call are stored in plain tuples when the call begins: a compiled block is recompiled for every
-    new value that it reads from here.
+    new value that it reads from here, which is whether a site has edits at all.
     """
 
     def __init__(self, facts: BlockList, run: Denoising, edits: Sequence[Edit], number: int) -> None:
@@ -170,7 +170,10 @@ class _AttentionHook(ModelHook):  # type: ignore[misc] # diffusers is read as un
         return args, kwargs | {"hidden_states": self.block.with_text(kwargs["hidden_states"], changes)}
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator] # torch leaves it untyped
 def _apply(changes: Sequence[Change], tensor: Tensor) -> Tensor:
+    """Make changes one after the other, outside of what a compiled block is made of: a block that held them would be
+    compiled once more for every value of their settings."""
     for change in changes:
         tensor = change(tensor)
     return tensor
