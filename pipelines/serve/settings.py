@@ -138,6 +138,8 @@ class Serving:
     images_per_group: int = 1
     """What a batch is divided for where several GPUs share it: the size of the config's groups, or a request's default
     of one image. Groups of any other size can be asked for too."""
+    plugins: tuple[str, ...] = ()
+    """`run.plugins` of the config."""
 
     def ranks(self, args: ServeArgs) -> Ranks:
         """The processes of each copy."""
@@ -147,6 +149,7 @@ class Serving:
             images=args.groups_per_batch * self.images_per_group,
             guided=self.sampling.guidance_scale > 1.0,
             threads=args.threads_per_replica,
+            plugins=(*args.plugins, *self.plugins),
         )
 
 
@@ -155,7 +158,7 @@ def resolve(args: ServeArgs) -> Serving:
 
     Raises UserError for a config that cannot be read or settings that contradict each other.
     """
-    plugins.load(args.plugins)
+    plugins.load(args.plugins, "plugins")
     base = _base(args)
     size = args.size or f"{base.sampling.width}x{base.sampling.height}"
     width, height = (int(side) for side in size.split("x"))
@@ -193,6 +196,7 @@ def _base(args: ServeArgs) -> Serving:
             interventions=job.interventions,
             sizes=(),
             images_per_group=job.group.size,
+            plugins=job.run.plugins,
         )
     if args.model:
         model, name, scoring = ModelSpec(path=args.model, revision=args.revision), _name_of(args.model), None
