@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.dataset.storage import Storage
     from pipelines.flows.rescore import RescoreConfig, rescore
 
-    plugins.load(options.plugin)
+    plugins.load(options.plugin, "--plugin")
     wanted: dict[str, RescoreConfig] = {}
     for text in options.scorer:
         name, scoring = scorer(text, model_needed=not any(word.startswith("scoring.kind=") for word in options.set))

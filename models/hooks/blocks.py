@@ -52,11 +52,12 @@ def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[Inte
         (block, _BlockHook(facts, run, edits, number))
         for number, (facts, block) in enumerate(run.family.blocks(transformer))
     ]
+    around = [edit for edit in edits if isinstance(edit, CallEdit)]
     root = HookRegistry.check_if_exists_or_initialize(transformer)
     try:
         if run.shards is not WHOLE:
-            root.register_hook(RowHook(run), ROW_HOOK)
-        root.register_hook(_CallHook(run, edits, [hook for _, hook in hooks]), HOOK)
+            root.register_hook(RowHook(run, around), ROW_HOOK)
+        root.register_hook(_CallHook(run, around, [hook for _, hook in hooks]), HOOK)
         for block, hook in hooks:
             HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, HOOK)
             if hook.edits_attention:
@@ -71,10 +72,9 @@ def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[Inte
 class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
     """Records the start of a transformer call, selects the edits of its blocks, and makes the edits around it."""
 
-    def __init__(self, run: Denoising, edits: Sequence[Edit], blocks: list[_BlockHook]) -> None:
+    def __init__(self, run: Denoising, edits: Sequence[CallEdit], blocks: list[_BlockHook]) -> None:
         super().__init__()
-        self.run, self.blocks = run, blocks
-        self.edits = [edit for edit in edits if isinstance(edit, CallEdit)]
+        self.run, self.edits, self.blocks = run, edits, blocks
         self.call = Call(forward=_no_forward_yet, args=(), kwargs={})
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -101,7 +101,7 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
     """The edits of one block.
 
     Those of the current call are stored in plain tuples when the call begins: a compiled block is recompiled for every
-    new value that it reads from here.
+    new value that it reads from here, which is whether a site has edits at all.
     """
 
     def __init__(self, facts: BlockList, run: Denoising, edits: Sequence[Edit], number: int) -> None:
@@ -170,7 +170,10 @@ class _AttentionHook(ModelHook):  # type: ignore[misc] # diffusers is read as un
         return args, kwargs | {"hidden_states": self.block.with_text(kwargs["hidden_states"], changes)}
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator] # torch leaves it untyped
 def _apply(changes: Sequence[Change], tensor: Tensor) -> Tensor:
+    """Make changes one after the other, outside of what a compiled block is made of: a block that held them would be
+    compiled once more for every value of their settings."""
     for change in changes:
         tensor = change(tensor)
     return tensor

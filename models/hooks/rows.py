@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from models.denoising import Denoising
 from models.errors import ModelError
+from models.interventions.base import CallEdit
 
 
 class RowHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
@@ -18,14 +20,17 @@ class RowHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
     Registered before the hook that begins a call, so that it runs after it. Where guidance makes two calls, each rank
     of the cfg axis makes one, returns an empty placeholder for the other, and the outputs are exchanged after the
     second: pipelines read them only then. In the first step both ranks make both calls: interventions find the
-    direction of the prompt in them, and this hook the shape of the placeholder.
+    direction of the prompt in them, and this hook the shape of the placeholder. They also do in every step in which an
+    intervention changes predictions: it reads each one at the end of its call.
 
     run: the denoising whose rows are divided.
+    edits: the changes around its calls.
     """
 
-    def __init__(self, run: Denoising) -> None:
+    def __init__(self, run: Denoising, edits: Sequence[CallEdit]) -> None:
         super().__init__()
         self.run = run
+        self.after = [edit for edit in edits if edit.after is not None]
         self.placeholder = torch.empty(0)
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -51,7 +56,9 @@ class RowHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
 
     def _makes_one_of_two_calls(self) -> bool:
         run = self.run
-        return run.shards.cfg.size > 1 and run.guided and run.family.layout == "two_calls" and run.step > 0
+        if run.step == 0 or any(run.step in edit.steps for edit in self.after):
+            return False
+        return run.shards.cfg.size > 1 and run.guided and run.family.layout == "two_calls"
 
     def _own(self, name: str, value: Any) -> Any:
         run = self.run

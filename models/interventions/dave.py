@@ -35,14 +35,16 @@ class DaveConfig(InterventionConfig):
 
 
 def _begin(config: DaveConfig, run: Denoising) -> Sequence[Edit]:
+    import torch
+
     if config.block >= run.blocks:
         raise ModelError(f"dave.block = {config.block}: this model has the joint blocks 0 to {run.blocks - 1}")
     context = run.shards.context
 
     def damp(image_RND: Tensor) -> Tensor:
-        total_R1D = context.sum(image_RND.sum(dim=1, keepdim=True))
-        count = context.sum(image_RND.new_tensor(image_RND.shape[1]))
-        return image_RND + (config.weight - 1.0) * (total_R1D / count)
+        total_R1D = context.sum(image_RND.sum(dim=1, keepdim=True, dtype=torch.float32))  # float16 ends at 65504
+        count = context.sum(total_R1D.new_tensor(image_RND.shape[1]))
+        return image_RND + ((config.weight - 1.0) * (total_R1D / count)).to(image_RND.dtype)
 
     return [ImageEdit(change=damp, blocks=(config.block,), steps=span(config.steps, run.steps))]
 

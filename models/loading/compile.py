@@ -11,8 +11,10 @@ from models.errors import ModelError
 from models.families.base import Family
 from models.parallel.division import Division
 
-_VARIANTS_PER_BLOCK = 16
-"""Compiled variants of one block: the last block differs from the others, and each intervention is on or off."""
+_VARIANTS_PER_BLOCK = 2**4 * 2 * 2
+"""Most compiled variants of one block: each of its four sites has edits or none, the call begins with the positive or
+with the negative text, and it has one row or several. Settings of edits do not count, as `models.hooks.blocks` makes
+them outside of the compiled code. All blocks share torch's limit, as they run the same code."""
 
 
 def compile_blocks(

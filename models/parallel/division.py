@@ -47,6 +47,8 @@ class Ranks:
     """Whether the guidance scale is above 1. A family with distilled guidance runs one branch nevertheless."""
     threads: int = 0
     """CPU threads of torch in each process; 0 leaves torch's own choice."""
+    plugins: tuple[str, ...] = ()
+    """Modules that each process imports before it loads the model: they register interventions."""
     timeout_s: float = 600.0
     """Seconds without a denoising step after which the processes count as hung. Loading has no time limit."""
 

@@ -25,6 +25,7 @@ from models.errors import ModelError, out_of_memory
 from models.families.base import Family
 from models.generator import Generator
 from models.parallel.division import Division, Ranks, division
+from models.plugins import load as load_plugins
 from models.spec import ModelSpec
 
 STOP = "stop"
@@ -95,6 +96,7 @@ def _exit_with_owner(lifeline: int, folder: str) -> None:
 
 def _join(assignment: Assignment) -> Generator:
     ranks, spec = assignment.ranks, assignment.spec
+    load_plugins(ranks.plugins)
     if ranks.threads:
         torch.set_num_threads(ranks.threads)
     device, backend = spec.device, "cpu:gloo"

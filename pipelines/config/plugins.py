@@ -1,30 +1,21 @@
-"""Imports the user's own modules, which register interventions and scorers."""
+"""Plugins that a setting names; a wrong name is the user's to correct."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
 
+from models import plugins
+from models.errors import ModelError
 from pipelines.errors import UserError
 
 
-def load(modules: Sequence[str]) -> None:
-    """Import modules, also from the working directory, where `ray job submit --working-dir` puts them.
-
-    modules: names of Python modules.
+def load(modules: Sequence[str], setting: str = "run.plugins") -> None:
+    """Import them; arguments as of `models.plugins.load`.
 
     Raises:
         UserError: when one cannot be imported.
     """
-    if modules and (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
-    for name in modules:
-        try:
-            import_module(name)
-        except Exception as error:
-            raise UserError(
-                f"run.plugins: {name!r} cannot be imported: {type(error).__name__}: {error}. Name a Python module that "
-                "is installed on every node, or lies in the working directory."
-            ) from error
+    try:
+        plugins.load(modules, setting)
+    except ModelError as error:
+        raise UserError(str(error)) from error

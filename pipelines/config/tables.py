@@ -158,11 +158,12 @@ class RayOptions:
         """CPU threads of each process of a generator."""
         return max(1, (self.threads_per_generator or int(self.cpus_per_generator)) // self.gpus_per_replica)
 
-    def ranks(self, group: GroupSize, guidance_scale: float) -> Ranks:
+    def ranks(self, group: GroupSize, guidance_scale: float, plugins: tuple[str, ...] = ()) -> Ranks:
         """The processes of each generator.
 
         group: the table [group].
         guidance_scale: of the run's sampling.
+        plugins: of the run.
         """
         return Ranks(
             count=self.gpus_per_replica,
@@ -171,4 +172,5 @@ class RayOptions:
             guided=guidance_scale > 1.0,
             threads=self.generator_threads,
             timeout_s=self.rank_timeout_s,
+            plugins=plugins,
         )

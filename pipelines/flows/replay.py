@@ -59,6 +59,8 @@ class Origin:
     """The table [ray] of the run."""
     group: GroupSize
     """The table [group] of the run."""
+    plugins: tuple[str, ...]
+    """`run.plugins` of the run."""
 
 
 def pick(output: Storage, *, sample: int, group_id: str = "", seed: int = 0) -> Iterator[pa.Table]:
@@ -142,7 +144,8 @@ def origin(output: Storage) -> Origin:
             f"{output.path(run_json.FILE)} has version {run.schema_version} of the row contract, this program version "
             f"{schema.VERSION}; replay it with the release that made it"
         )
-    plugins.load(recorded(run, "run", Run).plugins)
+    named = recorded(run, "run", Run).plugins
+    plugins.load(named)
     for arm in run.config["arms"]:
         for name, settings in arm.items():
             if name != "name" and settings and find(name) is None:
@@ -155,6 +158,7 @@ def origin(output: Storage) -> Origin:
         offload=recorded(run, "model", ModelSpec).offload,
         ray=recorded(run, "ray", RayOptions),
         group=recorded(run, "group", GroupSize),
+        plugins=named,
     )
 
 

@@ -140,6 +140,8 @@ class Serving:
     of one image. Groups of any other size can be asked for too."""
     warning: str = ""
     """Of `models.recommended.Recommended`."""
+    plugins: tuple[str, ...] = ()
+    """`run.plugins` of the config."""
 
     def ranks(self, args: ServeArgs) -> Ranks:
         """The processes of each copy."""
@@ -149,6 +151,7 @@ class Serving:
             images=args.groups_per_batch * self.images_per_group,
             guided=self.sampling.guidance_scale > 1.0,
             threads=args.threads_per_replica,
+            plugins=(*args.plugins, *self.plugins),
         )
 
 
@@ -157,7 +160,7 @@ def resolve(args: ServeArgs) -> Serving:
 
     Raises UserError for a config that cannot be read or settings that contradict each other.
     """
-    plugins.load(args.plugins)
+    plugins.load(args.plugins, "plugins")
     base = _base(args)
     size = args.size or f"{base.sampling.width}x{base.sampling.height}"
     width, height = (int(side) for side in size.split("x"))
@@ -196,6 +199,7 @@ def _base(args: ServeArgs) -> Serving:
             sizes=(),
             images_per_group=job.group.size,
             warning=job.recommended.warning,
+            plugins=job.run.plugins,
         )
     if args.model:
         model, name, scoring = ModelSpec(path=args.model, revision=args.revision), _name_of(args.model), None

@@ -49,7 +49,7 @@ class GenerateShard:
         with self._telemetry.busy("load_model"):
             from models.replica.replica import open_generator
 
-            ranks = config.ray.ranks(config.group, config.sampling.guidance_scale)
+            ranks = config.ray.ranks(config.group, config.sampling.guidance_scale, config.run.plugins)
             self._generator = open_generator(config.model, ranks)
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._denoising = threading.Lock()

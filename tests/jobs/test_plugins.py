@@ -110,9 +110,11 @@ serving = resolve(args)
 asked = request_model(args, serving)(prompt="a dot", louder={{"factor": 2.5}})
 job, _ = job_of(asked, args, serving)
 print(job.group.interventions, "louder" in response_model().model_json_schema()["$defs"]["GroupReportHere"]["required"])
+print(serving.ranks(args).plugins == args.plugins)
 print('id="louder.factor"' in page.html(), "Louder &lt;text&gt; <small>makes text &amp; tokens longer" in page.html())
 """
     assert python("-c", code).splitlines() == [
         "(LouderConfig(factor=2.5, rows='all', blocks=(0.0, 1.0)),) True",
+        "True",
         "True True",
     ]

@@ -21,6 +21,7 @@ from models.errors import ModelError, PromptError
 from models.families import family_of
 from models.generator import Generator
 from models.hooks import blocks
+from models.interventions.dave import DaveConfig
 from models.interventions.repulsion import groups as groups_of_call
 from models.interventions.repulsion import push
 from models.interventions.repulsion.config import RepulsionConfig
@@ -205,6 +206,33 @@ def test_compiled_blocks_draw_the_same_whatever_came_before(
     if dtype == "float32":  # a tiny random model makes much of bfloat16's other roundings
         for image, plain in zip(found[0], [*generator.generate(groups[:1]), *generator.generate(groups)], strict=True):
             assert difference(image, plain) <= 1
+
+
+@needs_compiler
+def test_no_setting_of_an_intervention_is_compiled_into_a_block(tiny_pipeline: str) -> None:
+    """As many settings as arms and requests have: blocks that held them would reach torch's limit."""
+    compiled = Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True))
+    made: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Any:
+        made.append(graph)
+        return graph.forward
+
+    for block in compiled.transformer.transformer_blocks:
+        block.compile(dynamic=True, backend=backend)
+    counts, pictures = [], []
+    try:
+        for number in range(1, 19):
+            tora = ToraConfig(sigma=1.0 + number / 10, angle=number / 20, site=("attention", "block")[number % 2])
+            configs = (tora, RepulsionConfig(strength=float(number)), DaveConfig(weight=number / 20))
+            sampling = replace(SAMPLING, steps=1)
+            (image,) = compiled.generate([group(sampling=sampling, interventions=configs)])
+            counts.append(len(made))
+            pictures.append(image.tobytes())
+    finally:
+        torch.compiler.reset()
+    assert 0 < counts[3] == counts[-1]  # by then each site was met twice
+    assert len({*pictures}) > len(pictures) / 2
 
 
 @needs_compiler

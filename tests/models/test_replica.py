@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,36 @@ time.sleep(600)
     assert len(ranks) == 2
     assert all(gone(int(pid)) for pid in ranks)
     assert not Path(folder).exists()
+
+
+def test_ranks_know_the_interventions_of_plugins(
+    tiny_pipeline: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings come with the groups, but what registers it lies in another module, which this process needs not."""
+    (tmp_path / "quieter_settings.py").write_text("""
+from dataclasses import dataclass
+from models.spec import InterventionConfig
+
+@dataclass(frozen=True, kw_only=True)
+class QuieterConfig(InterventionConfig):
+    factor: float = 0.5
+""")
+    (tmp_path / "quieter.py").write_text("""
+from models.interventions.base import Intervention, TextEdit
+from models.interventions.registry import register
+from quieter_settings import QuieterConfig
+
+def begin(config, run):
+    change = lambda text: text * config.factor
+    return [TextEdit(site="block input", change=change, blocks=range(run.blocks), steps=range(run.steps))]
+
+register(Intervention(name="quieter", title="quieter", purpose="", meaning="", config=QuieterConfig, begin=begin))
+""")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = import_module("quieter_settings").QuieterConfig()
+    spec = ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu")
+    with Replica(spec, Ranks(count=2, threads=1, plugins=("quieter",))) as replica:
+        plain, changed = (
+            replica.generate([replace(GROUP, interventions=configs)])[0] for configs in ((), (config, ToraConfig()))
+        )
+        assert not np.array_equal(plain, changed)

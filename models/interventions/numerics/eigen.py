@@ -1,42 +1,12 @@
-"""Eigenvalues of small matrices, on a GPU without a wait of the host, and functions that stay out of torch.compile."""
+"""Eigenvalues of small matrices, on a GPU without a wait of the host."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from types import ModuleType
-from typing import ParamSpec
 
 import torch
 from torch import Tensor
-
-Arguments = ParamSpec("Arguments")
-
-
-def opaque(
-    name: str, fake: Callable[..., Tensor]
-) -> Callable[[Callable[Arguments, Tensor]], Callable[Arguments, Tensor]]:
-    """Make a function one operation for torch.compile, which does not look inside.
-
-    Outside of compilation it is called directly: torch's dispatch of an operation takes as long as the algebra of a
-    small matrix.
-
-    name: of the operation, unique in the process.
-    fake: gives an empty tensor of the result's shape and dtype, from the same arguments.
-    """
-
-    def wrap(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
-        operation = torch.library.custom_op(f"raydiance::{name}", function, mutates_args=())
-        operation.register_fake(fake)
-
-        @wraps(function)
-        def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
-            found: Tensor = (operation if torch.compiler.is_compiling() else function)(*args, **kwargs)
-            return found
-
-        return call
-
-    return wrap
 
 
 def gpu_kernels(device: torch.device, rows: int) -> ModuleType | None:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from models.interventions.numerics.arrays import NUMPY, TORCH, Array, Arrays
-from models.interventions.numerics.eigen import opaque
 from models.interventions.repulsion.ascent import entropy_ascent
 from models.interventions.repulsion.config import RepulsionConfig
 
@@ -54,7 +53,6 @@ def repel(
     return pushed.to(tokens_GBND.dtype)
 
 
-@opaque("repulsion", lambda gram_GRR, *_: torch.empty_like(gram_GRR[:, :-1, :-1]))
 def displacement(
     gram_GRR: Tensor, strength: float, eta: float, inner_steps: int, max_displacement: float, exact: bool
 ) -> Tensor:

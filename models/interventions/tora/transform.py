@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.interventions.numerics.arrays import NUMPY, TORCH, Array, Arrays, as_dtype_of
-from models.interventions.numerics.eigen import eigh, large_eigenvalues, opaque
+from models.interventions.numerics.eigen import eigh, large_eigenvalues
 from models.interventions.numerics.projector import leading_direction
 from models.interventions.tora.algebra import transform, transform_without_vectors
 from models.interventions.tora.config import ToraConfig
@@ -39,7 +39,6 @@ def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, selection: TokenSe
     return aligned_BND.to(tokens_BND.dtype)
 
 
-@opaque("tora", lambda tokens_BND, *_: torch.empty_like(tokens_BND))
 def _aligned(
     tokens_BND: Tensor,
     direction_BD: Tensor,
