@@ -182,7 +182,7 @@ def _with_file(known: Recommended, file: Path) -> Recommended:
         raise ModelError(f"{file}: {wrong[0]} is no table; it holds [sampling] and tables of interventions")
     names = dict.fromkeys([*known.interventions, *own])
     tables = {name: {**known.interventions.get(name, {}), **own.get(name, {})} for name in names if name != "sampling"}
-    guessed = ["sampling", *(known.interventions or ("tora", "repulsion"))]
+    guessed = dict.fromkeys(["sampling", "repulsion", *known.interventions])  # these depend on the model
     left = ", ".join(f"[{name}]" for name in guessed if name not in own)
     return replace(
         known,

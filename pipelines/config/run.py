@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.interventions.registry import registered
 from models.recommended import UNKNOWN, Recommended
 from models.scorers import registry
 from models.spec import PLACES, ModelSpec, Sampling
@@ -31,7 +32,7 @@ from pipelines.config.recommended import settings_of
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
-from pipelines.errors import require
+from pipelines.errors import UserError, require
 from pipelines.prompts.config import Prompts
 
 
@@ -121,6 +122,13 @@ def _load_plugins(run: Any, file: str) -> None:
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise toml.wrong(file, "run.plugins", named, "an array of module names")
     plugins.load(named)
+    taken = {f.name for f in fields(RunConfig)} | {f.name for f in fields(Arm)}
+    taken |= {*schema.plan([]).names, *schema.scored(1, images=schema.generated([])).names}
+    if clash := sorted(taken.intersection(entry.name for entry in registered())):
+        raise UserError(
+            f"run.plugins: the intervention {clash[0]!r} has the name of a table of the config, or of a column; "
+            "register it under another one"
+        )
 
 
 def fingerprint(config: RunConfig) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model
 from models.interventions.base import Intervention
 from models.interventions.registry import registered
 from models.spec import InterventionConfig
+from pipelines.errors import UserError
 from pipelines.serve.settings import ServeArgs, Serving
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -101,6 +102,8 @@ def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
         ),
     }
     for entry in registered():
+        if entry.name in ImageRequest.model_fields or entry.name in GroupReport.model_fields:
+            raise UserError(f"the intervention {entry.name!r} has the name of a field of requests or reports")
         changed[entry.name] = _intervention(entry, serving.interventions[entry.name])
     return create_model("ImageRequestHere", __base__=ImageRequest, **changed)
 

@@ -256,7 +256,7 @@ def test_a_file_beside_an_unknown_model_keeps_the_warning_for_what_it_does_not_s
     file.write_text("[sampling]\nsteps = 8\n")
     found = recommended(str(tmp_path / "new"))
     assert found.sampling == {"steps": 8}
-    assert found.warning.endswith(f"(not in {file}: [tora], [repulsion])")
+    assert found.warning.endswith(f"(not in {file}: [repulsion])")
 
 
 def test_a_real_pipeline_has_the_shape_of_its_configs(tiny_pipeline: str) -> None:

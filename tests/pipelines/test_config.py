@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from models.checkpoints import CHECKPOINTS
-from models.interventions.dave import DaveConfig
+from models.interventions.dave import DAVE, DaveConfig
+from models.interventions.registry import _REGISTERED
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
 from models.spec import Sampling
@@ -256,3 +257,12 @@ def test_checkpoints_have_samplings() -> None:
     for model, known in CHECKPOINTS.items():
         assert model.count("/") == 1
         assert Sampling(**known.sampling).steps == known.sampling["steps"]
+
+
+@pytest.mark.parametrize("name", ["sampling", "name", "steps", "shard", "keep"])
+def test_an_intervention_cannot_have_the_name_of_a_table_or_column(
+    toml: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_REGISTERED, name, replace(DAVE, name=name))
+    with pytest.raises(UserError, match=f"run.plugins: the intervention '{name}' has the name of"):
+        load(toml)
