@@ -212,7 +212,7 @@ def test_s3_in_and_out_from_the_command_line(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-key")
     refused = command(*places)
     assert refused.returncode == 2
-    assert refused.stderr.startswith("error: cannot")
+    assert "\nerror: cannot" in refused.stderr
     assert "AWS_SECRET_ACCESS_KEY" in refused.stderr
     assert "wrong-key" not in refused.stderr
 

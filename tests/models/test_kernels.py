@@ -86,7 +86,8 @@ for count, kinds in cases.items():
     expected = align_by_svd(tokens.double(), direction.double(), valid, config)
     error = (found - expected).norm(dim=(1, 2)) / (expected - tokens).norm(dim=(1, 2))
     print(count, dict(zip(kinds, error.tolist())), flush=True)
-    assert (error < 1e-4).all()
+    # Tokens of deficient rank have directions that only their rounding to float32 gives a length.
+    assert (error < torch.tensor([5e-4 if kind == "deficient" else 1e-4 for kind in kinds])).all()
 """
 
 _TRIDIAGONAL = """

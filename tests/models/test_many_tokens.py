@@ -68,7 +68,9 @@ def test_equals_the_decomposition(count: int, kinds: tuple[str, ...]) -> None:
     tokens = torch.stack([graded(kind, count, generator) for kind in kinds]).float()
     direction = torch.randn(len(kinds), count + 64, generator=generator)
     valid = torch.ones(len(kinds), count, dtype=torch.bool)
-    assert (error(tokens, direction, valid, ToraConfig()) < 1e-4).all()
+    # Tokens of deficient rank have directions that only their rounding to float32 gives a length.
+    most = torch.tensor([5e-4 if kind == "deficient" else 1e-5 for kind in kinds])
+    assert (error(tokens, direction, valid, ToraConfig()) < most).all()
 
 
 def test_samples_of_other_lengths() -> None:
