@@ -1,4 +1,4 @@
-"""The errors that models raise, a helper for their messages, and tests for errors of torch."""
+"""The errors that models raise, a helper for their messages, tests for errors of torch, and the check of a setting."""
 
 from __future__ import annotations
 
@@ -44,3 +44,18 @@ def device_lost(error: BaseException) -> bool:
     """Whether this process has lost its GPU: after an illegal access or a failed assertion every call fails."""
     fatal = type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error) or "cuDNN error" in str(error)
     return fatal and not out_of_memory(error)
+
+
+def require(good: bool, name: str, value: object, rule: str) -> None:
+    """Check one setting.
+
+    good: whether its value is in range.
+    name: name of the setting.
+    value: its value.
+    rule: what the setting needs, for the message.
+
+    Raises:
+        ValueError: when the value is out of range; the message has name, value and rule.
+    """
+    if not good:
+        raise ValueError(f"{name} = {value!r} is out of range: {rule}")

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models import errors
+
 Interval = tuple[float, float]
 """A share of the denoising steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
 
@@ -36,8 +38,7 @@ def require(good: bool, owner: object, field: str, rule: str) -> None:
     Raises:
         ValueError: when the value is out of range; the message has field, value and rule.
     """
-    if not good:
-        raise ValueError(f"{field} = {getattr(owner, field)!r} is out of range: {rule}")
+    errors.require(good, field, getattr(owner, field), rule)
 
 
 def require_interval(owner: object, field: str) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from models.errors import require
 from models.interventions.registry import entry_of, find, in_order, registered
 from models.recommended import Recommended
 from models.spec import InterventionConfig
 from pipelines.config import toml
-from pipelines.errors import require
 
 Interventions = Mapping[str, InterventionConfig]
 """Name of every registered intervention -> the run's settings of it."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.errors import require
 from models.interventions.registry import registered
 from models.recommended import UNKNOWN, Recommended
 from models.scorers import registry
@@ -32,7 +33,7 @@ from pipelines.config.recommended import settings_of
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
-from pipelines.errors import UserError, require
+from pipelines.errors import UserError
 from pipelines.prompts.config import Prompts
 
 

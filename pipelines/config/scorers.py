@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.errors import require
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
 from pipelines.dataset import score_columns
-from pipelines.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

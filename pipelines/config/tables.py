@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from models.errors import require
 from models.parallel.division import Ranks
 from models.spec import Parallelism
-from pipelines.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from models.errors import require
 from models.interventions.registry import entry_of
 from models.recommended import UNKNOWN, Recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import arms, toml
 from pipelines.config.recommended import settings_of
-from pipelines.errors import require
 
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.errors import require
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
 from pipelines.cluster.bars import followed
@@ -32,7 +33,7 @@ from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
 from pipelines.dataset.schema import VERSION, generated_in
 from pipelines.dataset.storage import Storage
-from pipelines.errors import UserError, require
+from pipelines.errors import UserError
 from pipelines.flows import preflight
 from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.read import ReadShard

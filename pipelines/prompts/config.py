@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.errors import did_you_mean
-from pipelines.errors import require
+from models.errors import did_you_mean, require
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats import FORMATS
 
