@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -32,10 +34,13 @@ def graded(kind: str, count: int, generator: torch.Generator) -> Tensor:
     return tokens
 
 
-def found(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig) -> Tensor:
+Align = Callable[..., Tensor]
+
+
+def found(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig, align: Align = align_many) -> Tensor:
     selection = TokenSelection.of(Tokens.of(valid, valid), config)
     select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
-    return align_many(
+    return align(
         torch.linalg.eigvalsh,
         tokens,
         direction,
@@ -46,11 +51,11 @@ def found(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig) 
     )
 
 
-def error(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig) -> Tensor:
+def error(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig, align: Align = align_many) -> Tensor:
     """Of TORA's effect, a sample."""
     expected = align_by_svd(tokens.double(), direction.double(), valid, config)
     effect = (expected - tokens).norm(dim=(1, 2))
-    share: Tensor = (found(tokens, direction, valid, config) - expected).norm(dim=(1, 2)) / effect
+    share: Tensor = (found(tokens, direction, valid, config, align) - expected).norm(dim=(1, 2)) / effect
     return share
 
 
