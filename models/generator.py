@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from models.errors import ImageError, ModelError
 from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.hooks.blocks import interventions
+from models.hooks.record import Floats, Measure, TextRecord, displacement, mean_displacement, of_group
 from models.interventions.registry import entry_of
 from models.loading.compile import compile_blocks
 from models.loading.load import load
@@ -46,6 +47,23 @@ class ModelInfo:
     """Where it runs, "cpu" or "cuda" with or without a number."""
     frames_per_second: int
     """Of a video; 0 for images."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """The images of a group, and what interventions did to their text."""
+
+    pixels: NDArray[np.uint8]
+    """uint8 [B, H, W, 3]; [B, frames, H, W, 3] for video."""
+    edits: Mapping[str, Floats]
+    """Name of each intervention with edits of text -> their numbers, float64 [blocks, steps, branches, B, k]; see
+    `models.hooks.record`."""
+
+    @property
+    def displacement(self) -> dict[str, NDArray[np.float32]]:
+        """Name of each intervention with edits of text -> how far it moved each image's text, as a share of its length,
+        on average over its edits: float32 [B], 0 where it moved nothing."""
+        return {name: mean_displacement(numbers) for name, numbers in self.edits.items()}
 
 
 class Generator:
@@ -95,17 +113,27 @@ class Generator:
         """The pipeline's transformer."""
         return self._pipe.transformer
 
-    @torch.inference_mode()
     def generate(
         self, groups: Sequence[Group], on_step: Callable[[int, int], None] | None = None
     ) -> list[NDArray[np.uint8]]:
+        """The pixels alone of what `draw` makes; arguments and errors as there."""
+        return [drawn.pixels for drawn in self.draw(groups, on_step)]
+
+    @torch.inference_mode()
+    def draw(
+        self,
+        groups: Sequence[Group],
+        on_step: Callable[[int, int], None] | None = None,
+        measure: Measure = displacement,
+    ) -> list[Drawn]:
         """Make the images of several groups, in one denoising batch where the model can take their texts together.
 
-        Returns one uint8 [B, H, W, 3] per group ([B, frames, H, W, 3] for video), in order. An image depends on its own
-        group alone: its noise is drawn on the CPU from its own seed, and texts are encoded one by one.
+        Returns the groups in order. An image depends on its own group alone: its noise is drawn on the CPU from its own
+        seed, and texts are encoded one by one.
 
         groups: one or more, all with the same `batch_key`.
         on_step: called with (steps done, steps) after each step.
+        measure: gives the numbers of an edit.
 
         Raises:
             PromptError: when a prompt is longer than the model reads, or its input image is missing or broken.
@@ -120,16 +148,16 @@ class Generator:
         batches: dict[Hashable, list[int]] = {}
         for index, text in enumerate(encoded):
             batches.setdefault((text.together, groups[index].image), []).append(index)
-        made: dict[int, NDArray[np.uint8]] = {}
+        made: dict[int, Drawn] = {}
         for number, batch in enumerate(batches.values()):
             report = _steps_of_all(on_step, number, len(batches), first.sampling.steps)
-            images = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], report)
-            made.update(zip(batch, images, strict=True))
+            drawn = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], report, measure)
+            made.update(zip(batch, drawn, strict=True))
         return [made[index] for index in range(len(groups))]
 
     def _denoise(
-        self, groups: Sequence[Group], encoded: Sequence[Encoded], on_step: Callable[[int], None]
-    ) -> list[NDArray[np.uint8]]:
+        self, groups: Sequence[Group], encoded: Sequence[Encoded], on_step: Callable[[int], None], measure: Measure
+    ) -> list[Drawn]:
         """The images of groups whose texts can share a batch."""
         first, family, pipe = groups[0], self._family, self._pipe
         sampling, samples = first.sampling, len(first.seeds)
@@ -162,13 +190,17 @@ class Generator:
             "output_type": "np",
             "callback_on_step_end": _step_callback(run, on_step),
         }
-        with self._settings(), interventions(pipe.transformer, run, first.interventions):
+        record = TextRecord(run, measure)
+        with self._settings(), interventions(pipe.transformer, run, first.interventions, record):
             made = pipe(**arguments)
         pictures = made.frames if family.frames_per_second else made.images
         if not np.isfinite(pictures).all():
             raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
-        pixels = np.rint(pictures * 255.0).astype(np.uint8)
-        return [pixels[at : at + samples] for at in range(0, len(pixels), samples)]
+        pixels, edits = np.rint(pictures * 255.0).astype(np.uint8), record.read()
+        return [
+            Drawn(pixels=pixels[at : at + samples], edits=of_group(edits, at, samples))
+            for at in range(0, len(pixels), samples)
+        ]
 
     def _check(self, sampling: Sampling) -> None:
         """Raise ModelError for settings that the pipelines would round, ignore or fail on."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import ModelError
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
-    from pipelines.dataset.report_json import TimeSpent
+    from pipelines.dataset.report_json import ArmResult, TimeSpent
     from pipelines.flows.finish import Summary
 
 _USER_ERROR, _INTERRUPTED, _TERMINATED = 2, 130, 143
@@ -55,6 +55,8 @@ def table(summary: Summary) -> str:
         numbers = "".join(f"{'-' if value is None else f'{value:.3f}':>8}" for value in values)
         lines.append(f"{arm.arm[:15]:<16}{arm.images:>8}{arm.kept:>8}{numbers}")
     lines.append("")
+    lines += _moved(summary.arms)
+    lines += [f"warning: {warning}" for warning in summary.warnings]
     lines.append(
         f"{summary.images_kept} images kept, {summary.images_rejected} rejected; of {summary.groups_planned} groups "
         f"{summary.groups_failed} failed; {summary.prompts_failed} prompts could not be used"
@@ -63,6 +65,15 @@ def table(summary: Summary) -> str:
         lines.append(_where_time_went(summary.timings))
     lines.append(f"gallery: {summary.gallery}")
     return "\n".join(lines)
+
+
+def _moved(arms: Sequence[ArmResult]) -> list[str]:
+    """A line on how far each arm's interventions moved the text; none where none edits text."""
+    shares = {
+        arm.arm: [f"{name} {moved.mean or 0:.3f}" for name, moved in (arm.displacement or {}).items()] for arm in arms
+    }
+    told = "; ".join(f"{arm}: {', '.join(of_arm)}" for arm, of_arm in shares.items() if of_arm)
+    return [f"text moved, as a share of its length: {told}"] if told else []
 
 
 def _where_time_went(timings: TimeSpent) -> str:

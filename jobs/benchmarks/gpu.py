@@ -14,6 +14,7 @@ from jobs.benchmarks.timing import compare, show
 from models.denoising import Denoising, Tokens
 from models.families.sd3 import FAMILY
 from models.hooks.blocks import interventions
+from models.hooks.record import TextRecord
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
 from models.spec import InterventionConfig
@@ -81,7 +82,7 @@ def _arm(transformer: Any, size: int, device: str) -> Callable[..., None]:
             seeds=range(size),
         )
         now = latents
-        with interventions(transformer, denoising, configs):
+        with interventions(transformer, denoising, configs, TextRecord(denoising)):
             for step in range(STEPS):
                 time = torch.full((rows,), 1000.0 * (1 - step / STEPS), device=device)
                 velocity = transformer(

@@ -6,7 +6,7 @@ sites in the order of the registry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.denoising import Denoising
 from models.errors import ModelError
 from models.families.base import BlockList
+from models.hooks.record import Change, TextRecord
 from models.hooks.rows import RowHook
 from models.interventions.base import Call, CallEdit, Edit, ImageEdit, Site, TextEdit
 from models.interventions.registry import entry_of, in_order
@@ -28,16 +29,17 @@ ROW_HOOK = "raydiance_rows"
 _SKIPPING = ("fbc_", "mag_cache", "sea_cache", "faster_cache", "pyramid_attention", "taylorseer", "layer_skip")
 """Beginnings of the names of diffusers' hooks that skip or replace blocks, or drop rows of the batch."""
 
-Change = Callable[[Tensor], Tensor]
-
 
 @contextmanager
-def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[InterventionConfig]) -> Iterator[None]:
+def interventions(
+    transformer: nn.Module, run: Denoising, configs: Sequence[InterventionConfig], record: TextRecord
+) -> Iterator[None]:
     """Run the body with interventions applied. Without any, a transformer whose rows are not divided is not touched.
 
     transformer: of the pipeline.
     run: the denoising that the body makes.
     configs: settings of the interventions.
+    record: gets the numbers of their edits of text.
 
     Raises:
         ModelError: when the transformer runs with a cache that skips blocks, or was compiled as a whole; or when an
@@ -47,12 +49,13 @@ def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[Inte
         yield
         return
     _check_every_block_runs(transformer)
-    edits = [edit for config in in_order(configs) for edit in entry_of(config).begin(config, run)]
+    named = [(entry_of(config), config) for config in in_order(configs)]
+    edits = [(entry.name, edit) for entry, config in named for edit in entry.begin(config, run)]
     hooks = [
-        (block, _BlockHook(facts, run, edits, number))
+        (block, _BlockHook(facts, run, edits, number, record))
         for number, (facts, block) in enumerate(run.family.blocks(transformer))
     ]
-    around = [edit for edit in edits if isinstance(edit, CallEdit)]
+    around = [edit for _, edit in edits if isinstance(edit, CallEdit)]
     root = HookRegistry.check_if_exists_or_initialize(transformer)
     try:
         if run.shards is not WHOLE:
@@ -104,13 +107,17 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
     new value that it reads from here, which is whether a site has edits at all.
     """
 
-    def __init__(self, facts: BlockList, run: Denoising, edits: Sequence[Edit], number: int) -> None:
+    def __init__(
+        self, facts: BlockList, run: Denoising, edits: Sequence[tuple[str, Edit]], number: int, record: TextRecord
+    ) -> None:
         super().__init__()
         self.facts, self.run = facts, run
-        own = [edit for edit in edits if not isinstance(edit, CallEdit) and number in edit.blocks]
-        self._text = [edit for edit in own if isinstance(edit, TextEdit)]
-        self._image = [edit for edit in own if isinstance(edit, ImageEdit)]
-        self.edits_attention = any(edit.site == "attention input" for edit in self._text)
+        own = [(name, edit) for name, edit in edits if not isinstance(edit, CallEdit) and number in edit.blocks]
+        self._text = [
+            (edit, record.around(name, number, edit.change)) for name, edit in own if isinstance(edit, TextEdit)
+        ]
+        self._image = [edit for _, edit in own if isinstance(edit, ImageEdit)]
+        self.edits_attention = any(edit.site == "attention input" for edit, _ in self._text)
         self.before: tuple[Change, ...] = ()
         self.at_attention: tuple[Change, ...] = ()
         self.after: tuple[Change, ...] = ()
@@ -122,7 +129,7 @@ class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untype
         self.image_after = tuple(edit.change for edit in self._image if self.run.step in edit.steps)
 
     def _changes_at(self, site: Site) -> tuple[Change, ...]:
-        return tuple(edit.change for edit in self._text if edit.site == site and self.run.step in edit.steps)
+        return tuple(change for edit, change in self._text if edit.site == site and self.run.step in edit.steps)
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if not self.before:

@@ -69,12 +69,12 @@ def main() -> None:
         if groups == STOP:  # it arrived after the batch had ended
             continue
         try:
-            images = generator.generate(groups, _StepReport(owner, assignment.rank))
+            drawn = generator.draw(groups, _StepReport(owner, assignment.rank))
         except Exception as error:
             _report(owner, error)
             full = out_of_memory(error)
         else:
-            owner.send(("done", (images if assignment.rank == 0 else None, generator.peak_memory_bytes)))
+            owner.send(("done", (drawn if assignment.rank == 0 else None, generator.peak_memory_bytes)))
             continue
         if full and torch.cuda.is_available():
             gc.collect()

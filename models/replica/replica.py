@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.generator import Generator, ModelInfo
+from models.generator import Drawn, Generator, ModelInfo
 from models.parallel.division import Ranks
 from models.replica.rank import STOP, Assignment
 from models.spec import Group, ModelSpec
@@ -66,7 +66,11 @@ class Replica:
             self._start()
 
     def generate(self, groups: Sequence[Group], on_step: OnStep | None = None) -> list[NDArray[np.uint8]]:
-        """Make the images of several groups; arguments, result and errors as of `Generator.generate`.
+        """As `Generator.generate`."""
+        return [drawn.pixels for drawn in self.draw(groups, on_step)]
+
+    def draw(self, groups: Sequence[Group], on_step: OnStep | None = None) -> list[Drawn]:
+        """Make the images of several groups; arguments, result and errors as of `Generator.draw`.
 
         When ranks are lost, all are restarted and the same batch is made once more, with the same result.
 
@@ -107,13 +111,13 @@ class Replica:
             self._ranks[-1].send(replace(self._assignment, rank=number, folder=self._folder))
         self.info = self._answers(None, timeout_s=None)[0]
 
-    def _make(self, groups: Sequence[Group], on_step: OnStep | None) -> list[NDArray[np.uint8]]:
+    def _make(self, groups: Sequence[Group], on_step: OnStep | None) -> list[Drawn]:
         for rank in self._ranks:
             rank.send(list(groups))
         answers = self._answers(on_step, timeout_s=self._assignment.ranks.timeout_s)
         self.peak_memory_bytes = max(peak for _, peak in answers)
-        images: list[NDArray[np.uint8]] = answers[0][0]
-        return images
+        drawn: list[Drawn] = answers[0][0]
+        return drawn
 
     def _answers(self, on_step: OnStep | None, *, timeout_s: float | None) -> list[Any]:
         """The answer of each rank to a request. Where all ranks report errors, rank 0's is raised, and they stay.

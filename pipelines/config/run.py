@@ -155,21 +155,22 @@ _ADDED_LATER: dict[str, Any] = {
     "scoring.kind": "open_clip",
     "scoring.options": {},
     "selection.rank_by": "",
+    "tora.encoders": "together",
 }
 """Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
-which of an array of tables is that key of each."""
+which of an array of tables is that key of each, and of an arm's own settings of an intervention that of its table."""
 
 
 def without_later_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of plain values without the settings of `_ADDED_LATER` that change nothing: records of runs and of scores
-    that were made before there were these settings are equal to those made since."""
+    """Tables of plain values without the settings of `_ADDED_LATER` that change nothing: fingerprints, ids of groups
+    and records of scores that were made before there were these settings are equal to those made since."""
 
     def known(name: str, value: Any) -> bool:
         return name not in _ADDED_LATER or value != _ADDED_LATER[name]
 
     def old(table: str, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key: item for key, item in value.items() if known(f"{table}.{key}", item)}
+            return {key: old(key, item) for key, item in value.items() if known(f"{table}.{key}", item)}
         return [old(table, item) for item in value] if isinstance(value, list) else value
 
     return {name: old(name, value) for name, value in config.items() if known(name, value)}

@@ -23,6 +23,11 @@ COLUMN_MEANING: dict[str, str] = {
     "negative_prompt": "what the guidance moves away from; empty for none",
     "max_sequence_length": "most tokens of the prompt that are read (of its T5 part, where the model has one)",
     "frames": "frames of the video; 1 for a picture",
+    "displacement": (
+        "how far each intervention moved the text: the length of its change as a share of the text's, over the tokens "
+        "that it moves, on average over blocks, steps and branches; 0 where it moved nothing, null where it is off or "
+        "edits no text"
+    ),
     "model": "folder or hub id of the model",
     "model_revision": "revision of the model",
     "family": "architecture of the model",

@@ -85,6 +85,8 @@ class Measures:
     """Vendi score of a group's image embeddings, from 1 to the group size."""
     pair_vendi: Interval
     """Mean Vendi score over the pairs of a group, from 1 to 2, comparable between group sizes."""
+    displacement: dict[str, Interval] | None = None
+    """Intervention -> the column of this name; None where no intervention edits text."""
     further: dict[str, Interval] | None = None
     """The score columns of further scorers, such as `b32_clip_score`; None where the run has none."""
 
@@ -125,6 +127,8 @@ class Report:
     """Every arm at every rarity of its prompts."""
     notes: dict[str, str]
     """Measure -> how to read it."""
+    warnings: tuple[str, ...] = ()
+    """What is odd about the results, one sentence each."""
     timings: TimeSpent | None = None
     """None where progress.json has none."""
 

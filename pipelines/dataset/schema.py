@@ -16,8 +16,11 @@ import pyarrow as pa
 from models.interventions.registry import find, registered
 from models.spec import PLACES, Interval, InterventionConfig, ModelSpec
 
-VERSION = 2
+VERSION = 3
 """Version of the row contract; it increases whenever every run gets another column, or a column changes."""
+
+READABLE = (2, 3)
+"""Versions whose finished runs can be exported, scored and replayed: what a later one has more is not needed for it."""
 
 MEANING = b"meaning"
 """Key of a field's metadata that holds the meaning of a column that not every run has."""
@@ -57,6 +60,11 @@ def _interventions(names: Sequence[str]) -> Iterator[pa.Field[Any]]:
         assert entry is not None, name
         metadata = None if entry.in_every_row else {MEANING: entry.meaning}
         yield pa.field(name, _struct_of(entry.config), metadata=metadata)
+
+
+def _displacement(names: Sequence[str]) -> pa.Field[Any]:
+    """A share for each name; null where the intervention is off, or edits no text in the blocks."""
+    return pa.field("displacement", pa.struct([pa.field(name, pa.float32()) for name in names]), nullable=False)
 
 
 MODEL_OPTIONS = _struct_of(ModelSpec, but=("path", "revision", "dtype", *PLACES))
@@ -109,6 +117,7 @@ def generated(interventions: Sequence[str] | None = None) -> pa.Schema:
         pa.field("group_size", pa.int32(), nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
         *group_columns(interventions),
+        _displacement(in_every_row() if interventions is None else interventions),
         pa.field("model", pa.string(), nullable=False),
         pa.field("model_revision", pa.string(), nullable=False),
         pa.field("family", pa.string(), nullable=False),
@@ -170,11 +179,26 @@ def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Sc
     return declared(schema)
 
 
-def declared(schema: pa.Schema) -> pa.Schema:
-    """`schema` with metadata: the version of the row contract, and the features that Hugging Face `datasets` reads."""
+_VERSION_KEY = "raydiance_schema_version"
+
+
+def version_of(file: pa.Schema) -> int:
+    """The version of the row contract that a file says it was written with.
+
+    file: schema of the file.
+    """
+    return int((file.metadata or {})[_VERSION_KEY.encode()])
+
+
+def declared(schema: pa.Schema, version: int = VERSION) -> pa.Schema:
+    """`schema` with metadata: the version of the row contract, and the features that Hugging Face `datasets` reads.
+
+    schema: of the file.
+    version: that of the rows, where they were written before.
+    """
     return schema.with_metadata(
         {
-            "raydiance_schema_version": str(VERSION),
+            _VERSION_KEY: str(version),
             "huggingface": json.dumps({"info": {"features": features(schema)}}),
         }
     )

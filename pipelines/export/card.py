@@ -13,7 +13,6 @@ from pipelines.config.recorded import recorded
 from pipelines.config.tables import Run
 from pipelines.dataset.report_json import Report
 from pipelines.dataset.run_json import RunRecord
-from pipelines.dataset.schema import VERSION
 from pipelines.summary import card
 
 
@@ -83,7 +82,7 @@ def export_card(
         "## Load it\n",
         load,
         "## Columns\n",
-        f"Row schema version {VERSION}.\n",
+        f"Row schema version {run.schema_version}.\n",
         card.column_table(schema),
         card.settings(run),
         card.licence(license_name),

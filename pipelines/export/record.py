@@ -11,7 +11,6 @@ from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.lock import FILE as LOCK
 from pipelines.dataset.records import differences, named, to_json
-from pipelines.dataset.schema import VERSION
 from pipelines.dataset.scores import ScoresRecord
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -81,7 +80,7 @@ def identity(
     """
     digests = [f"{file.path} {file.sha256}" for folder in folders for file in run.images(folder)]
     return Identity(
-        schema_version=VERSION,
+        schema_version=run.run.schema_version,
         fingerprint=run.run.fingerprint,
         images=hashlib.sha256("\n".join(digests).encode()).hexdigest(),
         arms=choice.arms,

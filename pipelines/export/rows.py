@@ -46,11 +46,12 @@ def columns(dataset: Storage, choice: Choice, file: str) -> pa.Schema:
     choice: which columns.
     file: any shard file of the run.
     """
-    fields = [field for field in parquet.schema_of(dataset, file) if _wanted(field, choice)]
+    of_run = parquet.schema_of(dataset, file)
+    fields = [field for field in of_run if _wanted(field, choice)]
     for name in choice.scores:
         scored = parquet.schema_of(dataset, score_files.path(name, file))
         fields += [field for field in scored if field.name not in score_files.KEYS and _wanted(field, choice)]
-    return schema.declared(pa.schema(fields))
+    return schema.declared(pa.schema(fields), schema.version_of(of_run))
 
 
 def is_embedding(field: pa.Field[pa.DataType]) -> bool:

@@ -47,6 +47,8 @@ class Summary:
     """Rows of rejected/."""
     arms: tuple[ArmResult, ...]
     """Results of each arm."""
+    warnings: tuple[str, ...] = ()
+    """As in report.json."""
     timings: TimeSpent | None
     """None where progress.json has none."""
     gallery: str
@@ -110,6 +112,7 @@ def _summary(report: Report, gallery_path: str) -> Summary:
         images_kept=counts.images_kept,
         images_rejected=counts.images_rejected,
         arms=report.by_arm,
+        warnings=report.warnings,
         timings=report.timings,
         gallery=gallery_path,
     )

@@ -136,13 +136,13 @@ def origin(output: Storage) -> Origin:
     output: the output folder of the run.
 
     Raises:
-        UserError: when the folder holds no run, or one of another version of the row contract.
+        UserError: when the folder holds no run, or one of a version of the row contract that cannot be read.
     """
     run = run_json.read(output)
-    if run.schema_version != schema.VERSION:
+    if run.schema_version not in schema.READABLE:
         raise UserError(
-            f"{output.path(run_json.FILE)} has version {run.schema_version} of the row contract, this program version "
-            f"{schema.VERSION}; replay it with the release that made it"
+            f"{output.path(run_json.FILE)} has version {run.schema_version} of the row contract, this program reads "
+            f"{' and '.join(map(str, schema.READABLE))}; replay it with the release that made it"
         )
     named = recorded(run, "run", Run).plugins
     plugins.load(named)

@@ -31,7 +31,7 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import VERSION, generated_in
+from pipelines.dataset.schema import generated_in
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import preflight
@@ -132,7 +132,7 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     beside = score_files.beside(run.dataset, name)
     _check_columns(run, config.scorer(name))
     wanted = score_files.ScoresRecord(
-        schema_version=VERSION,
+        schema_version=run.run.schema_version,
         fingerprint=run.run.fingerprint,
         scoring=without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
         embeddings=config.embeddings,

@@ -23,13 +23,20 @@ def claim(config: RunConfig, output: Storage) -> RunRecord:
     output: the output folder.
 
     Raises:
-        UserError: when the folder holds a run with another fingerprint, or cannot be written.
+        UserError: when the folder holds a run with another fingerprint or row contract, or cannot be written.
     """
     if not output.exists(FILE):
         record = _record(config)
         run_json.write(output, record)
         return record
     record = run_json.read(output)
+    if record.schema_version != schema.VERSION:
+        raise UserError(
+            f"{output.path(FILE)} belongs to a run with version {record.schema_version} of the row contract, and this "
+            f"release writes rows with other columns, those of version {schema.VERSION}: one dataset cannot have both. "
+            "Go on with the release that began it, or choose another run.output. (A finished run can be exported, "
+            "scored and replayed.)"
+        )
     if record.fingerprint != fingerprint(config):
         raise UserError(
             f"{output.path(FILE)} belongs to a run with other settings: {_differences(record, config)}. "
@@ -81,5 +88,4 @@ def _record(config: RunConfig) -> RunRecord:
 
 
 def _differences(record: RunRecord, config: RunConfig) -> str:
-    before = {**identity(record.config), "schema_version": record.schema_version}
-    return differences(before, identity(config.to_dict()))
+    return differences(identity(record.config), identity(config.to_dict()))

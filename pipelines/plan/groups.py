@@ -15,9 +15,12 @@ from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
 from models.spec import PLACES, Group, InterventionConfig, Sampling
 from pipelines.config.arms import Arm, column_names
-from pipelines.config.run import RunConfig
+from pipelines.config.run import RunConfig, without_later_defaults
 from pipelines.dataset import schema
 from pipelines.prompts.rows import PromptRow
+
+_RECIPE = 2
+"""Version of the recipe of ids: another gives all groups other ids, even where their pixels are the same."""
 
 
 def group_table(config: RunConfig, prompts: list[PromptRow]) -> pa.Table:
@@ -77,21 +80,22 @@ def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray
     started = []
     for arm in config.arms:
         made_with = {
-            "schema": schema.VERSION,
+            "schema": _RECIPE,
             "model": {k: v for k, v in asdict(config.model).items() if k not in PLACES},
             "sampling": asdict(config.sampling),
             "arm": arm.name,
             **dict.fromkeys(schema.in_every_row()),
             **_settings(arm),
         }
-        started.append(hashlib.blake2b(json.dumps(made_with, sort_keys=True).encode(), digest_size=8))
+        text = json.dumps(without_later_defaults(made_with), sort_keys=True)
+        started.append(hashlib.blake2b(text.encode(), digest_size=8))
     seeds = iter(seeds_GS.astype("<i8", copy=False))
     for prompt in prompts:
-        text = f"\0{prompt.prompt_id}\0{prompt.prompt}\0".encode()
+        of_prompt = f"\0{prompt.prompt_id}\0{prompt.prompt}\0".encode()
         for _ in range(config.group.groups_per_prompt):
             for start in started:
                 digest = start.copy()
-                digest.update(text)
+                digest.update(of_prompt)
                 digest.update(next(seeds).tobytes())
                 yield digest.hexdigest()
 

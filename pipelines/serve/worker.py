@@ -12,6 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.generator import ModelInfo
 from models.loading.revision import folder_revision
 from models.replica.replica import open_generator
@@ -20,10 +23,13 @@ from pipelines.dataset.failures import Failure
 from pipelines.serve.jobs import Done, Event, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.settings import ServeArgs, resolve
-from pipelines.stages.draw import OnStep, Pixels, draw, encode
+from pipelines.stages.draw import OnStep, draw, encode
 from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
+
+Pixels = NDArray[np.uint8]
+"""The pictures of a group, uint8 [B, H, W, 3]."""
 
 
 class _Abandoned(ValueError):
@@ -140,7 +146,7 @@ class Worker:
             if isinstance(outcome, Failure):
                 self._fail(tickets[index], outcome)
             else:
-                made.append((tickets[index], outcome))
+                made.append((tickets[index], outcome.pixels))
         seconds = time.perf_counter() - began
         made = [(ticket, pixels) for ticket, pixels in made if not ticket.cancelled.is_set()]
         if made:  # during the denoising of the next pack

@@ -16,11 +16,8 @@ from pipelines.dataset.failures import Failure
 from pipelines.stages.isolate import exit_on_lost_device, free_memory, run_isolated
 
 if TYPE_CHECKING:
-    from models.generator import Generator
+    from models.generator import Drawn, Generator
     from models.replica.replica import Replica
-
-Pixels = NDArray[np.uint8]
-"""The pictures of a group, uint8 [B, H, W, 3], or of videos [B, frames, H, W, 3]."""
 
 OnStep = Callable[[int, int], None]
 """Called with (steps done, steps) after each denoising step."""
@@ -31,8 +28,8 @@ Around = Callable[[Sequence[int]], AbstractContextManager[OnStep]]
 
 def draw(
     generator: Generator | Replica, groups: Sequence[Group], packs: Iterable[Sequence[int]], around: Around
-) -> Iterator[tuple[int, Pixels | Failure]]:
-    """Yields (number of the group, its pictures) for every group, pack after pack.
+) -> Iterator[tuple[int, Drawn | Failure]]:
+    """Yields (number of the group, what was drawn) for every group, pack after pack.
 
     A group that fails, or whose pictures are blank, does not affect the others; see `run_isolated`. The process exits
     when it loses its GPU.
@@ -43,12 +40,12 @@ def draw(
     around: see `Around`.
     """
 
-    def run(batch: list[int]) -> list[Pixels]:
+    def run(batch: list[int]) -> list[Drawn]:
         with around(batch) as on_step, exit_on_lost_device():
-            return generator.generate([groups[number] for number in batch], on_step)
+            return generator.draw([groups[number] for number in batch], on_step)
 
     for number, outcome in run_isolated(range(len(groups)), packs, run, free_memory):
-        if not isinstance(outcome, Failure) and (bad := images.blank(outcome)):
+        if not isinstance(outcome, Failure) and (bad := images.blank(outcome.pixels)):
             yield number, Failure(error_type="BlankImage", error=f"images {bad} have a single colour")
         else:
             yield number, outcome

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from models.spec import Group
 from pipelines.cluster.crashes import isolated
@@ -27,6 +29,16 @@ from pipelines.stages.draw import Encoded, OnStep, draw, encode
 from pipelines.stages.isolate import packs_of_equal
 
 _ENCODING_THREADS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """A group whose images are being encoded."""
+
+    images: list[Future[Encoded]]
+    """In order."""
+    displacement: Mapping[str, NDArray[np.float32]]
+    """As of `models.generator.Drawn`."""
 
 
 class GenerateShard:
@@ -60,25 +72,25 @@ class GenerateShard:
         planned = read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
-        encoded, failed = self._make(shard, groups_of(planned), deaths)
+        made, failed = self._make(shard, groups_of(planned), deaths)
         self._telemetry.failed((f.error_type for f in failed.values()), group_size=self._config.group.size)
-        self._telemetry.images(sum(map(len, encoded.values())), moved=True)
+        self._telemetry.images(sum(len(group.images) for group in made.values()), moved=True)
         return pack(
             Shard(
                 shard=shard,
                 retry=again,
-                images=self._image_rows(planned, {i: [f.result() for f in encoded[i]] for i in sorted(encoded)}),
+                images=self._image_rows(planned, {index: made[index] for index in sorted(made)}),
                 failed=failed_rows("generate", ((of_group(planned, index), failed[index]) for index in sorted(failed))),
             )
         )
 
     def _make(
         self, shard: int, groups: list[Group], deaths: dict[int, int]
-    ) -> tuple[dict[int, list[Future[Encoded]]], dict[int, Failure]]:
-        """The images of each group, which are being encoded, and the groups that failed, by index."""
+    ) -> tuple[dict[int, _Made], dict[int, Failure]]:
+        """The groups that were made, and those that failed, by index."""
         per_batch = self._config.group.groups_per_batch
         packs, lost = isolated(packs_of_equal((group.batch_key for group in groups), per_batch), deaths)
-        encoded: dict[int, list[Future[Encoded]]] = {}
+        made: dict[int, _Made] = {}
         failed = {index: _died(deaths[index]) for index in lost}
         image_format, frames_per_second = self._config.output.image_format, self._generator.info.frames_per_second
 
@@ -97,16 +109,17 @@ class GenerateShard:
                 if isinstance(outcome, Failure):
                     failed[index] = outcome
                 else:  # encoded during the denoising of the next pack
-                    encoded[index] = [
+                    images = [
                         self._encoders.submit(encode, picture, image_format, frames_per_second=frames_per_second)
-                        for picture in outcome
+                        for picture in outcome.pixels
                     ]
+                    made[index] = _Made(images=images, displacement=outcome.displacement)
             self._telemetry.progress.end(shard)
-        return encoded, failed
+        return made, failed
 
-    def _image_rows(self, planned: pa.Table, encoded: dict[int, list[Encoded]]) -> pa.Table:
+    def _image_rows(self, planned: pa.Table, made: dict[int, _Made]) -> pa.Table:
         """One row per image, group after group in plan order."""
-        flat = [(group, index, image) for group, batch in encoded.items() for index, image in enumerate(batch)]
+        flat = [(group, index, image.result()) for group in made for index, image in enumerate(made[group].images)]
         of_group = planned.take(pa.array([group for group, _, _ in flat], pa.int64()))
         group_ids = of_group["group_id"].to_pylist()
         group_seeds: list[Any] = of_group["group_seeds"].to_pylist()
@@ -118,8 +131,12 @@ class GenerateShard:
             ],
             "image_id": [image.image_id for _, _, image in flat],
             "index_in_group": [index for _, index, _ in flat],
-            "group_size": [len(encoded[group]) for group, _, _ in flat],
+            "group_size": [len(made[group].images) for group, _, _ in flat],
             "seed": [row[index] for row, (_, index, _) in zip(group_seeds, flat, strict=True)],
+            "displacement": [
+                {name: of_images[index] for name, of_images in made[group].displacement.items()}
+                for group, index, _ in flat
+            ],
             "fingerprint": [self._fingerprint] * len(flat),
         }
         info = asdict(self._generator.info)

@@ -10,7 +10,6 @@ import pyarrow as pa
 from pipelines.dataset.records import to_json
 from pipelines.dataset.report_json import ArmResult, Interval, Report
 from pipelines.dataset.run_json import RunRecord
-from pipelines.dataset.schema import VERSION
 from pipelines.dataset.score_columns import meaning
 
 _SIZES = (
@@ -67,10 +66,11 @@ def card(*, title: str, run: RunRecord, report: Report, columns: pa.Schema) -> s
             ],
         ),
         results(report.by_arm),
+        *(f"**Warning**: {warning}.\n" for warning in report.warnings),
         "## Load it\n",
         _LOAD,
         "## Columns\n",
-        f"Row schema version {VERSION}.\n",
+        f"Row schema version {run.schema_version}.\n",
         column_table(columns),
         settings(run),
         licence(OTHER),
@@ -173,6 +173,7 @@ def results(by_arm: Sequence[ArmResult]) -> str:
 
     by_arm: of report.json.
     """
+    moved = list(dict.fromkeys(name for arm in by_arm for name in arm.displacement or ()))
     further = [column for arm in by_arm[:1] for column in arm.further or ()]
     rows = [
         (
@@ -183,17 +184,19 @@ def results(by_arm: Sequence[ArmResult]) -> str:
             _plus_minus(arm.clip_margin),
             _plus_minus(arm.group_vendi),
             _plus_minus(arm.pair_vendi),
+            *(_plus_minus((arm.displacement or {}).get(name)) for name in moved),
             *(_plus_minus((arm.further or {})[column]) for column in further),
         )
         for arm in by_arm
     ]
-    head = ("arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi", *further)
+    head = ["arm", "images", "kept", "clip_score", "clip_margin", "group_vendi", "pair_vendi"]
+    head += [*(f"displacement.{name}" for name in moved), *further]
     lead = "## Results\n\nMean with 95 % interval over all scored images, kept and dropped.\n"
     return f"{lead}\n{table(head, rows)}"
 
 
-def _plus_minus(value: Interval) -> str:
-    if value.mean is None:
+def _plus_minus(value: Interval | None) -> str:
+    if value is None or value.mean is None:
         return "–"
     return f"{value.mean:.3f}" + ("" if value.half_width is None else f" ± {value.half_width:.3f}")
 

@@ -6,7 +6,7 @@ kept images alone would say more about the selection than about the arm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from models.statistics import Mean
 from pipelines.dataset.progress_json import Timings
@@ -15,11 +15,15 @@ from pipelines.summary.audit import Audit
 from pipelines.summary.tally import Cell, arms_of, over_rarities, rarity_rank
 
 _DIGITS = 6
+MOST_MOVED = 1.0
+"""Mean displacement above which a report warns: the text is moved by more than its own length, so that what the prompt
+says no longer decides what is drawn."""
 _NOTES = {
     "interval": "mean +- half_width is the 95 % interval, with the group as the sampling unit",
     "images": "scores and diversity are over all scored images, kept and dropped",
     "group_vendi": "Vendi score of a group's image embeddings, from 1 to the group size",
     "pair_vendi": "mean Vendi score over pairs of a group, from 1 to 2, comparable between group sizes",
+    "displacement": "length of an intervention's change of the text as a share of the text's, mean over its edits",
 }
 
 
@@ -33,6 +37,7 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
     arms = arms_of(audit.cells)
     further = list(dict.fromkeys(column for cell in audit.cells.values() for column in cell.further))
     keys = sorted(audit.cells, key=lambda key: (arms.index(key[0]), rarity_rank(key[1])))
+    by_arm = tuple(ArmResult(arm=arm, **vars(_measures(over_rarities(audit.cells, arm), further))) for arm in arms)
     return Report(
         fingerprint=fingerprint,
         complete=audit.complete,
@@ -46,12 +51,13 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
             images_kept=audit.images_kept,
             images_rejected=audit.images_rejected,
         ),
-        by_arm=tuple(ArmResult(arm=arm, **vars(_measures(over_rarities(audit.cells, arm), further))) for arm in arms),
+        by_arm=by_arm,
         by_arm_and_rarity=tuple(
             RarityResult(arm=arm, rarity=rarity, **vars(_measures(audit.cells[arm, rarity], further)))
             for arm, rarity in keys
         ),
         notes=_NOTES,
+        warnings=tuple(_warnings(by_arm)),
         timings=None if timings is None else _time_spent(timings),
     )
 
@@ -68,8 +74,21 @@ def _measures(cell: Cell, further: Sequence[str]) -> Measures:
         clip_margin=_interval(cell.clip_margin),
         group_vendi=_interval(cell.group_vendi),
         pair_vendi=_interval(cell.pair_vendi),
+        displacement={name: _interval(mean) for name, mean in cell.displacement.items() if mean.values} or None,
         further={column: _interval(cell.further.get(column, Mean())) for column in further} or None,
     )
+
+
+def _warnings(by_arm: Sequence[ArmResult]) -> Iterator[str]:
+    for arm in by_arm:
+        for name, moved in (arm.displacement or {}).items():
+            if moved.mean == 0:
+                yield f"arm {arm.arm!r}: {name} moved no text: it has no effect; see [{name}] and the size of groups"
+            elif moved.mean is not None and moved.mean > MOST_MOVED:
+                yield (
+                    f"arm {arm.arm!r}: {name} moves the text by {moved.mean:.2f} of its length on average, more than "
+                    f"{MOST_MOVED:g}: little of what the prompts say is left; weaken [{name}]"
+                )
 
 
 def _interval(value: Mean) -> Interval:

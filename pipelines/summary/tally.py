@@ -34,6 +34,7 @@ COLUMNS = (
     "clip_score",
     "clip_margin",
     "group_vendi",
+    "displacement",
     "duplicate_of",
     "embedding",
     "keep",
@@ -68,6 +69,8 @@ class Cell:
     """Of the average-pair Vendi scores of the groups."""
     further: dict[str, Mean] = field(default_factory=dict)
     """Score column of a further scorer, such as `NAME_clip_score` -> its mean."""
+    displacement: dict[str, Mean] = field(default_factory=dict)
+    """Intervention -> the mean of its field of the column of this name."""
 
     def add(self, other: Cell) -> None:
         """Add the counts and sums of further images."""
@@ -81,8 +84,9 @@ class Cell:
         self.clip_margin += other.clip_margin
         self.group_vendi += other.group_vendi
         self.pair_vendi += other.pair_vendi
-        for column, mean in other.further.items():
-            self.further[column] = self.further.get(column, Mean()) + mean
+        for mine, others in ((self.further, other.further), (self.displacement, other.displacement)):
+            for name, mean in others.items():
+                mine[name] = mine.get(name, Mean()) + mean
 
 
 CellKey = tuple[str, str | None]
@@ -148,6 +152,7 @@ def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey,
     vendi = _numbers(images["group_vendi"])[groups.first_row]
     pairs = groups.pair_vendi()
     of_further = {column: groups.sums(column) for column in further}
+    moved = groups.fields("displacement")
     for key in dict.fromkeys(key_of_group):
         here = np.array([k == key for k in key_of_group])
         defined = ~np.isnan(pairs[here])
@@ -160,6 +165,7 @@ def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey,
             group_vendi=Mean.of(vendi[here], np.ones(here.sum(), dtype=np.int64)),
             pair_vendi=Mean.of(np.nan_to_num(pairs[here]), defined.astype(np.int64)),
             further={column: Mean.of(sums[here], counts[here]) for column, (sums, counts) in of_further.items()},
+            displacement={name: Mean.of(sums[here], counts[here]) for name, (sums, counts) in moved.items()},
         )
     for key, reason in zip(keys, images["drop_reason"].to_pylist(), strict=True):
         if reason is not None:
@@ -182,8 +188,16 @@ class _Groups:
 
     def sums(self, column: str) -> tuple[Floats, NDArray[np.int64]]:
         """For each group the sum of a column (float64 [groups]) and how many values are not null (int64 [groups])."""
-        known = ~_nulls(self.images[column])
-        values = _numbers(self.images[column])[known]
+        return self._sums(self.images[column])
+
+    def fields(self, column: str) -> dict[str, tuple[Floats, NDArray[np.int64]]]:
+        """`sums` of each field of a struct column."""
+        of_rows: Any = self.images[column].combine_chunks()
+        return {one.name: self._sums(pa.chunked_array([of_rows.field(one.name)])) for one in of_rows.type}
+
+    def _sums(self, column: pa.ChunkedArray[Any]) -> tuple[Floats, NDArray[np.int64]]:
+        known = ~_nulls(column)
+        values = _numbers(column)[known]
         sums = np.bincount(self.number[known], values, minlength=len(self.sizes))
         return sums.astype(np.float64), self.counts(known)
 

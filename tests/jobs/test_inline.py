@@ -40,6 +40,15 @@ def test_a_run_grows_without_being_redone(
     assert files_of(out) == grown
 
 
+def test_rows_and_the_report_say_how_far_the_text_was_moved(undisturbed: Path) -> None:
+    for arm, moved in rows(undisturbed / "data", "arm, displacement"):
+        assert moved.keys() == {"tora", "repulsion"}
+        assert all((share is None) if arm == "stock" else 0.001 < share < 1.0 for share in moved.values())
+    stock, both = json.loads((undisturbed / "report.json").read_bytes())["by_arm"]
+    assert "displacement" not in stock
+    assert both["displacement"]["tora"]["groups"] == 8
+
+
 def test_faults_cost_their_groups_and_retrying_them_heals(
     tmp_path: Path, tiny_pipeline: str, tiny_clip: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

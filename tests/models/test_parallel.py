@@ -48,6 +48,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "guidance interval": {"interventions": (GuidanceIntervalConfig(),)},
     "particle guidance": {"interventions": (ParticleGuidanceConfig(),)},
 }
+ACTING = {"tora": ("tora",), "repulsion": ("repulsion",), "both": ("tora", "repulsion")}
+"""Which interventions of an arm edit text."""
 NEEDS_NO_OTHERS = {
     "context": ("stock", "cads", "guidance interval", "particle guidance"),
     "group": ("stock", "tora", "dave", "cads", "guidance interval"),
@@ -124,7 +126,17 @@ def test_ranks_make_what_one_process_makes(ranks: int, toy: Toy, tmp_path: Path)
         assert max(off.values()) < TOLERANCE
         for rank in made:  # the ranks agree to the bit, or they would drift apart
             assert largest(rank, made[0]) == [0.0] * len(toy.arms)
+            check_that_text_moved_as_far(rank, toy)
         check_shares(shape.division, made, toy)
+
+
+def check_that_text_moved_as_far(made: Made, toy: Toy) -> None:
+    for arm, ours, alone in zip(toy.arms, made.moved, toy.alone.moved, strict=True):
+        for of_group, of_group_alone in zip(ours, alone, strict=True):
+            assert of_group.keys() == of_group_alone.keys() == {*ACTING.get(arm, ())}
+            for name, moved_B in of_group.items():
+                assert moved_B.min() > 1e-4
+                np.testing.assert_allclose(moved_B, of_group_alone[name], rtol=1e-2)
 
 
 def check_shares(shape: Division, made: list[Made], toy: Toy) -> None:

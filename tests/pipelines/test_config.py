@@ -17,6 +17,7 @@ from models.interventions.tora.config import ToraConfig
 from models.spec import Sampling
 from pipelines.config import run
 from pipelines.config.run import build, fingerprint, load
+from pipelines.dataset import schema
 from pipelines.errors import UserError
 from tests.conftest import ROOT, Configure
 
@@ -92,6 +93,7 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("sampling.steps=eight", ["sampling.steps = 'eight'", "whole number"]),
         ("tora.sigma=99", ["[tora]", "sigma = 99.0"]),
         ("tora.branch=none", ["tora.branch = 'none'", "'cond', 'both'"]),
+        ("tora.encoders=split", ["tora.encoders = 'split'", "'together', 'apart'"]),
         ("repulsion.steps=[0.5]", ["repulsion.steps", "2 values"]),
         ("repulsion.steps=[0.5, 0.2]", ["[repulsion]", "start < stop"]),
         ("group.size=0", ["[group]", "size = 0"]),
@@ -161,19 +163,35 @@ FIRST: dict[str, Any] = {
 """The settings that interventions had in the first releases, where a config did not say them."""
 
 
-def test_settings_that_came_later_leave_fingerprints_alone(toml: Path) -> None:
-    """The fingerprint of MINIMAL as it was before there were the settings below, at which it stays: a run goes on."""
-    before = "cb8964efafd9ebe85a3c2b33d3e2d77aaa79fc707f801e4aecf6e3ceb6b6843b"
+@pytest.mark.parametrize(
+    ("version", "before"),
+    [
+        (2, "cb8964efafd9ebe85a3c2b33d3e2d77aaa79fc707f801e4aecf6e3ceb6b6843b"),
+        (3, "43552754453685d3b8940a7dfb9160e1baf551d7cb5d3be31b8dcd27f5a5dd56"),
+    ],
+)
+def test_settings_that_came_later_leave_fingerprints_alone(
+    version: int, before: str, toml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fingerprint of MINIMAL as it was before there were the settings below, at which it stays: a run goes on, but
+    for a new version of the row contract."""
+    monkeypatch.setattr(schema, "VERSION", version)
     first = [f"{name}.{key}={value!r}" for name, table in FIRST.items() for key, value in table.items()]
     assert fingerprint(load(toml, first)) == before
     spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
+    spelled += ["tora.encoders=together"]
     assert fingerprint(load(toml, [*first, *spelled])) == before
 
 
-def test_a_later_setting_of_each_table_of_an_array_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_setting_is_left_out_of_arrays_and_of_what_arms_say_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(run._ADDED_LATER, "arms.shade", "none")
     arms = [{"name": "a", "shade": "none"}, {"name": "b", "shade": "dark"}]
     assert run.without_later_defaults({"arms": arms}) == {"arms": [{"name": "a"}, {"name": "b", "shade": "dark"}]}
+    own = [{"name": "a", "tora": {"sigma": 2.0, "encoders": "together"}}, {"name": "b", "tora": {"encoders": "apart"}}]
+    bare = [{"name": "a", "tora": {"sigma": 2.0}}, {"name": "b", "tora": {"encoders": "apart"}}]
+    assert run.without_later_defaults({"arms": own}) == {"arms": bare}
 
 
 @pytest.mark.parametrize(
@@ -230,13 +248,23 @@ def test_an_arm_has_settings_of_its_own(configure: Configure) -> None:
     assert build(said | {"selection": {}}, file="run.json") == settings
 
 
-def test_fingerprints_of_configs_that_could_be_written_before_stay(configure: Configure) -> None:
-    """Else a run of weeks could not go on with a later release."""
+@pytest.mark.parametrize(
+    ("version", "before"),
+    [
+        (2, "de3d21302731ff094f157594a9916967d438f1ffd84ed145215438c7124f65f8"),
+        (3, "53f5c001628c2cbf157f250d71871f950cf3b1a5b65854be3a004cbdbd145938"),
+    ],
+)
+def test_fingerprints_of_configs_that_could_be_written_before_stay(
+    version: int, before: str, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run of weeks could not go on with a later release of the same row contract."""
+    monkeypatch.setattr(schema, "VERSION", version)
     arms = [{"name": "stock"}, {"name": "both", "tora": True, "repulsion": True}]
     settings = configure(
         arms=arms, tora=FIRST["tora"] | {"sigma": 1.5}, repulsion=FIRST["repulsion"], group={"size": 3}
     )
-    assert fingerprint(settings) == "de3d21302731ff094f157594a9916967d438f1ffd84ed145215438c7124f65f8"
+    assert fingerprint(settings) == before
 
 
 def test_a_known_model_brings_its_own_sampling(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_the_table_has_a_line_per_arm() -> None:
         clip_margin=margin,
         group_vendi=vendi,
         pair_vendi=pairs,
+        displacement={"tora": Interval(mean=0.25, half_width=None, groups=1)},
     )
     summary = Summary(
         complete=True,
@@ -73,6 +74,7 @@ def test_the_table_has_a_line_per_arm() -> None:
         images_kept=6,
         images_rejected=2,
         arms=(arm,),
+        warnings=("tora is odd",),
         timings=TimeSpent(
             sessions=2,
             wall_seconds=10.0,
@@ -86,6 +88,7 @@ def test_the_table_has_a_line_per_arm() -> None:
     )
     lines = console.table(summary).splitlines()
     assert lines[1].split() == ["both", "8", "6", "0.250", "-", "1.500", "1.250"]
+    assert lines[3:5] == ["text moved, as a share of its length: both: tora 0.250", "warning: tora is odd"]
     assert lines[-2].startswith("time: 10 s in 2 sessions, 0.80 images/s;")
     assert lines[-2].endswith("generate.denoise 90%, score.score 25%")
     assert lines[-1] == "gallery: out/gallery.html"

@@ -21,9 +21,10 @@ from pipelines.errors import UserError
 from pipelines.plan import files as plan_files
 from pipelines.plan import write as plan_write
 from pipelines.plan.files import read_shard
-from pipelines.plan.groups import groups_of
+from pipelines.plan.groups import group_table, groups_of
 from pipelines.plan.shard_size import MOST_GROUPS_PER_SHARD, groups_per_shard, prompts_per_shard
 from pipelines.plan.write import count_plan, write_plan
+from pipelines.prompts.rows import PromptRow
 from tests.conftest import Configure
 
 ARMS = [{"name": "stock"}, {"name": "tora", "tora": True}, {"name": "both", "tora": True, "repulsion": True}]
@@ -85,6 +86,29 @@ def test_group_ids_follow_what_changes_pixels(configure: Configure, tmp_path: Pa
     elsewhere = {"path": "owner/model", "device": "cpu", "offload": "model"}
     assert ids("a") == ids("b", ray={"generators": 2}, scoring={"model": "ViT-B-16"}, model=elsewhere)
     assert not ids("a") & ids("c", **changes)
+
+
+def test_ids_of_groups_stay_whatever_the_row_contract_and_later_settings_are(configure: Configure) -> None:
+    """Those of the second version of the row contract, before there was `tora.encoders`: seeds and ids name pixels."""
+    config = configure(
+        run={"output": "x", "seed": 11},
+        group={"size": 2},
+        tora={"sigma": 1.5},
+        repulsion={"strength": 3.0},
+        arms=[
+            {"name": "stock"},
+            {"name": "tora", "tora": {"sigma": 1.2, "steps": [0.1, 0.9]}},
+            {"name": "both", "tora": True, "repulsion": True, "dave": {}},
+        ],
+    )
+    prompt = PromptRow(prompt_id="p1", prompt="a red square", concept=None, rarity=None, counterfactual=None, source="")
+    table = group_table(config, [prompt])
+    assert table["group_id"].to_pylist() == ["69b49dd4674f2acb", "ff4adeee05d526b5", "835c54db72ffae0e"]
+    assert table["group_seeds"][0].as_py() == [image_seed(11, "p1", 0), image_seed(11, "p1", 1)]
+    default, apart = (
+        group_table(configure(tora=tora), [prompt])["group_id"][0] for tora in ({}, {"encoders": "apart"})
+    )
+    assert default != apart
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

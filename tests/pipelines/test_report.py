@@ -17,7 +17,9 @@ from models.diversity import average_pair_vendi
 from models.statistics import Mean, student_t_975
 from pipelines.dataset.storage import Storage
 from pipelines.flows.finish import finish
-from pipelines.summary.tally import MOST_RARITIES, OTHER_RARITIES, Cell, add_cells, rarity_rank
+from pipelines.summary.audit import Audit
+from pipelines.summary.report import report
+from pipelines.summary.tally import MOST_RARITIES, OTHER_RARITIES, Cell, CellKey, add_cells, rarity_rank
 from tests.support.toy_run import Toy, write_run
 
 Groups = list[list[float]]
@@ -75,11 +77,11 @@ def test_no_interval_of_one_group_and_no_mean_of_none() -> None:
 def test_report_says_what_the_rows_say(tmp_path: Path) -> None:
     output = write_run(tmp_path, Toy(prompts=9, fail_every=7))
     finish(output)
-    report = json.loads(output.read_bytes("report.json"))
+    made = json.loads(output.read_bytes("report.json"))
     rows = rows_of(output)
-    assert report["counts"]["images"] == len(rows)
-    assert [entry["arm"] for entry in report["by_arm"]] == ["base", "tora", "repulsion", "both"]
-    for entry in report["by_arm_and_rarity"] + [{**arm, "rarity": ...} for arm in report["by_arm"]]:
+    assert made["counts"]["images"] == len(rows)
+    assert [entry["arm"] for entry in made["by_arm"]] == ["base", "tora", "repulsion", "both"]
+    for entry in made["by_arm_and_rarity"] + [{**arm, "rarity": ...} for arm in made["by_arm"]]:
         mine = [r for r in rows if r["arm"] == entry["arm"] and entry["rarity"] in (r["rarity"], ...)]
         assert entry["images"] == len(mine)
         assert entry["kept"] == sum(r["keep"] for r in mine)
@@ -89,6 +91,11 @@ def test_report_says_what_the_rows_say(tmp_path: Path) -> None:
         margins = [r["clip_margin"] for r in mine if r["clip_margin"] is not None]
         expected = pytest.approx(np.mean(margins), abs=1e-6) if margins else None
         assert entry["clip_margin"]["mean"] == expected
+        on = [name for name in ("tora", "repulsion") if any(r[name] is not None for r in mine)]
+        assert [*(entry.get("displacement") or {})] == on
+        for name in on:
+            moved = [r["displacement"][name] for r in mine if r[name] is not None]
+            assert entry["displacement"][name]["mean"] == pytest.approx(np.mean(moved), abs=1e-6)
         groups: dict[str, list[Any]] = {}
         for row in mine:
             groups.setdefault(row["group_id"], []).append(row["embedding"])
@@ -97,14 +104,25 @@ def test_report_says_what_the_rows_say(tmp_path: Path) -> None:
         assert entry["pair_vendi"]["groups"] == len(groups) == entry["groups"] - entry["groups_failed"]
 
 
+def test_an_intervention_that_moves_nothing_or_too_much_is_warned_of() -> None:
+    def cell(*moved: float) -> Cell:
+        return Cell(images=2, displacement={"tora": Mean.of(np.array(moved), np.ones(len(moved), dtype=np.int64))})
+
+    cells: dict[CellKey, Cell] = {("idle", None): cell(0.0, 0.0), ("fair", None): cell(0.0, 1.9)}
+    cells |= {("much", "rare"): cell(1.5, 1.5), ("much", None): cell(0.75), ("off", None): Cell(images=2)}
+    idle, much = report(Audit(cells=cells), "", None).warnings
+    assert idle.startswith("arm 'idle': tora moved no text")
+    assert much.startswith("arm 'much': tora moves the text by 1.25 of its length on average, more than 1:")
+
+
 def test_report_does_not_depend_on_the_shards(tmp_path: Path) -> None:
     reports = []
     for size in (1, 4, 100):
         output = write_run(tmp_path / str(size), Toy(prompts_per_shard=size))
         finish(output)
         reports.append(json.loads(output.read_bytes("report.json")))
-    for report in reports[1:]:
-        for ours, first in zip(report["by_arm_and_rarity"], reports[0]["by_arm_and_rarity"], strict=True):
+    for made in reports[1:]:
+        for ours, first in zip(made["by_arm_and_rarity"], reports[0]["by_arm_and_rarity"], strict=True):
             for measure in ("clip_score", "clip_margin", "group_vendi", "pair_vendi"):
                 assert ours.pop(measure) == pytest.approx(first[measure], abs=2e-6)
             assert ours.items() <= first.items()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.errors import ImageError
+from models.generator import Drawn
 from models.spec import Group
 from pipelines.stages.generate import GenerateShard
 
-Generate = Callable[..., Sequence[NDArray[np.uint8]]]
+Draw = Callable[..., list[Drawn]]
 
 
 class FaultyGenerateShard(GenerateShard):
@@ -22,9 +23,9 @@ class FaultyGenerateShard(GenerateShard):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        real: Generate = self._generator.generate
+        real: Draw = self._generator.draw
 
-        def generate(groups: Sequence[Group], *rest: Any) -> list[NDArray[np.uint8]]:
+        def draw(groups: Sequence[Group], *rest: Any) -> list[Drawn]:
             prompts = [group.prompt for group in groups]
             if "raises" in prompts:
                 raise KeyError("the group raises")
@@ -33,9 +34,13 @@ class FaultyGenerateShard(GenerateShard):
             if "nan" in prompts:
                 raise ImageError("the model produced NaN")
             made = real(groups, *rest)
-            return [np.zeros_like(m) if prompt == "black" else m for prompt, m in zip(prompts, made, strict=True)]
+            return [_blackened(m) if prompt == "black" else m for prompt, m in zip(prompts, made, strict=True)]
 
-        self._generator.generate = generate  # type: ignore[method-assign, assignment]
+        self._generator.draw = draw  # type: ignore[method-assign, assignment]
+
+
+def _blackened(drawn: Drawn) -> Drawn:
+    return replace(drawn, pixels=np.zeros_like(drawn.pixels))
 
 
 class DyingGenerateShard(GenerateShard):
@@ -43,13 +48,13 @@ class DyingGenerateShard(GenerateShard):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        real: Generate = self._generator.generate
+        real: Draw = self._generator.draw
 
-        def generate(groups: Sequence[Group], *rest: Any) -> Any:
+        def draw(groups: Sequence[Group], *rest: Any) -> Any:
             if self._output.create_bytes("../device-was-lost", b""):
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
             if "dies" in [group.prompt for group in groups]:
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(groups, *rest)
 
-        self._generator.generate = generate  # type: ignore[method-assign, assignment]
+        self._generator.draw = draw  # type: ignore[method-assign, assignment]

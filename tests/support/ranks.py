@@ -31,10 +31,12 @@ _SECONDS = 800
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What a process made: floats [B, 3, (frames,) H, W] of each batch, not rounded; text [rows, tokens] that its first
-    block saw in each; and how often it called that block in all."""
+    """What a process made: floats [B, 3, (frames,) H, W] of each batch, not rounded; for each of its groups how far
+    interventions moved the text; text [rows, tokens] that its first block saw in each; and how often it called that
+    block in all."""
 
     images: list[NDArray[np.float32]]
+    moved: list[list[dict[str, NDArray[np.float32]]]]
     text: list[tuple[int, int]]
     calls: int
 
@@ -60,6 +62,7 @@ class Deaf(Axis):
 def make(generator: Generator, batches: Sequence[Batch]) -> Made:
     """Run the batches and watch."""
     images: list[NDArray[np.float32]] = []
+    moved: list[list[dict[str, NDArray[np.float32]]]] = []
     seen: list[tuple[int, int]] = []
     first: list[int] = []
     pipe = generator._pipe
@@ -78,11 +81,11 @@ def make(generator: Generator, batches: Sequence[Batch]) -> Made:
     try:
         for batch in batches:
             first.append(len(seen))
-            generator.generate(batch)
+            moved.append([drawn.displacement for drawn in generator.draw(batch)])
     finally:
         pipe.vae.decode = decode
         watcher.remove()
-    return Made(images=images, text=[seen[i] for i in first], calls=len(seen))
+    return Made(images=images, moved=moved, text=[seen[i] for i in first], calls=len(seen))
 
 
 def divided(folder: Path, path: str, shapes: Sequence[Shape], batches: Sequence[Batch]) -> list[list[Made]]:

@@ -179,6 +179,7 @@ def _images(toy: Toy, group: Row, scene: Scene, rng: np.random.Generator) -> Ite
             "index_in_group": i,
             "group_size": toy.size,
             "seed": group["group_seeds"][i],
+            "displacement": {"tora": 0.25 + 0.01 * i if tora else None, "repulsion": 0.5 if repulsion else None},
             "model": "models/embedded/weights/pipeline",
             "model_revision": "",
             "family": "sd3",

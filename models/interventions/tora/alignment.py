@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -57,23 +57,16 @@ class Alignment:
     config: the settings.
     run: the denoising.
     direction: None takes it from the text itself, which then must hold both branches.
-    encoders: see `TokenSelection.of_encoders`.
     """
 
-    def __init__(
-        self,
-        config: ToraConfig,
-        run: Denoising,
-        direction: DirectionOfRun | None,
-        encoders: Literal["together", "apart"] = "together",
-    ) -> None:
+    def __init__(self, config: ToraConfig, run: Denoising, direction: DirectionOfRun | None) -> None:
         self._config, self._run, self._direction = config, run, direction
         tokens = {
             branch: (each.with_padding() if config.padding else each).of_own_images(run.shards)
             for branch, each in run.tokens.items()
         }
         self._all = TokenSelection.of(tokens["cond"], config)
-        self._sets = {branch: TokenSelection.of_encoders(each, config, encoders) for branch, each in tokens.items()}
+        self._sets = {branch: TokenSelection.sets(each, config) for branch, each in tokens.items()}
 
     def __call__(self, text_RND: Tensor) -> Tensor:
         """The changed text, like `text_RND`.

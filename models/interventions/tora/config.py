@@ -31,6 +31,10 @@ class ToraConfig(InterventionConfig):
     text that the block's attention reads."""
     centre: bool = True
     """Take the mean token off before the decomposition, and put it back afterwards."""
+    encoders: Literal["together", "apart"] = "together"
+    """Which tokens have a decomposition of their own: all of a sample, as in the paper, or those of each text encoder,
+    where a model joins several (SD3 joins CLIP and T5, whose difference may be the first principal direction of both).
+    Which is better on SD3's weights was not measured, and the embedded model has no T5."""
     padding: bool = False
     """Let the padding tokens that the model reads take part."""
     branch: Literal["cond", "both"] = "cond"
@@ -50,6 +54,7 @@ class ToraConfig(InterventionConfig):
             self.direction in ("mean", "leading", "prompt"), self, "direction", "needs 'mean', 'leading' or 'prompt'"
         )
         require(self.site in ("block", "attention"), self, "site", "needs 'block' or 'attention'")
+        require(self.encoders in ("together", "apart"), self, "encoders", "needs 'together' or 'apart'")
         require(self.branch in ("cond", "both"), self, "branch", "needs 'cond' or 'both'")
         require_interval(self, "steps")
         require_interval(self, "blocks")

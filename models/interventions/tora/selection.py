@@ -7,7 +7,6 @@ change of X goes back to all tokens through the scatter matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -63,19 +62,15 @@ class TokenSelection:
         )
 
     @staticmethod
-    def of_encoders(
-        tokens: Tokens, config: ToraConfig, encoders: Literal["together", "apart"] = "together"
-    ) -> list[TokenSelection]:
-        """Sets of tokens, each with a decomposition, a mean and a number of principal directions of its own: all of
-        them ("together"), or those of each text encoder ("apart").
+    def sets(tokens: Tokens, config: ToraConfig) -> list[TokenSelection]:
+        """Sets of tokens, each with a decomposition, a mean and a number of principal directions of its own: see
+        `ToraConfig.encoders`.
 
-        The paper decomposes the text that enters a block as one matrix, and so does every run that was recorded; so
-        "together" holds where nobody asks. Only SD3 with T5 has the choice, and its first principal direction may part
-        CLIP from T5: on its weights that is not measured, and the embedded model has no T5.
+        tokens: of one branch.
+        config: the settings.
         """
-        return [
-            TokenSelection.of(part, config) for part in (tokens.of_each_encoder() if encoders == "apart" else [tokens])
-        ]
+        parts = tokens.of_each_encoder() if config.encoders == "apart" else [tokens]
+        return [TokenSelection.of(part, config) for part in parts]
 
     def zero_others(self, tokens_BND: Tensor) -> Tensor:
         """The tokens, with 0 in place of those that are not selected: in products with the matrices 0 x NaN is NaN.

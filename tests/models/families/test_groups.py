@@ -51,6 +51,13 @@ def test_interventions_act_alike_every_time_and_leave_no_trace(toy: Toy) -> None
         assert HOOK not in module._diffusers_hook.hooks
 
 
+def test_how_far_the_text_was_moved_is_known(toy: Toy) -> None:
+    (drawn,) = toy.generator.draw([toy.group(**BOTH)])
+    for name in ("tora", "repulsion"):
+        assert np.isfinite(drawn.displacement[name]).all()
+        assert (drawn.displacement[name] > 1e-3).all()
+
+
 def test_a_group_depends_on_itself_alone(toy: Toy) -> None:
     groups = [toy.group(**BOTH), toy.group("a blue ring", (21, 22, 23), **BOTH)]
     together = toy.images(*groups)

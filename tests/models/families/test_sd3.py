@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from models.interventions.tora import alignment
 from models.interventions.tora.alignment import Alignment
 from models.interventions.tora.reference import align_by_svd
 from tests.support.family import SEEDS, TORA, Toy, only
@@ -32,8 +30,6 @@ def first_call(toy: Toy, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tu
 
     with monkeypatch.context() as patched:
         patched.setattr(Alignment, "__call__", note)
-        if "encoders" in settings:
-            patched.setattr(alignment, "Alignment", partial(Alignment, encoders=settings.pop("encoders")))
         negative = settings.pop("negative", "")
         sampling = replace(toy.sampling, negative_prompt=negative)
         toy.generator.generate([toy.group(sampling=sampling, interventions=(replace(BLOCK, **settings),))])
