@@ -204,6 +204,19 @@ def read(storage: Storage, path: str, columns: Sequence[str] | None = None) -> p
         return reader.read(columns)
 
 
+def rows_of(storage: Storage, path: str) -> int:
+    """Number of rows of a file; no column is read.
+
+    storage: the folder.
+    path: of the file, relative to it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+    """
+    with opened(storage, path) as reader:
+        return reader.rows
+
+
 def schema_of(storage: Storage, path: str) -> pa.Schema:
     """The schema of a file, with its metadata.
 
