@@ -7,8 +7,8 @@
     ray job submit --working-dir . -- python jobs/synth.py --config jobs/configs/demo.toml
 
 The same command resumes an interrupted run. With more prompts, or with a higher group.groups_per_prompt, it extends the
-run by the new groups. Exit status: 0 done, 1 no image could be made, 2 wrong input or settings, 130 or 143 stopped
-(run it again to continue).
+run by the new groups. Exit status: 0 done, 1 no image could be made or the run is not complete, 2 wrong input or
+settings, 130 or 143 stopped (run it again to continue).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _run(settings: RunConfig, options: argparse.Namespace) -> int:
         print(
             "run.output is relative, so it lies in Ray's copy of the working directory, which Ray removes in the end."
         )
-    return 0 if summary.images_kept + summary.images_rejected else 1
+    return 0 if summary.complete and summary.images_kept + summary.images_rejected else 1
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import ModelError
+from pipelines.dataset.manifest_json import what_is_missing
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def table(summary: Summary) -> str:
         f"{summary.images_kept} images kept, {summary.images_rejected} rejected; of {summary.groups_planned} groups "
         f"{summary.groups_failed} failed; {summary.prompts_failed} prompts could not be used"
     )
+    if not summary.complete:
+        missing = what_is_missing(summary.problems, summary.problem_count)
+        lines.append(f"NOT COMPLETE: {missing}. Start the same command again to finish the run.")
     if summary.timings:
         lines.append(_where_time_went(summary.timings))
     lines.append(f"gallery: {summary.gallery}")

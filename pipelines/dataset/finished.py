@@ -46,7 +46,7 @@ def open_finished(dataset: Storage) -> FinishedRun:
     manifest = _read(manifest_json.read, dataset, "is not finished: it has no manifest.json yet")
     planned, counted = run.plan.groups if run.plan else None, manifest.totals.groups_planned
     if not manifest.complete:
-        problem = f"manifest.json names {manifest.problem_count} problems, the first: {manifest.problems[0]}"
+        problem = manifest_json.what_is_missing(manifest.problems, manifest.problem_count)
     elif manifest.fingerprint != run.fingerprint or planned != counted:
         problem = f"run.json plans {planned} groups, manifest.json has counted {counted}"
     elif retry.is_open(dataset):

@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,9 +25,8 @@ FILE = "run.lock"
 BEAT_SECONDS = 15.0
 """Time between two heartbeats."""
 
-_PATIENCE_SECONDS = 30.0
-"""How long a request for the lock file is retried: a job should fail fast at start-up, and it takes its lock first."""
 _BEATS_TO_WATCH = 3
+_TRIES = 100
 _POLL_SECONDS = 1.0
 
 
@@ -41,7 +39,7 @@ class RunLock:
     """
 
     def __init__(self, output: Storage, *, broken: bool = False, beat_seconds: float = BEAT_SECONDS) -> None:
-        self._output = replace(output, patience_seconds=min(output.patience_seconds, _PATIENCE_SECONDS))
+        self._output = output.at_the_start
         self._broken = broken
         self._mine = {"owner": uuid.uuid4().hex, "beat_seconds": beat_seconds, **_this_process()}
         self._beat = 0
@@ -52,11 +50,15 @@ class RunLock:
     def __enter__(self) -> Self:
         if self._broken:
             self._output.remove(FILE)
-        while not self._output.create_bytes(FILE, self._content()):
+        for _ in range(_TRIES):
+            if self._output.create_bytes(FILE, self._content()):
+                break
             theirs = self._read()
             if theirs is not None:
                 self._refuse_if_alive(theirs)
                 self._output.remove(FILE)
+        else:
+            raise UserError(f"{self._output.path(FILE)} can neither be written nor read; remove it, and start again")
         self.check()
         self._heart.start()
         return self
@@ -122,17 +124,21 @@ class RunLock:
         return (self._read() or {}).get("owner")
 
     def _read(self) -> dict[str, Any] | None:
-        """The content of the lock file; None where there is none, and {} where it is not valid."""
-        try:
-            content = json.loads(self._output.read_bytes(FILE))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return {}
-        return content if isinstance(content, dict) else {}
+        return read(self._output)
 
     def _content(self) -> bytes:
         return json.dumps({**self._mine, "beat": self._beat}).encode()
+
+
+def read(folder: Storage) -> dict[str, Any] | None:
+    """The content of the lock file of a folder; None where there is none, and {} where it is not valid."""
+    try:
+        content = json.loads(folder.read_bytes(FILE))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _this_process() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.dataset import records
@@ -49,6 +50,15 @@ class Manifest:
     """Sums over the run."""
     files: tuple[FileEntry, ...]
     """All files, sorted by path."""
+
+
+def what_is_missing(problems: Sequence[str], count: int) -> str:
+    """Why a run is not complete, for messages: how many reasons there are, and the first of them.
+
+    problems: the first few reasons, at least one.
+    count: how many there are.
+    """
+    return problems[0] if count == 1 else f"{count:,} problems, the first: {problems[0]}"
 
 
 def read(output: Storage, advice: str) -> Manifest:

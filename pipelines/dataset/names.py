@@ -39,8 +39,9 @@ def shard_number(file: str) -> int:
 
 def shard_of(file: str) -> int | None:
     """The number of the shard that a file belongs to, by its name; None where it is not the file of a shard."""
-    match = _SHARD_FILE.fullmatch(PurePosixPath(file).name)
-    return None if match is None else int(match[1])
+    name = PurePosixPath(file).name
+    match = _SHARD_FILE.fullmatch(name)
+    return int(match[1]) if match and name == shard_file(int(match[1])) else None
 
 
 def image_files(output: Storage, name: str) -> list[str]:
@@ -80,5 +81,5 @@ def file_entry(output: Storage, path: str) -> FileEntry:
         while block := source.read(_READ_BYTES):
             digest.update(block)
             size += len(block)
-        rows = Reader(source).rows if path.endswith(".parquet") else None
+        rows = Reader(source, output.path(path)).rows if path.endswith(".parquet") else None
     return FileEntry(path=path, rows=rows, bytes=size, sha256=digest.hexdigest())

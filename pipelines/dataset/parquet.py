@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
 
 ROWS_PER_ROW_GROUP = 200
 """Most rows of a small row group. Viewers and streaming readers fetch single row groups, and not a whole file."""
@@ -19,6 +20,10 @@ ROWS_PER_ROW_GROUP = 200
 BYTES_PER_ROW_GROUP = 128 << 20
 """Most bytes of a small row group, unless a single row is larger."""
 
+_DAMAGED = (
+    "Is it of a shard, then remove the file of this name in data/ and start the job that wrote it again, which makes "
+    "the shard anew; is it of a plan, then put back a copy."
+)
 _CHUNKS = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 
 
@@ -131,10 +136,16 @@ class Reader:
     """An open Parquet file.
 
     file: open for reading, seekable.
+    name: of the file in an output folder, for messages; None for a file of somebody else's, whose errors are pyarrow's.
+
+    Raises:
+        UserError: in all methods, when the named file cannot be read, or lacks a column.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = pq.ParquetFile(file)
+    def __init__(self, file: BinaryIO, name: str | None = None) -> None:
+        self._name = name
+        with self._explained():
+            self._file = pq.ParquetFile(file)
 
     @property
     def schema(self) -> pa.Schema:
@@ -156,7 +167,8 @@ class Reader:
 
         columns: which to read; None reads all.
         """
-        return self._file.read(columns=None if columns is None else list(columns))
+        with self._explained():
+            return self._file.read(columns=self._there(columns))
 
     def group(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of one row group.
@@ -164,7 +176,8 @@ class Reader:
         number: of the row group, from 0.
         columns: which to read; None reads all.
         """
-        return self._file.read_row_group(number, columns=None if columns is None else list(columns))
+        with self._explained():
+            return self._file.read_row_group(number, columns=self._there(columns))
 
     def batches(self, rows: int, columns: Sequence[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in batches.
@@ -173,7 +186,34 @@ class Reader:
         columns: which to read.
         group: number of a row group; None reads all.
         """
-        yield from self._file.iter_batches(rows, row_groups=None if group is None else [group], columns=list(columns))
+        groups = None if group is None else [group]
+        with self._explained():
+            batches = self._file.iter_batches(rows, row_groups=groups, columns=self._there(columns))
+        while True:
+            with self._explained():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def _there(self, columns: Sequence[str] | None) -> list[str] | None:
+        """The columns as pyarrow takes them, which leaves out those that the file lacks."""
+        if columns is None:
+            return None
+        if lacking := [name for name in columns if name not in self.schema.names]:
+            raise pa.ArrowKeyError(f"it has no column {lacking[0]!r}")
+        return list(columns)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except pa.ArrowMemoryError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            if self._name is None:
+                raise
+            raise UserError(f"{self._name} cannot be read: {str(error).splitlines()[0].strip()}. {_DAMAGED}") from error
 
 
 @contextmanager
@@ -187,7 +227,7 @@ def opened(storage: Storage, path: str) -> Iterator[Reader]:
         FileNotFoundError: when there is no such file.
     """
     with storage.open_input(path) as file:
-        yield Reader(file)
+        yield Reader(file, storage.path(path))
 
 
 def read(storage: Storage, path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -202,6 +242,19 @@ def read(storage: Storage, path: str, columns: Sequence[str] | None = None) -> p
     """
     with opened(storage, path) as reader:
         return reader.read(columns)
+
+
+def rows_of(storage: Storage, path: str) -> int:
+    """Number of rows of a file; no column is read.
+
+    storage: the folder.
+    path: of the file, relative to it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+    """
+    with opened(storage, path) as reader:
+        return reader.rows
 
 
 def schema_of(storage: Storage, path: str) -> pa.Schema:

@@ -9,26 +9,22 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar, cast
 
+from pipelines.dataset import local_files, s3
 from pipelines.dataset.outages import PATIENCE_SECONDS, of_storage_client, retry_transient
+from pipelines.dataset.remedies import remedy
+from pipelines.dataset.s3 import is_s3
 from pipelines.errors import UserError
 
 T = TypeVar("T")
 
-_S3 = "s3://"
 _READ_AHEAD_BYTES = 1 << 20
-_TEMPORARY = ".tmp"
-
-
-def is_s3(uri: str) -> bool:
-    """Whether a URI is in S3."""
-    return uri.startswith(_S3)
+_AT_THE_START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +47,13 @@ class Storage:
         uri: s3://bucket/folder, or a local path, which becomes absolute.
 
         Raises:
-            UserError: when the URI has another scheme, or no bucket.
+            UserError: when the URI has another scheme, or no bucket, or cannot be a path.
         """
         text = os.fspath(uri)
+        if "\0" in text or not text.strip():
+            raise UserError(f"{text!r} is no path of a folder: write a local path, or s3://bucket/folder")
         if is_s3(text):
-            if not text[len(_S3) :].strip("/"):
+            if not s3.bucket(text):
                 raise UserError(f"{text!r} names no bucket: write s3://bucket/folder")
             return Storage(text.rstrip("/"))
         if "://" in text:
@@ -63,25 +61,18 @@ class Storage:
         return Storage(str(Path(text).absolute()))
 
     @property
+    def at_the_start(self) -> Storage:
+        """The same folder for a job's first requests, which should fail fast where the server is not there at all."""
+        return replace(self, patience_seconds=min(self.patience_seconds, _AT_THE_START_SECONDS))
+
+    @property
     def filesystem(self) -> Any:
         """The fsspec filesystem (one shared instance per process)."""
-        if not is_s3(self.uri):
-            import fsspec
+        if is_s3(self.uri):
+            return s3.filesystem()
+        import fsspec
 
-            return fsspec.filesystem("file")
-        import s3fs
-
-        return s3fs.S3FileSystem(
-            endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or None,
-            client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")},
-            config_kwargs={
-                "retries": {"max_attempts": 3, "mode": "standard"},  # `retry_transient` does the rest
-                # Some S3 servers send the checksum of the whole object with a part of it, which does not match.
-                "response_checksum_validation": "when_required",
-                "request_checksum_calculation": "when_required",
-            },
-            use_listings_cache=False,
-        )
+        return fsspec.filesystem("file")
 
     def path(self, rel: str = "") -> str:
         """Full path or URI of `rel`."""
@@ -94,7 +85,7 @@ class Storage:
     def write_bytes(self, rel: str, data: bytes) -> None:
         """Write a file, which appears whole or not at all, also after a crash; an existing file is replaced."""
         if is_s3(self.uri):
-            self._do("write", rel, lambda: self.filesystem.pipe_file(self.path(rel), data), missing_is_user_error=True)
+            self._do("write", rel, lambda: self.filesystem.pipe_file(self.path(rel), data), writing=True)
         else:
             with self.open_output(rel) as file:
                 file.write(data)
@@ -104,25 +95,19 @@ class Storage:
 
         Some S3 servers ignore the condition and replace the file; read it again to make sure.
         """
-        return self._do("write", rel, lambda: self._create(rel, data), missing_is_user_error=True)
+        if not is_s3(self.uri):
+            return self._do("write", rel, lambda: local_files.create(Path(self.path(rel)), data), writing=True)
 
-    def _create(self, rel: str, data: bytes) -> bool:
-        try:
-            if is_s3(self.uri):
-                if self.filesystem.exists(self.path(rel)):
-                    return False
+        def create() -> bool:
+            if self.filesystem.exists(self.path(rel)):
+                return False
+            try:
                 self.filesystem.pipe_file(self.path(rel), data, mode="create")
-            else:
-                target = Path(self.path(rel))
-                temporary = _temporary(target)
-                temporary.write_bytes(data)
-                try:
-                    os.link(temporary, target)
-                finally:
-                    temporary.unlink()
-        except FileExistsError:
-            return False
-        return True
+            except FileExistsError:
+                return False
+            return True
+
+        return self._do("write", rel, create, writing=True)
 
     @contextmanager
     def open_output(self, rel: str) -> Iterator[IO[bytes]]:
@@ -130,31 +115,27 @@ class Storage:
 
         For S3 it is first an unnamed local file, as an interrupted upload stream would leave a truncated object.
         """
-        with self._explained("write", rel, missing_is_user_error=True):
-            if is_s3(self.uri):
-                with tempfile.TemporaryFile() as file:
+        with self._explained("write", rel, writing=True):
+            if not is_s3(self.uri):
+                with local_files.replacing(Path(self.path(rel))) as file:
                     yield file
-                    file.flush()
-                    named = f"/dev/fd/{file.fileno()}"  # an open file has no other name once it is unlinked
-                    retry_transient(lambda: self.filesystem.put_file(named, self.path(rel)), self.patience_seconds)
                 return
-            target = Path(self.path(rel))
-            temporary = _temporary(target)
-            try:
-                with temporary.open("xb") as file:
-                    yield file
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(target)
-                _sync_folder(target.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with tempfile.TemporaryFile() as file:
+                yield file
+                file.flush()
+                named = f"/dev/fd/{file.fileno()}"  # an open file has no other name once it is unlinked
+                retry_transient(lambda: self.filesystem.put_file(named, self.path(rel)), self.patience_seconds)
 
     def open_input(self, rel: str) -> BinaryIO:
         """A seekable file that pyarrow can read from; only the parts that are read are fetched."""
-        if is_s3(self.uri):
-            return cast(BinaryIO, io.BufferedReader(_S3Input(self, rel), _READ_AHEAD_BYTES))
-        return self._do("read", rel, lambda: Path(self.path(rel)).open("rb"))
+        if not is_s3(self.uri):
+            return self._do("read", rel, lambda: Path(self.path(rel)).open("rb"))
+
+        def fetch(start: int, end: int) -> bytes:
+            part = self._do("read", rel, lambda: self.filesystem.cat_file(self.path(rel), start=start, end=end))
+            return cast(bytes, part)
+
+        return cast(BinaryIO, io.BufferedReader(s3.Input(self.size(rel), fetch), _READ_AHEAD_BYTES))
 
     def exists(self, rel: str) -> bool:
         """Whether there is a file or a folder at `rel`."""
@@ -170,20 +151,32 @@ class Storage:
 
     def sizes(self, rel_dir: str = "") -> dict[str, int]:
         """The files that `list` names, each with its size in bytes; one request for the whole folder."""
-        return {name: size for name, size in self._entries(rel_dir, "file").items() if not name.startswith(".")}
+        return {
+            name: size
+            for name, (kind, size) in self._entries(rel_dir).items()
+            if kind == "file" and not name.startswith(".")
+        }
 
     def folders(self, rel_dir: str = "") -> Sequence[str]:
         """Sorted names of the folders directly in a folder. Dot folders are left out."""
-        return [name for name in self._entries(rel_dir, "directory") if not name.startswith(".")]
+        entries = self._entries(rel_dir).items()
+        return [name for name, (kind, _) in entries if kind == "directory" and not name.startswith(".")]
+
+    def everything(self, rel_dir: str = "") -> Sequence[str]:
+        """Sorted names of all that is directly in a folder, dot files and broken links too, but not what an interrupted
+        write of this class has left."""
+        return [name for name in self._entries(rel_dir) if not local_files.is_temporary(name)]
 
     def remove(self, rel: str) -> None:
         """Remove a file, if it exists."""
 
         def remove() -> None:
-            if self.filesystem.exists(self.path(rel)):
+            if not is_s3(self.uri):
+                Path(self.path(rel)).unlink(missing_ok=True)
+            elif self.filesystem.exists(self.path(rel)):
                 self.filesystem.rm_file(self.path(rel))
 
-        self._do("remove", rel, remove)
+        self._do("remove", rel, remove, writing=True)
 
     def sweep(self, rel_dir: str) -> None:
         """Remove the temporary files of interrupted writes. Only the job that writes to the folder may call it.
@@ -191,104 +184,37 @@ class Storage:
         In S3 an interrupted upload leaves no visible file; a lifecycle rule of the bucket removes its parts.
         """
         if not is_s3(self.uri):
-            for name in self._entries(rel_dir, "file"):
-                if name.startswith(".") and name.endswith(_TEMPORARY):
-                    self.remove(f"{rel_dir}/{name}" if rel_dir else name)
+            for name in filter(local_files.is_temporary, self._entries(rel_dir)):
+                self.remove(f"{rel_dir}/{name}" if rel_dir else name)
 
-    def _entries(self, rel_dir: str, kind: str) -> dict[str, int]:
-        """Name -> bytes, sorted by name."""
+    def _entries(self, rel_dir: str) -> dict[str, tuple[str, int]]:
+        """Name -> kind and bytes, sorted by name."""
 
-        def entries() -> dict[str, int]:
+        def entries() -> dict[str, tuple[str, int]]:
             try:
                 found = self.filesystem.ls(self.path(rel_dir), detail=True)
             except FileNotFoundError:
                 return {}
-            names = {str(e["name"]).rstrip("/").rsplit("/", 1)[-1]: e["size"] or 0 for e in found if e["type"] == kind}
-            return dict(sorted(names.items()))
+            here = self.path(rel_dir).removeprefix(s3.PREFIX)
+            # A file of the folder's own name is listed as if it were in it, and in S3 the mark of an empty folder too.
+            inside = [one for one in found if str(one["name"]).rstrip("/") != here]
+            return {str(one["name"]).rstrip("/").rsplit("/", 1)[-1]: (one["type"], one["size"] or 0) for one in inside}
 
-        return self._do("list", rel_dir, entries)
+        return dict(sorted(self._do("list", rel_dir, entries).items()))
 
-    def _do(self, action: str, rel: str, operation: Callable[[], T], *, missing_is_user_error: bool = False) -> T:
-        with self._explained(action, rel, missing_is_user_error=missing_is_user_error):
+    def _do(self, action: str, rel: str, operation: Callable[[], T], *, writing: bool = False) -> T:
+        with self._explained(action, rel, writing=writing):
             return retry_transient(operation, self.patience_seconds if is_s3(self.uri) else 0.0)
 
     @contextmanager
-    def _explained(self, action: str, rel: str, *, missing_is_user_error: bool = False) -> Iterator[None]:
-        """Turn an error of the operating system or of S3 into a UserError with the path and what to do."""
+    def _explained(self, action: str, rel: str, *, writing: bool = False) -> Iterator[None]:
+        """Turn an error of the operating system or of S3 into a UserError with the path and what to do. A file that is
+        to be read, and is not there, stays a FileNotFoundError."""
         try:
             yield
-        except FileNotFoundError as error:
-            if not missing_is_user_error:
-                raise
-            raise UserError(f"cannot {action} {self.path(rel)}: {self._remedy(error)}") from error
-        except OSError as error:
-            raise UserError(f"cannot {action} {self.path(rel)}: {self._remedy(error)}") from error
         except Exception as error:
-            if not of_storage_client(error):
+            missing = isinstance(error, FileNotFoundError) and not writing
+            if missing or (not isinstance(error, OSError) and not of_storage_client(error)):
                 raise
-            raise UserError(f"cannot {action} {self.path(rel)}: {self._remedy(error)}") from error
-
-    def _remedy(self, error: BaseException) -> str:
-        reason = f"{type(error).__name__}: {error}"
-        if not is_s3(self.uri):
-            return (
-                f"{reason}. Choose a folder that you may write to, on a disk with room; where a run has begun, make "
-                "room and start the same command again: it goes on from the finished shards."
-            )
-        if isinstance(error, FileNotFoundError):
-            bucket = self.uri[len(_S3) :].split("/", 1)[0]
-            return f"there is no bucket {bucket!r} at this endpoint. Create it, or correct the s3:// path."
-        return (
-            f"{reason}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION, "
-            "that these credentials may read and write here, and that the server is up. Then start the same command "
-            "again: a run that has begun goes on from the finished shards."
-        )
-
-
-class _S3Input(io.RawIOBase):
-    """A file in S3; every read is a request of its own, which continues after broken connections."""
-
-    def __init__(self, storage: Storage, rel: str) -> None:
-        self._storage = storage
-        self._rel = rel
-        self._at = 0
-        self._size = storage.size(rel)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._size)
-        if end <= self._at:
-            return 0
-        where = self._storage.path(self._rel)
-        data = self._storage._do(
-            "read", self._rel, lambda: self._storage.filesystem.cat_file(where, start=self._at, end=end)
-        )
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
-def _temporary(target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable: without this a power failure can undo it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            where = self.path(rel)
+            raise UserError(f"cannot {action} {where}: {remedy(error, where, writing=writing)}") from error

@@ -20,6 +20,7 @@ from models.embedded.pictures import pictures
 from models.generator import Generator
 from models.loading.revision import folder_revision
 from models.seeds import image_seed
+from pipelines.dataset import owned, records
 from pipelines.dataset.images import encode
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -29,8 +30,17 @@ from pipelines.evaluation.page import page
 from pipelines.evaluation.prompts import PromptSet, prompt_sets
 from pipelines.evaluation.report import ArmReadings, report
 
+FILE = "evaluation.json"
 _SHEETS_PER_SET = 4
 _REAL_PER_PROMPT = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord:
+    """The content of evaluation.json, which says that the folder is an evaluation's."""
+
+    evaluation: str
+    """Name of the evaluation that began there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +58,14 @@ def run(config: EvaluationConfig) -> str:
     """Make the missing arms, write `report.json`, `report.md` and `report.html`, and return the path of the last.
 
     Raises:
-        UserError: when the model's or the oracle's files are missing.
+        UserError: when the model's or the oracle's files are missing, or the output folder is not an evaluation's.
     """
     model, oracle = Path(config.model.path), Path(config.oracle)
     for path, key in ((model / "model_index.json", "model.path"), (oracle, "oracle")):
         if not path.is_file():
             raise UserError(f"{key}: {path} does not exist; train it with jobs/train_embedded.py or name another")
     output = Storage.open(config.output)
+    _claim(output, config.name)
     setting = _Setting(
         config=config,
         output=output,
@@ -72,6 +83,14 @@ def run(config: EvaluationConfig) -> str:
     output.write_bytes("report.md", markdown(config.name, result).encode())
     output.write_bytes("report.html", page(config.name, result, output).encode())
     return output.path("report.html")
+
+
+def _claim(output: Storage, name: str) -> None:
+    owned.check(output, FILE, setting="output")
+    try:
+        records.read(output, FILE, EvaluationRecord, f"Choose another output, or remove {output.path(FILE)}.")
+    except FileNotFoundError:
+        records.write(output, FILE, EvaluationRecord(evaluation=name))
 
 
 def _make(setting: _Setting, arms: Sequence[Arm]) -> None:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from pipelines.cluster import bars
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.tables import RayOptions
+from pipelines.dataset import owned
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
@@ -88,10 +89,11 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         choice=choice,
         schema=columns(dataset, choice, run.images("data")[0].path),
     )
+    owned.check(target, record.FILE, setting="--to")
     with ExitStack() as stack:
         stack.enter_context(stoppable())
-        claimed = record.claim(target, wanted)
         lock = stack.enter_context(RunLock(target))
+        claimed = record.claim(target, wanted)
         target.sweep("")
         spread = partial(_spread, stack, where)
         if claimed.files is None:

@@ -94,27 +94,25 @@ def identity(
 
 
 def claim(target: Storage, wanted: Identity) -> ExportRecord:
-    """The record in the target folder; a new one where the folder is empty, or no file was laid out yet.
+    """The record in the target folder; a new one as long as no file was written there.
 
-    target: the folder of the export.
+    target: the folder of the export, of which `owned.check` says that it is empty or that of an export.
     wanted: which export.
 
     Raises:
-        UserError: when the folder holds another export, or anything else.
+        UserError: when the folder holds the files of another export.
     """
     here = f"Choose another --to, or empty {target.uri}"
     try:
         found = records.read(target, FILE, ExportRecord, f"{here}.")
     except FileNotFoundError:
-        others = [*(name for name in target.list() if name != LOCK), *target.folders()]
-        if others:
-            raise UserError(f"{target.uri} is not empty ({', '.join(others[:5])} ...). {here}.") from None
         found = None
-    if found is None or found.files is None:
+    changes = differences(to_json(found.identity), to_json(wanted)) if found else ""
+    if changes and {*target.everything()} - {FILE, LOCK}:
+        raise UserError(f"{target.path(FILE)} belongs to another export: {changes}. {here}, or go on with that one.")
+    if found is None or found.files is None or changes:
         found = ExportRecord(identity=wanted, endings=(), files=None)
         _write(target, found)
-    elif changes := differences(to_json(found.identity), to_json(wanted)):
-        raise UserError(f"{target.path(FILE)} belongs to another export: {changes}. {here}, or go on with that one.")
     return found
 
 

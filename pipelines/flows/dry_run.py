@@ -11,6 +11,7 @@ from typing import Any
 from models.interventions.registry import entry_of
 from models.recommended import Recommended
 from pipelines.config.run import RunConfig
+from pipelines.dataset import owned, run_json
 from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
 from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE, raw_image_bytes
@@ -23,6 +24,8 @@ _TEXT_TOKENS = 154
 
 def describe(config: RunConfig) -> str:
     """The plan in words. Reads and checks all prompts; starts no model and writes nothing."""
+    output = Storage.open(config.run.output)
+    owned.check(output, run_json.FILE, setting="run.output")
     preflight.check(config)
     counts = count_plan(config)
     size = counts.images * raw_image_bytes(config) * BYTES_PER_RAW_BYTE
@@ -33,7 +36,7 @@ def describe(config: RunConfig) -> str:
         ("groups", f"{counts.groups:,} of {config.group.size} images"),
         ("images", f"{counts.images:,} of {config.sampling.width} x {config.sampling.height}"),
         ("shards", f"{counts.shards:,}"),
-        ("output", f"{Storage.open(config.run.output).uri}, about {_bytes(size)}"),
+        ("output", f"{output.uri}, about {_bytes(size)}"),
         ("memory", memory.describe(config)),
         (
             "time",

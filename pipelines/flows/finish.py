@@ -14,12 +14,15 @@ import pyarrow as pa
 from pipelines.config.recorded import recorded
 from pipelines.config.tables import Run
 from pipelines.dataset import manifest_json, parquet, report_json, run_json
+from pipelines.dataset.manifest_json import Manifest
+from pipelines.dataset.names import shard_of
 from pipelines.dataset.progress_json import timings
 from pipelines.dataset.report_json import ArmResult, Report, TimeSpent
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.gallery.page import gallery
+from pipelines.plan import files as plan_files
 from pipelines.plan.files import PlannedShard, planned_shards
 from pipelines.summary.audit import Audit, check_rest, check_shard, manifest
 from pipelines.summary.card import card
@@ -35,6 +38,10 @@ class Summary:
 
     complete: bool
     """Whether every planned group is in exactly one place."""
+    problems: tuple[str, ...]
+    """The first few reasons why it is not."""
+    problem_count: int
+    """How many there are."""
     groups_planned: int
     """Groups in plan/."""
     groups_failed: int
@@ -69,21 +76,25 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
     title = recorded(run, "run", Run).name
     if run.plan is None:
         raise UserError(f"{output.path(run_json.FILE)}: the plan is not whole yet. Start the run's own command again.")
+    plan_files.check_there(output, run.plan.segments)
     further = [f"{scorer['name']}_clip_score" for scorer in run.config.get("scorers", ())]
     audit = _audit(output, further, map_shards)
     audit.prompts_planned = run.plan.prompts
     content = report(audit, run.fingerprint, timings(output))
     report_json.write(output, content)
-    output.write_bytes("README.md", card(title=title, run=run, report=content, columns=_columns(output)).encode())
+    listed = manifest(audit, run.fingerprint)
+    text = card(title=title, run=run, report=content, manifest=listed, columns=_columns(output))
+    output.write_bytes("README.md", text.encode())
     output.write_bytes("gallery.html", gallery(output, title, content).encode())
-    manifest_json.write(output, manifest(audit, run.fingerprint))
-    return _summary(content, output.path("gallery.html"))
+    manifest_json.write(output, listed)
+    return _summary(content, listed, output.path("gallery.html"))
 
 
 def _columns(output: Storage) -> pa.Schema:
     """The columns of the rows; those that every run has where no shard is finished yet."""
     for name in output.list("data"):
-        return parquet.schema_of(output, f"data/{name}")
+        if shard_of(name) is not None:
+            return parquet.schema_of(output, f"data/{name}")
     return scored(1)
 
 
@@ -102,10 +113,12 @@ def _audit(output: Storage, further: Sequence[str], map_shards: MapShards) -> Au
     return audit
 
 
-def _summary(report: Report, gallery_path: str) -> Summary:
+def _summary(report: Report, listed: Manifest, gallery_path: str) -> Summary:
     counts = report.counts
     return Summary(
         complete=report.complete,
+        problems=listed.problems,
+        problem_count=listed.problem_count,
         groups_planned=counts.groups,
         groups_failed=counts.groups_failed,
         prompts_failed=counts.prompts_failed,

@@ -19,10 +19,11 @@ from pipelines.config import plugins
 from pipelines.config.recorded import recorded
 from pipelines.config.tables import GroupSize, RayOptions, Run
 from pipelines.dataset import images, parquet, run_json, schema
-from pipelines.dataset.names import IMAGE_FOLDERS, image_files
+from pipelines.dataset.names import IMAGE_FOLDERS, image_files, shard_of
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import run_record
+from pipelines.plan import files as plan_files
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
 from pipelines.stages.isolate import packs_of_equal
@@ -74,7 +75,8 @@ def pick(output: Storage, *, sample: int, group_id: str = "", seed: int = 0) -> 
     Raises:
         UserError: when there is no such group, or no image at all.
     """
-    names = sorted({name for folder in IMAGE_FOLDERS for name in output.list(folder)})
+    files = (name for folder in IMAGE_FOLDERS for name in output.list(folder))
+    names = sorted({name for name in files if shard_of(name) is not None})
     random.Random(seed).shuffle(names)
     found = 0
     # The same number from each shard, so that a small sample does not come from one of them.
@@ -199,8 +201,8 @@ def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group],
 
 
 def _shard_of(output: Storage, group_id: str) -> int:
-    for name in output.list("plan"):
-        table = parquet.read(output, f"plan/{name}", ["group_id", "shard"])
+    for path in plan_files.parts(output):
+        table = parquet.read(output, path, ["group_id", "shard"])
         found = table.filter(pc.equal(table["group_id"], pa.scalar(group_id)))
         for shard in found["shard"].to_pylist():
             return int(shard)  # type: ignore[arg-type]  # never null

@@ -24,7 +24,7 @@ from pipelines.config.recorded import recorded
 from pipelines.config.run import without_later_defaults
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, RayOptions, Selection
-from pipelines.dataset import parquet
+from pipelines.dataset import owned, parquet
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
@@ -97,6 +97,7 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
     beside = score_files.beside(dataset, name)
     run = open_finished(dataset)
     config = replace(config, scoring=preflight.scorer(config.scoring))
+    owned.check(beside, score_files.RECORD, setting="name of the scores")
     with ExitStack() as stack:
         stack.enter_context(stoppable())
         lock = stack.enter_context(RunLock(beside))
@@ -120,7 +121,7 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
 
 
 def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
-    """Write scores.json.
+    """Write scores.json; as long as no shard has scores, one with other settings takes its place.
 
     run: the finished run.
     name: of the scores.
@@ -138,7 +139,7 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
         embeddings=config.embeddings,
     )
     existing = score_files.find_record(run.dataset, name) or wanted
-    if changes := differences(to_json(existing), to_json(wanted)):
+    if (changes := differences(to_json(existing), to_json(wanted))) and beside.list("data"):
         raise UserError(
             f"{beside.path(score_files.RECORD)} says that the scores {name!r} were made otherwise: {changes}. "
             f"Choose another name for these, or remove {beside.uri}."

@@ -6,7 +6,8 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from pipelines.config.run import RunConfig, fingerprint, identity
-from pipelines.dataset import run_json, schema
+from pipelines.dataset import parquet, progress_json, retry, run_json, schema
+from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, shard_of
 from pipelines.dataset.records import differences
 from pipelines.dataset.run_json import FILE, PlanCounts, PlanInputs, RunRecord
 from pipelines.dataset.storage import Storage
@@ -16,20 +17,30 @@ from pipelines.prompts import rows as prompt_rows
 _LIBRARIES = ("ray", "torch", "diffusers", "transformers", "open_clip_torch", "pyarrow", "numpy", "pillow")
 
 
-def claim(config: RunConfig, output: Storage) -> RunRecord:
+def claim(config: RunConfig, inputs: PlanInputs, output: Storage) -> RunRecord:
     """Claim an output folder for a config, and return the record of the run, with its plan where it has one already.
 
+    As long as the folder has no image, it belongs to nobody: a first try with a wrong setting leaves nothing in the way
+    of the next one.
+
     config: the run.
+    inputs: what its plan is made from.
     output: the output folder.
 
     Raises:
-        UserError: when the folder holds a run with another fingerprint or row contract, or cannot be written.
+        UserError: when the folder holds the images of a run with another fingerprint or row contract, or cannot be
+            written.
     """
-    if not output.exists(FILE):
-        record = _record(config)
-        run_json.write(output, record)
-        return record
-    record = run_json.read(output)
+    record = run_json.read(output) if output.exists(FILE) else None
+    wanted = _record(config)
+    if record is None:
+        run_json.write(output, wanted)
+        return wanted
+    same = record.fingerprint == wanted.fingerprint
+    if not (same and record.plan_made_from == inputs) and not _has_images(output):
+        run_json.write(output, wanted)
+        _clear(output)
+        return wanted
     if record.schema_version != schema.VERSION:
         raise UserError(
             f"{output.path(FILE)} belongs to a run with version {record.schema_version} of the row contract, and this "
@@ -37,13 +48,32 @@ def claim(config: RunConfig, output: Storage) -> RunRecord:
             "Go on with the release that began it, or choose another run.output. (A finished run can be exported, "
             "scored and replayed.)"
         )
-    if record.fingerprint != fingerprint(config):
+    if not same:
         raise UserError(
             f"{output.path(FILE)} belongs to a run with other settings: {_differences(record, config)}. "
             "Choose another run.output, or set these back to resume that run."
         )
     output.write_bytes(FILE, output.read_bytes(FILE))  # fail fast where the folder cannot be written
     return record
+
+
+def _has_images(output: Storage) -> bool:
+    """Whether any shard has an image; where all groups of a shard failed, its file in data/ has no rows."""
+    return any(
+        parquet.rows_of(output, f"{folder}/{name}")
+        for folder in IMAGE_FOLDERS
+        for name in output.list(folder)
+        if shard_of(name) is not None
+    )
+
+
+def _clear(output: Storage) -> None:
+    """Remove what a try without images has left; the next plan replaces its plan."""
+    for folder in (*SHARD_FOLDERS, retry.FOLDER):
+        for name in output.list(folder):
+            if shard_of(name) is not None:
+                output.remove(f"{folder}/{name}")
+    output.remove(progress_json.FILE)
 
 
 def plan_inputs(config: RunConfig) -> PlanInputs:

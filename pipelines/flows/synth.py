@@ -11,7 +11,7 @@ from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
-from pipelines.dataset import retry
+from pipelines.dataset import owned, retry, run_json
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import SHARD_FOLDERS, shard_file
 from pipelines.dataset.progress_json import ProgressFile
@@ -42,6 +42,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
         UserError: when a setting or a prompt file does not fit, or the output folder holds another run.
     """
     output = Storage.open(config.run.output)
+    owned.check(output, run_json.FILE, setting="run.output")
     config = preflight.check(config)
     with ExitStack() as stack:
         stack.enter_context(stoppable())
@@ -62,9 +63,11 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
 
 def _planned(config: RunConfig, output: Storage) -> PlanCounts:
     """The existing plan, extended where the prompts or the number of groups have grown."""
-    record = run_record.claim(config, output)
-    plan_files.trim(output, record.plan.segments if record.plan else ())
     inputs = run_record.plan_inputs(config)
+    record = run_record.claim(config, inputs, output)
+    segments = record.plan.segments if record.plan else ()
+    plan_files.check_there(output, segments)
+    plan_files.trim(output, segments)
     if record.plan and record.plan_made_from == inputs:
         return record.plan
     counts = write_plan(config, output, record.plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pipelines.dataset import parquet, schema
 from pipelines.dataset.failures import failed_rows
 from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
 from pipelines.prompts.rows import FailedPrompt
 
 SHARDS_PER_PART = 256
@@ -21,6 +23,7 @@ SHARDS_PER_PART = 256
 
 FAILED_PROMPTS = "failed/prompts.parquet"
 _FAILURES_PER_ROW_GROUP = 10_000
+_PART = re.compile(r"plan-\d{6,}\.parquet")
 
 
 def part_name(part: int) -> str:
@@ -37,6 +40,32 @@ def part_names(segments: Sequence[Segment]) -> list[str]:
     ]
 
 
+def is_part(name: str) -> bool:
+    """Whether a file in plan/ is named like a plan file."""
+    return _PART.fullmatch(name) is not None
+
+
+def parts(output: Storage) -> list[str]:
+    """The paths of the plan files that are there, in order."""
+    return [f"plan/{name}" for name in output.list("plan") if is_part(name)]
+
+
+def check_there(output: Storage, segments: Sequence[Segment]) -> None:
+    """Check that no plan file is lost.
+
+    output: the output folder.
+    segments: of the plan.
+
+    Raises:
+        UserError: when one is.
+    """
+    if lost := sorted({*part_names(segments)} - {*parts(output)}):
+        raise UserError(
+            f"{output.path(lost[0])} is gone, and with it what the run has planned. Put it back, from a copy of the "
+            "folder, or start the run anew in another one."
+        )
+
+
 def next_first(segments: Sequence[Segment]) -> int:
     """Number of the first shard of a further segment, which begins a new plan file, as plan files never change."""
     return max((-(-(s.first + s.shards) // SHARDS_PER_PART) for s in segments), default=0) * SHARDS_PER_PART
@@ -48,10 +77,8 @@ def trim(output: Storage, segments: Sequence[Segment]) -> None:
     output: the output folder.
     segments: of the plan.
     """
-    planned = set(part_names(segments))
-    for name in output.list("plan"):
-        if f"plan/{name}" not in planned:
-            output.remove(f"plan/{name}")
+    for path in {*parts(output)} - {*part_names(segments)}:
+        output.remove(path)
 
 
 class PartWriter:
@@ -179,9 +206,9 @@ PLANNED = ("shard", "group_id", "prompt_id", "arm", "rarity")
 
 def planned_shards(output: Storage) -> Iterator[PlannedShard]:
     """All shards of the plan in order; one at a time is in memory."""
-    for name in output.list("plan"):
-        with parquet.opened(output, f"plan/{name}") as plan:
+    for path in parts(output):
+        with parquet.opened(output, path) as plan:
             for number in range(len(plan.rows_of_groups)):
                 groups = plan.group(number, PLANNED)
                 shard = groups["shard"][0].as_py()
-                yield PlannedShard(shard=shard, file=f"plan/{name}", row_group=number, groups=groups)
+                yield PlannedShard(shard=shard, file=path, row_group=number, groups=groups)

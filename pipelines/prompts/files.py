@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.dataset.run_json import PromptFile
-from pipelines.dataset.storage import Storage, is_s3
+from pipelines.dataset.s3 import is_s3
+from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.prompts.config import AUTO, Prompts
 from pipelines.prompts.formats import FORMATS

@@ -17,7 +17,7 @@ from pipelines.dataset.manifest_json import Manifest, Totals
 from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_file, shard_of
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
-from pipelines.plan.files import PlannedShard
+from pipelines.plan.files import FAILED_PROMPTS, PlannedShard, is_part, parts
 from pipelines.summary.tally import COLUMNS, Cell, CellKey, add_cells, cell_keys, tally_images
 
 PROBLEMS_SHOWN = 20
@@ -118,39 +118,38 @@ def _account(audit: Audit, shard: int, key_of: dict[str, CellKey], images: pa.Ta
         sizes[group] = size
     whole = {group for group, indices in found.items() if sorted(indices) == list(range(sizes[group]))}
     failures = Counter(failed)
+    remedy = f"remove data/{shard_file(shard)} first, so that the shard is made anew"
     for group, key in key_of.items():
         audit.groups_done += group in whole
         audit.groups_failed += group in failures
         audit.cells[key].groups_failed += group in failures
         if (group in found) + failures[group] != 1:
             audit.add_problem(
-                f"shard {shard}: group {group} has {len(found.get(group, ()))} images and {failures[group]} failed rows"
+                f"shard {shard}: group {group} has {len(found.get(group, ()))} images and {failures[group]} failed "
+                f"rows: {remedy}"
             )
         elif group in found and group not in whole:
-            audit.add_problem(f"shard {shard}: group {group} has images {sorted(found[group])} of {sizes[group]}")
+            there = f"images {sorted(found[group])} of {sizes[group]}"
+            audit.add_problem(f"shard {shard}: group {group} has {there}: {remedy}")
     for group in (found.keys() | failures.keys()) - key_of.keys():
-        audit.add_problem(f"shard {shard}: group {group} is not in the plan")
+        audit.add_problem(f"shard {shard}: group {group} is not in the plan: {remedy}")
 
 
 def check_rest(output: Storage, shards: set[int]) -> Audit:
-    """The audit of all files that belong to no planned shard: run.json, the plan, failed prompts, and unknown files.
+    """The audit of all files that belong to no planned shard: run.json, the plan, failed prompts, and those of others.
 
     output: the output folder.
     shards: numbers of the planned shards.
     """
-    audit = Audit(files=[file_entry(output, run_json.FILE)])
-    audit.files += [file_entry(output, f"plan/{name}") for name in output.list("plan")]
-    for folder in SHARD_FOLDERS:
-        for name in output.list(folder):
-            shard = shard_of(name)
-            if shard in shards:
-                continue
+    audit = Audit(files=[file_entry(output, path) for path in (run_json.FILE, *parts(output))])
+    for folder in ("plan", *SHARD_FOLDERS):
+        for name in (*output.list(folder), *output.folders(folder)):
             path = f"{folder}/{name}"
-            audit.files.append(file_entry(output, path))
-            if folder == "failed" and shard is None:
-                audit.prompts_failed += audit.files[-1].rows or 0
-            else:
-                audit.add_problem(f"{path} belongs to no shard of the plan")
+            if path == FAILED_PROMPTS:
+                audit.files.append(file_entry(output, path))
+                audit.prompts_failed = audit.files[-1].rows or 0
+            elif not is_part(name) if folder == "plan" else shard_of(name) not in shards:
+                audit.add_problem(f"{path} is none of this run's files: move it elsewhere first")
     return audit
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from pipelines.dataset.manifest_json import Manifest, what_is_missing
 from pipelines.dataset.records import to_json
 from pipelines.dataset.report_json import ArmResult, Interval, Report
 from pipelines.dataset.run_json import RunRecord
@@ -31,12 +32,13 @@ def size_category(images: int) -> str:
     return next((name for limit, name in _SIZES if images < limit), "n>1B")
 
 
-def card(*, title: str, run: RunRecord, report: Report, columns: pa.Schema) -> str:
+def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, columns: pa.Schema) -> str:
     """The text of README.md. Texts of the user are quoted in the front matter, and code spans elsewhere.
 
     title: name of the run.
     run: run.json.
     report: report.json.
+    manifest: manifest.json.
     columns: schema of the rows.
     """
     counts = report.counts
@@ -50,7 +52,7 @@ def card(*, title: str, run: RunRecord, report: Report, columns: pa.Schema) -> s
         ),
         f"# {code(title)}\n",
         introduction(counts.images_kept, counts.prompts),
-        _completeness(report),
+        _completeness(manifest),
         "## What is here\n",
         table(
             ("path", "holds"),
@@ -160,11 +162,13 @@ def _yaml_string(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
-def _completeness(report: Report) -> str:
-    if report.complete:
+def _completeness(manifest: Manifest) -> str:
+    if manifest.complete:
         return "The run is complete: every planned group is in exactly one place (`manifest.json`).\n"
+    missing = code(what_is_missing(manifest.problems, manifest.problem_count))
     return (
-        "**The run is not complete**: `manifest.json` names what is missing. Start the same job again to finish it.\n"
+        f"**The run is not complete**: {missing}. Start the same job again to finish it; `manifest.json` names "
+        "what is missing.\n"
     )
 
 

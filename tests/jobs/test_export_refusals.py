@@ -13,8 +13,9 @@ import pytest
 
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
 from pipelines.flows.finish import finish
-from tests.support.exports import export
+from tests.support.exports import bytes_of, export
 from tests.support.toy_run import DIM
 
 
@@ -74,15 +75,47 @@ def test_a_run_that_is_not_finished_is_refused(
     assert "jobs/synth.py" in message
 
 
+@pytest.mark.parametrize("name", ["thesis.tex", ".notes.tmp", "data/train-00000-of-00001.parquet", "README.md"])
 def test_a_folder_with_something_else_is_refused(
-    toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     to = tmp_path / "to"
-    to.mkdir()
-    (to / "thesis.tex").write_text("")
-    assert "is not empty (thesis.tex" in refused(capsys, export(toy_run, to, "webdataset"))
+    (to / name).parent.mkdir(parents=True)
+    (to / name).write_text("mine")
+    assert f"is not empty ({Path(name).parts[0]})" in refused(capsys, export(toy_run, to, "huggingface"))
+    assert bytes_of(to) == {name: b"mine"}
+
+
+def test_a_run_is_no_place_for_an_export(toy_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = bytes_of(toy_run)
     assert "is not empty" in refused(capsys, export(toy_run, toy_run, "webdataset"))
-    assert [path.name for path in to.iterdir()] == ["thesis.tex"]
+    assert bytes_of(toy_run) == before
+
+
+def test_an_export_removes_nothing_that_it_did_not_write(toy_run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "to"
+    assert export(toy_run, to, "huggingface") == 0
+    for name in (".notes.tmp", "data/.notes.tmp", "notes.txt"):
+        (to / name).write_text("mine")
+    (to / "data" / f".train-00000-of-00001.parquet.{'0' * 32}.tmp").write_text("half")
+    assert export(toy_run, to, "huggingface") == 0
+    assert [path.read_text() for path in sorted(to.rglob("*notes*"))] == ["mine"] * 3
+    assert not list(to.rglob("*0.tmp"))
+
+
+def test_an_export_that_wrote_nothing_is_not_in_the_way(
+    toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = tmp_path / "to"
+
+    def full_disk(*_: object) -> int:
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as failing:
+        failing.setattr("pipelines.export.flow.write_file", full_disk)
+        assert export(toy_run, to, "webdataset", "--license", "mti") == 2
+    assert [path.name for path in to.iterdir()] == ["export.json"]
+    assert export(toy_run, to, "webdataset", "--license", "mit") == 0
 
 
 def test_another_export_is_refused(toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,6 +135,22 @@ def test_a_name_stands_for_one_scorer(own_run: Path, tiny_clip: str, capsys: pyt
     assert "scoring.batch_size was 64 and is 3" in message
 
 
+def test_a_name_is_free_as_long_as_nothing_has_scores_of_it(own_run: Path, tiny_clip: str) -> None:
+    run = open_finished(Storage.open(own_run))
+    for batch_size in (3, 64):
+        rescore.claim(run, "b", RescoreConfig(scoring=Scoring(model=tiny_clip, batch_size=batch_size)))
+    assert score_files.record(run.dataset, "b").scoring["batch_size"] == 64
+
+
+def test_a_folder_of_somebody_else_s_is_no_place_for_scores(own_run: Path, tiny_clip: str) -> None:
+    notes = own_run / "scores" / "b" / ".notes.tmp"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    with pytest.raises(UserError, match=r"scores/b is not empty \(\.notes\.tmp\)"):
+        rescore.rescore(Storage.open(own_run), "b", RescoreConfig(scoring=Scoring(model=tiny_clip)))
+    assert [path.name for path in notes.parent.iterdir()] == [notes.name]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from jobs import synth
 from pipelines import console
 from pipelines.cluster.progress import Meter, Tracker
 from pipelines.cluster.session import Stopped
 from pipelines.dataset.report_json import ArmResult, Interval, TimeSpent
 from pipelines.errors import UserError
 from pipelines.flows.finish import Summary
+from tests.conftest import ROOT
 
 FROM_A_WORKER = """\x1b[36mray::Worker.__init__()\x1b[39m (pid=1)
   File "x.py", line 1, in f
@@ -50,7 +54,8 @@ def test_bugs_keep_their_traceback() -> None:
         console.guarded(lambda: 1 // 0)
 
 
-def test_the_table_has_a_line_per_arm() -> None:
+@pytest.fixture
+def summary() -> Summary:
     score, margin, vendi, pairs = (Interval(mean=m, half_width=None, groups=1) for m in (0.25, None, 1.5, 1.25))
     arm = ArmResult(
         arm="both",
@@ -66,8 +71,10 @@ def test_the_table_has_a_line_per_arm() -> None:
         pair_vendi=pairs,
         displacement={"tora": Interval(mean=0.25, half_width=None, groups=1)},
     )
-    summary = Summary(
+    return Summary(
         complete=True,
+        problems=(),
+        problem_count=0,
         groups_planned=2,
         groups_failed=1,
         prompts_failed=3,
@@ -86,12 +93,28 @@ def test_the_table_has_a_line_per_arm() -> None:
         ),
         gallery="out/gallery.html",
     )
+
+
+def test_the_table_has_a_line_per_arm(summary: Summary) -> None:
     lines = console.table(summary).splitlines()
     assert lines[1].split() == ["both", "8", "6", "0.250", "-", "1.500", "1.250"]
     assert lines[3:5] == ["text moved, as a share of its length: both: tora 0.250", "warning: tora is odd"]
     assert lines[-2].startswith("time: 10 s in 2 sessions, 0.80 images/s;")
     assert lines[-2].endswith("generate.denoise 90%, score.score 25%")
     assert lines[-1] == "gallery: out/gallery.html"
+
+
+def test_a_run_that_is_not_complete_says_so_and_has_a_status_of_its_own(
+    summary: Summary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = ("data/x.csv is none of this run's files: move it elsewhere first", "data/y.csv is none")
+    for count, words in ((1, problems[0]), (1200, f"1,200 problems, the first: {problems[0]}")):
+        missing = replace(summary, complete=False, problems=problems, problem_count=count)
+        monkeypatch.setattr("pipelines.flows.synth.run", lambda *_, shown=missing, **__: shown)
+        assert synth.main(["--config", str(ROOT / "jobs" / "configs" / "demo.toml")]) == 1
+        assert f"\nNOT COMPLETE: {words}. Start the same command again" in capsys.readouterr().out
+    monkeypatch.setattr("pipelines.flows.synth.run", lambda *_, **__: summary)
+    assert synth.main(["--config", str(ROOT / "jobs" / "configs" / "demo.toml")]) == 0
 
 
 def test_a_meter_counts_each_image_once() -> None:

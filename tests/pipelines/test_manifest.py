@@ -15,11 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines import console
 from pipelines.cluster.session import ordered_map
 from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+from pipelines.flows import replay
 from pipelines.flows.finish import finish
 from pipelines.plan.files import planned_shards
 from pipelines.summary.audit import PROBLEMS_SHOWN, check_shard
+from tests.support.exports import export
 from tests.support.toy_run import Toy, write_run
 
 FIRST = "shard-000000.parquet"
@@ -105,16 +109,50 @@ def _add_a_stray_shard(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "data/prompts.csv",
+        "data/more/x.parquet",
+        "data/shard-0.parquet",
+        "rejected/notes.txt",
+        "failed/mine.parquet",
+        "plan/notes.txt",
+        "plan/plan-x.parquet",
+    ],
+)
+def test_a_stray_file_is_named_wherever_the_state_of_the_run_is_shown(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = write_run(tmp_path, Toy(prompts=1, arms=("base",), side=16))
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_text("mine")
+    summary = finish(output)
+    stray = "/".join(Path(path).parts[:2])
+    sentence = f"{stray} is none of this run's files: move it elsewhere first"
+    card = output.read_bytes("README.md").decode()
+    assert f"**The run is not complete**: `{sentence}`. Start the same job again" in card
+    assert f"NOT COMPLETE: {sentence}. Start the same command again" in console.table(summary)
+    assert manifest_of(output)["problems"] == [sentence]
+    assert export(tmp_path, tmp_path / "to", "webdataset") == 2
+    assert f"is not finished: {sentence}. Start the run's own command again" in capsys.readouterr().err
+    assert (tmp_path / path).read_text() == "mine"
+    (tmp_path / path).unlink()
+    if stray != path:
+        (tmp_path / stray).rmdir()
+    assert finish(output).complete
+
+
+@pytest.mark.parametrize(
     ("damage", "words"),
     [
         (_remove_shard, "not finished"),
         (_lose_an_image, "has images"),
         (_repeat_an_image, "has images"),
         (_lose_rejected, "has images"),
-        (_fail_a_done_group, "1 failed rows"),
+        (_fail_a_done_group, "1 failed rows: remove data/shard-000000.parquet first, so that the shard is made anew"),
         (_lose_a_failure, "0 images and 0 failed rows"),
         (_fail_an_unknown_group, "not in the plan"),
-        (_add_a_stray_shard, "shard-000999.parquet belongs to no shard"),
+        (_add_a_stray_shard, "data/shard-000999.parquet is none of this run's files: move it"),
     ],
 )
 def test_every_damage_is_found_and_named(tmp_path: Path, damage: Callable[[Path], None], words: str) -> None:
@@ -124,6 +162,50 @@ def test_every_damage_is_found_and_named(tmp_path: Path, damage: Callable[[Path]
     assert manifest["complete"] is False
     assert any(words in problem for problem in manifest["problems"])
     assert "not complete" in output.read_bytes("README.md").decode()
+
+
+def _other_columns(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"x": [1]}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("path", ["data", "rejected", "failed", "plan"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:0],
+        lambda data: data[: len(data) // 2],
+        lambda data: bytes(len(data) // 2) + data[len(data) // 2 :],
+        _other_columns,
+    ],
+    ids=["empty", "cut", "zeros", "other columns"],
+)
+def test_a_damaged_file_is_a_sentence_to_whoever_reads_it(
+    path: str, damage: Callable[[bytes], bytes], damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = damaged / path / (FIRST if path != "plan" else "plan-000000.parquet")
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(damage(whole))
+        output = Storage.open(damaged)
+        with pytest.raises(UserError, match=f"^{file} cannot be read: .+ start the job that wrote it again"):
+            finish(output)
+        if path == "data":
+            with pytest.raises(UserError, match="cannot be read"):
+                list(replay.pick(output, sample=0))
+            assert export(damaged, damaged.parent / "to", "webdataset") == 2
+            assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+    finally:
+        file.write_bytes(whole)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one shard with images of all kinds; whoever changes it changes it back."""
+    folder = tmp_path_factory.mktemp("damaged")
+    finish(write_run(folder, Toy(prompts=2, arms=("base", "both"), side=16, fail_every=4)))
+    return folder
 
 
 def test_many_problems_are_counted_and_the_first_are_shown(tmp_path: Path) -> None:

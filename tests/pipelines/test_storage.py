@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import shlex
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import s3fs
 
+from pipelines.dataset.lock import RunLock
+from pipelines.dataset.remedies import remedy
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from tests.conftest import ROOT
@@ -97,10 +102,11 @@ def test_what_a_kill_leaves_is_swept(tmp_path: Path) -> None:
     assert output.list("data") == ["y"]
 
 
-def test_a_full_disk_says_how_to_go_on(tmp_path: Path) -> None:
-    """On a real small file system, in a mount namespace of its own."""
-    disk = tmp_path / "disk"
+def test_a_full_and_a_read_only_disk_say_how_to_go_on(tmp_path: Path) -> None:
+    """On real small file systems, in a mount namespace of their own."""
+    disk, read_only = tmp_path / "disk", tmp_path / "read-only"
     disk.mkdir()
+    read_only.mkdir()
     fill = f"""
 from pipelines.errors import UserError
 from pipelines.dataset.storage import Storage
@@ -112,8 +118,13 @@ except UserError as error:
     print(error)
 output.write_bytes("y", b"small")
 print(output.list("data"), output.list())
+try:
+    Storage.open({str(read_only)!r}).write_bytes("y", b"small")
+except UserError as error:
+    print(error)
 """
-    script = f"mount -t tmpfs -o size=1m tmpfs {disk} && exec {sys.executable} -c {shlex.quote(fill)}"
+    mounts = f"mount -t tmpfs -o size=1m tmpfs {disk} && mount -t tmpfs -o ro tmpfs {read_only}"
+    script = f"{mounts} && exec {sys.executable} -c {shlex.quote(fill)}"
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
         cwd=ROOT,
@@ -123,10 +134,11 @@ print(output.list("data"), output.list())
     )
     if "mount:" in done.stderr or "unshare:" in done.stderr:
         pytest.skip("no mount namespace for an ordinary user here")
-    message, names = done.stdout.splitlines()
-    assert "No space left on device" in message
-    assert "start the same command again" in message
+    full, names, refused = done.stdout.splitlines()
+    assert f"No space left on device: on the disk of {disk}/data 1.0 of 1.0 MB are free" in full
+    assert "start the same command again" in full
     assert names == "[] ['y']"
+    assert f"cannot write {read_only}/y: OSError: Read-only file system. Choose a folder" in refused
 
 
 def test_trouble_that_passes_is_waited_out(s3: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,16 +177,92 @@ def test_relative_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert Storage.open("out/x").uri == f"{tmp_path}/out/x"
 
 
-@pytest.mark.parametrize("uri", ["s3://", "gs://bucket/x", "http://host/x"])
+@pytest.mark.parametrize("uri", ["s3://", "s3:///x", "gs://bucket/x", "http://host/x", "", " ", "out\0"])
 def test_places_that_are_none(uri: str) -> None:
     with pytest.raises(UserError, match="s3://"):
         Storage.open(uri)
 
 
-def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file")
-    with pytest.raises(UserError, match="out/data/x"):
-        Storage.open(tmp_path / "out").write_bytes("data/x", b"1")
+def _dangling(out: Path) -> str:
+    out.symlink_to("gone")
+    return f"{out} is a link to gone, which is not there"
+
+
+def _a_file(out: Path) -> str:
+    out.write_text("a file")
+    return f"{out} is not a folder"
+
+
+def _below_a_file(out: Path) -> str:
+    out.parent.joinpath("file").write_text("a file")
+    out.symlink_to("file")
+    return f"{out} is not a folder"
+
+
+def _a_loop(out: Path) -> str:
+    out.symlink_to(out)
+    return f"{out} is a link to {out}, which is not there"
+
+
+@pytest.mark.parametrize("prepare", [_dangling, _a_file, _below_a_file, _a_loop])
+def test_what_is_in_the_way_of_a_folder_is_named(prepare: Callable[[Path], str], tmp_path: Path) -> None:
+    words = prepare(tmp_path / "out")
+    output = Storage.open(tmp_path / "out")
+    for attempt in (
+        lambda: output.write_bytes("data/x", b"1"),
+        lambda: output.create_bytes("x", b"1"),
+        lambda: RunLock(output).__enter__(),
+    ):
+        with pytest.raises(UserError) as raised:
+            attempt()
+        assert words in str(raised.value)
+        assert str(raised.value).startswith(f"cannot write {output.uri}/")
+        assert "Choose a folder that you may write to" in str(raised.value)
+
+
+def test_names_that_are_too_long_are_a_sentence(tmp_path: Path) -> None:
+    output = Storage.open(tmp_path / ("n" * 300))
+    for attempt in (lambda: output.write_bytes("x", b""), lambda: output.create_bytes("x", b""), output.everything):
+        with pytest.raises(UserError, match="File name too long"):
+            attempt()
+
+
+def test_permissions_say_where_and_for_whom(tmp_path: Path) -> None:
+    refused = PermissionError(errno.EACCES, "Permission denied")
+    message = remedy(refused, f"{tmp_path}/no/x", writing=True)
+    assert f"Permission denied: it is not allowed in {tmp_path}, as user {os.geteuid()}. Choose" in message
+    assert "Choose" not in remedy(refused, f"{tmp_path}/no/x", writing=False)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
+def test_a_file_is_created_once_without_hard_links(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(code, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    test_a_file_is_created_once(Storage.open(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    with RunLock(Storage.open(tmp_path / "out")) as lock:
+        lock.check()
+
+
+def test_folders_that_cannot_be_synced_are_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fsync
+
+    def only_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    Storage.open(tmp_path).write_bytes("x", b"1")
+    assert (tmp_path / "x").read_bytes() == b"1"
+
+
+def test_a_lock_that_is_no_file_does_not_hold_a_job_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "run.lock").symlink_to("gone")
+    with pytest.raises(UserError, match=r"run\.lock can neither be written nor read"), RunLock(Storage.open(tmp_path)):
+        pass
 
 
 def test_wrong_credentials_are_a_sentence(s3: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
