@@ -141,6 +141,7 @@ def test_a_name_stands_for_one_scorer(own_run: Path, tiny_clip: str, capsys: pyt
         (["--scorer", "b32"], "--scorer 'b32': write NAME=MODEL"),
         (["--scorer", "B-32=ViT-B-32"], "the scorer name 'B-32'"),
         (["--scorer", "b=ViT-B-23:openai"], "scoring.model = 'ViT-B-23': open_clip has no such model"),
+        (["--scorer", "b=ViT-B-32"], "scoring.pretrained = '' is out of range"),
         (["--scorer", "b=local-dir:/none"], "there is no folder '/none'"),
         (["--scorer", "b=ViT-B-32:openai", "--set", "ray.scorer=2"], "did you mean 'scorers'?"),
     ],
