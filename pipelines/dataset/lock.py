@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,8 +25,6 @@ FILE = "run.lock"
 BEAT_SECONDS = 15.0
 """Time between two heartbeats."""
 
-_PATIENCE_SECONDS = 30.0
-"""How long a request for the lock file is retried: a job should fail fast at start-up, and it takes its lock first."""
 _BEATS_TO_WATCH = 3
 _POLL_SECONDS = 1.0
 
@@ -41,7 +38,7 @@ class RunLock:
     """
 
     def __init__(self, output: Storage, *, broken: bool = False, beat_seconds: float = BEAT_SECONDS) -> None:
-        self._output = replace(output, patience_seconds=min(output.patience_seconds, _PATIENCE_SECONDS))
+        self._output = output.at_the_start()  # a job takes its lock first
         self._broken = broken
         self._mine = {"owner": uuid.uuid4().hex, "beat_seconds": beat_seconds, **_this_process()}
         self._beat = 0

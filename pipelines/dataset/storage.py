@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, BinaryIO, TypeVar, cast
+from typing import IO, Any, BinaryIO, Self, TypeVar, cast
+from urllib.parse import unquote
 
-from pipelines.dataset.outages import PATIENCE_SECONDS, of_storage_client, retry_transient
+from pipelines.dataset.outages import (
+    PATIENCE_AT_THE_START_SECONDS,
+    PATIENCE_SECONDS,
+    of_storage_client,
+    retry_transient,
+)
 from pipelines.errors import UserError
 
 T = TypeVar("T")
@@ -26,9 +33,34 @@ _READ_AHEAD_BYTES = 1 << 20
 _TEMPORARY = ".tmp"
 
 
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)(.*)", re.DOTALL)
+_CONNECT_SECONDS = 10
+
+
 def is_s3(uri: str) -> bool:
-    """Whether a URI is in S3."""
+    """Whether a URI, as `without_scheme` gives it, is in S3."""
     return uri.startswith(_S3)
+
+
+def without_scheme(uri: str) -> str:
+    """A local path, also of a file:// URI, or an s3:// URI with its scheme in small letters.
+
+    Raises:
+        UserError: when the URI has another scheme.
+    """
+    found = _SCHEME.fullmatch(uri)
+    if found is None:
+        return uri
+    scheme, slashes, rest = found[1].lower(), found[2], found[3]
+    if scheme == "s3":
+        return _S3 + rest
+    if scheme != "file":
+        raise UserError(f"{uri!r}: only local paths, file:// and s3:// are supported; copy it to one of them first")
+    if len(slashes) == 2:
+        host, _, rest = rest.partition("/")
+        if host != "localhost":
+            raise UserError(f"{uri!r} names the host {host!r}: write file:// and an absolute path, file:///folder/file")
+    return "/" + unquote(rest)
 
 
 @dataclass(frozen=True)
@@ -48,19 +80,21 @@ class Storage:
     def open(uri: str | os.PathLike[str]) -> Storage:
         """The folder at a URI, which need not exist; nothing is read or written.
 
-        uri: s3://bucket/folder, or a local path, which becomes absolute.
+        uri: s3://bucket/folder, file:///folder, or a local path, which becomes absolute.
 
         Raises:
             UserError: when the URI has another scheme, or no bucket.
         """
-        text = os.fspath(uri)
+        text = without_scheme(os.fspath(uri))
         if is_s3(text):
             if not text[len(_S3) :].strip("/"):
                 raise UserError(f"{text!r} names no bucket: write s3://bucket/folder")
             return Storage(text.rstrip("/"))
-        if "://" in text:
-            raise UserError(f"{text!r}: only local paths and s3:// are supported")
         return Storage(str(Path(text).absolute()))
+
+    def at_the_start(self) -> Self:
+        """The same folder for what a job does first: it fails soon where the server does not answer."""
+        return replace(self, patience_seconds=min(self.patience_seconds, PATIENCE_AT_THE_START_SECONDS))
 
     @property
     def filesystem(self) -> Any:
@@ -75,6 +109,7 @@ class Storage:
             endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or None,
             client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")},
             config_kwargs={
+                "connect_timeout": _CONNECT_SECONDS,
                 "retries": {"max_attempts": 3, "mode": "standard"},  # `retry_transient` does the rest
                 # Some S3 servers send the checksum of the whole object with a part of it, which does not match.
                 "response_checksum_validation": "when_required",
@@ -159,6 +194,17 @@ class Storage:
     def exists(self, rel: str) -> bool:
         """Whether there is a file or a folder at `rel`."""
         return self._do("look for", rel, lambda: bool(self.filesystem.exists(self.path(rel))))
+
+    def is_folder(self, rel: str) -> bool:
+        """Whether there is a folder at `rel`."""
+        return self._do("look for", rel, lambda: bool(self.filesystem.isdir(self.path(rel))))
+
+    def glob(self, pattern: str) -> Sequence[str]:
+        """The URIs of the files in S3 that a pattern matches.
+
+        pattern: path below the folder, whose own path may have wildcards as well.
+        """
+        return self._do("list", pattern, lambda: [f"{_S3}{path}" for path in self.filesystem.glob(self.path(pattern))])
 
     def size(self, rel: str) -> int:
         """Size of a file in bytes."""
