@@ -80,5 +80,5 @@ def file_entry(output: Storage, path: str) -> FileEntry:
         while block := source.read(_READ_BYTES):
             digest.update(block)
             size += len(block)
-        rows = Reader(source).rows if path.endswith(".parquet") else None
+        rows = Reader(source, output.path(path)).rows if path.endswith(".parquet") else None
     return FileEntry(path=path, rows=rows, bytes=size, sha256=digest.hexdigest())

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
 
 ROWS_PER_ROW_GROUP = 200
 """Most rows of a small row group. Viewers and streaming readers fetch single row groups, and not a whole file."""
@@ -131,15 +132,23 @@ class Reader:
     """An open Parquet file.
 
     file: open for reading, seekable.
+    name: of the file, for messages.
+
+    Raises:
+        UserError: when it is damaged, or no Parquet file; so do its methods.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = pq.ParquetFile(file)
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._name = name
+        with self._explained():
+            self._file = pq.ParquetFile(file)
+            self._schema = self._file.schema_arrow
+            self._schema.names  # noqa: B018  # decodes them
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of the file, with its metadata."""
-        return self._file.schema_arrow
+        return self._schema
 
     @property
     def rows(self) -> int:
@@ -156,7 +165,8 @@ class Reader:
 
         columns: which to read; None reads all.
         """
-        return self._file.read(columns=None if columns is None else list(columns))
+        with self._explained():
+            return self._file.read(columns=self._there(columns))
 
     def group(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of one row group.
@@ -164,7 +174,8 @@ class Reader:
         number: of the row group, from 0.
         columns: which to read; None reads all.
         """
-        return self._file.read_row_group(number, columns=None if columns is None else list(columns))
+        with self._explained():
+            return self._file.read_row_group(number, columns=self._there(columns))
 
     def batches(self, rows: int, columns: Sequence[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in batches.
@@ -173,7 +184,31 @@ class Reader:
         columns: which to read.
         group: number of a row group; None reads all.
         """
-        yield from self._file.iter_batches(rows, row_groups=None if group is None else [group], columns=list(columns))
+        groups = None if group is None else [group]
+        with self._explained():
+            batches = self._file.iter_batches(rows, row_groups=groups, columns=self._there(columns))
+        while True:
+            with self._explained():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def _there(self, columns: Sequence[str] | None) -> list[str] | None:
+        """The columns as pyarrow takes them, which passes over those that a file does not have."""
+        for column in columns or ():
+            if column not in self._schema.names:
+                raise UserError(f"{self._name} has no column {column!r}; it has {self._schema.names}")
+        return None if columns is None else list(columns)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise UserError(
+                f"{self._name} is not readable as parquet; it is damaged, or no such file: {error}"
+            ) from error
 
 
 @contextmanager
@@ -187,7 +222,7 @@ def opened(storage: Storage, path: str) -> Iterator[Reader]:
         FileNotFoundError: when there is no such file.
     """
     with storage.open_input(path) as file:
-        yield Reader(file)
+        yield Reader(file, storage.path(path))
 
 
 def read(storage: Storage, path: str, columns: Sequence[str] | None = None) -> pa.Table:
