@@ -16,12 +16,11 @@ import argparse
 import sys
 from typing import Any
 
+from models.scorers.open_clip import WITH_OWN_WEIGHTS
 from pipelines import console
 from pipelines.config import plugins, toml
 from pipelines.config.toml import override
 from pipelines.errors import UserError
-
-_WITHOUT_WEIGHTS = ("local-dir:", "hf-hub:")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,7 +63,7 @@ def scorer(text: str, *, model_needed: bool = True) -> tuple[str, dict[str, Any]
         return name, {}
     if not equals or not spec:
         raise UserError(f"--scorer {text!r}: write NAME=MODEL[:PRETRAINED], for example b32=ViT-B-32:openai")
-    if spec.startswith(_WITHOUT_WEIGHTS):
+    if spec.startswith(WITH_OWN_WEIGHTS):
         return name, {"model": spec}
     model, _, pretrained = spec.partition(":")
     return name, {"model": model, "pretrained": pretrained}

@@ -31,7 +31,8 @@ class ScorerSpec:
     model: str = ""
     """A model by the kind's own name; for open_clip a name such as "ViT-L-14", or "local-dir:" and a folder."""
     pretrained: str = ""
-    """Weights by the kind's own name; for open_clip a tag such as "openai", "" for a local folder."""
+    """Weights by the kind's own name; for open_clip a tag such as "openai", or a file; "" only for "local-dir:" and
+    "hf-hub:", which bring their own."""
     revision: str = ""
     """Revision of the weights. open_clip, for example, fills it in with a hash of a local folder's contents."""
     options: dict[str, Any] = field(default_factory=dict)

@@ -17,11 +17,19 @@ from models.errors import ModelError
 from models.scorers.base import GroupScores, ImageGroup
 
 
+def tags(model: str) -> list[str]:
+    """The weights that open_clip has for a model, by the names that `pretrained` may have.
+
+    model: a name of open_clip such as "ViT-L-14".
+    """
+    return list(open_clip.list_pretrained_tags_by_model(model.replace("/", "-")))
+
+
 class ClipScorer:
     """An open_clip model, loaded once; a `Scorer` whose score is the cosine of image and prompt.
 
     model: a name of open_clip such as "ViT-L-14", or "local-dir:FOLDER" with `open_clip_config.json` and weights.
-    pretrained: a tag of open_clip such as "openai", "" for a local folder.
+    pretrained: a tag of open_clip such as "openai", or a file of weights; "" where the model brings its own.
     device: "cpu", "cuda", or "auto" for CUDA where there is one.
 
     Raises:
@@ -31,11 +39,14 @@ class ClipScorer:
     def __init__(self, model: str, pretrained: str = "", device: str = "auto") -> None:
         self._device = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            net, _, self._preprocess = open_clip.create_model_and_transforms(model, pretrained=pretrained or None)
+            net, _, self._preprocess = open_clip.create_model_and_transforms(
+                model, pretrained=pretrained or None, require_pretrained=True
+            )
             self._tokenize = open_clip.get_tokenizer(model)
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # of a file that is no checkpoint, torch and json raise many
             name = f"model = {model!r}, pretrained = {pretrained!r}"
-            raise ModelError(f"{name} cannot be loaded by open_clip: {error}") from error
+            there = f" (there are: {', '.join(known)})" if (known := tags(model)) else ""
+            raise ModelError(f"{name} cannot be loaded by open_clip: {error}{there}") from error
         self._net = net.eval().to(self._device)
         self.name = f"{model}/{pretrained}" if pretrained else model
         self.dim = len(self.embed_texts([""])[0])

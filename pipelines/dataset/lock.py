@@ -39,7 +39,7 @@ class RunLock:
     """
 
     def __init__(self, output: Storage, *, broken: bool = False, beat_seconds: float = BEAT_SECONDS) -> None:
-        self._output = output.at_the_start
+        self._output = output.at_the_start  # a job takes its lock first
         self._broken = broken
         self._mine = {"owner": uuid.uuid4().hex, "beat_seconds": beat_seconds, **_this_process()}
         self._beat = 0

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from pipelines.dataset.parquet import Reader
+from pipelines.dataset.parquet import DAMAGED, Reader
 from pipelines.dataset.storage import Storage
 
 IMAGE_FOLDERS = ("data", "rejected")
@@ -81,5 +81,5 @@ def file_entry(output: Storage, path: str) -> FileEntry:
         while block := source.read(_READ_BYTES):
             digest.update(block)
             size += len(block)
-        rows = Reader(source, output.path(path)).rows if path.endswith(".parquet") else None
+        rows = Reader(source, output.path(path), DAMAGED).rows if path.endswith(".parquet") else None
     return FileEntry(path=path, rows=rows, bytes=size, sha256=digest.hexdigest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,13 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 900.0
 """How long one operation is retried before the job stops: longer than a usual outage, shorter than a night."""
+PATIENCE_AT_THE_START_SECONDS = 30.0
+"""The same for what a job does first, while someone waits to see it begin."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 30.0
+_SILENT_SECONDS = 5.0
+"""Outages that are shorter than this are not mentioned."""
+
+_log = logging.getLogger(__name__)
 
 _TRANSIENT_STATUS = {408, 425, 429}
 _TRANSIENT_CODES = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "RequestTimeTooSkewed"}
@@ -34,7 +41,8 @@ def retry_transient(operation: Callable[[], T], patience_seconds: float) -> T:
     operation: called until it succeeds; its last error is raised.
     patience_seconds: how long it is retried.
     """
-    give_up = time.monotonic() + patience_seconds
+    began, told = time.monotonic(), False
+    give_up = began + patience_seconds
     longest = _FIRST_WAIT_SECONDS
     while True:
         try:
@@ -43,6 +51,12 @@ def retry_transient(operation: Callable[[], T], patience_seconds: float) -> T:
             wait = random.uniform(0.5, 1.0) * longest
             if not is_transient(error) or time.monotonic() + wait > give_up:
                 raise
+            if not told and time.monotonic() - began > _SILENT_SECONDS:
+                told = True
+                left = give_up - time.monotonic()
+                _log.warning(
+                    "the storage server fails, trying for %.0f s more: %s: %s", left, type(error).__name__, error
+                )
             time.sleep(wait)
             longest = min(2 * longest, _LONGEST_WAIT_SECONDS)
 

@@ -20,10 +20,11 @@ ROWS_PER_ROW_GROUP = 200
 BYTES_PER_ROW_GROUP = 128 << 20
 """Most bytes of a small row group, unless a single row is larger."""
 
-_DAMAGED = (
+DAMAGED = (
     "Is it of a shard, then remove the file of this name in data/ and start the job that wrote it again, which makes "
     "the shard anew; is it of a plan, then put back a copy."
 )
+"""What to do about a damaged file of a run."""
 _CHUNKS = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 
 
@@ -136,21 +137,24 @@ class Reader:
     """An open Parquet file.
 
     file: open for reading, seekable.
-    name: of the file in an output folder, for messages; None for a file of somebody else's, whose errors are pyarrow's.
+    name: of the file, for messages.
+    remedy: what to do where the file is damaged, a sentence for messages.
 
     Raises:
-        UserError: in all methods, when the named file cannot be read, or lacks a column.
+        UserError: in all methods, when the file is damaged, no Parquet file, or lacks a column.
     """
 
-    def __init__(self, file: BinaryIO, name: str | None = None) -> None:
-        self._name = name
+    def __init__(self, file: BinaryIO, name: str, remedy: str = "") -> None:
+        self._name, self._remedy = name, remedy
         with self._explained():
             self._file = pq.ParquetFile(file)
+            self._schema = self._file.schema_arrow
+            self._schema.names  # noqa: B018  # decodes them
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of the file, with its metadata."""
-        return self._file.schema_arrow
+        return self._schema
 
     @property
     def rows(self) -> int:
@@ -197,12 +201,13 @@ class Reader:
             yield batch
 
     def _there(self, columns: Sequence[str] | None) -> list[str] | None:
-        """The columns as pyarrow takes them, which leaves out those that the file lacks."""
-        if columns is None:
-            return None
-        if lacking := [name for name in columns if name not in self.schema.names]:
-            raise pa.ArrowKeyError(f"it has no column {lacking[0]!r}")
-        return list(columns)
+        """The columns as pyarrow takes them, which passes over those that a file does not have."""
+        for column in columns or ():
+            if column not in self._schema.names:
+                raise UserError(
+                    f"{self._name} has no column {column!r}; it has {self._schema.names}. {self._remedy}".rstrip()
+                )
+        return None if columns is None else list(columns)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -210,10 +215,9 @@ class Reader:
             yield
         except pa.ArrowMemoryError:
             raise
-        except (pa.ArrowException, OSError) as error:
-            if self._name is None:
-                raise
-            raise UserError(f"{self._name} cannot be read: {str(error).splitlines()[0].strip()}. {_DAMAGED}") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            problem = str(error).splitlines()[0].strip().rstrip(".")
+            raise UserError(f"{self._name} is not readable as parquet: {problem}. {self._remedy}".rstrip()) from error
 
 
 @contextmanager
@@ -227,7 +231,7 @@ def opened(storage: Storage, path: str) -> Iterator[Reader]:
         FileNotFoundError: when there is no such file.
     """
     with storage.open_input(path) as file:
-        yield Reader(file, storage.path(path))
+        yield Reader(file, storage.path(path), DAMAGED)
 
 
 def read(storage: Storage, path: str, columns: Sequence[str] | None = None) -> pa.Table:

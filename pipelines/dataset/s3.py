@@ -10,6 +10,7 @@ from typing import Any
 from pipelines.errors import UserError
 
 PREFIX = "s3://"
+_CONNECT_SECONDS = 10
 
 
 def is_s3(uri: str) -> bool:
@@ -37,6 +38,7 @@ def filesystem() -> Any:
         endpoint_url=endpoint,
         client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")},
         config_kwargs={
+            "connect_timeout": _CONNECT_SECONDS,
             "retries": {"max_attempts": 3, "mode": "standard"},  # `retry_transient` does the rest
             # Some S3 servers send the checksum of the whole object with a part of it, which does not match.
             "response_checksum_validation": "when_required",

@@ -182,12 +182,13 @@ def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Sc
 _VERSION_KEY = "raydiance_schema_version"
 
 
-def version_of(file: pa.Schema) -> int:
-    """The version of the row contract that a file says it was written with.
+def version_of(file: pa.Schema) -> int | None:
+    """The version of the row contract that a file says it was written with; None where it says none: no run wrote it.
 
     file: schema of the file.
     """
-    return int((file.metadata or {})[_VERSION_KEY.encode()])
+    said = (file.metadata or {}).get(_VERSION_KEY.encode(), b"")
+    return int(said) if said.isdigit() else None
 
 
 def declared(schema: pa.Schema, version: int = VERSION) -> pa.Schema:

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar, cast
+from urllib.parse import unquote
 
 from pipelines.dataset import local_files, s3
-from pipelines.dataset.outages import PATIENCE_SECONDS, of_storage_client, retry_transient
+from pipelines.dataset.outages import (
+    PATIENCE_AT_THE_START_SECONDS,
+    PATIENCE_SECONDS,
+    of_storage_client,
+    retry_transient,
+)
 from pipelines.dataset.remedies import remedy
 from pipelines.dataset.s3 import is_s3
 from pipelines.errors import UserError
@@ -24,7 +31,28 @@ from pipelines.errors import UserError
 T = TypeVar("T")
 
 _READ_AHEAD_BYTES = 1 << 20
-_AT_THE_START_SECONDS = 30.0
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)(.*)", re.DOTALL)
+
+
+def without_scheme(uri: str) -> str:
+    """A local path, also of a file:// URI, or an s3:// URI with its scheme in small letters.
+
+    Raises:
+        UserError: when the URI has another scheme.
+    """
+    found = _SCHEME.fullmatch(uri)
+    if found is None:
+        return uri
+    scheme, slashes, rest = found[1].lower(), found[2], found[3]
+    if scheme == "s3":
+        return s3.PREFIX + slashes[2:] + rest
+    if scheme != "file":
+        raise UserError(f"{uri!r}: only local paths, file:// and s3:// are supported; copy it to one of them first")
+    if len(slashes) == 2:
+        host, _, rest = rest.partition("/")
+        if host != "localhost":
+            raise UserError(f"{uri!r} names the host {host!r}: write file:// and an absolute path, file:///folder/file")
+    return "/" + unquote(rest)
 
 
 @dataclass(frozen=True)
@@ -44,26 +72,24 @@ class Storage:
     def open(uri: str | os.PathLike[str]) -> Storage:
         """The folder at a URI, which need not exist; nothing is read or written.
 
-        uri: s3://bucket/folder, or a local path, which becomes absolute.
+        uri: s3://bucket/folder, file:///folder, or a local path, which becomes absolute.
 
         Raises:
             UserError: when the URI has another scheme, or no bucket, or cannot be a path.
         """
-        text = os.fspath(uri)
+        text = without_scheme(os.fspath(uri))
         if "\0" in text or not text.strip():
             raise UserError(f"{text!r} is no path of a folder: write a local path, or s3://bucket/folder")
         if is_s3(text):
             if not s3.bucket(text):
                 raise UserError(f"{text!r} names no bucket: write s3://bucket/folder")
             return Storage(text.rstrip("/"))
-        if "://" in text:
-            raise UserError(f"{text!r}: only local paths and s3:// are supported")
         return Storage(str(Path(text).absolute()))
 
     @property
     def at_the_start(self) -> Storage:
         """The same folder for a job's first requests, which should fail fast where the server is not there at all."""
-        return replace(self, patience_seconds=min(self.patience_seconds, _AT_THE_START_SECONDS))
+        return replace(self, patience_seconds=min(self.patience_seconds, PATIENCE_AT_THE_START_SECONDS))
 
     @property
     def filesystem(self) -> Any:
@@ -140,6 +166,19 @@ class Storage:
     def exists(self, rel: str) -> bool:
         """Whether there is a file or a folder at `rel`."""
         return self._do("look for", rel, lambda: bool(self.filesystem.exists(self.path(rel))))
+
+    def is_folder(self, rel: str) -> bool:
+        """Whether there is a folder at `rel`."""
+        return self._do("look for", rel, lambda: bool(self.filesystem.isdir(self.path(rel))))
+
+    def glob(self, pattern: str) -> Sequence[str]:
+        """The URIs of the files in S3 that a pattern matches.
+
+        pattern: path below the folder, whose own path may have wildcards as well.
+        """
+        return self._do(
+            "list", pattern, lambda: [f"{s3.PREFIX}{path}" for path in self.filesystem.glob(self.path(pattern))]
+        )
 
     def size(self, rel: str) -> int:
         """Size of a file in bytes."""

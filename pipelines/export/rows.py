@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipelines.dataset import parquet, schema
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +46,19 @@ def columns(dataset: Storage, choice: Choice, file: str) -> pa.Schema:
     dataset: the output folder of the run.
     choice: which columns.
     file: any shard file of the run.
+
+    Raises:
+        UserError: when no run wrote the file.
     """
     of_run = parquet.schema_of(dataset, file)
+    version = schema.version_of(of_run)
+    if version is None:
+        raise UserError(f"{dataset.path(file)} is of no run, as it names no row contract. {parquet.DAMAGED}")
     fields = [field for field in of_run if _wanted(field, choice)]
     for name in choice.scores:
         scored = parquet.schema_of(dataset, score_files.path(name, file))
         fields += [field for field in scored if field.name not in score_files.KEYS and _wanted(field, choice)]
-    return schema.declared(pa.schema(fields), schema.version_of(of_run))
+    return schema.declared(pa.schema(fields), version)
 
 
 def is_embedding(field: pa.Field[pa.DataType]) -> bool:

@@ -135,7 +135,6 @@ class FailureWriter:
         self._waiting: list[FailedPrompt] = []
         self._file = ExitStack()
         self._writer: parquet.Writer | None = None
-        self._first: list[str] = []
 
     def __enter__(self) -> Self:
         self._output.remove(FAILED_PROMPTS)
@@ -146,15 +145,8 @@ class FailureWriter:
             self._flush()
         self._file.__exit__(kind, error, tb)
 
-    @property
-    def summary(self) -> str:
-        """The first few problems, for a message."""
-        return "; ".join(self._first) or "the files hold no rows"
-
     def add(self, failed: FailedPrompt) -> None:
         """Write one failed prompt."""
-        if len(self._first) < 3:
-            self._first.append(f"{failed.source}: {failed.failure.error}")
         self._waiting.append(failed)
         if len(self._waiting) >= _FAILURES_PER_ROW_GROUP:
             self._flush()

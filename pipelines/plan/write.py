@@ -23,9 +23,11 @@ from pipelines.plan.files import FailureWriter, PartWriter, next_first, part_nam
 from pipelines.plan.groups import group_table
 from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard
 from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts.config import Prompts
 from pipelines.prompts.rows import Dropped, FailedPrompt, PromptRow
 
 _PROMPTS_PER_CHUNK = 4096
+_REASONS_SHOWN = 3
 
 
 def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = None) -> PlanCounts:
@@ -50,9 +52,7 @@ def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = N
             while chunk := list(islice(good, per_chunk)):
                 for shard in _cut(known.without(group_table(config, chunk)), per_shard):
                     parts.write(shard)
-            if not tally.prompts:
-                where = ", ".join(config.prompts.paths)
-                raise UserError(f"no usable prompt in {where}; the reasons: {failures.summary}")
+            tally.check_some(config.prompts)
             known.check_all_seen(config, output)
     except BaseException:
         trim(output, segments)
@@ -64,17 +64,19 @@ def count_plan(config: RunConfig) -> PlanCounts:
     """The counts of the plan that `write_plan` would write; reads and checks all prompts, and writes nothing.
 
     Raises:
-        UserError: when a prompt file cannot be read.
+        UserError: when a prompt file cannot be read, or there is no usable prompt.
     """
     tally = _Tally()
     for _ in tally.good_prompts(prompt_rows.read(config.prompts), None):
         pass
+    tally.check_some(config.prompts)
     return _counts(config, tally, (Segment(first=0, shards=-(-tally.prompts // prompts_per_shard(config))),))
 
 
 class _Tally:
     def __init__(self) -> None:
         self.prompts = self.bad = self.dropped = 0
+        self._reasons: list[str] = []
 
     def good_prompts(
         self, rows: Iterable[PromptRow | FailedPrompt | Dropped], failures: FailureWriter | None
@@ -85,10 +87,17 @@ class _Tally:
                 yield row
             elif isinstance(row, FailedPrompt):
                 self.bad += 1
+                if len(self._reasons) < _REASONS_SHOWN:
+                    self._reasons.append(f"{row.source}: {row.failure.error}")
                 if failures is not None:
                     failures.add(row)
             else:
                 self.dropped += 1
+
+    def check_some(self, prompts: Prompts) -> None:
+        if not self.prompts:
+            reasons = "; ".join(self._reasons) or "the files hold no rows"
+            raise UserError(f"no usable prompt in {', '.join(prompts.paths)}; the reasons: {reasons}")
 
 
 class _Known:

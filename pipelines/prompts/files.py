@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from pipelines.dataset.run_json import PromptFile
 from pipelines.dataset.s3 import is_s3
-from pipelines.dataset.storage import Storage
+from pipelines.dataset.storage import Storage, without_scheme
 from pipelines.errors import UserError
 from pipelines.prompts.config import AUTO, Prompts
 from pipelines.prompts.formats import FORMATS
@@ -35,11 +37,10 @@ def read(uri: str, prompts: Prompts) -> Iterator[Row]:
         UserError: when the file is not of its format, or lacks a column.
     """
     format = _format_of(uri, prompts.format)
-    folder, name = _split(uri)
-    with folder.open_input(name) as file:
+    with _opened(uri) as file:
         try:
             yield from format.read(file, uri, prompts.columns)
-        except format.errors as error:
+        except UnicodeError as error:
             raise UserError(f"{uri} is not readable as {format.name}: {error}") from error
 
 
@@ -54,23 +55,29 @@ def _format_of(uri: str, name: str) -> Format:
 
 
 def digest(uri: str) -> PromptFile:
-    """Size and hash of a file."""
-    folder, name = _split(uri)
-    with folder.open_input(name) as file:
+    """Size and hash of a file.
+
+    Raises:
+        UserError: when it cannot be read.
+    """
+    with _opened(uri) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         return PromptFile(bytes=file.tell(), sha256=sha256)
 
 
 def _expand(pattern: str) -> list[str]:
     folder, name = _split(pattern)
+    pattern = folder.path(name) if is_s3(folder.uri) else without_scheme(pattern)
     if not glob.has_magic(pattern) or folder.exists(name):
         if not folder.exists(name):
             raise UserError(f"prompts.path: there is no file {pattern}")
-        if folder.filesystem.isdir(folder.path(name)):
+        if folder.is_folder(name):
             raise UserError(f"prompts.path: {pattern} is a folder; name its files, for example {pattern}/*.parquet")
+        if not is_s3(pattern) and not Path(pattern).is_file():
+            raise UserError(f"prompts.path: {pattern} is a pipe or a device, which cannot be read twice; give a file")
         return [pattern]
     if is_s3(pattern):
-        found = [f"s3://{path}" for path in folder.filesystem.glob(pattern)]
+        found = folder.glob(name)
     else:
         found = [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207
     if not found:
@@ -78,8 +85,24 @@ def _expand(pattern: str) -> list[str]:
     return sorted(found)
 
 
+@contextmanager
+def _opened(uri: str) -> Iterator[BinaryIO]:
+    folder, name = _split(uri)
+    try:
+        file = folder.open_input(name)
+    except FileNotFoundError:
+        raise UserError(f"prompts.path: {uri} is not there any more") from None
+    with file:
+        try:
+            yield file
+        except OSError as error:
+            raise UserError(f"prompts.path: {uri} cannot be read: {error}") from error
+
+
 def _split(uri: str) -> tuple[Storage, str]:
-    if is_s3(uri):
-        folder, _, name = uri.rpartition("/")
-        return Storage.open(folder), name
-    return Storage.open(Path(uri).parent), Path(uri).name
+    """The folder of a file, which answers soon or not at all, and the file's name in it."""
+    path = without_scheme(uri)
+    if is_s3(path):
+        folder, _, name = path.rpartition("/")
+        return Storage.open(folder).at_the_start, name
+    return Storage.open(Path(path).parent), Path(path).name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -105,8 +106,6 @@ class _Checker:
     def row(self, source: str, values: Any) -> PromptRow | FailedPrompt | Dropped:
         prompt, given_id, *labels = values
         try:
-            if isinstance(prompt, Failure):
-                raise _Unusable(prompt.error_type, f"the row cannot be read: {prompt.error}")
             text = _clean(prompt, "prompt", self._prompts.max_characters)
             if text is None:
                 raise _Unusable("EmptyPrompt", "the prompt is empty")
@@ -116,8 +115,8 @@ class _Checker:
             counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
             prompt_id = self._identify(text, explicit_id)
         except _Unusable as unusable:
-            read = prompt.error if isinstance(prompt, Failure) else prompt
-            shown = None if read is None else printable(str(read))[: self._prompts.max_characters]
+            unread = prompt is None or isinstance(prompt, Failure)
+            shown = None if unread else printable(str(prompt))[: self._prompts.max_characters]
             return FailedPrompt(source, shown, unusable.failure)
         if prompt_id is None:
             return Dropped(source)
@@ -147,36 +146,50 @@ class _Checker:
         return f"{_hash(f'{text} #{self._repeats[text_hash]}'):016x}"
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_MARK = "\ufeff"
+_INVISIBLE = {"Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp"}
+"""Categories of characters that show nothing by themselves."""
+_FILLERS = set("\u115f\u1160\u2800\u3164\uffa0")
+"""Characters of other categories that show nothing either."""
 
 
 def _clean(value: Any, name: str, max_characters: int) -> str | None:
-    """`value` stripped and in NFC; None where it is missing or empty."""
-    if value is None:
-        return None
+    """`value` stripped and in NFC; None where it is missing, or nothing of it can be seen."""
     if not isinstance(value, str):
+        if _missing(value):
+            return None
+        if isinstance(value, Failure):
+            raise _Unusable(value.error_type, value.error)
         raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text")
     if not value.isascii():
         if _SURROGATE.search(value):
-            raise _Unusable("UndecodableText", f"the {name} has bytes that are not UTF-8 (or half a surrogate pair)")
-        value = unicodedata.normalize("NFC", value)
+            raise _Unusable("UndecodableText", f"the {name} has bytes that are no text (or half a surrogate pair)")
+        value = unicodedata.normalize("NFC", value).strip().strip(_MARK)
     value = value.strip()
     if len(value) > max_characters:
         many = f"the {name} has {len(value)} characters; prompts.max_characters allows {max_characters}"
         raise _Unusable("TooLong", many)
     if _CONTROL.search(value):
-        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
-    return value or None
+        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL, or a byte order mark")
+    seen = bool(value) if value.isascii() else any(map(_visible, value))
+    return value if seen else None
+
+
+def _missing(value: Any) -> bool:
+    """Whether there is no value; pandas and others write a number that is none where a table has nothing."""
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _visible(character: str) -> bool:
+    return unicodedata.category(character) not in _INVISIBLE and character not in _FILLERS
 
 
 def _label(value: Any, name: str, max_characters: int) -> str | None:
     """A further value of the row as text; JSON and Parquet files may have numbers as ids."""
-    if value is None:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return _clean(value, name, max_characters)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and not _missing(value)
+    return _clean(str(value) if number else value, name, max_characters)
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from models import embedded
 from models.parallel.division import Ranks
+from models.scorers.open_clip import WITH_OWN_WEIGHTS
 from models.spec import ModelSpec, Parallelism, Sampling
 from pipelines.config import plugins
 from pipelines.config.arms import Interventions
@@ -229,7 +230,7 @@ def _scoring(args: ServeArgs, base: Scoring | None) -> Scoring | None:
         return None
     if not args.scoring:
         return base
-    if args.scoring.startswith(("local-dir:", "hf-hub:")):
+    if args.scoring.startswith(WITH_OWN_WEIGHTS):
         return Scoring(model=args.scoring)
     model, _, pretrained = args.scoring.partition("/")
     return Scoring(model=model, pretrained=pretrained)

@@ -157,6 +157,7 @@ def test_a_folder_of_somebody_else_s_is_no_place_for_scores(own_run: Path, tiny_
         (["--scorer", "b32"], "--scorer 'b32': write NAME=MODEL"),
         (["--scorer", "B-32=ViT-B-32"], "the scorer name 'B-32'"),
         (["--scorer", "b=ViT-B-23:openai"], "scoring.model = 'ViT-B-23': open_clip has no such model"),
+        (["--scorer", "b=ViT-B-32"], "scoring.pretrained = '' is out of range"),
         (["--scorer", "b=local-dir:/none"], "there is no folder '/none'"),
         (["--scorer", "b=ViT-B-32:openai", "--set", "ray.scorer=2"], "did you mean 'scorers'?"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from models.errors import ModelError
 from models.scorers import registry
 from models.scorers.base import Entry, GroupScores, ImageGroup, ScorerSpec
+from models.scorers.clip import ClipScorer
 from pipelines.stages.judge import Judge
 from tests.conftest import ROOT
 from tests.support.light import ENTRY, LightScorer
@@ -29,7 +31,7 @@ def groups() -> list[ImageGroup]:
 def test_what_is_asked_of_a_kind_loads_no_library() -> None:
     code = (
         "import sys; from models.scorers import registry; from models.scorers.base import ScorerSpec; "
-        "registry.entry_of('open_clip').check(ScorerSpec(model='ViT-B-32')); "
+        "registry.entry_of('open_clip').check(ScorerSpec(model='ViT-B-32', pretrained='openai')); "
         "print({'torch', 'open_clip', 'ray'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -67,16 +69,35 @@ def test_open_clip_scores_several_groups_as_it_does_each(tiny_clip: str) -> None
     assert np.array_equal(together[1].ranked_by_B, together[1].scores.margin_B)
 
 
-def test_what_open_clip_cannot_load_is_named() -> None:
-    for spec, word in (
-        (ScorerSpec(), "scoring.model = ''"),
-        (ScorerSpec(model="ViT-B-23"), "scoring.model = 'ViT-B-23': open_clip has no such model; did you mean"),
-        (ScorerSpec(model="local-dir:gone"), "there is no folder 'gone'"),
-        (ScorerSpec(model="ViT-B-32", pretrained="nobody"), "scoring.model = 'ViT-B-32', pretrained = 'nobody'"),
+def test_what_open_clip_cannot_load_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no weights")
+    for spec, words in (
+        (ScorerSpec(), ["scoring.model = ''"]),
+        (ScorerSpec(model="ViT-B-23"), ["scoring.model = 'ViT-B-23': open_clip has no such model; did you mean"]),
+        (ScorerSpec(model="local-dir:gone"), ["there is no folder 'gone'"]),
+        (ScorerSpec(model="ViT-B-32", pretrained="nobody"), ["model = 'ViT-B-32', pretrained = 'nobody'", "openai"]),
+        (ScorerSpec(model="ViT-B-32", pretrained=f"{tmp_path}/notes.txt"), ["notes.txt' cannot be loaded"]),
     ):
         with pytest.raises(ModelError) as raised:
             Judge(spec, "cpu")
-        assert word in str(raised.value)
+        assert all(word in str(raised.value) for word in words), str(raised.value)
+
+
+def test_a_model_without_weights_scores_nothing(tiny_clip: str, tmp_path: Path) -> None:
+    """open_clip itself would take random ones and go on."""
+    (tmp_path / "open_clip_config.json").write_bytes(
+        Path(tiny_clip.removeprefix("local-dir:"), "open_clip_config.json").read_bytes()
+    )
+    for model, words in (
+        ("ViT-B-32", "scoring.pretrained = ''.*openai.*laion2b_s34b_b79k"),
+        ("ViT-B/32", "scoring.pretrained = ''.*openai"),
+        ("roberta-ViT-B-32", "scoring.pretrained = ''.*laion2b_s12b_b32k"),
+        (f"local-dir:{tmp_path}", "the folder holds no weights"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            Judge(ScorerSpec(model=model), "cpu")
+    with pytest.raises(ModelError, match="cannot be loaded by open_clip"):
+        ClipScorer(f"local-dir:{tmp_path}")
 
 
 class Wrong(LightScorer):

@@ -189,10 +189,12 @@ def test_a_damaged_file_is_a_sentence_to_whoever_reads_it(
     try:
         file.write_bytes(damage(whole))
         output = Storage.open(damaged)
-        with pytest.raises(UserError, match=f"^{file} cannot be read: .+ start the job that wrote it again"):
+        with pytest.raises(
+            UserError, match=f"^{file} (is not readable as parquet:|has no column) .+ start the job that wrote it again"
+        ):
             finish(output)
         if path == "data":
-            with pytest.raises(UserError, match="cannot be read"):
+            with pytest.raises(UserError, match=r"is not readable|has no column"):
                 list(replay.pick(output, sample=0))
             assert export(damaged, damaged.parent / "to", "webdataset") == 2
             assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")

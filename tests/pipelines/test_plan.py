@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -202,9 +203,11 @@ def test_dropped_repeats_are_counted(configure: Configure, tmp_path: Path) -> No
 
 
 def test_no_usable_prompt_says_why(configure: Configure, tmp_path: Path) -> None:
-    (tmp_path / "p.jsonl").write_text('{"prompt": 1}\n')
-    with pytest.raises(UserError, match=r"p\.jsonl:1.*int, not text"):
-        write_plan(configure(prompts={"path": str(tmp_path / "p.jsonl")}), Storage.open(tmp_path / "out"))
+    (tmp_path / "p.jsonl").write_text('{"prompt": 1}\n[]\n')
+    config = configure(prompts={"path": str(tmp_path / "p.jsonl")})
+    for plan in (partial(write_plan, config, Storage.open(tmp_path / "out")), partial(count_plan, config)):
+        with pytest.raises(UserError, match=r"p\.jsonl:1.*int, not text; .*p\.jsonl:2: the row cannot be read"):
+            plan()
 
 
 def test_a_plan_grows_by_what_is_new(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def test_a_missing_column_names_those_there_are(tmp_path: Path, name: str, conte
     ("name", "content", "word"),
     [
         ("p.parquet", b"PAR1 not really", "not readable as parquet"),
-        ("p.csv", b'prompt\n"never closed\n', "not readable as csv"),
+        ("p.csv", b'"never closed\n', "needs the names of the columns"),
         ("p.csv", b"", "is empty"),
         ("p.xyz", b"a", "prompts.format"),
     ],

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
 from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, lines_of, positions, text_of, unreadable
+from pipelines.prompts.formats.base import Format, Row, lines_of, positions, unreadable, whole_lines_of
 
 _LARGEST_CELL = 1 << 24
+
+Record = tuple[int, list[str] | Failure]
+"""(number of the first line, cells)."""
 
 
 def read_csv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
@@ -19,9 +24,7 @@ def read_csv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
 
     file, uri, columns: see `Format.read`.
     """
-    csv.field_size_limit(_LARGEST_CELL)
-    rows = csv.reader(text_of(file), strict=True)
-    yield from _cells(((rows.line_num, cells) for cells in rows), uri, columns)
+    yield from _rows(_csv_records(whole_lines_of(file)), uri, columns)
 
 
 def read_tsv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
@@ -29,12 +32,43 @@ def read_tsv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
 
     file, uri, columns: see `Format.read`.
     """
-    rows = (
+    records = (
         (number, [_unquoted(cell) for cell in line.split("\t")])
         for number, line in enumerate(lines_of(file), start=1)
-        if line.strip("\r\n")
+        if line
     )
-    yield from _cells(rows, uri, columns)
+    yield from _rows(records, uri, columns)
+
+
+def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
+    """The cells of CSV. Of what is no CSV one line is lost, and reading goes on in the next: a quote that is not closed
+    would take all rows that follow with it, up to the largest cell or the end of the file."""
+    csv.field_size_limit(_LARGEST_CELL)
+    taken: list[str] = []
+    again: deque[str] = deque()
+
+    def following() -> Iterator[str]:
+        while (line := again.popleft() if again else next(lines, None)) is not None:
+            taken.append(line)
+            yield line
+
+    number = 1
+    rows = csv.reader(following(), strict=True)
+    while True:
+        taken.clear()
+        record: list[str] | Failure | None
+        try:
+            record = next(rows, None)
+        except csv.Error as error:
+            record = unreadable(f"it is not CSV: {error}")
+            again.extendleft(reversed(taken[1:]))
+            del taken[1:]
+            rows = csv.reader(following(), strict=True)
+        if record is None:
+            return
+        if record:  # not of an empty line
+            yield number, record
+        number += len(taken)
 
 
 _QUOTED_CELL = re.compile(r'"((?:[^"]|"")*)"')
@@ -46,18 +80,22 @@ def _unquoted(cell: str) -> str:
     return match[1].replace('""', '"') if match else cell
 
 
-def _cells(rows: Iterator[tuple[int, list[str]]], uri: str, columns: Columns) -> Iterator[Row]:
-    _, header = next(rows, (0, None))
+def _rows(records: Iterator[Record], uri: str, columns: Columns) -> Iterator[Row]:
+    first, header = next(records, (0, None))
     if header is None:
         raise UserError(f"{uri} is empty; it needs a header line with the names of its columns")
+    if isinstance(header, Failure):
+        raise UserError(f"{uri}:{first}: {header.error}. The first line needs the names of the columns.")
     places = positions(header, columns, uri)
-    for number, cells in rows:
-        if len(cells) == len(header):
+    for number, cells in records:
+        if isinstance(cells, Failure):
+            yield number, (cells, None, None, None, None)
+        elif len(cells) == len(header):
             yield number, [None if at is None else cells[at] for at in places]
-        elif cells:
+        else:
             problem = unreadable(f"{len(cells)} cells, but the header names {len(header)} columns")
             yield number, (problem, None, None, None, None)
 
 
-CSV = Format(name="csv", endings=(".csv",), read=read_csv, errors=(csv.Error,))
+CSV = Format(name="csv", endings=(".csv",), read=read_csv)
 TSV = Format(name="tsv", endings=(".tsv",), read=read_tsv)

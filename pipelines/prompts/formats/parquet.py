@@ -9,14 +9,14 @@ import pyarrow as pa
 
 from pipelines.dataset.parquet import Reader
 from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, positions
+from pipelines.prompts.formats.base import Format, Row, no_text, positions
 
 _BATCH_ROWS = 8192
 
 
 def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
-    source = Reader(file)
+    source = Reader(file, uri)
     available = source.schema.names
     names = [None if at is None else available[at] for at in positions(available, columns, uri)]
     number = 0
@@ -28,11 +28,22 @@ def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
 
 
 def _values(column: pa.Array[Any]) -> list[Any]:
-    try:
+    """Texts and numbers; of another type only that it is not, as a picture or a date may not even convert."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _values(column.dictionary_decode())  # type: ignore[attr-defined]
+    if pa.types.is_float16(kind):
+        return column.cast(pa.float32()).to_pylist()
+    if any(of(kind) for of in _NUMBERS):
         return column.to_pylist()
-    except UnicodeDecodeError:
+    if any(of(kind) for of in _TEXTS):
         raw = column.cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+    problem = no_text(f"a value of the type {kind}")
+    return [problem if valid else None for valid in column.is_valid().to_pylist()]
 
 
-FORMAT = Format(name="parquet", endings=(".parquet",), read=read, errors=(pa.ArrowException,))
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+FORMAT = Format(name="parquet", endings=(".parquet",), read=read)
