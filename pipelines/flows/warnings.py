@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipelines.config.run import RunConfig
+from pipelines.dataset.storage import Storage
 
 _CPU = Path("/proc/cpuinfo")
+_HIVE = re.compile(r"[^=]+=.*")
 _BFLOAT16_UNITS = {"avx512_bf16", "amx_bf16"}
 _SLOWER = 40
 """bfloat16 products against float32 ones on a CPU without bfloat16 units: 43 and 1.1 GFLOP/s on two cores with AVX2."""
@@ -21,6 +24,11 @@ def warnings(config: RunConfig) -> Iterator[str]:
         yield (
             f"model.dtype = {config.model.dtype!r}: this machine's CPU has no units for it, so that the model is about "
             f"{_SLOWER} times slower than in float32; set model.dtype = 'float32', or ray.gpus_per_generator"
+        )
+    if named := [part for part in PurePosixPath(Storage.open(config.run.output).uri).parts if _HIVE.fullmatch(part)]:
+        yield (
+            f"run.output = {config.run.output!r}: readers such as DuckDB and polars take the folder {named[0]!r} for a "
+            "column of every row, in place of the rows' own of this name; choose a name without '='"
         )
 
 

@@ -96,10 +96,10 @@ def introduction(images: int, prompts: int) -> str:
     """The first paragraph.
 
     images: number of images.
-    prompts: number of prompts.
+    prompts: number of prompts of the run, some of which may have no image here.
     """
     return (
-        f"{images:,} images of {prompts:,} prompts, made with Raydiance. Every prompt is "
+        f"{images:,} images from a run over {prompts:,} prompts, made with Raydiance. Every prompt is "
         "drawn as groups of images; each image is scored, compared with the others of its group, and kept or dropped "
         "inside that group, so that no global threshold cuts the rare concepts away.\n"
     )
@@ -232,7 +232,12 @@ def _type_name(arrow: str) -> str:
     return "struct" if arrow.startswith("struct") else arrow
 
 
-_LOAD = """Run these in this folder.
+DUCKDB = """-- DuckDB; a folder above that is named like seed=7 must not become a column
+SELECT arm, rarity, count(*) AS images, avg(clip_score) AS score, avg(group_vendi) AS diversity
+FROM read_parquet('data/*.parquet', hive_partitioning = false) GROUP BY ALL ORDER BY ALL;"""
+"""A query that every folder of Parquet files answers, in a card's section on loading."""
+
+_LOAD = f"""Run these in this folder.
 
 ```python
 from datasets import load_dataset
@@ -242,9 +247,7 @@ rows[0]["image"]  # a PIL image
 ```
 
 ```sql
--- DuckDB
-SELECT arm, rarity, count(*) AS images, avg(clip_score) AS score, avg(group_vendi) AS diversity
-FROM 'data/*.parquet' GROUP BY ALL ORDER BY ALL;
+{DUCKDB}
 ```
 
 ```python

@@ -128,6 +128,26 @@ def run_python(code: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+RUN = {
+    "README.md": ["python"] * 3,  # below, and in tests/jobs/test_rescore.py
+    "pipelines/README.md": ["python"],  # below, as all modules of PLUGINS
+    "models/README.md": ["python"],
+    "pipelines/serve/README.md": ["python"],  # below
+    "models/embedded/weights/README.md": ["python"],  # in tests/models/test_embedded.py
+}
+"""Document -> the code in it that a test runs. Cards of runs and exports: `test_card.py` and `test_export.py`."""
+
+
+def test_all_code_in_documents_is_run() -> None:
+    found = {}
+    for file in (*ROOT.glob("*.md"), *(file for room in ROOMS for file in (ROOT / room).rglob("*.md"))):
+        languages = re.findall(r"^ *```(\w+)$", file.read_text(), re.MULTILINE)
+        assert {*languages} <= {"python", "sql", "toml"}, file
+        if code := [language for language in languages if language != "toml"]:
+            found[str(file.relative_to(ROOT))] = code
+    assert found == RUN | {"models/embedded/training/card.md": ["python"]}  # a template: it becomes the weights' card
+
+
 SEES_THAT_EACH_ACTS = """
 from dataclasses import replace
 fewer = replace(group.sampling, steps=8)

@@ -14,13 +14,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from pipelines.dataset import images
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.export.card import yaml_features
+from pipelines.export.formats import FORMATS
 from pipelines.flows.finish import finish
+from tests.support.docs import run_blocks
 from tests.support.exports import SHARD_BYTES, Row, export, rows_of
 from tests.support.toy_run import DIM
 
@@ -122,6 +125,19 @@ def test_a_hugging_face_folder(toy_run: Path, tmp_path: Path) -> None:
     card = (to / "README.md").read_text()
     assert "\nlicense: cc-by-4.0\n" in card
     assert "| `embedding` |" in card
+
+
+@pytest.mark.parametrize("kind", [*FORMATS])
+def test_examples_of_an_export_s_card_run(
+    kind: str, toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = tmp_path / "seed=7" / f"my {kind}"
+    assert export(toy_run, to, kind, "--rejected") == 0
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    by_datasets, *_ = run_blocks((to / "README.md").read_text(), to)
+    rows = by_datasets["rows"]
+    assert rows.num_rows == len(rows_of(toy_run))
+    assert rows.features == datasets.load_dataset_builder(str(to), cache_dir=str(tmp_path / "cache")).info.features
 
 
 def test_features_in_a_card_are_written_as_datasets_writes_them() -> None:

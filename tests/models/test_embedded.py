@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import runpy
-from pathlib import Path
-
-import diffusers
 import numpy as np
 import pytest
 import torch
@@ -18,6 +13,8 @@ from models.embedded.oracle import Oracle
 from models.embedded.training import quality
 from models.embedded.training.data import RenderedSet, rendered_set
 from models.scorers.clip import ClipScorer
+from tests.conftest import ROOT
+from tests.support.docs import run_blocks
 
 COMMON = ["a red circle", "a cyan heart", "a purple moon", "a blue square below a red triangle"]
 
@@ -53,11 +50,9 @@ def test_stock_diffusers_draws_what_common_prompts_name(oracle: Oracle) -> None:
     assert right.mean() >= 0.75
 
 
-def test_the_card_s_example_draws(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (WEIGHTS / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    (tmp_path / "example.py").write_text(example)
-    names = runpy.run_path(str(tmp_path / "example.py"), {"diffusers": diffusers, "torch": torch})
-    assert names["image"].size == (SAMPLING.width, SAMPLING.height)
+def test_the_card_s_example_draws() -> None:
+    (made,) = run_blocks((WEIGHTS / "README.md").read_text(encoding="utf-8"), ROOT)
+    assert made["image"].size == (SAMPLING.width, SAMPLING.height)
 
 
 def test_the_oracle_reads_renders(oracle: Oracle, held_out: RenderedSet) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from huggingface_hub import DatasetCard
 from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.schema import in_every_row, scored
 from pipelines.flows.finish import finish
-from pipelines.summary.card import column_table, size_category
+from pipelines.summary.card import DUCKDB, column_table, introduction, size_category
+from tests.support.docs import run_blocks
 from tests.support.toy_run import Toy, write_run
 
 
@@ -70,29 +70,34 @@ def test_a_hub_client_loads_the_folder_with_decoded_images(tmp_path: Path) -> No
         assert len(loaded[0]["embedding"]) == 16
 
 
-def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = card_of(tmp_path, Toy(prompts=4))
-    monkeypatch.chdir(tmp_path)
+def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that DuckDB would take for a column, and that has a space in its name."""
+    folder = tmp_path / "seed=7" / "a run"
+    text = card_of(folder, Toy(prompts=4))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    results = []
-    for number, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL)):
-        (tmp_path / f"example{number}.py").write_text(code)
-        results.append(runpy.run_path(str(tmp_path / f"example{number}.py")))
-    by_datasets, by_pyarrow, by_torch = results
+    by_datasets, by_duckdb, by_pyarrow, by_torch = run_blocks(text, folder)
     assert by_datasets["rows"][0]["image"].size == (64, 64)
     assert by_pyarrow["table"].num_rows == by_datasets["rows"].num_rows == 48
+    assert len(by_duckdb) == 16
+    assert sum(row[2] for row in by_duckdb) == 48
     batch = next(iter(by_torch["loader"]))
     assert batch["image"].shape == (32, 3, 64, 64)
     assert int(batch["seed"][1]) == 2**62 + 1
 
 
-def test_sql_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = card_of(tmp_path, Toy(prompts=4))
-    monkeypatch.chdir(tmp_path)
-    (query,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
-    rows = duckdb.connect().execute(query).fetchall()
-    assert len(rows) == 16
-    assert sum(row[2] for row in rows) == 48
+def test_a_folder_that_is_named_like_a_column_hides_no_column(tmp_path: Path) -> None:
+    """Where a reader puts the whole path into the query of the card."""
+    folder = tmp_path / "seed=7"
+    write_run(folder, Toy(prompts=1, arms=("base",), side=16))
+    query = DUCKDB.replace("'data/", f"'{folder}/data/").replace("SELECT arm", "SELECT arm, seed")
+    assert 7 not in {row[1] for row in duckdb.connect().execute(query).fetchall()}
+
+
+def test_prompts_without_images_are_not_said_to_have_some(tmp_path: Path) -> None:
+    text = card_of(tmp_path, Toy(prompts=3, arms=("base",), side=16, fail_every=3))
+    assert "from a run over 3 prompts, made with Raydiance" in text
+    assert introduction(6, 3) in text
+    assert "images of 3 prompts" not in text
 
 
 def test_no_rejected_images_no_rejected_config(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +47,12 @@ def test_a_number_format_that_a_cpu_has_no_units_for(
 def test_a_model_that_nobody_knows(configure: Configure) -> None:
     (said,) = warnings(configure(model={"path": "owner/model", "dtype": "float32"}))
     assert "is not in models/checkpoints.py: it gets the papers' form" in said
+
+
+@pytest.mark.parametrize("output", ["out/seed=7", "s3://bucket/arm=x/run", "out/a=b=c/run"])
+def test_a_folder_that_readers_take_for_a_column(output: str, configure: Configure) -> None:
+    tables: dict[str, Any] = {"model": {"path": EMBEDDED, "dtype": "float32"}}
+    (said,) = warnings(configure(run={"output": output}, **tables))
+    (named,) = [part for part in output.split("/") if "=" in part]
+    assert f"take the folder {named!r} for a column" in said
+    assert list(warnings(configure(run={"output": "out/seed-7"}, **tables))) == []

@@ -13,22 +13,21 @@ from numpy.typing import NDArray
 from pipelines.dataset import parquet
 from pipelines.dataset import schema as row_schema
 from pipelines.export.formats.base import Written
+from pipelines.summary.card import DUCKDB
 
 _FOLDERS = {"train": "data"}
 
-_LOAD = """Run these in this folder.
+_LOAD = f"""Run these in this folder.
 
 ```python
 from datasets import load_dataset
 
-rows = load_dataset(".", split="train")
+rows = load_dataset("parquet", data_files="data/*.parquet", split="train")
 rows[0]["image"]  # a PIL image
 ```
 
 ```sql
--- DuckDB
-SELECT arm, rarity, count(*) AS images, avg(clip_score) AS score, avg(group_vendi) AS diversity
-FROM 'data/*.parquet' GROUP BY ALL ORDER BY ALL;
+{DUCKDB}
 ```
 """
 

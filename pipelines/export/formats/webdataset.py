@@ -24,9 +24,11 @@ _END = 2 * tarfile.BLOCKSIZE
 _LOAD = """Run these in this folder.
 
 ```python
+from pathlib import Path
+
 from datasets import load_dataset
 
-rows = load_dataset(".", split="train")  # with the column types that stand at the top of this page
+rows = load_dataset(str(Path.cwd()), split="train")  # with the column types that stand at the top of this page
 rows[0]  # {"png" (or "webp"): a PIL image, "txt": the prompt, "json": the other columns, ...}
 ```
 
@@ -37,8 +39,9 @@ tars = webdataset.WebDataset("train-{000000..LAST}.tar", shardshuffle=False)
 rows = tars.decode("pil").to_tuple("png;webp", "txt", "json")
 ```
 
-`train-index.json` names every tar with its samples and bytes. `load_dataset("webdataset", data_files=...)` guesses the
-types of the columns from the first five samples; give it `features=load_dataset_builder(".").info.features`.
+`load_dataset("webdataset", data_files=...)` guesses the types of the columns from the first five samples; give it
+`features=load_dataset_builder(str(Path.cwd())).info.features`. `train-index.json` names every tar with its samples and
+bytes, for the random access of the package wids, which webdataset no longer brings along.
 """
 
 
