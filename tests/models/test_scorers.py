@@ -7,10 +7,11 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import open_clip
 import pytest
 
 from models.errors import ModelError
-from models.scorers import registry
+from models.scorers import open_clip_files, registry
 from models.scorers.base import Entry, GroupScores, ImageGroup, ScorerSpec
 from pipelines.stages.judge import Judge
 from tests.conftest import ROOT
@@ -29,7 +30,7 @@ def groups() -> list[ImageGroup]:
 def test_what_is_asked_of_a_kind_loads_no_library() -> None:
     code = (
         "import sys; from models.scorers import registry; from models.scorers.base import ScorerSpec; "
-        "registry.entry_of('open_clip').check(ScorerSpec(model='ViT-B-32')); "
+        "registry.entry_of('open_clip').check(ScorerSpec(model='ViT-B-32', pretrained='openai')); "
         "print({'torch', 'open_clip', 'ray'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -72,11 +73,26 @@ def test_what_open_clip_cannot_load_is_named() -> None:
         (ScorerSpec(), "scoring.model = ''"),
         (ScorerSpec(model="ViT-B-23"), "scoring.model = 'ViT-B-23': open_clip has no such model; did you mean"),
         (ScorerSpec(model="local-dir:gone"), "there is no folder 'gone'"),
-        (ScorerSpec(model="ViT-B-32", pretrained="nobody"), "scoring.model = 'ViT-B-32', pretrained = 'nobody'"),
+        (ScorerSpec(model="ViT-B-32"), "scoring.pretrained = '' leaves 'ViT-B-32' with random weights"),
+        (
+            ScorerSpec(model="ViT-B-32", pretrained="opneai"),
+            "'opneai': no file, and no tag of open_clip for 'ViT-B-32'; did",
+        ),
+        (
+            ScorerSpec(model="ViT-L-14", pretrained="x"),
+            "no tag of open_clip for 'ViT-L-14'; known: openai, laion400m_e31",
+        ),
+        (ScorerSpec(model="ViT-B-32", pretrained=__file__), "scoring.model = 'ViT-B-32', pretrained = '"),
     ):
         with pytest.raises(ModelError) as raised:
             Judge(spec, "cpu")
         assert word in str(raised.value)
+
+
+def test_the_tags_are_open_clip_s_own() -> None:
+    for model in open_clip.list_models():
+        assert open_clip_files.tags(model) == open_clip.list_pretrained_tags_by_model(model)
+    assert open_clip_files.models() == sorted(open_clip.list_models())
 
 
 class Wrong(LightScorer):
