@@ -17,14 +17,6 @@ from models.errors import ModelError
 from models.scorers.base import GroupScores, ImageGroup
 
 
-def tags(model: str) -> list[str]:
-    """The weights that open_clip has for a model, by the names that `pretrained` may have.
-
-    model: a name of open_clip such as "ViT-L-14".
-    """
-    return list(open_clip.list_pretrained_tags_by_model(model.replace("/", "-")))
-
-
 class ClipScorer:
     """An open_clip model, loaded once; a `Scorer` whose score is the cosine of image and prompt.
 
@@ -43,10 +35,9 @@ class ClipScorer:
                 model, pretrained=pretrained or None, require_pretrained=True
             )
             self._tokenize = open_clip.get_tokenizer(model)
-        except Exception as error:  # of a file that is no checkpoint, torch and json raise many
+        except Exception as error:  # what a file of weights raises depends on the library that reads it
             name = f"model = {model!r}, pretrained = {pretrained!r}"
-            there = f" (there are: {', '.join(known)})" if (known := tags(model)) else ""
-            raise ModelError(f"{name} cannot be loaded by open_clip: {error}{there}") from error
+            raise ModelError(f"{name} cannot be loaded by open_clip: {error}") from error
         self._net = net.eval().to(self._device)
         self.name = f"{model}/{pretrained}" if pretrained else model
         self.dim = len(self.embed_texts([""])[0])

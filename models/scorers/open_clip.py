@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from models.errors import ModelError, did_you_mean
 from models.loading.revision import folder_revision
+from models.scorers import open_clip_files
 from models.scorers.base import Entry, Scorer, ScorerSpec
 
 _LOCAL_DIR, _HUB = "local-dir:", "hf-hub:"
@@ -27,23 +27,21 @@ def _check(spec: ScorerSpec) -> None:
         if not any(file.suffix in _WEIGHTS for file in Path(folder).iterdir()):
             raise ModelError(f"model = {model!r}: the folder holds no weights ({', '.join(_WEIGHTS)})")
     elif not model.startswith(_HUB):
-        if (names := _names()) and model.replace("/", "-") not in names:
-            raise ModelError(f"model = {model!r}: open_clip has no such model{did_you_mean(model, names, cutoff=0.6)}")
-        if not spec.pretrained:  # open_clip would take random weights
-            raise ModelError(f"pretrained = '' is out of range: {model!r} needs {_weights(model)}")
+        _check_named(model.replace("/", "-"), spec)
 
 
-def _names() -> list[str]:
-    """Names of open_clip's models, read from its folder: importing it would load torch."""
-    spec = find_spec("open_clip")
-    folders = spec.submodule_search_locations if spec else None
-    return sorted(file.stem for folder in folders or () for file in Path(folder, "model_configs").glob("*.json"))
-
-
-def _weights(model: str) -> str:
-    from models.scorers.clip import tags  # loads torch, which no config pays for that is right
-
-    return f"the name of its weights; open_clip has {', '.join(tags(model)) or 'none'}, or give a file of weights"
+def _check_named(name: str, spec: ScorerSpec) -> None:
+    names = open_clip_files.models()
+    if names and name not in names:
+        raise ModelError(f"model = {spec.model!r}: open_clip has no such model{did_you_mean(name, names, cutoff=0.6)}")
+    tags = open_clip_files.tags(name)
+    known = f"; known: {', '.join(tags)}" if tags else ""
+    if not spec.pretrained:
+        raise ModelError(f"pretrained = '' leaves {spec.model!r} with random weights: name a tag or a file{known}")
+    is_tag = spec.pretrained.lower().replace("-", "_") in tags or not names
+    if not is_tag and not Path(spec.pretrained).is_file():
+        hint = did_you_mean(spec.pretrained, tags, cutoff=0.6) or known
+        raise ModelError(f"pretrained = {spec.pretrained!r}: no file, and no tag of open_clip for {spec.model!r}{hint}")
 
 
 def _revision(spec: ScorerSpec) -> str:

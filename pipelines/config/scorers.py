@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from models.errors import require
+from models.errors import ModelError, require
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
 from pipelines.dataset import score_columns
+from pipelines.errors import UserError
+
+S = TypeVar("S", bound=ScorerSpec)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,33 @@ class FurtherScorer(ScorerSpec):
         """
         own = registry.entry_of(self.kind).columns
         return score_columns.further(self.name, dim, own, embeddings=self.embeddings)
+
+
+def check(spec: ScorerSpec, table: str = "scoring") -> None:
+    """Check what can be known of a scorer's settings before it is loaded.
+
+    spec: the settings.
+    table: their table in the config, for messages.
+
+    Raises:
+        UserError: when the kind finds a setting wrong.
+    """
+    try:
+        registry.entry_of(spec.kind).check(spec)
+    except ModelError as error:
+        raise UserError(f"{table}.{error}") from error
+
+
+def checked(spec: S, table: str = "scoring") -> S:
+    """A scorer's settings with the revision filled in, where its kind can tell.
+
+    spec, table: as for `check`.
+
+    Raises:
+        UserError: as `check`.
+    """
+    check(spec, table)
+    return replace(spec, revision=registry.entry_of(spec.kind).revision(spec))
 
 
 def score_fields(

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
-from models.errors import ModelError
 from models.loading.revision import folder_revision, hub_commit
-from models.scorers import registry
-from models.scorers.base import ScorerSpec
+from pipelines.config.model_path import check_model
 from pipelines.config.run import RunConfig
+from pipelines.config.scorers import checked
 from pipelines.errors import UserError
 from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard, raw_image_bytes
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-S = TypeVar("S", bound=ScorerSpec)
 _MAX_SHARD_BYTES = 1 << 31
 """Most bytes that one Arrow array of binary values can hold."""
 
@@ -28,9 +22,9 @@ def check(config: RunConfig) -> RunConfig:
     Raises:
         UserError: when the model or a scorer is unknown, or a shard could be too large for a worker.
     """
-    _check_model(config.model.path)
-    further = tuple(scorer(one, f"scorers.{one.name}") for one in config.scorers)
-    config = replace(config, scoring=scorer(config.scoring), scorers=further)
+    check_model(config.model.path)
+    further = tuple(checked(one, f"scorers.{one.name}") for one in config.scorers)
+    config = replace(config, scoring=checked(config.scoring), scorers=further)
     groups = prompts_per_shard(config) * groups_per_prompt(config)
     group_bytes = config.group.size * raw_image_bytes(config)
     if groups * group_bytes > _MAX_SHARD_BYTES:
@@ -46,34 +40,3 @@ def _with_revision(config: RunConfig) -> RunConfig:
     model = Path(config.model.path)
     revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
     return replace(config, model=replace(config.model, revision=revision))
-
-
-def scorer(spec: S, table: str = "scoring") -> S:
-    """A scorer's settings with the revision filled in, where its kind can tell.
-
-    spec: the settings.
-    table: their table in the config, for messages.
-
-    Raises:
-        UserError: when the kind finds a setting wrong.
-    """
-    entry = registry.entry_of(spec.kind)
-    try:
-        entry.check(spec)
-        return replace(spec, revision=entry.revision(spec))
-    except ModelError as error:
-        raise UserError(f"{table}.{error}") from error
-
-
-def _check_model(path: str) -> None:
-    folder = Path(path)
-    if folder.exists():
-        try:
-            json.loads((folder / "model_index.json").read_bytes())["_class_name"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"model.path = {path!r} has no readable model_index.json, so it is not a diffusers pipeline folder"
-            ) from error
-        return
-    if not _HUB_ID.fullmatch(path):
-        raise UserError(f"model.path = {path!r}: there is no such folder, and it is not a hub id such as 'owner/name'")

@@ -22,7 +22,7 @@ from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
 from pipelines.config.recorded import recorded
 from pipelines.config.run import without_later_defaults
-from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
+from pipelines.config.scorers import FurtherScorer, Scoring, checked, declared_fields
 from pipelines.config.tables import GroupSize, RayOptions, Selection
 from pipelines.dataset import owned, parquet
 from pipelines.dataset import scores as score_files
@@ -34,7 +34,6 @@ from pipelines.dataset.records import differences, to_json
 from pipelines.dataset.schema import generated_in
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import preflight
 from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.read import ReadShard
 from pipelines.stages.score import ScoreShard
@@ -96,7 +95,7 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
     """
     beside = score_files.beside(dataset, name)
     run = open_finished(dataset)
-    config = replace(config, scoring=preflight.scorer(config.scoring))
+    config = replace(config, scoring=checked(config.scoring))
     owned.check(beside, score_files.RECORD, setting="name of the scores")
     with ExitStack() as stack:
         stack.enter_context(stoppable())

@@ -38,7 +38,7 @@ class ApiError(HTTPException):
     ) -> None:
         retry = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
         super().__init__(status, printable(message), headers={**retry, **(headers or {})})
-        self.param, self.code = param, code
+        self.param, self.code = None if param is None else printable(param), code
 
     def body(self) -> dict[str, Any]:
         """The body of the response."""

@@ -14,9 +14,10 @@ from models.scorers.open_clip import WITH_OWN_WEIGHTS
 from models.spec import ModelSpec, Parallelism, Sampling
 from pipelines.config import plugins
 from pipelines.config.arms import Interventions
+from pipelines.config.model_path import check_model
 from pipelines.config.recommended import settings_of
 from pipelines.config.run import load
-from pipelines.config.scorers import Scoring
+from pipelines.config.scorers import Scoring, check
 from pipelines.errors import UserError
 
 EMBEDDED = "raydiance-embedded"
@@ -159,7 +160,8 @@ class Serving:
 def resolve(args: ServeArgs) -> Serving:
     """What `args` say, with files read and plugins imported where this runs.
 
-    Raises UserError for a config that cannot be read or settings that contradict each other.
+    Raises UserError for a config that cannot be read, settings that contradict each other, a model or a scorer that is
+    not there.
     """
     plugins.load(args.plugins, "plugins")
     base = _base(args)
@@ -177,12 +179,16 @@ def resolve(args: ServeArgs) -> Serving:
         raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
     if sampling.frames != 1:
         raise UserError(f"sampling.frames = {sampling.frames}: the endpoint makes still images, 1 frame")
+    check_model(base.model.path, "model" if args.model else "model.path")
     model = replace(base.model, device=args.device, dtype=args.dtype or base.model.dtype)
+    scoring = _scoring(args, base.scoring)
+    if scoring:
+        check(scoring)
     return replace(
         base,
         name=args.name or base.name,
         model=model,
-        scoring=_scoring(args, base.scoring),
+        scoring=scoring,
         sampling=sampling,
         sizes=tuple(dict.fromkeys([size, *args.sizes])),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -20,8 +20,10 @@ from models.interventions.registry import registered
 from pipelines.serve import errors, page
 from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
+from pipelines.serve.head import Head
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.jobs import Engine
+from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.keys import Keys
 from pipelines.serve.schema import (
     ErrorResponse,
@@ -64,6 +66,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
         version="1",
         redoc_url=None,
     )
+    app.add_middleware(Head)
     if args.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -116,8 +119,9 @@ def _add_api(
     app: FastAPI, api: ImagesApi, model: ModelCard, body: type[ImageRequest], key_check: Callable[..., None]
 ) -> None:
     guarded: dict[str, Any] = {"dependencies": [Depends(key_check)], "responses": _refusals(401, 403)}
+    with_body = APIRouter(route_class=JsonRoute)
 
-    @app.post(
+    @with_body.post(
         "/v1/images/generations",
         response_model=response_model(),
         dependencies=[Depends(key_check)],
@@ -129,6 +133,8 @@ def _add_api(
             return str(request.url_for("file", name=name))
 
         return await (api.stream if asked.stream else api.create)(asked, url_of)  # type: ignore[attr-defined]
+
+    app.include_router(with_body)
 
     @app.get("/v1/models", summary="The served model, its limits and defaults", **guarded)
     async def models() -> ModelList:

@@ -14,12 +14,12 @@ import pytest
 
 from jobs import replay
 from pipelines.cluster.progress import Tracker
-from pipelines.config.scorers import Scoring
+from pipelines.config.scorers import Scoring, checked
 from pipelines.dataset import schema
 from pipelines.dataset.finished import open_finished
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import preflight, rescore, run_record
+from pipelines.flows import rescore, run_record
 from pipelines.flows.rescore import RescoreConfig
 from tests.conftest import ROOT, Configure
 from tests.support.exports import export
@@ -52,7 +52,7 @@ def test_it_is_made_again(older: Path, tiny_pipeline: str, capsys: pytest.Captur
 
 def test_it_is_exported_with_its_own_version_and_scored(older: Path, tiny_clip: str, tmp_path: Path) -> None:
     run = open_finished(Storage.open(older))
-    config = RescoreConfig(scoring=preflight.scorer(Scoring(model=tiny_clip)))
+    config = RescoreConfig(scoring=checked(Scoring(model=tiny_clip)))
     rescore.claim(run, "again", config)
     pending = rescore.pending_shards(run, "again")
     made = make_inline(pending, rescore.stages(run, "again", config, Tracker([*rescore.STAGES])))

@@ -19,13 +19,13 @@ import pytest
 
 from jobs import export, score
 from pipelines.cluster.progress import Tracker
-from pipelines.config.scorers import Scoring
+from pipelines.config.scorers import Scoring, checked
 from pipelines.dataset import images, score_columns
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import open_finished
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import preflight, rescore
+from pipelines.flows import rescore
 from pipelines.flows.finish import finish
 from pipelines.flows.rescore import RescoreConfig
 from tests.conftest import ROOT
@@ -56,7 +56,7 @@ def own_run(finished: Path, tmp_path: Path) -> Path:
 def score_inline(folder: Path, name: str, clip: str, *, embeddings: bool = False) -> list[dict[str, Any]]:
     """`rescore.rescore` without Ray; the last stage's row for each shard that was scored."""
     run = open_finished(Storage.open(folder))
-    config = RescoreConfig(scoring=preflight.scorer(Scoring(model=clip)), embeddings=embeddings)
+    config = RescoreConfig(scoring=checked(Scoring(model=clip)), embeddings=embeddings)
     rescore.claim(run, name, config)
     pending = rescore.pending_shards(run, name)
     return make_inline(pending, rescore.stages(run, name, config, Tracker([*rescore.STAGES])))
@@ -157,7 +157,7 @@ def test_a_folder_of_somebody_else_s_is_no_place_for_scores(own_run: Path, tiny_
         (["--scorer", "b32"], "--scorer 'b32': write NAME=MODEL"),
         (["--scorer", "B-32=ViT-B-32"], "the scorer name 'B-32'"),
         (["--scorer", "b=ViT-B-23:openai"], "scoring.model = 'ViT-B-23': open_clip has no such model"),
-        (["--scorer", "b=ViT-B-32"], "scoring.pretrained = '' is out of range"),
+        (["--scorer", "b=ViT-B-32"], "scoring.pretrained = '' leaves"),
         (["--scorer", "b=local-dir:/none"], "there is no folder '/none'"),
         (["--scorer", "b=ViT-B-32:openai", "--set", "ray.scorer=2"], "did you mean 'scorers'?"),
     ],

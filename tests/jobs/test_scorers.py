@@ -15,12 +15,12 @@ import pytest
 
 from jobs import export, score
 from pipelines.cluster.progress import Tracker
-from pipelines.config.scorers import Scoring
+from pipelines.config.scorers import Scoring, checked
 from pipelines.dataset import images, schema
 from pipelines.dataset.finished import open_finished
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import preflight, rescore
+from pipelines.flows import rescore
 from pipelines.flows.rescore import RescoreConfig
 from tests.support import light
 from tests.support.job import PLAIN, complete, make_inline, rows, run_inline, write_job
@@ -147,7 +147,7 @@ def test_a_finished_run_is_scored_by_it(
 ) -> None:
     own = Path(shutil.copytree(undisturbed, tmp_path / "own"))
     run = open_finished(Storage.open(own))
-    config = RescoreConfig(scoring=preflight.scorer(Scoring(kind="light", options={"weight": 2.0})))
+    config = RescoreConfig(scoring=checked(Scoring(kind="light", options={"weight": 2.0})))
     rescore.claim(run, "late", config)
     pending = rescore.pending_shards(run, "late")
     make_inline(pending, rescore.stages(run, "late", config, Tracker([*rescore.STAGES])))

@@ -165,11 +165,15 @@ def test_other_refusals(served: Served, client: OpenAI) -> None:
         client.images.generate(prompt="a", n=9)
     assert post(served, prompt="x" * (65 << 10)).status_code == 413
     assert httpx2.get(f"{served.url}/v1/models", headers={"host": "evil.example"}).status_code == 403
-    for kind, content in {"text/plain": '{"prompt": "a"}', "application/json": "[" * 9999}.items():
+    for kind, content, words in (
+        ("text/plain", '{"prompt": "a"}', "Content-Type is 'text/plain'"),
+        ("application/json", '{"prompt": "a", "n"', "expecting ':' delimiter in line 1, column 20"),
+    ):
         url = f"{served.url}/v1/images/generations"
         answer = httpx2.post(url, content=content, headers={"content-type": kind})
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
+        assert words in answer.json()["error"]["message"]
     for path, status in {"/nowhere": 404, "/v1/images/generations": 405, "/v1/images/files/no.png": 404}.items():
         answer = httpx2.get(served.url + path)
         assert answer.status_code == status
@@ -184,6 +188,20 @@ def test_documents(served: Served) -> None:
     metrics = httpx2.get(f"{served.url}/metrics").text
     assert 'raydiance_image_requests_total{status="200"}' in metrics
     assert "raydiance_requests_in_flight 0.0" in metrics
+
+
+def test_head_is_answered_wherever_get_is(served: Served) -> None:
+    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/v1/models", "/v1/models/pipeline"):
+        got, head = httpx2.get(served.url + path), httpx2.head(served.url + path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == got.headers["content-type"]
+        if path != "/metrics":  # whose numbers move
+            assert head.headers["content-length"] == str(len(got.content))
+    assert httpx2.head(f"{served.url}/v1/images/files/none.png").status_code == 404
+    assert httpx2.head(f"{served.url}/nowhere").status_code == 404
+    assert httpx2.head(f"{served.url}/v1/images/generations").headers["allow"] == "POST"
+    refused = httpx2.delete(f"{served.url}/healthz")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
 def test_keys_are_asked_for(args: ServeArgs, caplog: pytest.LogCaptureFixture) -> None:
@@ -213,7 +231,7 @@ def test_a_config_of_the_batch_job_sets_the_endpoint_up(tmp_path: Path, tiny_pip
         run = {{output = "out"}}
         prompts = {{path = "p.txt"}}
         model = {{path = "{tiny_pipeline}", dtype = "float32"}}
-        scoring = {{model = "ViT-B-32"}}
+        scoring = {{model = "ViT-B-32", pretrained = "openai"}}
         sampling = {{steps = 7, width = 16, height = 16}}
         tora = {{sigma = 1.4}}
     """)

@@ -123,14 +123,14 @@ def test_a_worker_that_hangs_is_unhealthy(served: Served, monkeypatch: pytest.Mo
 
 def test_a_model_that_fails_fails_its_own_requests(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = served.worker._generator
-    real = generator.generate
+    real = generator.draw
 
     def breaks(groups: Any, on_step: Any = None) -> Any:
         if any(group.prompt == "bad" for group in groups):
             raise RuntimeError("secret detail")
         return real(groups, on_step)
 
-    monkeypatch.setattr(generator, "generate", breaks)
+    monkeypatch.setattr(generator, "draw", breaks)
     with ThreadPoolExecutor(2) as pool:
         bad, good = pool.submit(post, served, prompt="bad"), pool.submit(post, served, prompt="good")
     assert (bad.result().status_code, good.result().status_code) == (500, 200)

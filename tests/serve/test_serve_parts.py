@@ -225,13 +225,32 @@ def test_arguments_that_contradict_each_other() -> None:
             ServeArgs.model_validate(wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"scoring": "ViT-B-23/openai"}, "scoring.model = 'ViT-B-23': open_clip has no such model; did you mean"),
+        ({"scoring": "ViT-B-32/opneai"}, "scoring.pretrained = 'opneai': .* did you mean 'openai'"),
+        ({"scoring": "ViT-B-32"}, "scoring.pretrained = '' leaves 'ViT-B-32' with random weights"),
+        ({"scoring": "local-dir:gone"}, "there is no folder 'gone'"),
+        ({"model": "/gone/folder"}, "model = '/gone/folder': there is no such folder"),
+        ({"model": "jobs"}, "model = 'jobs' has no readable model_index.json"),
+    ],
+)
+def test_a_model_and_a_scorer_that_are_not_there_are_named_before_anything_loads(
+    wrong: dict[str, str], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        resolve(ServeArgs.model_validate(wrong))
+    resolve(ServeArgs(scoring="ViT-B-32/openai"))
+
+
 def test_a_batch_is_divided_by_images_and_not_by_groups(tmp_path: Path) -> None:
     toml = tmp_path / "run.toml"
     toml.write_text("""
         run = {output = "out"}
         prompts = {path = "p.txt"}
         model = {path = "owner/model"}
-        scoring = {model = "ViT-B-32"}
+        scoring = {model = "ViT-B-32", pretrained = "openai"}
         group = {size = 4}
     """)
     shared = {"groups_per_batch": 3, "gpus_per_replica": 2, "guidance_scale": 4.0}

@@ -1,0 +1,33 @@
+"""Is what a model's path names there? For the job and the endpoint, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from pipelines.errors import UserError
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def check_model(path: str, setting: str = "model.path") -> None:
+    """Check that a path is a pipeline folder, or has the form of a hub id.
+
+    path: the path.
+    setting: its name, for messages.
+
+    Raises:
+        UserError: when it is neither.
+    """
+    folder = Path(path)
+    if folder.exists():
+        try:
+            json.loads((folder / "model_index.json").read_bytes())["_class_name"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{setting} = {path!r} has no readable model_index.json, so it is not a diffusers pipeline folder"
+            ) from error
+        return
+    if not _HUB_ID.fullmatch(path):
+        raise UserError(f"{setting} = {path!r}: there is no such folder, and it is not a hub id such as 'owner/name'")
