@@ -44,7 +44,10 @@ def check(config: RunConfig) -> RunConfig:
 
 def _with_revision(config: RunConfig) -> RunConfig:
     model = Path(config.model.path)
-    revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
+    try:
+        revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
+    except (OSError, ValueError) as error:  # a file that cannot be read, a hub id that cannot be
+        raise UserError(f"model.path = {config.model.path!r}: {error}") from error
     return replace(config, model=replace(config.model, revision=revision))
 
 
@@ -70,7 +73,7 @@ def _check_model(path: str) -> None:
     if folder.exists():
         try:
             json.loads((folder / "model_index.json").read_bytes())["_class_name"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, RecursionError, TypeError, LookupError) as error:
             raise UserError(
                 f"model.path = {path!r} has no readable model_index.json, so it is not a diffusers pipeline folder"
             ) from error
