@@ -25,6 +25,7 @@ FILE = "run.lock"
 BEAT_SECONDS = 15.0
 """Time between two heartbeats."""
 
+_LONGEST_BEAT_SECONDS = 600.0
 _BEATS_TO_WATCH = 3
 _POLL_SECONDS = 1.0
 
@@ -80,7 +81,7 @@ class RunLock:
 
     def _refuse_if_alive(self, theirs: dict[str, Any]) -> None:
         if theirs.get("machine") == self._mine["machine"]:
-            alive = theirs.get("started") == _started(theirs["pid"])
+            alive = theirs.get("started") == _started(theirs.get("pid"))
         else:
             alive = self._heartbeat_changes(theirs)
         if alive:
@@ -90,7 +91,9 @@ class RunLock:
             )
 
     def _heartbeat_changes(self, theirs: dict[str, Any]) -> bool:
-        give_up = time.monotonic() + _BEATS_TO_WATCH * float(theirs.get("beat_seconds", BEAT_SECONDS))
+        beat = theirs.get("beat_seconds")
+        seconds = beat if isinstance(beat, int | float) and 0 < beat <= _LONGEST_BEAT_SECONDS else BEAT_SECONDS
+        give_up = time.monotonic() + _BEATS_TO_WATCH * seconds
         while time.monotonic() < give_up:
             time.sleep(_POLL_SECONDS)
             now = self._read()
@@ -124,7 +127,7 @@ class RunLock:
             content = json.loads(self._output.read_bytes(FILE))
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return content if isinstance(content, dict) else {}
 
@@ -144,11 +147,11 @@ def _this_process() -> dict[str, Any]:
     }
 
 
-def _started(pid: int) -> str:
+def _started(pid: Any) -> str:
     """Start time of a process of this machine, as the kernel gives it; "" where it gives none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+    except (OSError, ValueError, IndexError):
         return ""
 
 

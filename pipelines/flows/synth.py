@@ -63,6 +63,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
 def _planned(config: RunConfig, output: Storage) -> PlanCounts:
     """The existing plan, extended where the prompts or the number of groups have grown."""
     record = run_record.claim(config, output)
+    plan_files.check_there(output, record.plan.segments if record.plan else ())
     plan_files.trim(output, record.plan.segments if record.plan else ())
     inputs = run_record.plan_inputs(config)
     if record.plan and record.plan_made_from == inputs:
