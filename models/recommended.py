@@ -200,7 +200,7 @@ def _json(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file} cannot be read: {error}") from error
     return content if isinstance(content, dict) else {}
 

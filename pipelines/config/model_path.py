@@ -24,7 +24,7 @@ def check_model(path: str, setting: str = "model.path") -> None:
     if folder.exists():
         try:
             json.loads((folder / "model_index.json").read_bytes())["_class_name"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, RecursionError, TypeError, LookupError) as error:
             raise UserError(
                 f"{setting} = {path!r} has no readable model_index.json, so it is not a diffusers pipeline folder"
             ) from error

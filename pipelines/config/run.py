@@ -134,21 +134,37 @@ def _load_plugins(run: Any, file: str) -> None:
 
 def fingerprint(config: RunConfig) -> str:
     """64 hex digits over the row schema's version and all settings that change rows (not places, names or workers)."""
-    text = json.dumps(identity(config.to_dict()), sort_keys=True, ensure_ascii=True)
+    return fingerprint_of(config.to_dict())
+
+
+def fingerprint_of(config: Mapping[str, Any]) -> str:
+    """The fingerprint of the config that is as `RunConfig.to_dict()` gives it."""
+    text = json.dumps(identity(config), sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `RunConfig.to_dict()` that the fingerprint covers."""
+    """The part of `RunConfig.to_dict()` that the fingerprint covers. A damaged config has an identity of its own."""
+
+    def part(name: str, table: Any) -> Any:
+        if not isinstance(table, Mapping):
+            return table
+        if name == "run":
+            return {"seed": table.get("seed")}
+        return {key: value for key, value in table.items() if key not in _NOT_IDENTITY.get(name, ())}
+
     config = without_later_defaults(config)
-    covered = {name: table for name, table in config.items() if name != "ray"}
-    covered["run"] = {"seed": config["run"]["seed"]}
-    covered["model"] = {k: v for k, v in config["model"].items() if k not in PLACES}
-    # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
-    covered["prompts"] = {k: v for k, v in config["prompts"].items() if k not in ("path", "format", "limit")}
-    covered["group"] = {key: value for key, value in config["group"].items() if key != "groups_per_prompt"}
+    covered = {name: part(name, table) for name, table in config.items() if name != "ray"}
     return {"schema_version": schema.VERSION, **covered}
 
+
+_NOT_IDENTITY = {
+    "model": PLACES,
+    # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
+    "prompts": ("path", "format", "limit"),
+    "group": ("groups_per_prompt",),
+}
+"""Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""
 
 _ADDED_LATER: dict[str, Any] = {
     "scorers": [],

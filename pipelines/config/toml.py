@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from datetime import date, time
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -31,7 +32,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"cannot read the config {path}: {error.strerror}. Give --config an existing TOML file."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -58,7 +59,7 @@ def build(
     """
     given = given or {}
     if not isinstance(table, Mapping):
-        raise UserError(f"{file}: {at} = {table!r}: must be a table ([{at}])")
+        raise wrong(file, at, table, f"a table ([{at}])")
     types_of = typing.get_type_hints(kind)
     known = {f.name: f for f in fields(typing.cast(Any, kind)) if f.name not in given}
     for key in table:
@@ -101,12 +102,13 @@ def _convert(kind: Any, value: Any, file: str, at: str) -> Any:
         return float(value)
     if type(value) is kind:
         return value
-    raise wrong(
-        file,
-        at,
-        value,
-        {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}[kind.__name__],
-    )
+    if kind is str and not isinstance(value, Mapping | list):
+        quoted = f'"{_written(value)}"'
+        raise wrong(file, at, value, f"text, which stands in quotes: {quoted}, on a command line --set {at}='{quoted}'")
+    raise wrong(file, at, value, _WORDS[kind])
+
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _convert_union(kinds: tuple[Any, ...], value: Any, file: str, at: str) -> Any:
@@ -148,7 +150,18 @@ def wrong(file: str, at: str, value: Any, needs: str) -> UserError:
     value: the value.
     needs: what it must be.
     """
-    return UserError(f"{file}: {at} = {value!r}: must be {needs}")
+    return UserError(f"{file}: {at} = {_written(value)}: must be {needs}")
+
+
+def _written(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, date | time) else repr(value)
 
 
 def override(table: dict[str, Any], text: str) -> None:
@@ -160,13 +173,17 @@ def override(table: dict[str, Any], text: str) -> None:
     Raises:
         UserError: when the text has no such form, or a part of the key is not a table.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"--set {text!r}: these bytes are not UTF-8") from None
     key, equals, value = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
         raise UserError(f"--set {text!r}: write key.sub=value, for example --set sampling.steps=8")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = value  # bare words, such as a path, need no quotes on a command line
     for part in parts[:-1]:
         table = table.setdefault(part, {})

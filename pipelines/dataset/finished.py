@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from pipelines.dataset import manifest_json, report_json, retry, run_json
-from pipelines.dataset.names import FileEntry
+from pipelines.dataset.names import IMAGE_FOLDERS, FileEntry, shard_file, shard_of
 from pipelines.dataset.report_json import Report
 from pipelines.dataset.run_json import RunRecord
 from pipelines.dataset.storage import Storage
@@ -53,6 +53,7 @@ def open_finished(dataset: Storage) -> FinishedRun:
         problem = "a retry of its failed groups has begun"
     else:
         files = {entry.path: entry for entry in manifest.files}
+        _check_names(dataset, files)
         report = _read(report_json.read, dataset, "has lost its report.json")
         return FinishedRun(dataset=dataset, run=run, report=report, files=files)
     raise UserError(f"{dataset.uri} is not finished: {problem}. {CONTINUE}")
@@ -62,14 +63,29 @@ def check(dataset: Storage, entry: FileEntry) -> None:
     """Check that a file has the size that the manifest gives.
 
     Raises:
-        UserError: when it has another one.
+        UserError: when it has another one, or is not there.
     """
-    there = dataset.size(entry.path)
+    try:
+        there = dataset.size(entry.path)
+    except FileNotFoundError:
+        raise UserError(f"{dataset.path(entry.path)} is not there, but in manifest.json. {CONTINUE}") from None
     if there != entry.bytes:
         raise UserError(
             f"{dataset.path(entry.path)} has {there} bytes, but manifest.json says {entry.bytes}: the run has gone on "
             f"since it was summed up. {CONTINUE}"
         )
+
+
+def _check_names(dataset: Storage, files: Iterable[str]) -> None:
+    images = [path for path in files if path.startswith(tuple(f"{folder}/" for folder in IMAGE_FOLDERS))]
+    for path in images:
+        shard = shard_of(path)
+        if shard is None or path not in (f"{folder}/{shard_file(shard)}" for folder in IMAGE_FOLDERS):
+            raise UserError(
+                f"{dataset.path(manifest_json.FILE)}: {path!r} is not named like a file of a run. {CONTINUE}"
+            )
+    if not any(path.startswith("data/") for path in images):
+        raise UserError(f"{dataset.path(manifest_json.FILE)} names no file in data/. {CONTINUE}")
 
 
 def _read(read: Callable[[Storage, str], T], dataset: Storage, problem: str) -> T:

@@ -25,6 +25,7 @@ FILE = "run.lock"
 BEAT_SECONDS = 15.0
 """Time between two heartbeats."""
 
+_LONGEST_BEAT_SECONDS = 600.0
 _BEATS_TO_WATCH = 3
 _TRIES = 100
 _POLL_SECONDS = 1.0
@@ -85,7 +86,7 @@ class RunLock:
 
     def _refuse_if_alive(self, theirs: dict[str, Any]) -> None:
         if theirs.get("machine") == self._mine["machine"]:
-            alive = theirs.get("started") == _started(theirs["pid"])
+            alive = theirs.get("started") == _started(theirs.get("pid"))
         else:
             alive = self._heartbeat_changes(theirs)
         if alive:
@@ -95,7 +96,9 @@ class RunLock:
             )
 
     def _heartbeat_changes(self, theirs: dict[str, Any]) -> bool:
-        give_up = time.monotonic() + _BEATS_TO_WATCH * float(theirs.get("beat_seconds", BEAT_SECONDS))
+        beat = theirs.get("beat_seconds")
+        seconds = beat if isinstance(beat, int | float) and 0 < beat <= _LONGEST_BEAT_SECONDS else BEAT_SECONDS
+        give_up = time.monotonic() + _BEATS_TO_WATCH * seconds
         while time.monotonic() < give_up:
             time.sleep(_POLL_SECONDS)
             now = self._read()
@@ -136,7 +139,7 @@ def read(folder: Storage) -> dict[str, Any] | None:
         content = json.loads(folder.read_bytes(FILE))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -153,11 +156,11 @@ def _this_process() -> dict[str, Any]:
     }
 
 
-def _started(pid: int) -> str:
+def _started(pid: Any) -> str:
     """Start time of a process of this machine, as the kernel gives it; "" where it gives none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+    except (OSError, ValueError, IndexError):
         return ""
 
 

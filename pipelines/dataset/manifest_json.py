@@ -55,10 +55,11 @@ class Manifest:
 def what_is_missing(problems: Sequence[str], count: int) -> str:
     """Why a run is not complete, for messages: how many reasons there are, and the first of them.
 
-    problems: the first few reasons, at least one.
+    problems: the first few reasons.
     count: how many there are.
     """
-    return problems[0] if count == 1 else f"{count:,} problems, the first: {problems[0]}"
+    first = next(iter(problems), "its manifest.json does not say what")
+    return first if count <= 1 else f"{count:,} problems, the first: {first}"
 
 
 def read(output: Storage, advice: str) -> Manifest:

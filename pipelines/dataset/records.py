@@ -8,6 +8,7 @@ be read.
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from pipelines.errors import UserError
 T = TypeVar("T")
 
 _SHOWN = 8
+_MOST = 1 << 63
 _KEY = "key of the file"
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -57,12 +59,28 @@ def parse(data: bytes, kind: type[T], *, file: str, advice: str) -> T:
         UserError: when it is not JSON, or a key is missing or has another type.
     """
     try:
-        record: T = _typed(kind, json.loads(data), "")
+        content = _loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is not valid JSON: {error}. {advice}") from error
+    try:
+        record: T = _typed(kind, content, "")
     except _Wrong as wrong:
         raise UserError(f"{file}: {wrong}. {advice}") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON: {error}. {advice}") from error
     return record
+
+
+def _loads(data: bytes) -> Any:
+    """What `write` could have written: `json.loads` also takes NaN, infinite numbers and halves of characters."""
+    content = json.loads(data, parse_float=_finite, parse_constant=_finite)
+    if b"\\ud" in data.lower():
+        json.dumps(content, ensure_ascii=False).encode()
+    return content
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def write(storage: Storage, path: str, record: Any, *, indent: int | None = 1) -> None:
@@ -130,7 +148,7 @@ def _typed(kind: Any, value: Any, at: str) -> Any:
         _check(isinstance(value, dict), "a table", value, at)
         return {key: _typed(parts[1], item, f"{at}.{key}") for key, item in value.items()}
     good = type(value) in (int, float) if kind is float else type(value) is kind
-    _check(good, _WORDS[kind], value, at)
+    _check(good and not (type(value) is int and abs(value) >= _MOST), _WORDS[kind], value, at)
     return value
 
 
@@ -143,7 +161,10 @@ def _dataclass(kind: Any, value: Any, at: str) -> Any:
             values[f.name] = _typed(hint, value[_key(f)], where)
         elif f.default is MISSING:
             raise _Wrong(f"the key {where!r} is missing")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise _Wrong(f"{at}.{error}" if at else str(error)) from None
 
 
 @cache

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.errors import require
 from pipelines.dataset import records
 from pipelines.dataset.records import named
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 
 FILE = "run.json"
+MOST_SHARDS = 10**8
+"""Shards that a run may have."""
 _ADVICE = "It is damaged, or of another release: use the release that made it, or choose another folder."
 
 
@@ -23,6 +26,11 @@ class Segment:
     """Number of the first shard, which begins a plan file."""
     shards: int
     """Number of shards."""
+
+    def __post_init__(self) -> None:
+        for name in ("first", "shards"):
+            number = getattr(self, name)
+            require(0 <= number <= MOST_SHARDS, name, number, f"needs 0 to {MOST_SHARDS:,}")
 
 
 @dataclass(frozen=True, kw_only=True)

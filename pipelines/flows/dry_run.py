@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -40,7 +39,9 @@ def describe(config: RunConfig) -> str:
         ("memory", memory.describe(config)),
         (
             "time",
-            "unknown: the model is not in a local folder" if flops is None else _time(config, counts.images, flops),
+            "unknown: no local files say how large the model is"
+            if flops is None
+            else _time(config, counts.images, flops),
         ),
     ]
     lines = [f"{name:<9}{text}" for name, text in rows]
@@ -77,9 +78,13 @@ def flops_per_image(config: RunConfig) -> float | None:
     parameters = memory.parameters(folder / "transformer")
     if not parameters:
         return None
-    vae = json.loads((folder / "vae" / "config.json").read_bytes())
-    transformer = json.loads((folder / "transformer" / "config.json").read_bytes())
-    pixels_per_token = transformer.get("patch_size", 1) * 2 ** (len(vae["block_out_channels"]) - 1)
+    levels, patch = (
+        memory.setting(folder, "vae", "block_out_channels"),
+        memory.setting(folder, "transformer", "patch_size"),
+    )
+    if not isinstance(levels, list):  # autoencoders of videos, and of some images, say it otherwise
+        return None
+    pixels_per_token = (patch if isinstance(patch, int) and patch > 0 else 1) * 2 ** (len(levels) - 1)
     tokens: float = config.sampling.width * config.sampling.height / pixels_per_token**2 + _TEXT_TOKENS
     passes = 2 if config.sampling.guidance_scale > 1 else 1
     return float(2 * parameters * tokens * passes * config.sampling.steps)

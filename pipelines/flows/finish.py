@@ -11,7 +11,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from pipelines.config.recorded import recorded
+from pipelines.config.recorded import recorded, recorded_tables
 from pipelines.config.tables import Run
 from pipelines.dataset import manifest_json, parquet, report_json, run_json
 from pipelines.dataset.manifest_json import Manifest
@@ -77,7 +77,7 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
     if run.plan is None:
         raise UserError(f"{output.path(run_json.FILE)}: the plan is not whole yet. Start the run's own command again.")
     plan_files.check_there(output, run.plan.segments)
-    further = [f"{scorer['name']}_clip_score" for scorer in run.config.get("scorers", ())]
+    further = [f"{scorer['name']}_clip_score" for scorer in recorded_tables(run, "scorers")]
     audit = _audit(output, further, map_shards)
     audit.prompts_planned = run.plan.prompts
     content = report(audit, run.fingerprint, timings(output))

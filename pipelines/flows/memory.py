@@ -7,15 +7,18 @@ import json
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from models.checkpoints import size_of
 from models.parallel.division import Division, division
 from models.spec import Offload, Weights
 from pipelines.config.run import RunConfig
+from pipelines.errors import UserError
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _FILE_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "F8_E4M3": 1, "U8": 1, "I8": 1}
+_LONGEST_HEADER = 100 << 20
+"""Bytes; safetensors itself reads no longer one."""
 _COPIES = 24
 """Memory of a block, as a multiple of its tokens: the hidden layer of the MLP alone is four times as wide."""
 _DECODER_WIDTH = 1200
@@ -110,14 +113,38 @@ def activation_bytes(config: RunConfig, shape: Division) -> int:
 def _width(config: RunConfig) -> int:
     if published := size_of(config.model.path):
         return published.width
-    transformer = json.loads((Path(config.model.path) / "transformer" / "config.json").read_bytes())
-    width: int = transformer.get("num_attention_heads", 24) * transformer.get("attention_head_dim", 64)
-    return width
+    folder = Path(config.model.path)
+    sizes = (setting(folder, "transformer", key) for key in ("num_attention_heads", "attention_head_dim"))
+    heads, dim = (size if isinstance(size, int) and size > 0 else None for size in sizes)
+    return (heads or 24) * (dim or 64)
+
+
+def setting(model: Path, component: str, key: str) -> Any:
+    """A setting of a component's config; None where there is no config, or it has no such key.
+
+    model: the pipeline's folder.
+    component: such as "vae".
+    key: the setting.
+
+    Raises:
+        UserError: when the config is not a JSON object.
+    """
+    file = model / component / "config.json"
+    try:
+        content = json.loads(file.read_bytes())
+        return content.get(key)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
+        raise UserError(f"{file} is not the config of a model: {error}") from error
 
 
 def _values(file: Path) -> int:
     """Number of values in a safetensors file, which begins with a length of 8 bytes and a JSON object."""
-    with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    tensors = (tensor for name, tensor in header.items() if name != "__metadata__")
-    return sum((t["data_offsets"][1] - t["data_offsets"][0]) // _FILE_BYTES.get(t["dtype"], 1) for t in tensors)
+    try:
+        with file.open("rb") as opened:
+            header = json.loads(opened.read(min(int.from_bytes(opened.read(8), "little"), _LONGEST_HEADER)))
+        tensors = (tensor for name, tensor in header.items() if name != "__metadata__")
+        return sum((t["data_offsets"][1] - t["data_offsets"][0]) // _FILE_BYTES.get(t["dtype"], 1) for t in tensors)
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError, LookupError) as error:
+        raise UserError(f"{file} is not a file of weights; fetch the model again: {error}") from error

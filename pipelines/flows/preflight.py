@@ -38,5 +38,8 @@ def check(config: RunConfig) -> RunConfig:
 
 def _with_revision(config: RunConfig) -> RunConfig:
     model = Path(config.model.path)
-    revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
+    try:
+        revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
+    except (OSError, ValueError) as error:  # a file that cannot be read, a hub id that cannot be
+        raise UserError(f"model.path = {config.model.path!r}: {error}") from error
     return replace(config, model=replace(config.model, revision=revision))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.interventions.registry import find
 from models.spec import Group, ModelSpec, Offload
 from pipelines.config import plugins
-from pipelines.config.recorded import recorded
+from pipelines.config.recorded import recorded, recorded_tables
 from pipelines.config.tables import GroupSize, RayOptions, Run
 from pipelines.dataset import images, parquet, run_json, schema
 from pipelines.dataset.names import IMAGE_FOLDERS, image_files, shard_of
@@ -148,7 +148,7 @@ def origin(output: Storage) -> Origin:
         )
     named = recorded(run, "run", Run).plugins
     plugins.load(named)
-    for arm in run.config["arms"]:
+    for arm in recorded_tables(run, "arms"):
         for name, settings in arm.items():
             if name != "name" and settings and find(name) is None:
                 raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import version
 
-from pipelines.config.run import RunConfig, fingerprint, identity
+from pipelines.config.run import RunConfig, fingerprint, fingerprint_of, identity
 from pipelines.dataset import parquet, progress_json, retry, run_json, schema
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, shard_of
 from pipelines.dataset.records import differences
@@ -52,6 +52,11 @@ def claim(config: RunConfig, inputs: PlanInputs, output: Storage) -> RunRecord:
         raise UserError(
             f"{output.path(FILE)} belongs to a run with other settings: {_differences(record, config)}. "
             "Choose another run.output, or set these back to resume that run."
+        )
+    if record.fingerprint != fingerprint_of(record.config):
+        raise UserError(
+            f"{output.path(FILE)} is damaged: its config has another fingerprint: {_differences(record, config)}. "
+            "Put the file back as it was, or choose another run.output."
         )
     output.write_bytes(FILE, output.read_bytes(FILE))  # fail fast where the folder cannot be written
     return record

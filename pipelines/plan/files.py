@@ -11,7 +11,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from pipelines.dataset import parquet, schema
+from pipelines.dataset import parquet, run_json, schema
 from pipelines.dataset.failures import failed_rows
 from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
@@ -31,13 +31,11 @@ def part_name(part: int) -> str:
     return f"plan/plan-{part:06d}.parquet"
 
 
-def part_names(segments: Sequence[Segment]) -> list[str]:
+def part_names(segments: Sequence[Segment]) -> Iterator[str]:
     """The paths of the plan files of some segments."""
-    return [
-        part_name(segment.first // SHARDS_PER_PART + number)
-        for segment in segments
-        for number in range(-(-segment.shards // SHARDS_PER_PART))
-    ]
+    for segment in segments:
+        for number in range(-(-segment.shards // SHARDS_PER_PART)):
+            yield part_name(segment.first // SHARDS_PER_PART + number)
 
 
 def is_part(name: str) -> bool:
@@ -50,25 +48,25 @@ def parts(output: Storage) -> list[str]:
     return [f"plan/{name}" for name in output.list("plan") if is_part(name)]
 
 
-def check_there(output: Storage, segments: Sequence[Segment]) -> None:
-    """Check that no plan file is lost.
-
-    output: the output folder.
-    segments: of the plan.
-
-    Raises:
-        UserError: when one is.
-    """
-    if lost := sorted({*part_names(segments)} - {*parts(output)}):
-        raise UserError(
-            f"{output.path(lost[0])} is gone, and with it what the run has planned. Put it back, from a copy of the "
-            "folder, or start the run anew in another one."
-        )
-
-
 def next_first(segments: Sequence[Segment]) -> int:
     """Number of the first shard of a further segment, which begins a new plan file, as plan files never change."""
     return max((-(-(s.first + s.shards) // SHARDS_PER_PART) for s in segments), default=0) * SHARDS_PER_PART
+
+
+def check_there(output: Storage, segments: Sequence[Segment]) -> None:
+    """Check that the files of a plan are there.
+
+    output: the output folder.
+    segments: of the plan, as run.json has them.
+
+    Raises:
+        UserError: when one is not.
+    """
+    if lost := sorted({*part_names(segments)} - {*parts(output)}):
+        raise UserError(
+            f"{output.path(lost[0])} is not there, though {run_json.FILE} names its shards. Put it back, from a copy "
+            "of the folder, or start the run anew in another one."
+        )
 
 
 def trim(output: Storage, segments: Sequence[Segment]) -> None:
@@ -168,13 +166,13 @@ def read_shard(output: Storage, shard: int) -> pa.Table:
 
     Raises:
         FileNotFoundError: when the plan file does not exist.
-        ValueError: when it does not hold the shard in its place.
+        UserError: when it does not hold the shard in its place.
     """
     part, row_group = divmod(shard, SHARDS_PER_PART)
     with parquet.opened(output, part_name(part)) as plan:
-        table = plan.group(row_group)
-    if set(table["shard"].to_pylist()) != {shard}:
-        raise ValueError(f"{output.path(part_name(part))}: row group {row_group} does not hold shard {shard}")
+        table = plan.group(row_group) if row_group < len(plan.rows_of_groups) else None
+    if table is None or set(table["shard"].to_pylist()) != {shard}:
+        raise UserError(f"{output.path(part_name(part))}: row group {row_group} does not hold shard {shard}")
     return table
 
 

@@ -48,7 +48,7 @@ def group(steps: int) -> Group:
 def steps(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The denoising steps that the worker has done, in order."""
     done_steps: list[int] = []
-    real = served.worker._generator.generate
+    real = served.worker._generator.draw
 
     def counted(groups: Any, on_step: Any) -> Any:
         def step(done: int, of: int) -> None:
@@ -57,7 +57,7 @@ def steps(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return real(groups, step)
 
-    monkeypatch.setattr(served.worker._generator, "generate", counted)
+    monkeypatch.setattr(served.worker._generator, "draw", counted)
     return done_steps
 
 
