@@ -35,15 +35,14 @@ def displacement(run: Denoising, before_RND: Tensor, after_RND: Tensor) -> Tenso
 
     Tokens that stay as they are do not count: padding, templates and the other branch would dilute the rest.
     """
-    moved_RN = _norm(after_RND - before_RND)
-    whole_RN = torch.where(moved_RN > 0, _norm(before_RND), 0.0)  # where the model reads no token it may hold NaN
-    moved_RN = torch.where(moved_RN > 0, moved_RN, 0.0)
-    return torch.stack([moved_RN.square().sum(-1), whole_RN.square().sum(-1)], dim=-1)
+    length_2RN = torch.stack([_length(after_RND - before_RND), _length(before_RND)])
+    counted_2RN = torch.where(length_2RN[0] > 0, length_2RN, 0.0)  # not NaN, which a token that is not read may hold
+    return counted_2RN.square().sum(-1).mT
 
 
-def _norm(tokens_RND: Tensor) -> Tensor:
-    norm_RN: Tensor = torch.linalg.vector_norm(tokens_RND, dim=-1, dtype=torch.float32)
-    return norm_RN
+def _length(tokens_RND: Tensor) -> Tensor:
+    length_RN: Tensor = torch.linalg.vector_norm(tokens_RND, dim=-1, dtype=torch.float32)
+    return length_RN
 
 
 def mean_displacement(numbers: Floats) -> NDArray[np.float32]:

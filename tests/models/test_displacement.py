@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.denoising import Denoising
 from models.generator import Generator
+from models.hooks.record import displacement
 from models.interventions.base import Edit, TextEdit
 from models.interventions.dave import DAVE, DaveConfig
 from models.interventions.registry import _REGISTERED
@@ -108,6 +109,17 @@ def test_a_group_has_its_own_numbers_in_any_batch_and_the_same_bits_each_time(ge
             assert (first.displacement[name] > 0.001).all()
             np.testing.assert_allclose(first.displacement[name], alone.displacement[name], rtol=1e-3)
     assert not np.allclose(together[0].displacement["tora"], together[1].displacement["tora"], rtol=1e-3)
+
+
+def test_padding_that_holds_no_number_does_not_matter() -> None:
+    def edit(text_RND: Tensor) -> Tensor:
+        return torch.cat([1.25 * text_RND[:, :2], text_RND[:, 2:]], dim=1)
+
+    before_RND = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    before_RND[:, 3] = torch.nan
+    run: Any = None  # it is not asked
+    moved_R, whole_R = displacement(run, before_RND, edit(before_RND)).unbind(-1)
+    torch.testing.assert_close((moved_R / whole_R).sqrt(), torch.full((3,), 0.25), rtol=0.01, atol=0.0)
 
 
 @pytest.mark.parametrize("steps", [(0.0, 0.34), (0.0, 1.0)])
