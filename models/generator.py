@@ -24,6 +24,7 @@ from models.loading.placement import place
 from models.parallel.division import UNDIVIDED, Division
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
+from models.samplers import steps_of
 from models.spec import Group, ModelSpec, Sampling
 from models.texts import Texts
 
@@ -105,7 +106,8 @@ class Generator:
         group alone: its noise is drawn on the CPU from its own seed, and texts are encoded one by one.
 
         groups: one or more, all with the same `batch_key`.
-        on_step: called with (steps done, steps) after each step.
+        on_step: called with (steps done, steps) after each step of the sampler, of which one of second order makes
+            more than `Sampling.steps` (`models.samplers.steps_of`). What it raises ends the run.
 
         Raises:
             PromptError: when a prompt is longer than the model reads, or its input image is missing or broken.
@@ -122,7 +124,7 @@ class Generator:
             batches.setdefault((text.together, groups[index].image), []).append(index)
         made: dict[int, NDArray[np.uint8]] = {}
         for number, batch in enumerate(batches.values()):
-            report = _steps_of_all(on_step, number, len(batches), first.sampling.steps)
+            report = _steps_of_all(on_step, number, len(batches), self._steps(first.sampling))
             images = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], report)
             made.update(zip(batch, images, strict=True))
         return [made[index] for index in range(len(groups))]
@@ -143,7 +145,7 @@ class Generator:
             negative = stack([without.arguments], [samples * len(groups)])
             tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))
         run = Denoising(
-            steps=sampling.steps,
+            steps=self._steps(sampling),
             groups=len(groups),
             samples=samples,
             family=family,
@@ -154,21 +156,25 @@ class Generator:
             scheduler=pipe.scheduler,
             negative=negative,
             shards=self._shards,
+            on_step=on_step,
         )
         arguments = {
             **family.arguments(pipe, positive, negative if guided else None, sampling),
             **encoded[0].shared,
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in run.seeds],
             "output_type": "np",
-            "callback_on_step_end": _step_callback(run, on_step),
         }
         with self._settings(), interventions(pipe.transformer, run, first.interventions):
             made = pipe(**arguments)
+        run.end()
         pictures = made.frames if family.frames_per_second else made.images
         if not np.isfinite(pictures).all():
             raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
         pixels = np.rint(pictures * 255.0).astype(np.uint8)
         return [pixels[at : at + samples] for at in range(0, len(pixels), samples)]
+
+    def _steps(self, sampling: Sampling) -> int:
+        return steps_of(self._pipe.scheduler, sampling.steps)
 
     def _check(self, sampling: Sampling) -> None:
         """Raise ModelError for settings that the pipelines would round, ignore or fail on."""
@@ -214,12 +220,3 @@ def _steps_of_all(
             on_step(batch * steps + done, batches * steps)
 
     return report
-
-
-def _step_callback(run: Denoising, on_step: Callable[[int], None]) -> Callable[..., dict[str, Any]]:
-    def callback(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        run.end_step()
-        on_step(run.step)
-        return {}
-
-    return callback

@@ -33,7 +33,8 @@ Change = Callable[[Tensor], Tensor]
 
 @contextmanager
 def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[InterventionConfig]) -> Iterator[None]:
-    """Run the body with interventions applied. Without any, a transformer whose rows are not divided is not touched.
+    """Run the body with interventions applied. Without any, a transformer whose rows are not divided is as it was: its
+    calls are counted.
 
     transformer: of the pipeline.
     run: the denoising that the body makes.
@@ -43,14 +44,12 @@ def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[Inte
         ModelError: when the transformer runs with a cache that skips blocks, or was compiled as a whole; or when an
             intervention does not support this model.
     """
-    if not configs and run.shards is WHOLE:
-        yield
-        return
-    _check_every_block_runs(transformer)
+    if configs or run.shards is not WHOLE:
+        _check_every_block_runs(transformer)
     edits = [edit for config in in_order(configs) for edit in entry_of(config).begin(config, run)]
     hooks = [
         (block, _BlockHook(facts, run, edits, number))
-        for number, (facts, block) in enumerate(run.family.blocks(transformer))
+        for number, (facts, block) in enumerate(run.family.blocks(transformer) if edits else ())
     ]
     around = [edit for edit in edits if isinstance(edit, CallEdit)]
     root = HookRegistry.check_if_exists_or_initialize(transformer)
@@ -70,7 +69,8 @@ def interventions(transformer: nn.Module, run: Denoising, configs: Sequence[Inte
 
 
 class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
-    """Records the start of a transformer call, selects the edits of its blocks, and makes the edits around it."""
+    """Records the start and the end of a transformer call, selects the edits of its blocks, and makes the edits around
+    it."""
 
     def __init__(self, run: Denoising, edits: Sequence[CallEdit], blocks: list[_BlockHook]) -> None:
         super().__init__()
@@ -89,12 +89,13 @@ class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
         afters = [edit.after for edit in self.edits if edit.after is not None and self.run.step in edit.steps]
-        if not afters:
-            return output
-        predicted = output[0] if isinstance(output, tuple) else output.sample
-        for after in afters:
-            predicted = after(self.call, predicted)
-        return (predicted, *output[1:]) if isinstance(output, tuple) else type(output)(sample=predicted)
+        if afters:
+            predicted = output[0] if isinstance(output, tuple) else output.sample
+            for after in afters:
+                predicted = after(self.call, predicted)
+            output = (predicted, *output[1:]) if isinstance(output, tuple) else type(output)(sample=predicted)
+        self.run.end_call()
+        return output
 
 
 class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
