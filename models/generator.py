@@ -19,6 +19,7 @@ from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.hooks.blocks import interventions
 from models.interventions.registry import entry_of
 from models.loading.compile import compile_blocks
+from models.loading.dtype import resolved
 from models.loading.load import load
 from models.loading.placement import place
 from models.parallel.division import UNDIVIDED, Division
@@ -62,6 +63,7 @@ class Generator:
 
     def __init__(self, spec: ModelSpec, divided: Division | Callable[[Family], Division] = UNDIVIDED) -> None:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        spec = resolved(spec, gpus=device != "cpu")
         self._pipe: Any = place(load(spec), spec, device)
         self._pipe.set_progress_bar_config(disable=True)
         self._family = family_of(self._pipe)

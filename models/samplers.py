@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """A sampler that a flow-matching model can be run with in place of its own."""
+
+    shift: str
+    """Its setting for a fixed shift of the noise levels."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What makes it do flow matching."""
+
+
+_FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+
+FLOW_MATCHING: Mapping[str, Sampler] = {
+    "FlowMatchEulerDiscreteScheduler": Sampler(shift="shift"),
+    "FlowMatchHeunDiscreteScheduler": Sampler(shift="shift"),
+    "UniPCMultistepScheduler": Sampler(shift="flow_shift", settings=_FLOW),
+    "DPMSolverMultistepScheduler": Sampler(shift="flow_shift", settings=_FLOW),
+}
+"""Class in diffusers -> facts. Samplers that draw noise in every step (FlowMatchLCMScheduler, SASolverScheduler) are
+not here: no seed of a row would say which."""
 
 
 def does_flow_matching(sampler: Any) -> bool:

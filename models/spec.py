@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from models import errors
+from models.errors import did_you_mean
+from models.samplers import FLOW_MATCHING
 
 Interval = tuple[float, float]
 """A share of the denoising steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
 
 Parallelism = Literal["auto", "context", "cfg", "group"]
 """How several ranks share a denoising batch: see `models.parallel.division`."""
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""A number format: see `ModelSpec.dtype`."""
 
 Weights = Literal["dtype", "float8"]
 """Storage of the transformer's weights: see `ModelSpec.weights`."""
@@ -97,10 +102,21 @@ class ModelSpec:
     """A diffusers pipeline folder or a hub id."""
     revision: str = ""
     """Commit hash, branch or tag on the hub, or the `models.loading.revision.folder_revision` of a local folder."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Of the transformer and the text encoders."""
+    dtype: Dtype = "auto"
+    """Of the transformer and the text encoders; "auto" is bfloat16 on a GPU, and on a CPU that has units for it, else
+    float32."""
     device: str = "auto"
     """A torch device; "auto" takes CUDA where there is one."""
+    variant: str = ""
+    """Which of several sets of weight files in the folder, such as "fp16"; "" is the one without a name."""
+    drop: tuple[str, ...] = ()
+    """For less memory: text encoders that are not loaded, where the family runs without, such as SD3's
+    "text_encoder_3" (T5)."""
+    scheduler: str = ""
+    """Class of the sampler in diffusers, for flow-matching models; "" is the model's own."""
+    shift: float = 0.0
+    """Fixed shift of the sampler's noise levels towards noise, above 0 and at most 100, in place of the model's own,
+    which may depend on the picture's size; 0 is the model's own. Few-step LoRAs name theirs."""
     weights: Weights = "dtype"
     """For less memory: "float8" keeps the transformer's weights in float8_e4m3fn and computes in `dtype`."""
     vae_slicing: bool = True
@@ -116,7 +132,12 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         require(bool(self.path), self, "path", "needs a pipeline folder or a hub id")
-        require(self.dtype in ("float32", "bfloat16", "float16"), self, "dtype", "needs float32, bfloat16 or float16")
+        require(self.dtype in get_args(Dtype), self, "dtype", "needs auto, float32, bfloat16 or float16")
+        known = ["", *FLOW_MATCHING]
+        near = did_you_mean(self.scheduler, known) or f"; known: {', '.join(FLOW_MATCHING)}"
+        rule = "needs a flow-matching sampler that draws no noise of its own, which no seed of a row would say"
+        require(self.scheduler in known, self, "scheduler", rule + near)
+        require(0.0 <= self.shift <= 100.0, self, "shift", "needs 0 (the model's own) to 100")
         require(self.weights in ("dtype", "float8"), self, "weights", "needs 'dtype' or 'float8'")
         require(self.offload in ("none", "model", "group"), self, "offload", "needs 'none', 'model' or 'group'")
         whole = self.weights == "dtype" and self.offload != "group"

@@ -27,7 +27,7 @@ COLUMN_MEANING: dict[str, str] = {
     "model_revision": "revision of the model",
     "family": "architecture of the model",
     "dtype": "number format the model ran in",
-    "model_options": "how the model was loaded: float8 weights, VAE in slices or tiles, compiled blocks",
+    "model_options": "how the model was loaded: parts, sampler and weights, VAE in slices or tiles, compiled blocks",
     "scheduler": "sampler class",
     "fingerprint": "hash of the run's settings",
     "clip_model": "the model that scored the image",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
@@ -37,6 +37,8 @@ def _struct_of(config: type[ModelSpec | InterventionConfig], *, but: tuple[str, 
 
 
 def _setting_type(kind: Any) -> pa.DataType:
+    if get_origin(kind) is tuple and get_args(kind)[1] is Ellipsis:
+        return pa.list_(_setting_type(get_args(kind)[0]))
     return pa.string() if get_origin(kind) is Literal else _SETTING_TYPES[kind]
 
 

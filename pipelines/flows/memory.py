@@ -4,6 +4,7 @@ torch."""
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -20,13 +21,24 @@ _COPIES = 24
 """Memory of a block, as a multiple of its tokens: the hidden layer of the MLP alone is four times as wide."""
 _DECODER_WIDTH = 1200
 """Values per pixel that an autoencoder's last layers hold at once."""
+_PART = re.compile(r"-\d+-of-\d+$")
 _TILE = 512 * 512
 """Pixels of a tile of the autoencoder."""
 
 
-def parameters(folder: Path) -> int:
-    """Number of values in the safetensors files of a folder."""
-    return sum(_values(file) for file in folder.glob("*.safetensors"))
+def parameters(folder: Path, variant: str = "") -> int:
+    """Number of values in the safetensors files of a folder.
+
+    variant: as `model.variant`; a component that has no such files is loaded from the others.
+    """
+    files = list(folder.glob("*.safetensors"))
+    chosen = [file for file in files if _variant(file) == variant] or [file for file in files if not _variant(file)]
+    return sum(map(_values, chosen))
+
+
+def _variant(file: Path) -> str:
+    """NAME.VARIANT.safetensors, where either may have the number of a part at its end."""
+    return _PART.sub("", ".".join(file.name.split(".")[1:-1]))
 
 
 def describe(config: RunConfig) -> str:
@@ -55,12 +67,14 @@ def describe(config: RunConfig) -> str:
 
 def sizes(config: RunConfig) -> dict[str, int] | None:
     """The size of the model: component -> number of values; None where it is not known."""
-    folder = Path(config.model.path)
-    parts = {file.parent.name: parameters(file.parent) for file in folder.glob("*/*.safetensors")}
-    if "transformer" in parts:
-        return parts
-    published = size_of(config.model.path)
-    return published.parts if published else None
+    folder, model = Path(config.model.path), config.model
+    parts = {at.name: parameters(at, model.variant) for at in {file.parent for file in folder.glob("*/*.safetensors")}}
+    if "transformer" not in parts:
+        published = size_of(model.path)
+        if published is None:
+            return None
+        parts = published.parts
+    return {name: count for name, count in parts.items() if name not in model.drop}
 
 
 def shared(config: RunConfig) -> Division:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from models.errors import ModelError
+from models.errors import ModelError, did_you_mean
 from models.loading.revision import folder_revision, hub_commit
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
+from models.spec import ModelSpec
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
 from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard, raw_image_bytes
@@ -28,7 +29,7 @@ def check(config: RunConfig) -> RunConfig:
     Raises:
         UserError: when the model or a scorer is unknown, or a shard could be too large for a worker.
     """
-    _check_model(config.model.path)
+    _check_model(config.model)
     further = tuple(scorer(one, f"scorers.{one.name}") for one in config.scorers)
     config = replace(config, scoring=scorer(config.scoring), scorers=further)
     groups = prompts_per_shard(config) * groups_per_prompt(config)
@@ -65,15 +66,20 @@ def scorer(spec: S, table: str = "scoring") -> S:
         raise UserError(f"{table}.{error}") from error
 
 
-def _check_model(path: str) -> None:
-    folder = Path(path)
+def _check_model(model: ModelSpec) -> None:
+    path, folder = model.path, Path(model.path)
     if folder.exists():
         try:
-            json.loads((folder / "model_index.json").read_bytes())["_class_name"]
+            index = json.loads((folder / "model_index.json").read_bytes())
+            index["_class_name"]
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"model.path = {path!r} has no readable model_index.json, so it is not a diffusers pipeline folder"
             ) from error
+        for part in model.drop:
+            if part not in index:
+                parts = [name for name in index if not name.startswith("_")]
+                raise UserError(f"model.drop = {part!r}: {path} has no such part{did_you_mean(part, parts)}")
         return
     if not _HUB_ID.fullmatch(path):
         raise UserError(f"model.path = {path!r}: there is no such folder, and it is not a hub id such as 'owner/name'")

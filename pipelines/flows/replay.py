@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.interventions.registry import find
 from models.spec import Group, ModelSpec, Offload
-from pipelines.config import plugins
+from pipelines.config import plugins, toml
 from pipelines.config.recorded import recorded
 from pipelines.config.tables import GroupSize, RayOptions, Run
 from pipelines.dataset import images, parquet, run_json, schema
@@ -171,14 +171,15 @@ def model_of(row: pa.Table, *, device: str, offload: Offload = "none", path: str
     path: of the model now; "" takes the row's.
     """
     recorded_model = row.select(["model", "model_revision", "dtype", "model_options"]).slice(0, 1).to_pylist()[0]
-    return ModelSpec(
-        path=path or recorded_model["model"],
-        revision="" if path else recorded_model["model_revision"],
-        dtype=recorded_model["dtype"],
-        device=device,
-        offload=offload,
+    table = {
+        "path": path or recorded_model["model"],
+        "revision": "" if path else recorded_model["model_revision"],
+        "dtype": recorded_model["dtype"],
+        "device": device,
+        "offload": offload,
         **recorded_model["model_options"],
-    )
+    }
+    return toml.build(ModelSpec, table, file="a row", at="model")
 
 
 def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group], int]:

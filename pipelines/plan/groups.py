@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
-from models.spec import PLACES, Group, InterventionConfig, Sampling
+from models.spec import Group, InterventionConfig, Sampling
 from pipelines.config.arms import Arm, column_names
-from pipelines.config.run import RunConfig
+from pipelines.config.run import RunConfig, identity
 from pipelines.dataset import schema
 from pipelines.prompts.rows import PromptRow
 
@@ -74,11 +74,11 @@ def _settings(arm: Arm) -> dict[str, dict[str, Any]]:
 
 def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray[Any, Any]) -> Iterator[str]:
     """A hash of everything that changes a group's pixels, and of its prompt_id: 16 hex digits."""
-    started = []
+    started, model = [], identity(config.to_dict())["model"]
     for arm in config.arms:
         made_with = {
             "schema": schema.VERSION,
-            "model": {k: v for k, v in asdict(config.model).items() if k not in PLACES},
+            "model": model,
             "sampling": asdict(config.sampling),
             "arm": arm.name,
             **dict.fromkeys(schema.in_every_row()),

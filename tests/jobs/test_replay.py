@@ -13,6 +13,13 @@ import pytest
 from jobs.replay import main
 from tests.support.job import PLAIN, rows, run_inline, write_job
 
+_LOADED = [
+    "model.weights=float8",
+    "model.vae_tiling=true",
+    "model.scheduler=FlowMatchHeunDiscreteScheduler",
+    'model.drop=["text_encoder_3"]',
+    "ray.gpus_per_replica=2",
+]
 Out = pytest.CaptureFixture[str]
 
 
@@ -25,7 +32,7 @@ def test_rows_are_made_again_from_themselves(undisturbed: Path, capsys: Out) -> 
     assert capsys.readouterr().out.startswith("3 images made again, 3 identical")
 
 
-@pytest.mark.parametrize("setting", ["model.weights=float8", "model.vae_tiling=true", "ray.gpus_per_replica=2"])
+@pytest.mark.parametrize("setting", _LOADED)
 def test_so_are_those_of_a_model_loaded_in_another_way(
     setting: str, tmp_path: Path, tiny_pipeline: str, tiny_clip: str, capsys: Out
 ) -> None:

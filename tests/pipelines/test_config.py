@@ -108,6 +108,14 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("sampling", ["key.sub=value"]),
         ("selection.duplicate_similarity=0.0", ["[selection]", "duplicate_similarity = 0.0"]),
         ("ray.object_store_mb=1", ["[ray]", "object_store_mb = 1"]),
+        ("model.dtype=half", ["model.dtype = 'half'", "'auto', 'float32'"]),
+        (
+            "model.scheduler=UniPCMultistep",
+            ["[model]", "scheduler = 'UniPCMultistep'", "did you mean 'UniPCMultistepScheduler'?"],
+        ),
+        ("model.scheduler=FlowMatchLCMScheduler", ["draws no noise of its own, which no seed of a row would say"]),
+        ("model.shift=-1", ["[model]", "shift = -1.0"]),
+        ("model.drop=text_encoder_3", ["model.drop = 'text_encoder_3'", "an array"]),
         ("scoring.kind=openclip", ["[scoring]", "kind = 'openclip'", "did you mean 'open_clip'?"]),
         ("scoring.options=3", ["scoring.options = 3", "a table"]),
         ("scoring.options.at=2026-01-01", ["scoring.options.at", "text, a number"]),
@@ -165,9 +173,11 @@ def test_settings_that_came_later_leave_fingerprints_alone(toml: Path) -> None:
     """The fingerprint of MINIMAL as it was before there were the settings below, at which it stays: a run goes on."""
     before = "cb8964efafd9ebe85a3c2b33d3e2d77aaa79fc707f801e4aecf6e3ceb6b6843b"
     first = [f"{name}.{key}={value!r}" for name, table in FIRST.items() for key, value in table.items()]
+    first.append("model.dtype=bfloat16")
     assert fingerprint(load(toml, first)) == before
+    loaded = ["model.variant=''", "model.drop=[]", "model.scheduler=''", "model.shift=0"]
     spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
-    assert fingerprint(load(toml, [*first, *spelled])) == before
+    assert fingerprint(load(toml, [*first, *spelled, *loaded])) == before
 
 
 def test_a_later_setting_of_each_table_of_an_array_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +205,11 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
     [
         {"run": {"output": "x", "seed": 1}},
         {"model": {"path": "owner/model", "revision": "v2"}},
+        {"model": {"path": "owner/model", "dtype": "float16"}},
+        {"model": {"path": "owner/model", "variant": "fp16"}},
+        {"model": {"path": "owner/model", "drop": ["text_encoder_3"]}},
+        {"model": {"path": "owner/model", "scheduler": "UniPCMultistepScheduler"}},
+        {"model": {"path": "owner/model", "shift": 3.0}},
         {"sampling": {"steps": 3}},
         {"group": {"size": 5}},
         {"group": {"groups_per_batch": 3}},
@@ -234,7 +249,11 @@ def test_fingerprints_of_configs_that_could_be_written_before_stay(configure: Co
     """Else a run of weeks could not go on with a later release."""
     arms = [{"name": "stock"}, {"name": "both", "tora": True, "repulsion": True}]
     settings = configure(
-        arms=arms, tora=FIRST["tora"] | {"sigma": 1.5}, repulsion=FIRST["repulsion"], group={"size": 3}
+        arms=arms,
+        tora=FIRST["tora"] | {"sigma": 1.5},
+        repulsion=FIRST["repulsion"],
+        group={"size": 3},
+        model={"path": "owner/model", "dtype": "bfloat16"},
     )
     assert fingerprint(settings) == "de3d21302731ff094f157594a9916967d438f1ffd84ed145215438c7124f65f8"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,23 @@ def test_the_estimate_counts_the_weights(tiny_pipeline: str, configure: Configur
     assert needed(weights="float8") == 2 * total - parts["transformer"]
     assert needed(offload="model") == 2 * max(parts.values())
     assert needed(offload="group") == 2 * (total - parts["transformer"])
+
+
+def test_the_estimate_counts_what_is_loaded(tiny_pipeline: str, tmp_path: Path, configure: Configure) -> None:
+    def counted(path: str, **model: object) -> dict[str, int]:
+        found = memory.sizes(configure(model={"path": path, **model}))
+        assert found is not None
+        return found
+
+    plain = counted(tiny_pipeline)
+    both = Path(shutil.copytree(tiny_pipeline, tmp_path / "both"))
+    (transformer,) = (both / "transformer").glob("*.safetensors")
+    (decoder,) = (both / "vae").glob("*.safetensors")
+    shutil.copy(decoder, transformer.with_name("model.fp16-00001-of-00001.safetensors"))
+    assert counted(str(both)) == plain
+    assert counted(str(both), variant="fp16") == plain | {"transformer": plain["vae"]}
+    large = "stabilityai/stable-diffusion-3.5-large"
+    assert counted(large, drop=["text_encoder_3"]).keys() == counted(large).keys() - {"text_encoder_3"}
 
 
 def test_the_estimate_knows_the_division(tiny_pipeline: str, configure: Configure) -> None:
