@@ -18,6 +18,7 @@ from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.hooks.blocks import interventions
 from models.interventions.registry import entry_of
+from models.loading.adapters import Adapters
 from models.loading.compile import compile_blocks
 from models.loading.dtype import resolved
 from models.loading.load import load
@@ -68,6 +69,7 @@ class Generator:
         self._pipe.set_progress_bar_config(disable=True)
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)
+        self._adapters = Adapters(self._pipe, spec.loras)
         divided = divided if isinstance(divided, Division) else divided(self._family)
         self._settings: Callable[[], AbstractContextManager[None]] = nullcontext
         if spec.compile:
@@ -118,9 +120,13 @@ class Generator:
         """
         first = groups[0]
         if any(group.batch_key != first.batch_key for group in groups):
-            raise ModelError("groups of different size, sampling or interventions cannot share a denoising batch")
+            raise ModelError(
+                "groups that differ in size, sampling, interventions or LoRAs cannot share a denoising batch"
+            )
         self._check(first.sampling)
-        encoded = [self._texts.encode(group.prompt, group.image, first.sampling) for group in groups]
+        self._adapters.use(first.loras)
+        acting = self._adapters.now
+        encoded = [self._texts.encode(group.prompt, group.image, first.sampling, acting) for group in groups]
         batches: dict[Hashable, list[int]] = {}
         for index, text in enumerate(encoded):
             batches.setdefault((text.together, groups[index].image), []).append(index)
@@ -143,7 +149,7 @@ class Generator:
         positive = stack([text.arguments for text in encoded], [samples] * len(groups))
         negative: dict[str, Tensor] = {}
         if guided or any(entry_of(config).reads_negative for config in first.interventions):
-            without = self._texts.encode(sampling.negative_prompt, first.image, sampling)
+            without = self._texts.encode(sampling.negative_prompt, first.image, sampling, self._adapters.now)
             negative = stack([without.arguments], [samples * len(groups)])
             tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))
         run = Denoising(

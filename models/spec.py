@@ -6,6 +6,7 @@ Importable without torch, so that configs and plans can be read and checked on a
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -27,6 +28,8 @@ Weights = Literal["dtype", "float8"]
 
 Offload = Literal["none", "model", "group"]
 """What is on the GPU at a time: see `ModelSpec.offload`."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 PLACES = ("device", "offload")
 """The fields of `ModelSpec` that say where the model runs. No row depends on them."""
@@ -95,6 +98,27 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA that is loaded beside the model; arms say which ones act."""
+
+    name: str
+    """Unique among those of the model; letters, digits, "-" and "_"."""
+    path: str
+    """A file, a folder or a hub id."""
+    weight_name: str = ""
+    """File in the folder or on the hub, where there are several."""
+    revision: str = ""
+    """As of a model: `models.loading.revision.content_revision`, or of the hub."""
+    scale: float = 1.0
+    """Factor on its change of the weights, -10 to 10, besides the alpha that its file has."""
+
+    def __post_init__(self) -> None:
+        require(bool(_NAME.fullmatch(self.name)), self, "name", "needs letters, digits, '-' and '_'")
+        require(bool(self.path), self, "path", "needs a file, a folder or a hub id")
+        require(-10.0 <= self.scale <= 10.0, self, "scale", "needs -10 to 10")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """Which model, and how it is loaded."""
 
@@ -117,6 +141,8 @@ class ModelSpec:
     shift: float = 0.0
     """Fixed shift of the sampler's noise levels towards noise, above 0 and at most 100, in place of the model's own,
     which may depend on the picture's size; 0 is the model's own. Few-step LoRAs name theirs."""
+    loras: tuple[Lora, ...] = ()
+    """LoRAs that are loaded with the model. All of them act, unless a group says otherwise. Needs the package peft."""
     weights: Weights = "dtype"
     """For less memory: "float8" keeps the transformer's weights in float8_e4m3fn and computes in `dtype`."""
     vae_slicing: bool = True
@@ -140,6 +166,9 @@ class ModelSpec:
         require(0.0 <= self.shift <= 100.0, self, "shift", "needs 0 (the model's own) to 100")
         require(self.weights in ("dtype", "float8"), self, "weights", "needs 'dtype' or 'float8'")
         require(self.offload in ("none", "model", "group"), self, "offload", "needs 'none', 'model' or 'group'")
+        names = [lora.name for lora in self.loras]
+        require(len({*names}) == len(names), self, "loras", "needs each name once")
+        require(not self.loras or not self.compile, self, "compile", "needs no loras: switching them compiles anew")
         whole = self.weights == "dtype" and self.offload != "group"
         require(whole or not self.compile, self, "compile", "needs weights = 'dtype', and no offload by group")
 
@@ -158,6 +187,8 @@ class Group:
     """The file (PNG, JPEG, WebP ...) of the picture to edit, for editing families only."""
     interventions: tuple[InterventionConfig, ...] = ()
     """Settings of the interventions that act on the group, at most one of each kind."""
+    loras: tuple[Lora, ...] | None = None
+    """Those of the model's LoRAs that act, each at this scale; None takes all of them at the model's scales."""
 
     def __post_init__(self) -> None:
         require(len(self.seeds) >= 1, self, "seeds", "a group needs at least one seed")
@@ -167,4 +198,4 @@ class Group:
     @property
     def batch_key(self) -> Any:
         """Groups with equal keys can share a denoising batch."""
-        return (len(self.seeds), self.sampling, self.interventions)
+        return (len(self.seeds), self.sampling, self.interventions, self.loras)

@@ -14,6 +14,8 @@ from diffusers import DiffusionPipeline
 from models.errors import ModelError
 from models.families import family_named
 from models.families.base import Family
+from models.loading.adapters import load_loras
+from models.loading.packages import require_packages
 from models.loading.revision import folder_revision
 from models.loading.sampler import sampler_of
 from models.spec import ModelSpec
@@ -26,8 +28,9 @@ def load(spec: ModelSpec) -> Any:
 
     Raises:
         ModelError: when there is no such pipeline, its class belongs to no family, a folder holds another revision than
-            the one asked for, or a setting does not fit the family.
+            the one asked for, a setting does not fit the family, or a package that it needs is missing.
     """
+    require_packages(spec)
     local = Path(spec.path).exists()
     if not local and (spec.path.startswith((".", "/", "~")) or spec.path.count("/") != 1):
         raise ModelError(f"model.path = {spec.path!r}: no such folder, and a hub id has the form owner/name")
@@ -50,6 +53,7 @@ def load(spec: ModelSpec) -> Any:
             **dict.fromkeys([*absent, *dropped]),
         )
     pipe.scheduler = sampler_of(pipe.scheduler, family, spec)
+    load_loras(pipe, spec.loras)
     return pipe
 
 

@@ -25,6 +25,7 @@ from pipelines.config.arms import (
     Interventions,
     column_names,
     defaults,
+    loras_of,
     read_arms,
     read_interventions,
     tables_of,
@@ -62,6 +63,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
         require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
+        for arm in self.arms:
+            loras_of(arm, self.model)
         alone = self.ray.gpus_per_replica == 1
         require(alone or not self.model.compile, "model.compile", True, "needs ray.gpus_per_replica = 1")
         self._check_scorers()
@@ -162,6 +165,7 @@ _ADDED_LATER: dict[str, Any] = {
     "model.drop": [],
     "model.scheduler": "",
     "model.shift": 0.0,
+    "model.loras": [],
 }
 """Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
 which of an array of tables is that key of each."""

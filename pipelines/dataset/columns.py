@@ -23,6 +23,7 @@ COLUMN_MEANING: dict[str, str] = {
     "negative_prompt": "what the guidance moves away from; empty for none",
     "max_sequence_length": "most tokens of the prompt that are read (of its T5 part, where the model has one)",
     "frames": "frames of the video; 1 for a picture",
+    "loras": "the LoRAs that acted, each with its scale; empty for none",
     "model": "folder or hub id of the model",
     "model_revision": "revision of the model",
     "family": "architecture of the model",

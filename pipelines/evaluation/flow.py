@@ -21,7 +21,7 @@ from models.embedded.oracle import Oracle, Reading
 from models.embedded.pictures import pictures
 from models.generator import Generator
 from models.loading.dtype import resolved, slowness
-from models.loading.revision import folder_revision
+from models.loading.revision import pinned
 from models.seeds import image_seed
 from models.spec import PLACES, ModelSpec
 from pipelines.dataset.images import encode
@@ -59,7 +59,7 @@ def run(config: EvaluationConfig) -> str:
         if not path.is_file():
             raise UserError(f"{key}: {path} does not exist; train it with jobs/train_embedded.py or name another")
     gpus = torch.cuda.is_available()
-    config = replace(config, model=resolved(config.model, gpus=gpus))
+    config = replace(config, model=resolved(pinned(config.model), gpus=gpus))
     if slow := slowness(config.model, gpus=gpus):
         print(f"warning: {slow}", file=sys.stderr)
     output = Storage.open(config.output)
@@ -68,7 +68,7 @@ def run(config: EvaluationConfig) -> str:
         output=output,
         sets=prompt_sets(config.prompts),
         oracle=Oracle(oracle),
-        revision=folder_revision(model) + hashlib.sha256(oracle.read_bytes()).hexdigest()[:16],
+        revision=config.model.revision + hashlib.sha256(oracle.read_bytes()).hexdigest()[:16],
     )
     missing = [arm for arm in config.all_arms if not _is_done(setting, arm)]
     if missing:

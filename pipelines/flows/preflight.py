@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from models.errors import ModelError, did_you_mean
-from models.loading.revision import folder_revision, hub_commit
+from models.loading.packages import require_packages
+from models.loading.revision import pinned
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
-from models.spec import ModelSpec
+from models.spec import Lora, ModelSpec
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
 from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard, raw_image_bytes
@@ -40,13 +41,7 @@ def check(config: RunConfig) -> RunConfig:
             f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {config.group.size} images of "
             f"{config.sampling.width} x {config.sampling.height} per group could exceed 2 GiB; use {fitting} or fewer"
         )
-    return _with_revision(config)
-
-
-def _with_revision(config: RunConfig) -> RunConfig:
-    model = Path(config.model.path)
-    revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
-    return replace(config, model=replace(config.model, revision=revision))
+    return replace(config, model=pinned(config.model))
 
 
 def scorer(spec: S, table: str = "scoring") -> S:
@@ -67,6 +62,12 @@ def scorer(spec: S, table: str = "scoring") -> S:
 
 
 def _check_model(model: ModelSpec) -> None:
+    try:
+        require_packages(model)
+    except ModelError as error:
+        raise UserError(str(error)) from error
+    for lora in model.loras:
+        _check_lora(lora)
     path, folder = model.path, Path(model.path)
     if folder.exists():
         try:
@@ -83,3 +84,11 @@ def _check_model(model: ModelSpec) -> None:
         return
     if not _HUB_ID.fullmatch(path):
         raise UserError(f"model.path = {path!r}: there is no such folder, and it is not a hub id such as 'owner/name'")
+
+
+def _check_lora(lora: Lora) -> None:
+    at, key = Path(lora.path), f"model.loras.{lora.name}"
+    if not at.exists() and not _HUB_ID.fullmatch(lora.path):
+        raise UserError(f"{key}.path = {lora.path!r}: there is no such file or folder, and it is not a hub id")
+    if at.is_dir() and lora.weight_name and not (at / lora.weight_name).is_file():
+        raise UserError(f"{key}.weight_name = {lora.weight_name!r}: {lora.path} has no such file")

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
-from models.spec import Group, InterventionConfig, Sampling
-from pipelines.config.arms import Arm, column_names
+from models.spec import Group, InterventionConfig, Lora, Sampling
+from pipelines.config.arms import Arm, column_names, loras_of
 from pipelines.config.run import RunConfig, identity
 from pipelines.dataset import schema
 from pipelines.prompts.rows import PromptRow
@@ -60,6 +60,7 @@ def _arm_columns(config: RunConfig) -> dict[str, pa.Array[Any]]:
     names = column_names(config.arms)
     values: dict[str, list[Any]] = {
         "arm": [arm.name for arm in config.arms],
+        "loras": [_loras(arm, config) for arm in config.arms],
         **{name: [settings.get(name) for settings in acting] for name in names},
         **{name: [value] * len(config.arms) for name, value in asdict(config.sampling).items()},
     }
@@ -72,6 +73,10 @@ def _settings(arm: Arm) -> dict[str, dict[str, Any]]:
     return {entry_of(config).name: asdict(config) for config in arm.interventions}
 
 
+def _loras(arm: Arm, config: RunConfig) -> list[dict[str, Any]]:
+    return [asdict(lora) for lora in loras_of(arm, config.model)]
+
+
 def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray[Any, Any]) -> Iterator[str]:
     """A hash of everything that changes a group's pixels, and of its prompt_id: 16 hex digits."""
     started, model = [], identity(config.to_dict())["model"]
@@ -81,6 +86,7 @@ def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray
             "model": model,
             "sampling": asdict(config.sampling),
             "arm": arm.name,
+            **({"loras": _loras(arm, config)} if config.model.loras else {}),
             **dict.fromkeys(schema.in_every_row()),
             **_settings(arm),
         }
@@ -109,8 +115,9 @@ def groups_of(table: pa.Table) -> list[Group]:
             seeds=tuple(row["group_seeds"]),
             sampling=Sampling(**{name: row[name] for name in sampling}),
             interventions=tuple(_config(name, row[name]) for name in names if row[name] is not None),
+            loras=tuple(Lora(**lora) for lora in row["loras"]),
         )
-        for row in table.select(["prompt", "group_seeds", *sampling, *names]).to_pylist()
+        for row in table.select(["prompt", "group_seeds", "loras", *sampling, *names]).to_pylist()
     ]
 
 

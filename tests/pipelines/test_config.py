@@ -175,7 +175,7 @@ def test_settings_that_came_later_leave_fingerprints_alone(toml: Path) -> None:
     first = [f"{name}.{key}={value!r}" for name, table in FIRST.items() for key, value in table.items()]
     first.append("model.dtype=bfloat16")
     assert fingerprint(load(toml, first)) == before
-    loaded = ["model.variant=''", "model.drop=[]", "model.scheduler=''", "model.shift=0"]
+    loaded = ["model.loras=[]", "model.variant=''", "model.drop=[]", "model.scheduler=''", "model.shift=0"]
     spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
     assert fingerprint(load(toml, [*first, *spelled, *loaded])) == before
 
