@@ -26,6 +26,9 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Weights = Literal["dtype", "float8"]
 """Storage of the transformer's weights: see `ModelSpec.weights`."""
 
+Quantization = Literal["bitsandbytes-nf4", "bitsandbytes-int8", "torchao-int8", "torchao-float8"]
+"""A package, and the format to which it brings weights: 4 or 8 bits each."""
+
 Offload = Literal["none", "model", "group"]
 """What is on the GPU at a time: see `ModelSpec.offload`."""
 
@@ -119,6 +122,21 @@ class Lora:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """A part of the model whose weights are quantised when it is loaded."""
+
+    part: str
+    """The transformer or a text encoder, as the pipeline names it."""
+    method: Quantization
+    """How. The package of that name has to be installed."""
+
+    def __post_init__(self) -> None:
+        good = self.part.startswith(("transformer", "text_encoder"))
+        require(good, self, "part", "needs the transformer or a text encoder")
+        require(self.method in get_args(Quantization), self, "method", f"needs one of {get_args(Quantization)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """Which model, and how it is loaded."""
 
@@ -145,6 +163,12 @@ class ModelSpec:
     """LoRAs that are loaded with the model. All of them act, unless a group says otherwise. Needs the package peft."""
     weights: Weights = "dtype"
     """For less memory: "float8" keeps the transformer's weights in float8_e4m3fn and computes in `dtype`."""
+    quantize: tuple[Quantized, ...] = ()
+    """For less memory: parts that are quantised while they are loaded, by diffusers and transformers."""
+    transformer_file: str = ""
+    """For less memory: a local GGUF or safetensors file with the transformer, in place of the one in the folder."""
+    transformer_file_revision: str = ""
+    """Its `models.loading.revision.content_revision`, as `revision`."""
     vae_slicing: bool = True
     """For less memory: decode one image at a time. A batch of megapixel images would take tens of GB."""
     vae_tiling: bool = False
@@ -169,8 +193,20 @@ class ModelSpec:
         names = [lora.name for lora in self.loras]
         require(len({*names}) == len(names), self, "loras", "needs each name once")
         require(not self.loras or not self.compile, self, "compile", "needs no loras: switching them compiles anew")
+        parts = [quantized.part for quantized in self.quantize]
+        require(len({*parts}) == len(parts), self, "quantize", "needs each part once")
+        narrow = "transformer" in parts or bool(self.transformer_file)
+        require(self.weights == "dtype" or not narrow, self, "weights", "needs a transformer that is not quantised")
+        both = "transformer" in parts and bool(self.transformer_file)
+        require(not both, self, "transformer_file", "has its own format: quantize the other parts")
+        require(not narrow or not self.compile, self, "compile", "needs the transformer of the folder, not quantised")
         whole = self.weights == "dtype" and self.offload != "group"
         require(whole or not self.compile, self, "compile", "needs weights = 'dtype', and no offload by group")
+
+    @property
+    def reads_gguf(self) -> bool:
+        """Whether `transformer_file` is a GGUF file."""
+        return self.transformer_file.endswith(".gguf")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from models.families import family_named
 from models.families.base import Family
 from models.loading.adapters import load_loras
 from models.loading.packages import require_packages
+from models.loading.quantize import quantization, transformer_of_file
 from models.loading.revision import folder_revision
 from models.loading.sampler import sampler_of
 from models.spec import ModelSpec
@@ -45,12 +46,15 @@ def load(spec: ModelSpec) -> Any:
     # diffusers needs the components that the pipeline was saved without (SD3 without T5) as arguments.
     absent = [name for name, entry in index.items() if entry == [None, None]]
     with _named(spec):
+        given = {"transformer": transformer_of_file(spec, family)} if spec.transformer_file else {}
         pipe = DiffusionPipeline.from_pretrained(
             spec.path,
             revision=revision,
             variant=spec.variant or None,
             dtype=getattr(torch, spec.dtype),
+            quantization_config=quantization(spec, index),
             **dict.fromkeys([*absent, *dropped]),
+            **given,
         )
     pipe.scheduler = sampler_of(pipe.scheduler, family, spec)
     load_loras(pipe, spec.loras)
@@ -71,7 +75,9 @@ def _named(spec: ModelSpec) -> Iterator[None]:
     """Errors of diffusers, with the setting that is at fault."""
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except ModelError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ModelError(
             f"model.path = {spec.path!r} cannot be loaded as a diffusers pipeline (diffusers {diffusers.__version__}): "
             f"{error}"

@@ -25,3 +25,7 @@ def require_packages(spec: ModelSpec) -> None:
 def _needed(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     if spec.loras:
         yield "model.loras", "peft"
+    for quantized in spec.quantize:
+        yield f"model.quantize: {quantized.method}", quantized.method.split("-")[0]
+    if spec.reads_gguf:
+        yield f"model.transformer_file = {spec.transformer_file!r}", "gguf"

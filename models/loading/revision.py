@@ -26,7 +26,9 @@ def pinned(spec: ModelSpec) -> ModelSpec:
     """A model with the revisions of what lies in local files, and the commits of what lies on a hub, filled in."""
     at = Path(spec.path)
     revision = folder_revision(at) if at.exists() else hub_commit(spec.path, spec.revision)
-    return replace(spec, revision=revision, loras=tuple(map(_pinned_lora, spec.loras)))
+    file = content_revision(Path(spec.transformer_file)) if spec.transformer_file else ""
+    loras = tuple(map(_pinned_lora, spec.loras))
+    return replace(spec, revision=revision, transformer_file_revision=file, loras=loras)
 
 
 def _pinned_lora(lora: Lora) -> Lora:

@@ -166,6 +166,9 @@ _ADDED_LATER: dict[str, Any] = {
     "model.scheduler": "",
     "model.shift": 0.0,
     "model.loras": [],
+    "model.quantize": [],
+    "model.transformer_file": "",
+    "model.transformer_file_revision": "",
 }
 """Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
 which of an array of tables is that key of each."""

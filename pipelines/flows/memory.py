@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,11 +14,18 @@ from typing import get_args
 
 from models.checkpoints import size_of
 from models.parallel.division import Division, division
-from models.spec import Offload, Weights
+from models.spec import ModelSpec, Offload, Quantization, Weights
 from pipelines.config.run import RunConfig
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _FILE_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "F8_E4M3": 1, "U8": 1, "I8": 1}
+_QUANTISED_BYTES: dict[Quantization, float] = {
+    "bitsandbytes-nf4": 0.56,
+    "bitsandbytes-int8": 1,
+    "torchao-int8": 1,
+    "torchao-float8": 1,
+}
+"""Per weight, with the scales."""
 _COPIES = 24
 """Memory of a block, as a multiple of its tokens: the hidden layer of the MLP alone is four times as wide."""
 _DECODER_WIDTH = 1200
@@ -59,10 +68,17 @@ def describe(config: RunConfig) -> str:
     others = [
         f"{(weight_bytes(replace(config, model=other), parts) + working) / 1e9:.1f} GB with weights = "
         f"{other.weights!r}, offload = {other.offload!r}"
-        for other in (replace(model, weights=w, offload=o) for w, o in product(get_args(Weights), get_args(Offload)))
-        if other != model
+        for other in _other_ways(model)
     ]
     return "\n         ".join([estimate, *others])
+
+
+def _other_ways(model: ModelSpec) -> Iterator[ModelSpec]:
+    """The same model on less or more memory, as far as its other settings allow."""
+    for weights, offload in product(get_args(Weights), get_args(Offload)):
+        with suppress(ValueError):
+            if (other := replace(model, weights=weights, offload=offload)) != model:
+                yield other
 
 
 def sizes(config: RunConfig) -> dict[str, int] | None:
@@ -95,6 +111,10 @@ def weight_bytes(config: RunConfig, parts: dict[str, int]) -> int:
     """
     model = config.model
     sizes = {name: count * _BYTES[model.dtype] for name, count in parts.items()}
+    for quantized in model.quantize:
+        sizes[quantized.part] = int(parts[quantized.part] * _QUANTISED_BYTES[quantized.method])
+    if model.transformer_file:
+        sizes["transformer"] = Path(model.transformer_file).stat().st_size
     if model.weights == "float8":
         sizes["transformer"] = parts["transformer"]
     if model.offload == "model":

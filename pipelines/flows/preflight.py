@@ -66,6 +66,10 @@ def _check_model(model: ModelSpec) -> None:
         require_packages(model)
     except ModelError as error:
         raise UserError(str(error)) from error
+    if model.transformer_file and not Path(model.transformer_file).is_file():
+        raise UserError(
+            f"model.transformer_file = {model.transformer_file!r}: there is no such file; download it first"
+        )
     for lora in model.loras:
         _check_lora(lora)
     path, folder = model.path, Path(model.path)
@@ -77,10 +81,11 @@ def _check_model(model: ModelSpec) -> None:
             raise UserError(
                 f"model.path = {path!r} has no readable model_index.json, so it is not a diffusers pipeline folder"
             ) from error
-        for part in model.drop:
+        named = [("drop", part) for part in model.drop] + [("quantize", one.part) for one in model.quantize]
+        for key, part in named:
             if part not in index:
                 parts = [name for name in index if not name.startswith("_")]
-                raise UserError(f"model.drop = {part!r}: {path} has no such part{did_you_mean(part, parts)}")
+                raise UserError(f"model.{key} = {part!r}: {path} has no such part{did_you_mean(part, parts)}")
         return
     if not _HUB_ID.fullmatch(path):
         raise UserError(f"model.path = {path!r}: there is no such folder, and it is not a hub id such as 'owner/name'")

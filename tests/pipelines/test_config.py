@@ -114,6 +114,7 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
             ["[model]", "scheduler = 'UniPCMultistep'", "did you mean 'UniPCMultistepScheduler'?"],
         ),
         ("model.scheduler=FlowMatchLCMScheduler", ["draws no noise of its own, which no seed of a row would say"]),
+        ("model.quantize=[{part='transformer', method='nf4'}]", ["model.quantize[0].method = 'nf4'", "'torchao-int8'"]),
         ("model.shift=-1", ["[model]", "shift = -1.0"]),
         ("model.drop=text_encoder_3", ["model.drop = 'text_encoder_3'", "an array"]),
         ("scoring.kind=openclip", ["[scoring]", "kind = 'openclip'", "did you mean 'open_clip'?"]),
@@ -175,7 +176,15 @@ def test_settings_that_came_later_leave_fingerprints_alone(toml: Path) -> None:
     first = [f"{name}.{key}={value!r}" for name, table in FIRST.items() for key, value in table.items()]
     first.append("model.dtype=bfloat16")
     assert fingerprint(load(toml, first)) == before
-    loaded = ["model.loras=[]", "model.variant=''", "model.drop=[]", "model.scheduler=''", "model.shift=0"]
+    loaded = [
+        "model.quantize=[]",
+        "model.transformer_file=''",
+        "model.loras=[]",
+        "model.variant=''",
+        "model.drop=[]",
+        "model.scheduler=''",
+        "model.shift=0",
+    ]
     spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
     assert fingerprint(load(toml, [*first, *spelled, *loaded])) == before
 
@@ -210,6 +219,8 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
         {"model": {"path": "owner/model", "drop": ["text_encoder_3"]}},
         {"model": {"path": "owner/model", "scheduler": "UniPCMultistepScheduler"}},
         {"model": {"path": "owner/model", "shift": 3.0}},
+        {"model": {"path": "owner/model", "quantize": [{"part": "transformer", "method": "torchao-int8"}]}},
+        {"model": {"path": "owner/model", "transformer_file": "model.gguf"}},
         {"sampling": {"steps": 3}},
         {"group": {"size": 5}},
         {"group": {"groups_per_batch": 3}},

@@ -76,6 +76,11 @@ def test_the_estimate_counts_what_is_loaded(tiny_pipeline: str, tmp_path: Path, 
     shutil.copy(decoder, transformer.with_name("model.fp16-00001-of-00001.safetensors"))
     assert counted(str(both)) == plain
     assert counted(str(both), variant="fp16") == plain | {"transformer": plain["vae"]}
+    (tmp_path / "model.gguf").write_bytes(bytes(1000))
+    narrow = {"dtype": "float32", "quantize": [{"part": "text_encoder", "method": "torchao-int8"}]}
+    config = configure(model={"path": tiny_pipeline, "transformer_file": str(tmp_path / "model.gguf"), **narrow})
+    others = sum(plain.values()) - plain["transformer"] - plain["text_encoder"]
+    assert memory.weight_bytes(config, plain) == 1000 + plain["text_encoder"] + 4 * others
     large = "stabilityai/stable-diffusion-3.5-large"
     assert counted(large, drop=["text_encoder_3"]).keys() == counted(large).keys() - {"text_encoder_3"}
 
@@ -100,6 +105,8 @@ def test_the_estimate_knows_published_models_and_other_settings(configure: Confi
     chosen, *others = memory.describe(config).splitlines()
     assert "64.0 GB of weights (bfloat16, weights = 'dtype', offload = 'model')" in chosen
     assert len({line.strip() for line in others}) == 5
+    whole = configure(model={"path": config.model.path, "compile": True}, ray={"gpus_per_generator": 1})
+    assert len(memory.describe(whole).splitlines()) == 2  # compiled blocks allow offload of whole parts only
     assert all("GB with weights = " in line for line in others)
 
 

@@ -109,7 +109,7 @@ function show(shot) {
       const pairs = Array.isArray(names) ? names.map((n) => [n, row[n]]) : Object.entries(row[names] === undefined ? {} : row[names] || { state: "off" });
       const lines = pairs.filter(([, value]) => known(value)).map(([name, value]) => {
         const line = document.createElement("div");
-        const cell = make("dd", Array.isArray(value) ? value.join(typeof value[0] === "number" ? " to " : ", ") : String(value));
+        const cell = make("dd", Array.isArray(value) ? value.map((one) => (one && typeof one === "object" ? Object.values(one).join(": ") : one)).join(typeof value[0] === "number" ? " to " : ", ") : String(value));
         cell.dir = "auto";
         line.append(make("dt", name), cell);
         return line;
