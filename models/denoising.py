@@ -1,8 +1,12 @@
-"""A denoising run: what its batch holds, which step it is at, and how the rows of a transformer call are laid out."""
+"""A denoising run: what its batch holds, which step it is at, and how the rows of a transformer call are laid out.
+
+A step is one evaluation of the model at one noise level: the calls of the transformer that guidance needs there. They
+are counted, as not every pipeline reports its steps, and some samplers make more of them than they were asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +16,7 @@ from torch import Tensor
 from models.errors import ModelError
 from models.families.base import Branch, Family
 from models.parallel.shards import WHOLE, Shards
+from models.samplers import does_flow_matching
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,12 +107,16 @@ class Tokens:
         )
 
 
+def _nobody(done: int) -> None:
+    pass
+
+
 @dataclass(kw_only=True, eq=False)
 class Denoising:
     """The denoising of one batch, rows group-major. Interventions read it; the hooks update `step` and `branches`."""
 
     steps: int
-    """Number of denoising steps."""
+    """Number of denoising steps, as `models.samplers.steps_of` gives it."""
     groups: int
     """Number of groups in the batch."""
     samples: int
@@ -128,12 +137,14 @@ class Denoising:
     """The negative text of all images, by pipeline argument; empty where no intervention reads it."""
     shards: Shards = WHOLE
     """The part of a call that the blocks of this process compute."""
+    on_step: Callable[[int], None] = _nobody
+    """Called with the number of steps done, after each step."""
     step: int = 0
     """The current step, from 0."""
     branches: tuple[Branch, ...] = ("cond",)
     """The branches of the current call, in the order of its rows."""
     _calls: int = 0
-    """Calls of the transformer in the current step so far."""
+    """Calls of the transformer in the current step that have ended."""
 
     @property
     def images(self) -> int:
@@ -154,8 +165,8 @@ class Denoising:
         Raises:
             ModelError: when the pipeline's sampler does no flow matching.
         """
-        name = type(self.scheduler).__name__
-        if not (name.startswith("FlowMatch") or getattr(self.scheduler.config, "use_flow_sigmas", False)):
+        if not does_flow_matching(self.scheduler):
+            name = type(self.scheduler).__name__
             raise ModelError(f"{intervention} needs a flow-matching sampler; {self.family.name} has a {name} here")
 
     def parts(self, rows: Tensor) -> dict[Branch, Tensor]:
@@ -208,20 +219,43 @@ class Denoising:
         rows: the number of its rows.
 
         Raises:
-            ModelError: when the rows are not those that the family's guidance layout leads to.
+            ModelError: when all steps are done, or the rows are not those that the family's guidance layout leads to.
         """
-        order: tuple[tuple[Branch, ...], ...] = (("cond",),)
-        if self.guided:
-            order = (("uncond", "cond"),) if self.has_both else (("cond",), ("uncond",))
-        if self._calls >= len(order) or rows != self.images * len(order[self._calls]):
+        if self.step >= self.steps:
+            raise ModelError(self._miscounted("makes more"))
+        branches = self._calls_of_step[self._calls]
+        if rows != self.images * len(branches):
             raise ModelError(
                 f"transformer call {self._calls + 1} of step {self.step + 1} has {rows} rows for {self.images} images, "
                 f"which is not {self.family.layout} guidance; the interventions cannot tell what the rows are"
             )
-        self.branches = order[self._calls]
-        self._calls += 1
+        self.branches = branches
 
-    def end_step(self) -> None:
-        """Record the end of a denoising step."""
-        self.step += 1
-        self._calls = 0
+    def end_call(self) -> None:
+        """Record the end of a transformer call, which may be the end of a step."""
+        self._calls += 1
+        if self._calls == len(self._calls_of_step):
+            self.step, self._calls = self.step + 1, 0
+            self.on_step(self.step)
+
+    def end(self) -> None:
+        """Record the end of the run.
+
+        Raises:
+            ModelError: when steps are missing.
+        """
+        if self.step < self.steps or self._calls:
+            raise ModelError(self._miscounted("has made fewer"))
+
+    @property
+    def _calls_of_step(self) -> tuple[tuple[Branch, ...], ...]:
+        """The branches of each transformer call of a step."""
+        if not self.guided:
+            return (("cond",),)
+        return (("uncond", "cond"),) if self.has_both else (("cond",), ("uncond",))
+
+    def _miscounted(self, does: str) -> str:
+        return (
+            f"{type(self.scheduler).__name__} {does} transformer calls than the {len(self._calls_of_step)} in each of "
+            f"{self.steps} steps that were expected (at step {self.step + 1}), so that steps cannot be told apart"
+        )

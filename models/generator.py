@@ -19,12 +19,15 @@ from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.hooks.blocks import interventions
 from models.hooks.record import Floats, Measure, TextRecord, displacement, mean_displacement, of_group
 from models.interventions.registry import entry_of
+from models.loading.adapters import Adapters
 from models.loading.compile import compile_blocks
+from models.loading.dtype import resolved
 from models.loading.load import load
 from models.loading.placement import place
 from models.parallel.division import UNDIVIDED, Division
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
+from models.samplers import steps_of
 from models.spec import Group, ModelSpec, Sampling
 from models.texts import Texts
 
@@ -79,10 +82,12 @@ class Generator:
 
     def __init__(self, spec: ModelSpec, divided: Division | Callable[[Family], Division] = UNDIVIDED) -> None:
         device = spec.device if spec.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        spec = resolved(spec, gpus=device != "cpu")
         self._pipe: Any = place(load(spec), spec, device)
         self._pipe.set_progress_bar_config(disable=True)
         self._family = family_of(self._pipe)
         self._texts = Texts(self._pipe, self._family)
+        self._adapters = Adapters(self._pipe, spec.loras)
         divided = divided if isinstance(divided, Division) else divided(self._family)
         self._settings: Callable[[], AbstractContextManager[None]] = nullcontext
         if spec.compile:
@@ -132,7 +137,8 @@ class Generator:
         seed, and texts are encoded one by one.
 
         groups: one or more, all with the same `batch_key`.
-        on_step: called with (steps done, steps) after each step.
+        on_step: called with (steps done, steps) after each step of the sampler, of which one of second order makes
+            more than `Sampling.steps` (`models.samplers.steps_of`). What it raises ends the run.
         measure: gives the numbers of an edit.
 
         Raises:
@@ -142,15 +148,19 @@ class Generator:
         """
         first = groups[0]
         if any(group.batch_key != first.batch_key for group in groups):
-            raise ModelError("groups of different size, sampling or interventions cannot share a denoising batch")
+            raise ModelError(
+                "groups that differ in size, sampling, interventions or LoRAs cannot share a denoising batch"
+            )
         self._check(first.sampling)
-        encoded = [self._texts.encode(group.prompt, group.image, first.sampling) for group in groups]
+        self._adapters.use(first.loras)
+        acting = self._adapters.now
+        encoded = [self._texts.encode(group.prompt, group.image, first.sampling, acting) for group in groups]
         batches: dict[Hashable, list[int]] = {}
         for index, text in enumerate(encoded):
             batches.setdefault((text.together, groups[index].image), []).append(index)
         made: dict[int, Drawn] = {}
         for number, batch in enumerate(batches.values()):
-            report = _steps_of_all(on_step, number, len(batches), first.sampling.steps)
+            report = _steps_of_all(on_step, number, len(batches), self._steps(first.sampling))
             drawn = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], report, measure)
             made.update(zip(batch, drawn, strict=True))
         return [made[index] for index in range(len(groups))]
@@ -167,11 +177,11 @@ class Generator:
         positive = stack([text.arguments for text in encoded], [samples] * len(groups))
         negative: dict[str, Tensor] = {}
         if guided or any(entry_of(config).reads_negative for config in first.interventions):
-            without = self._texts.encode(sampling.negative_prompt, first.image, sampling)
+            without = self._texts.encode(sampling.negative_prompt, first.image, sampling, self._adapters.now)
             negative = stack([without.arguments], [samples * len(groups)])
             tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))
         run = Denoising(
-            steps=sampling.steps,
+            steps=self._steps(sampling),
             groups=len(groups),
             samples=samples,
             family=family,
@@ -182,17 +192,18 @@ class Generator:
             scheduler=pipe.scheduler,
             negative=negative,
             shards=self._shards,
+            on_step=on_step,
         )
         arguments = {
             **family.arguments(pipe, positive, negative if guided else None, sampling),
             **encoded[0].shared,
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in run.seeds],
             "output_type": "np",
-            "callback_on_step_end": _step_callback(run, on_step),
         }
         record = TextRecord(run, measure)
         with self._settings(), interventions(pipe.transformer, run, first.interventions, record):
             made = pipe(**arguments)
+        run.end()
         pictures = made.frames if family.frames_per_second else made.images
         if not np.isfinite(pictures).all():
             raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
@@ -201,6 +212,9 @@ class Generator:
             Drawn(pixels=pixels[at : at + samples], edits=of_group(edits, at, samples))
             for at in range(0, len(pixels), samples)
         ]
+
+    def _steps(self, sampling: Sampling) -> int:
+        return steps_of(self._pipe.scheduler, sampling.steps)
 
     def _check(self, sampling: Sampling) -> None:
         """Raise ModelError for settings that the pipelines would round, ignore or fail on."""
@@ -246,12 +260,3 @@ def _steps_of_all(
             on_step(batch * steps + done, batches * steps)
 
     return report
-
-
-def _step_callback(run: Denoising, on_step: Callable[[int], None]) -> Callable[..., dict[str, Any]]:
-    def callback(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        run.end_step()
-        on_step(run.step)
-        return {}
-
-    return callback

@@ -6,10 +6,13 @@ Importable without torch, so that configs and plans can be read and checked on a
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from models import errors
+from models.errors import did_you_mean
+from models.samplers import FLOW_MATCHING
 
 Interval = tuple[float, float]
 """A share of the denoising steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
@@ -17,11 +20,19 @@ Interval = tuple[float, float]
 Parallelism = Literal["auto", "context", "cfg", "group"]
 """How several ranks share a denoising batch: see `models.parallel.division`."""
 
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""A number format: see `ModelSpec.dtype`."""
+
 Weights = Literal["dtype", "float8"]
 """Storage of the transformer's weights: see `ModelSpec.weights`."""
 
+Quantization = Literal["bitsandbytes-nf4", "bitsandbytes-int8", "torchao-int8", "torchao-float8"]
+"""A package, and the format to which it brings weights: 4 or 8 bits each."""
+
 Offload = Literal["none", "model", "group"]
 """What is on the GPU at a time: see `ModelSpec.offload`."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 PLACES = ("device", "offload")
 """The fields of `ModelSpec` that say where the model runs. No row depends on them."""
@@ -90,6 +101,42 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA that is loaded beside the model; arms say which ones act."""
+
+    name: str
+    """Unique among those of the model; letters, digits, "-" and "_"."""
+    path: str
+    """A file, a folder or a hub id."""
+    weight_name: str = ""
+    """File in the folder or on the hub, where there are several."""
+    revision: str = ""
+    """As of a model: `models.loading.revision.content_revision`, or of the hub."""
+    scale: float = 1.0
+    """Factor on its change of the weights, -10 to 10, besides the alpha that its file has."""
+
+    def __post_init__(self) -> None:
+        require(bool(_NAME.fullmatch(self.name)), self, "name", "needs letters, digits, '-' and '_'")
+        require(bool(self.path), self, "path", "needs a file, a folder or a hub id")
+        require(-10.0 <= self.scale <= 10.0, self, "scale", "needs -10 to 10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """A part of the model whose weights are quantised when it is loaded."""
+
+    part: str
+    """The transformer or a text encoder, as the pipeline names it."""
+    method: Quantization
+    """How. The package of that name has to be installed."""
+
+    def __post_init__(self) -> None:
+        good = self.part.startswith(("transformer", "text_encoder"))
+        require(good, self, "part", "needs the transformer or a text encoder")
+        require(self.method in get_args(Quantization), self, "method", f"needs one of {get_args(Quantization)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """Which model, and how it is loaded."""
 
@@ -97,12 +144,31 @@ class ModelSpec:
     """A diffusers pipeline folder or a hub id."""
     revision: str = ""
     """Commit hash, branch or tag on the hub, or the `models.loading.revision.folder_revision` of a local folder."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Of the transformer and the text encoders."""
+    dtype: Dtype = "auto"
+    """Of the transformer and the text encoders; "auto" is bfloat16 on a GPU, and on a CPU that has units for it, else
+    float32."""
     device: str = "auto"
     """A torch device; "auto" takes CUDA where there is one."""
+    variant: str = ""
+    """Which of several sets of weight files in the folder, such as "fp16"; "" is the one without a name."""
+    drop: tuple[str, ...] = ()
+    """For less memory: text encoders that are not loaded, where the family runs without, such as SD3's
+    "text_encoder_3" (T5)."""
+    scheduler: str = ""
+    """Class of the sampler in diffusers, for flow-matching models; "" is the model's own."""
+    shift: float = 0.0
+    """Fixed shift of the sampler's noise levels towards noise, above 0 and at most 100, in place of the model's own,
+    which may depend on the picture's size; 0 is the model's own. Few-step LoRAs name theirs."""
+    loras: tuple[Lora, ...] = ()
+    """LoRAs that are loaded with the model. All of them act, unless a group says otherwise. Needs the package peft."""
     weights: Weights = "dtype"
     """For less memory: "float8" keeps the transformer's weights in float8_e4m3fn and computes in `dtype`."""
+    quantize: tuple[Quantized, ...] = ()
+    """For less memory: parts that are quantised while they are loaded, by diffusers and transformers."""
+    transformer_file: str = ""
+    """For less memory: a local GGUF or safetensors file with the transformer, in place of the one in the folder."""
+    transformer_file_revision: str = ""
+    """Its `models.loading.revision.content_revision`, as `revision`."""
     vae_slicing: bool = True
     """For less memory: decode one image at a time. A batch of megapixel images would take tens of GB."""
     vae_tiling: bool = False
@@ -116,11 +182,31 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         require(bool(self.path), self, "path", "needs a pipeline folder or a hub id")
-        require(self.dtype in ("float32", "bfloat16", "float16"), self, "dtype", "needs float32, bfloat16 or float16")
+        require(self.dtype in get_args(Dtype), self, "dtype", "needs auto, float32, bfloat16 or float16")
+        known = ["", *FLOW_MATCHING]
+        near = did_you_mean(self.scheduler, known) or f"; known: {', '.join(FLOW_MATCHING)}"
+        rule = "needs a flow-matching sampler that draws no noise of its own, which no seed of a row would say"
+        require(self.scheduler in known, self, "scheduler", rule + near)
+        require(0.0 <= self.shift <= 100.0, self, "shift", "needs 0 (the model's own) to 100")
         require(self.weights in ("dtype", "float8"), self, "weights", "needs 'dtype' or 'float8'")
         require(self.offload in ("none", "model", "group"), self, "offload", "needs 'none', 'model' or 'group'")
+        names = [lora.name for lora in self.loras]
+        require(len({*names}) == len(names), self, "loras", "needs each name once")
+        require(not self.loras or not self.compile, self, "compile", "needs no loras: switching them compiles anew")
+        parts = [quantized.part for quantized in self.quantize]
+        require(len({*parts}) == len(parts), self, "quantize", "needs each part once")
+        narrow = "transformer" in parts or bool(self.transformer_file)
+        require(self.weights == "dtype" or not narrow, self, "weights", "needs a transformer that is not quantised")
+        both = "transformer" in parts and bool(self.transformer_file)
+        require(not both, self, "transformer_file", "has its own format: quantize the other parts")
+        require(not narrow or not self.compile, self, "compile", "needs the transformer of the folder, not quantised")
         whole = self.weights == "dtype" and self.offload != "group"
         require(whole or not self.compile, self, "compile", "needs weights = 'dtype', and no offload by group")
+
+    @property
+    def reads_gguf(self) -> bool:
+        """Whether `transformer_file` is a GGUF file."""
+        return self.transformer_file.endswith(".gguf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +223,8 @@ class Group:
     """The file (PNG, JPEG, WebP ...) of the picture to edit, for editing families only."""
     interventions: tuple[InterventionConfig, ...] = ()
     """Settings of the interventions that act on the group, at most one of each kind."""
+    loras: tuple[Lora, ...] | None = None
+    """Those of the model's LoRAs that act, each at this scale; None takes all of them at the model's scales."""
 
     def __post_init__(self) -> None:
         require(len(self.seeds) >= 1, self, "seeds", "a group needs at least one seed")
@@ -146,4 +234,4 @@ class Group:
     @property
     def batch_key(self) -> Any:
         """Groups with equal keys can share a denoising batch."""
-        return (len(self.seeds), self.sampling, self.interventions)
+        return (len(self.seeds), self.sampling, self.interventions, self.loras)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from models.errors import PromptError
 from models.families.base import Encoded, Family
-from models.spec import Sampling
+from models.spec import Lora, Sampling
 
 _BYTES_KEPT = 512 << 20
 
@@ -25,20 +25,21 @@ class Texts:
 
     def __init__(self, pipe: Any, family: Family) -> None:
         self._pipe, self._family = pipe, family
-        self._kept: OrderedDict[tuple[str, bytes | None, Sampling], Encoded] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bytes | None, Sampling, tuple[Lora, ...]], Encoded] = OrderedDict()
         self._bytes = 0
 
-    def encode(self, prompt: str, image: bytes | None, sampling: Sampling) -> Encoded:
+    def encode(self, prompt: str, image: bytes | None, sampling: Sampling, loras: tuple[Lora, ...] = ()) -> Encoded:
         """The text of one prompt.
 
         prompt: the text.
         image: the file of the picture to edit, for families that edit, else None.
         sampling: gives the length of the text.
+        loras: those that act on the pipeline now, perhaps on its text encoders too.
 
         Raises:
             PromptError: when the prompt is too long, or the image is missing, broken or not wanted.
         """
-        key = (prompt, image, sampling)
+        key = (prompt, image, sampling, loras)
         if key not in self._kept:
             self._kept[key] = self._encode(prompt, image, sampling)
             self._bytes += _size(self._kept[key])

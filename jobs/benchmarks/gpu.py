@@ -94,6 +94,5 @@ def _arm(transformer: Any, size: int, device: str) -> Callable[..., None]:
                 )[0]
                 negative, positive = velocity.chunk(2)
                 now = now - (negative + 3.5 * (positive - negative)) / STEPS
-                denoising.end_step()
 
     return run

@@ -38,7 +38,15 @@ def family_of(pipeline: object) -> Family:
     Raises:
         ModelError: the pipeline's class belongs to no family.
     """
-    name = type(pipeline).__name__
+    return family_named(type(pipeline).__name__)
+
+
+def family_named(name: str) -> Family:
+    """The family of a class of diffusers pipelines.
+
+    Raises:
+        ModelError: the class belongs to no family.
+    """
     for family in FAMILIES:
         if name in family.pipelines:
             return family

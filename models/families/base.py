@@ -100,13 +100,14 @@ class Family:
     name: in rows and messages; pipelines: classes of the diffusers pipelines it covers; transformer: class of their
     transformer; block_lists: its joint blocks, in the order in which they run; layout: how guidance calls it;
     text_inputs: argument of the transformer -> pipeline argument that holds the text for it; pooled_input: argument of
-    the transformer with the text's pooled vector, "" where it has none; encode: text of one prompt
-    (and image to edit); truncation: number of tokens by which a prompt is too long (0 if it fits); size_multiple: width
-    and height must be multiples of it; guided: is there a negative branch with these settings?; options: further
-    arguments of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; edits:
-    it needs an input image; frames_per_second: above 0 for video; frame_step: the number of frames must be 1 more than
-    a multiple of it; context_plan: how tokens are divided over ranks, as diffusers' context parallelism reads it, where
-    the transformer brings no plan of its own.
+    the transformer with the text's pooled vector, "" where it has none; encode: text of one prompt (and image to edit);
+    truncation: number of tokens by which a prompt is too long (0 if it fits); size_multiple: width and height must be
+    multiples of it; guided: is there a negative branch with these settings?; options: further arguments of the
+    pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; edits: it needs an input
+    image; frames_per_second: above 0 for video; frame_step: the number of frames must be 1 more than a multiple of it;
+    optional: text encoder that it runs without -> what else of the pipeline is then not needed; sampler_inputs:
+    arguments of the sampler's `set_timesteps` that its pipeline gives, besides their number; context_plan: how tokens
+    are divided over ranks, as diffusers' context parallelism reads it, where the transformer brings no plan of its own.
     """
 
     name: str
@@ -125,6 +126,8 @@ class Family:
     edits: bool = False
     frames_per_second: int = 0
     frame_step: int = 0
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sampler_inputs: tuple[str, ...] = ("sigmas",)
     context_plan: Mapping[str, Any] = field(default_factory=dict)
 
     def blocks(self, transformer: Any) -> list[tuple[BlockList, Any]]:

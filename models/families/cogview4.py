@@ -38,6 +38,7 @@ FAMILY = Family(
     transformer="CogView4Transformer2DModel",
     block_lists=(BlockList(name="transformer_blocks", text_output=1, attention="attn1"),),
     layout="two_calls",
+    sampler_inputs=("timesteps", "sigmas"),
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     truncation=tokens_cut,

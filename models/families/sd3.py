@@ -62,6 +62,8 @@ FAMILY = Family(
     truncation=truncation,
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=text_length,
+    optional={"text_encoder_3": ("tokenizer_3",)},
+    sampler_inputs=(),
     context_plan={
         "pos_embed": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},
         "context_embedder": {0: ContextParallelInput(split_dim=1, expected_dims=3, split_output=True)},

@@ -34,7 +34,8 @@ _SKIPPING = ("fbc_", "mag_cache", "sea_cache", "faster_cache", "pyramid_attentio
 def interventions(
     transformer: nn.Module, run: Denoising, configs: Sequence[InterventionConfig], record: TextRecord
 ) -> Iterator[None]:
-    """Run the body with interventions applied. Without any, a transformer whose rows are not divided is not touched.
+    """Run the body with interventions applied. Without any, a transformer whose rows are not divided is as it was: its
+    calls are counted.
 
     transformer: of the pipeline.
     run: the denoising that the body makes.
@@ -45,15 +46,13 @@ def interventions(
         ModelError: when the transformer runs with a cache that skips blocks, or was compiled as a whole; or when an
             intervention does not support this model.
     """
-    if not configs and run.shards is WHOLE:
-        yield
-        return
-    _check_every_block_runs(transformer)
+    if configs or run.shards is not WHOLE:
+        _check_every_block_runs(transformer)
     named = [(entry_of(config), config) for config in in_order(configs)]
     edits = [(entry.name, edit) for entry, config in named for edit in entry.begin(config, run)]
     hooks = [
         (block, _BlockHook(facts, run, edits, number, record))
-        for number, (facts, block) in enumerate(run.family.blocks(transformer))
+        for number, (facts, block) in enumerate(run.family.blocks(transformer) if edits else ())
     ]
     around = [edit for _, edit in edits if isinstance(edit, CallEdit)]
     root = HookRegistry.check_if_exists_or_initialize(transformer)
@@ -73,7 +72,8 @@ def interventions(
 
 
 class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
-    """Records the start of a transformer call, selects the edits of its blocks, and makes the edits around it."""
+    """Records the start and the end of a transformer call, selects the edits of its blocks, and makes the edits around
+    it."""
 
     def __init__(self, run: Denoising, edits: Sequence[CallEdit], blocks: list[_BlockHook]) -> None:
         super().__init__()
@@ -92,12 +92,13 @@ class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
         afters = [edit.after for edit in self.edits if edit.after is not None and self.run.step in edit.steps]
-        if not afters:
-            return output
-        predicted = output[0] if isinstance(output, tuple) else output.sample
-        for after in afters:
-            predicted = after(self.call, predicted)
-        return (predicted, *output[1:]) if isinstance(output, tuple) else type(output)(sample=predicted)
+        if afters:
+            predicted = output[0] if isinstance(output, tuple) else output.sample
+            for after in afters:
+                predicted = after(self.call, predicted)
+            output = (predicted, *output[1:]) if isinstance(output, tuple) else type(output)(sample=predicted)
+        self.run.end_call()
+        return output
 
 
 class _BlockHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped

@@ -4,17 +4,27 @@ as [tora], and a key in an arm: `true` takes the run's table, a table overrides 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from models.errors import require
 from models.interventions.registry import entry_of, find, in_order, registered
 from models.recommended import Recommended
-from models.spec import InterventionConfig
+from models.spec import InterventionConfig, Lora, ModelSpec
 from pipelines.config import toml
 
 Interventions = Mapping[str, InterventionConfig]
 """Name of every registered intervention -> the run's settings of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmLora:
+    """A LoRA that acts in an arm."""
+
+    name: str
+    """In [[model.loras]]."""
+    scale: float | None = None
+    """In place of the model's; None keeps that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +35,8 @@ class Arm:
     """Unique in the run."""
     interventions: tuple[InterventionConfig, ...] = ()
     """Settings of those that act, in the order in which they act."""
+    loras: tuple[ArmLora, ...] | None = None
+    """LoRAs that act, in the file by name or as tables with a name and a scale; None is all of the model's."""
 
     def __post_init__(self) -> None:
         require(bool(self.name.strip()), "name", self.name, "needs a name")
@@ -87,6 +99,8 @@ def read_arms(arms: Any, settings: Interventions, *, file: str) -> tuple[Arm, ..
 
 def _arm(table: Mapping[str, Any], settings: Interventions, file: str, at: str) -> Arm:
     rest, asked = take(table)
+    if isinstance(loras := rest.get("loras"), list):
+        rest["loras"] = [{"name": lora} if isinstance(lora, str) else lora for lora in loras]
     given = {"interventions": chosen(asked, settings, file=file, at=at)}
     return toml.build(Arm, rest, file=file, at=at, given=given, hints=names())
 
@@ -115,6 +129,22 @@ def chosen(asked: Mapping[str, Any], settings: Interventions, *, file: str, at: 
     return in_order(found)
 
 
+def loras_of(arm: Arm, model: ModelSpec) -> tuple[Lora, ...]:
+    """The LoRAs that act in an arm, each at its scale there.
+
+    Raises:
+        ValueError: when the model has none of that name, or one is there twice.
+    """
+    if arm.loras is None:
+        return model.loras
+    known = {lora.name: lora for lora in model.loras}
+    names = [lora.name for lora in arm.loras]
+    rule = f"needs names of [[model.loras]], each once (there: {', '.join(known) or 'none'})"
+    require({*names} <= {*known} and len({*names}) == len(names), f"arms.{arm.name}.loras", names, rule)
+    changes: list[dict[str, Any]] = [{} if lora.scale is None else {"scale": lora.scale} for lora in arm.loras]
+    return tuple(replace(known[name], **change) for name, change in zip(names, changes, strict=True))
+
+
 def column_names(arms: Sequence[Arm]) -> list[str]:
     """The interventions with a column in the rows of a run: those `in_every_row`, and those that its arms use."""
     used = {entry_of(config).name for arm in arms for config in arm.interventions}
@@ -126,8 +156,14 @@ def tables_of(settings: Interventions, arms: Sequence[Arm]) -> dict[str, Any]:
     columns = column_names(arms)
     return {
         **{name: asdict(settings[name]) for name in columns},
-        "arms": [{"name": arm.name, **_keys(arm, settings, columns)} for arm in arms],
+        "arms": [{"name": arm.name, **_loras(arm), **_keys(arm, settings, columns)} for arm in arms],
     }
+
+
+def _loras(arm: Arm) -> dict[str, Any]:
+    if arm.loras is None:
+        return {}
+    return {"loras": [lora.name if lora.scale is None else asdict(lora) for lora in arm.loras]}
 
 
 def _keys(arm: Arm, settings: Interventions, columns: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pipelines.errors import UserError
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""owner/name."""
 
 
 def check_model(path: str, setting: str = "model.path") -> None:
@@ -29,5 +30,5 @@ def check_model(path: str, setting: str = "model.path") -> None:
                 f"{setting} = {path!r} has no readable model_index.json, so it is not a diffusers pipeline folder"
             ) from error
         return
-    if not _HUB_ID.fullmatch(path):
+    if not HUB_ID.fullmatch(path):
         raise UserError(f"{setting} = {path!r}: there is no such folder, and it is not a hub id such as 'owner/name'")

@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from models.errors import require
 from models.interventions.registry import registered
+from models.loading.dtype import resolved
 from models.recommended import UNKNOWN, Recommended
 from models.scorers import registry
 from models.spec import PLACES, ModelSpec, Sampling
@@ -24,6 +25,7 @@ from pipelines.config.arms import (
     Interventions,
     column_names,
     defaults,
+    loras_of,
     read_arms,
     read_interventions,
     tables_of,
@@ -44,6 +46,7 @@ class RunConfig:
     run: Run
     prompts: Prompts
     model: ModelSpec
+    """`build` settles what "auto" stands for in its dtype, so that all rows of a run have the same."""
     scoring: Scoring
     scorers: tuple[FurtherScorer, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
@@ -60,6 +63,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
         require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
+        for arm in self.arms:
+            loras_of(arm, self.model)
         alone = self.ray.gpus_per_replica == 1
         require(alone or not self.model.compile, "model.compile", True, "needs ray.gpus_per_replica = 1")
         self._check_scorers()
@@ -115,7 +120,8 @@ def build(table: Mapping[str, Any], *, file: str) -> RunConfig:
     interventions = read_interventions(tables, known, file=file)
     arms = read_arms(rest.pop("arms", None), interventions, file=file)
     given = {"interventions": interventions, "arms": arms, "recommended": known}
-    return toml.build(RunConfig, rest, file=file, given=given, hints=[*interventions, "arms"])
+    config = toml.build(RunConfig, rest, file=file, given=given, hints=[*interventions, "arms"])
+    return replace(config, model=resolved(config.model, gpus=config.ray.on_gpus))
 
 
 def _load_plugins(run: Any, file: str) -> None:
@@ -172,6 +178,14 @@ _ADDED_LATER: dict[str, Any] = {
     "scoring.options": {},
     "selection.rank_by": "",
     "tora.encoders": "together",
+    "model.variant": "",
+    "model.drop": [],
+    "model.scheduler": "",
+    "model.shift": 0.0,
+    "model.loras": [],
+    "model.quantize": [],
+    "model.transformer_file": "",
+    "model.transformer_file_revision": "",
 }
 """Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
 which of an array of tables is that key of each, and of an arm's own settings of an intervention that of its table."""

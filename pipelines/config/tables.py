@@ -154,6 +154,11 @@ class RayOptions:
         require(self.object_store_mb >= 80, "object_store_mb", self.object_store_mb, "needs 80 MiB or more")
 
     @property
+    def on_gpus(self) -> bool:
+        """Whether generators have GPUs: Ray hides those that it does not reserve."""
+        return self.gpus_per_generator > 0
+
+    @property
     def generator_threads(self) -> int:
         """CPU threads of each process of a generator."""
         return max(1, (self.threads_per_generator or int(self.cpus_per_generator)) // self.gpus_per_replica)

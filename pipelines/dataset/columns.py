@@ -23,6 +23,7 @@ COLUMN_MEANING: dict[str, str] = {
     "negative_prompt": "what the guidance moves away from; empty for none",
     "max_sequence_length": "most tokens of the prompt that are read (of its T5 part, where the model has one)",
     "frames": "frames of the video; 1 for a picture",
+    "loras": "the LoRAs that acted, each with its scale; empty for none",
     "displacement": (
         "how far each intervention moved the text: the length of its change as a share of the text's, over the tokens "
         "that it moves, on average over blocks, steps and branches; 0 where it moved nothing, null where it is off or "
@@ -32,7 +33,7 @@ COLUMN_MEANING: dict[str, str] = {
     "model_revision": "revision of the model",
     "family": "architecture of the model",
     "dtype": "number format the model ran in",
-    "model_options": "how the model was loaded: float8 weights, VAE in slices or tiles, compiled blocks",
+    "model_options": "how the model was loaded: parts, sampler and weights, VAE in slices or tiles, compiled blocks",
     "scheduler": "sampler class",
     "fingerprint": "hash of the run's settings",
     "clip_model": "the model that scored the image",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
-from typing import Any, Literal, get_origin, get_type_hints
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
 from models.interventions.registry import find, registered
-from models.spec import PLACES, Interval, InterventionConfig, ModelSpec
+from models.spec import PLACES, Interval, Lora, ModelSpec
 
 VERSION = 3
 """Version of the row contract; it increases whenever every run gets another column, or a column changes."""
@@ -34,12 +34,16 @@ _SETTING_TYPES: dict[Any, pa.DataType] = {
 }
 
 
-def _struct_of(config: type[ModelSpec | InterventionConfig], *, but: tuple[str, ...] = ()) -> pa.StructType:
+def _struct_of(config: type[Any], *, but: tuple[str, ...] = ()) -> pa.StructType:
     types_of = get_type_hints(config)
     return pa.struct([pa.field(f.name, _setting_type(types_of[f.name])) for f in fields(config) if f.name not in but])
 
 
 def _setting_type(kind: Any) -> pa.DataType:
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _struct_of(kind)
+    if get_origin(kind) is tuple and get_args(kind)[1] is Ellipsis:
+        return pa.list_(_setting_type(get_args(kind)[0]))
     return pa.string() if get_origin(kind) is Literal else _SETTING_TYPES[kind]
 
 
@@ -67,7 +71,7 @@ def _displacement(names: Sequence[str]) -> pa.Field[Any]:
     return pa.field("displacement", pa.struct([pa.field(name, pa.float32()) for name in names]), nullable=False)
 
 
-MODEL_OPTIONS = _struct_of(ModelSpec, but=("path", "revision", "dtype", *PLACES))
+MODEL_OPTIONS = _struct_of(ModelSpec, but=("path", "revision", "dtype", "loras", *PLACES))
 """Struct with the settings of `ModelSpec` that change pixels and have no column of their own."""
 
 _GROUP_FIELDS = [
@@ -86,6 +90,7 @@ _GROUP_FIELDS = [
     pa.field("negative_prompt", pa.string(), nullable=False),
     pa.field("max_sequence_length", pa.int32(), nullable=False),
     pa.field("frames", pa.int32(), nullable=False),
+    pa.field("loras", pa.list_(_struct_of(Lora)), nullable=False),
 ]
 
 

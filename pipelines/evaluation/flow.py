@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -18,8 +20,10 @@ from models.embedded import measures
 from models.embedded.oracle import Oracle, Reading
 from models.embedded.pictures import pictures
 from models.generator import Generator
-from models.loading.revision import folder_revision
+from models.loading.dtype import resolved, slowness
+from models.loading.revision import pinned
 from models.seeds import image_seed
+from models.spec import PLACES, ModelSpec
 from pipelines.dataset import owned, records
 from pipelines.dataset.images import encode
 from pipelines.dataset.storage import Storage
@@ -64,6 +68,10 @@ def run(config: EvaluationConfig) -> str:
     for path, key in ((model / "model_index.json", "model.path"), (oracle, "oracle")):
         if not path.is_file():
             raise UserError(f"{key}: {path} does not exist; train it with jobs/train_embedded.py or name another")
+    gpus = torch.cuda.is_available()
+    config = replace(config, model=resolved(pinned(config.model), gpus=gpus))
+    if slow := slowness(config.model, gpus=gpus):
+        print(f"warning: {slow}", file=sys.stderr)
     output = Storage.open(config.output)
     _claim(output, config.name)
     setting = _Setting(
@@ -71,7 +79,7 @@ def run(config: EvaluationConfig) -> str:
         output=output,
         sets=prompt_sets(config.prompts),
         oracle=Oracle(oracle),
-        revision=folder_revision(model) + hashlib.sha256(oracle.read_bytes()).hexdigest()[:16],
+        revision=config.model.revision + hashlib.sha256(oracle.read_bytes()).hexdigest()[:16],
     )
     missing = [arm for arm in config.all_arms if not _is_done(setting, arm)]
     if missing:
@@ -132,10 +140,17 @@ def _file(setting: _Setting, arm: Arm) -> str:
         "sampling": asdict(setting.config.sampling),
         "prompts": [asdict(one) for one in setting.sets],
         "group": [setting.config.prompts.group_size, setting.config.prompts.seed],
-        "model": [setting.revision, setting.config.model.dtype],
+        "model": [setting.revision, setting.config.model.dtype, *_loading(setting.config.model)],
     }
     digest = hashlib.blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=8).hexdigest()
     return f"arms/{digest}.npz"
+
+
+def _loading(model: ModelSpec) -> list[dict[str, Any]]:
+    """How the model is loaded, where that is not as it is by default."""
+    usual = asdict(ModelSpec(path=model.path, revision=model.revision, dtype=model.dtype))
+    changed = {key: value for key, value in asdict(model).items() if key not in PLACES and value != usual[key]}
+    return [changed] if changed else []
 
 
 def _is_done(setting: _Setting, arm: Arm) -> bool:

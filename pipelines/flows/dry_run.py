@@ -75,7 +75,7 @@ def _plain(value: Any) -> Any:
 def flops_per_image(config: RunConfig) -> float | None:
     """Floating-point operations of the transformer for one image: 2 per parameter and token, in every forward pass."""
     folder = Path(config.model.path)
-    parameters = memory.parameters(folder / "transformer")
+    parameters = memory.parameters(folder / "transformer", config.model.variant)
     if not parameters:
         return None
     levels, patch = (

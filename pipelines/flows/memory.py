@@ -4,6 +4,9 @@ torch."""
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any, get_args
 
 from models.checkpoints import size_of
 from models.parallel.division import Division, division
-from models.spec import Offload, Weights
+from models.spec import ModelSpec, Offload, Quantization, Weights
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
 
@@ -19,17 +22,35 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _FILE_BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "F8_E4M3": 1, "U8": 1, "I8": 1}
 _LONGEST_HEADER = 100 << 20
 """Bytes; safetensors itself reads no longer one."""
+_QUANTISED_BYTES: dict[Quantization, float] = {
+    "bitsandbytes-nf4": 0.56,
+    "bitsandbytes-int8": 1,
+    "torchao-int8": 1,
+    "torchao-float8": 1,
+}
+"""Per weight, with the scales."""
 _COPIES = 24
 """Memory of a block, as a multiple of its tokens: the hidden layer of the MLP alone is four times as wide."""
 _DECODER_WIDTH = 1200
 """Values per pixel that an autoencoder's last layers hold at once."""
+_PART = re.compile(r"-\d+-of-\d+$")
 _TILE = 512 * 512
 """Pixels of a tile of the autoencoder."""
 
 
-def parameters(folder: Path) -> int:
-    """Number of values in the safetensors files of a folder."""
-    return sum(_values(file) for file in folder.glob("*.safetensors"))
+def parameters(folder: Path, variant: str = "") -> int:
+    """Number of values in the safetensors files of a folder.
+
+    variant: as `model.variant`; a component that has no such files is loaded from the others.
+    """
+    files = list(folder.glob("*.safetensors"))
+    chosen = [file for file in files if _variant(file) == variant] or [file for file in files if not _variant(file)]
+    return sum(map(_values, chosen))
+
+
+def _variant(file: Path) -> str:
+    """NAME.VARIANT.safetensors, where either may have the number of a part at its end."""
+    return _PART.sub("", ".".join(file.name.split(".")[1:-1]))
 
 
 def describe(config: RunConfig) -> str:
@@ -50,20 +71,29 @@ def describe(config: RunConfig) -> str:
     others = [
         f"{(weight_bytes(replace(config, model=other), parts) + working) / 1e9:.1f} GB with weights = "
         f"{other.weights!r}, offload = {other.offload!r}"
-        for other in (replace(model, weights=w, offload=o) for w, o in product(get_args(Weights), get_args(Offload)))
-        if other != model
+        for other in _other_ways(model)
     ]
     return "\n         ".join([estimate, *others])
 
 
+def _other_ways(model: ModelSpec) -> Iterator[ModelSpec]:
+    """The same model on less or more memory, as far as its other settings allow."""
+    for weights, offload in product(get_args(Weights), get_args(Offload)):
+        with suppress(ValueError):
+            if (other := replace(model, weights=weights, offload=offload)) != model:
+                yield other
+
+
 def sizes(config: RunConfig) -> dict[str, int] | None:
     """The size of the model: component -> number of values; None where it is not known."""
-    folder = Path(config.model.path)
-    parts = {file.parent.name: parameters(file.parent) for file in folder.glob("*/*.safetensors")}
-    if "transformer" in parts:
-        return parts
-    published = size_of(config.model.path)
-    return published.parts if published else None
+    folder, model = Path(config.model.path), config.model
+    parts = {at.name: parameters(at, model.variant) for at in {file.parent for file in folder.glob("*/*.safetensors")}}
+    if "transformer" not in parts:
+        published = size_of(model.path)
+        if published is None:
+            return None
+        parts = published.parts
+    return {name: count for name, count in parts.items() if name not in model.drop}
 
 
 def shared(config: RunConfig) -> Division:
@@ -84,6 +114,10 @@ def weight_bytes(config: RunConfig, parts: dict[str, int]) -> int:
     """
     model = config.model
     sizes = {name: count * _BYTES[model.dtype] for name, count in parts.items()}
+    for quantized in model.quantize:
+        sizes[quantized.part] = int(parts[quantized.part] * _QUANTISED_BYTES[quantized.method])
+    if model.transformer_file:
+        sizes["transformer"] = Path(model.transformer_file).stat().st_size
     if model.weights == "float8":
         sizes["transformer"] = parts["transformer"]
     if model.offload == "model":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
-from models.loading.revision import folder_revision, hub_commit
-from pipelines.config.model_path import check_model
+from models.errors import ModelError, did_you_mean
+from models.loading.packages import require_packages
+from models.loading.revision import pinned
+from models.spec import Lora, ModelSpec
+from pipelines.config.model_path import HUB_ID, check_model
 from pipelines.config.run import RunConfig
 from pipelines.config.scorers import checked
 from pipelines.errors import UserError
@@ -23,6 +27,7 @@ def check(config: RunConfig) -> RunConfig:
         UserError: when the model or a scorer is unknown, or a shard could be too large for a worker.
     """
     check_model(config.model.path)
+    _check_loading(config.model)
     further = tuple(checked(one, f"scorers.{one.name}") for one in config.scorers)
     config = replace(config, scoring=checked(config.scoring), scorers=further)
     groups = prompts_per_shard(config) * groups_per_prompt(config)
@@ -33,13 +38,36 @@ def check(config: RunConfig) -> RunConfig:
             f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {config.group.size} images of "
             f"{config.sampling.width} x {config.sampling.height} per group could exceed 2 GiB; use {fitting} or fewer"
         )
-    return _with_revision(config)
-
-
-def _with_revision(config: RunConfig) -> RunConfig:
-    model = Path(config.model.path)
     try:
-        revision = folder_revision(model) if model.exists() else hub_commit(config.model.path, config.model.revision)
+        return replace(config, model=pinned(config.model))
     except (OSError, ValueError) as error:  # a file that cannot be read, a hub id that cannot be
         raise UserError(f"model.path = {config.model.path!r}: {error}") from error
-    return replace(config, model=replace(config.model, revision=revision))
+
+
+def _check_loading(model: ModelSpec) -> None:
+    """What else is loaded with the model, and which of its parts the settings name."""
+    try:
+        require_packages(model)
+    except ModelError as error:
+        raise UserError(str(error)) from error
+    if model.transformer_file and not Path(model.transformer_file).is_file():
+        raise UserError(
+            f"model.transformer_file = {model.transformer_file!r}: there is no such file; download it first"
+        )
+    for lora in model.loras:
+        _check_lora(lora)
+    index = Path(model.path, "model_index.json")
+    if not index.exists():
+        return
+    parts = [name for name in json.loads(index.read_bytes()) if not name.startswith("_")]
+    for key, part in [("drop", part) for part in model.drop] + [("quantize", one.part) for one in model.quantize]:
+        if part not in parts:
+            raise UserError(f"model.{key} = {part!r}: {model.path} has no such part{did_you_mean(part, parts)}")
+
+
+def _check_lora(lora: Lora) -> None:
+    at, key = Path(lora.path), f"model.loras.{lora.name}"
+    if not at.exists() and not HUB_ID.fullmatch(lora.path):
+        raise UserError(f"{key}.path = {lora.path!r}: there is no such file or folder, and it is not a hub id")
+    if at.is_dir() and lora.weight_name and not (at / lora.weight_name).is_file():
+        raise UserError(f"{key}.weight_name = {lora.weight_name!r}: {lora.path} has no such file")

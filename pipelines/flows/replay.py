@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.interventions.registry import find
-from models.spec import Group, ModelSpec, Offload
-from pipelines.config import plugins
+from models.spec import Group, Lora, ModelSpec, Offload
+from pipelines.config import plugins, toml
+from pipelines.config.arms import Arm
 from pipelines.config.recorded import recorded, recorded_tables
 from pipelines.config.tables import GroupSize, RayOptions, Run
 from pipelines.dataset import images, parquet, run_json, schema
@@ -56,6 +57,8 @@ class Origin:
     """Whether the installed libraries have the versions of the run."""
     offload: Offload
     """`model.offload` of the run."""
+    loras: tuple[Lora, ...]
+    """`model.loras` of the run: a row has those that acted on it, and other arms have others."""
     ray: RayOptions
     """The table [ray] of the run."""
     group: GroupSize
@@ -148,39 +151,44 @@ def origin(output: Storage) -> Origin:
         )
     named = recorded(run, "run", Run).plugins
     plugins.load(named)
+    own = {field.name for field in fields(Arm)}
     for arm in recorded_tables(run, "arms"):
         for name, settings in arm.items():
-            if name != "name" and settings and find(name) is None:
+            if name not in own and settings and find(name) is None:
                 raise UserError(
                     f"{output.path(run_json.FILE)}: the arm {arm['name']!r} has {name!r}, which is no intervention "
                     "here; install the plugin that the run used (run.plugins)"
                 )
+    model = recorded(run, "model", ModelSpec)
     return Origin(
         same_versions=run.libraries == run_record.libraries(),
-        offload=recorded(run, "model", ModelSpec).offload,
+        offload=model.offload,
+        loras=model.loras,
         ray=recorded(run, "ray", RayOptions),
         group=recorded(run, "group", GroupSize),
         plugins=named,
     )
 
 
-def model_of(row: pa.Table, *, device: str, offload: Offload = "none", path: str = "") -> ModelSpec:
+def model_of(row: pa.Table, *, device: str, made_by: Origin, offload: Offload = "none", path: str = "") -> ModelSpec:
     """The model of a row.
 
     row: an image row.
     device: where to run it.
+    made_by: the row's run.
     offload: as in `ModelSpec`.
     path: of the model now; "" takes the row's.
     """
     recorded_model = row.select(["model", "model_revision", "dtype", "model_options"]).slice(0, 1).to_pylist()[0]
-    return ModelSpec(
-        path=path or recorded_model["model"],
-        revision="" if path else recorded_model["model_revision"],
-        dtype=recorded_model["dtype"],
-        device=device,
-        offload=offload,
+    table = {
+        "path": path or recorded_model["model"],
+        "revision": "" if path else recorded_model["model_revision"],
+        "dtype": recorded_model["dtype"],
+        "device": device,
+        "offload": offload,
         **recorded_model["model_options"],
-    )
+    }
+    return replace(toml.build(ModelSpec, table, file="a row", at="model"), loras=made_by.loras)
 
 
 def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group], int]:

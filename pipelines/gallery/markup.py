@@ -159,7 +159,8 @@ def details(cards: Sequence[CardView]) -> str:
                 continue
             row = group.shots[0].row
             known_columns = {*COLUMN_MEANING, *interventions_in([*row])}
-            groups.append({name: row[name] for name in (*_GROUP_DETAILS, *interventions_in([*row]))})
+            loras = [f"{lora['name']} at {lora['scale']:g}" for lora in row["loras"]]
+            groups.append({n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))} | {"loras": loras})
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # The columns of further scorers differ from run to run.

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
-from models.spec import PLACES, Group, InterventionConfig, Sampling
-from pipelines.config.arms import Arm, column_names
-from pipelines.config.run import RunConfig, without_later_defaults
+from models.spec import Group, InterventionConfig, Lora, Sampling
+from pipelines.config.arms import Arm, column_names, loras_of
+from pipelines.config.run import RunConfig, identity, without_later_defaults
 from pipelines.dataset import schema
 from pipelines.prompts.rows import PromptRow
 
@@ -63,6 +63,7 @@ def _arm_columns(config: RunConfig) -> dict[str, pa.Array[Any]]:
     names = column_names(config.arms)
     values: dict[str, list[Any]] = {
         "arm": [arm.name for arm in config.arms],
+        "loras": [_loras(arm, config) for arm in config.arms],
         **{name: [settings.get(name) for settings in acting] for name in names},
         **{name: [value] * len(config.arms) for name, value in asdict(config.sampling).items()},
     }
@@ -75,15 +76,20 @@ def _settings(arm: Arm) -> dict[str, dict[str, Any]]:
     return {entry_of(config).name: asdict(config) for config in arm.interventions}
 
 
+def _loras(arm: Arm, config: RunConfig) -> list[dict[str, Any]]:
+    return [asdict(lora) for lora in loras_of(arm, config.model)]
+
+
 def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray[Any, Any]) -> Iterator[str]:
     """A hash of everything that changes a group's pixels, and of its prompt_id: 16 hex digits."""
-    started = []
+    started, model = [], identity(config.to_dict())["model"]
     for arm in config.arms:
         made_with = {
             "schema": _RECIPE,
-            "model": {k: v for k, v in asdict(config.model).items() if k not in PLACES},
+            "model": model,
             "sampling": asdict(config.sampling),
             "arm": arm.name,
+            **({"loras": _loras(arm, config)} if config.model.loras else {}),
             **dict.fromkeys(schema.in_every_row()),
             **_settings(arm),
         }
@@ -107,14 +113,16 @@ def groups_of(table: pa.Table) -> list[Group]:
     """
     names = schema.interventions_in(table.column_names)
     sampling = [field.name for field in fields(Sampling)]
+    loras = ["loras"] if "loras" in table.column_names else []  # version 2 of the row contract has none
     return [
         Group(
             prompt=row["prompt"],
             seeds=tuple(row["group_seeds"]),
             sampling=Sampling(**{name: row[name] for name in sampling}),
             interventions=tuple(_config(name, row[name]) for name in names if row[name] is not None),
+            loras=tuple(Lora(**lora) for lora in row.get("loras", ())),
         )
-        for row in table.select(["prompt", "group_seeds", *sampling, *names]).to_pylist()
+        for row in table.select(["prompt", "group_seeds", *loras, *sampling, *names]).to_pylist()
     ]
 
 

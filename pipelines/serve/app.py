@@ -60,7 +60,7 @@ def app(args: ServeArgs) -> Application:
     """
     from pipelines.serve.worker import Worker
 
-    if warning := resolve(args).warning:  # which fails here, at start-up, not in a worker
+    for warning in resolve(args).warnings:  # which fails here, at start-up, not in a worker
         _log.warning(warning)
     deployment: Any = serve.deployment  # its overloads do not allow options beside the class
     workers = deployment(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from models import embedded
+from models.loading.dtype import resolved, slowness
 from models.parallel.division import Ranks
 from models.scorers.open_clip import WITH_OWN_WEIGHTS
 from models.spec import ModelSpec, Parallelism, Sampling
@@ -43,8 +44,8 @@ class ServeArgs(BaseModel):
     """Pipeline folder or hub id; "" takes the config's, and without a config the embedded model."""
     revision: str = ""
     """Revision on the hub, for `model`."""
-    dtype: Literal["", "float32", "bfloat16", "float16"] = ""
-    """"" takes the config's; else bfloat16, and float32 for the embedded model."""
+    dtype: Literal["", "auto", "float32", "bfloat16", "float16"] = ""
+    """"" takes the config's; else "auto" as in `models.spec.ModelSpec`, and float32 for the embedded model."""
     device: str = "auto"
     name: str = ""
     """The model's name in the API; "" takes the hub id or the folder's name."""
@@ -140,8 +141,8 @@ class Serving:
     images_per_group: int = 1
     """What a batch is divided for where several GPUs share it: the size of the config's groups, or a request's default
     of one image. Groups of any other size can be asked for too."""
-    warning: str = ""
-    """Of `models.recommended.Recommended`."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know of settings that are not wrong."""
     plugins: tuple[str, ...] = ()
     """`run.plugins` of the config."""
 
@@ -180,7 +181,8 @@ def resolve(args: ServeArgs) -> Serving:
     if sampling.frames != 1:
         raise UserError(f"sampling.frames = {sampling.frames}: the endpoint makes still images, 1 frame")
     check_model(base.model.path, "model" if args.model else "model.path")
-    model = replace(base.model, device=args.device, dtype=args.dtype or base.model.dtype)
+    gpus = args.gpus_per_replica > 0
+    model = resolved(replace(base.model, device=args.device, dtype=args.dtype or base.model.dtype), gpus=gpus)
     scoring = _scoring(args, base.scoring)
     if scoring:
         check(scoring)
@@ -191,6 +193,7 @@ def resolve(args: ServeArgs) -> Serving:
         scoring=scoring,
         sampling=sampling,
         sizes=tuple(dict.fromkeys([size, *args.sizes])),
+        warnings=(*base.warnings, *_known(slowness(model, gpus=gpus))),
     )
 
 
@@ -205,7 +208,7 @@ def _base(args: ServeArgs) -> Serving:
             interventions=job.interventions,
             sizes=(),
             images_per_group=job.group.size,
-            warning=job.recommended.warning,
+            warnings=_known(job.recommended.warning),
             plugins=job.run.plugins,
         )
     if args.model:
@@ -221,8 +224,12 @@ def _base(args: ServeArgs) -> Serving:
         sampling=known.sampling,
         interventions=known.interventions,
         sizes=(),
-        warning=known.recommended.warning,
+        warnings=_known(known.recommended.warning),
     )
+
+
+def _known(warning: str) -> tuple[str, ...]:
+    return (warning,) if warning else ()
 
 
 def _name_of(path: str) -> str:

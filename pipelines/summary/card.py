@@ -88,7 +88,7 @@ def column_table(schema: pa.Schema) -> str:
     """A Markdown table of columns with type and meaning."""
     return table(
         ("column", "type", "meaning"),
-        [(f"`{field.name}`", f"`{_type_name(str(field.type))}`", meaning(field)) for field in schema],
+        [(f"`{field.name}`", f"`{_type_name(field.type)}`", meaning(field)) for field in schema],
     )
 
 
@@ -221,15 +221,15 @@ def code(text: str) -> str:
     return f"`{flat}`"
 
 
-def _type_name(arrow: str) -> str:
+def _type_name(kind: pa.DataType) -> str:
     """A short name of a type, without the fields of structs and the length of image vectors."""
-    if arrow.startswith("fixed_size_list"):
+    if pa.types.is_fixed_size_list(kind):
         return "fixed_size_list<float16>"
-    if arrow.startswith("list"):
-        return "list<int64>"
-    if arrow.startswith("struct<bytes"):
-        return "struct<bytes, path>"
-    return "struct" if arrow.startswith("struct") else arrow
+    if pa.types.is_list(kind):
+        return f"list<{_type_name(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return "struct<bytes, path>" if kind.field(0).name == "bytes" else "struct"
+    return str(kind)
 
 
 DUCKDB = """-- DuckDB; a folder above that is named like seed=7 must not become a column

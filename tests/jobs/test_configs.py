@@ -52,7 +52,7 @@ def test_the_gpu_config_is_planned_without_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("pipelines.flows.preflight.hub_commit", lambda _, revision: revision)
+    monkeypatch.setattr("models.loading.revision.hub_commit", lambda _, revision: revision)
     assert synth.main(["--config", str(CONFIGS / "sd35_large_gpu.toml"), "--dry-run"]) == 0
     plan = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line)
     assert plan["prompts"].startswith("10 (0 unusable, 0 repeats")

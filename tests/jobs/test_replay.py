@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 
 from jobs.replay import main
+from models.loading.revision import content_revision
+from pipelines.config.tables import GroupSize, RayOptions
+from pipelines.dataset import schema
+from pipelines.flows.replay import Origin, model_of
+from tests.conftest import Configure
 from tests.support.job import PLAIN, rows, run_inline, write_job
 
+_LOADED = [
+    "model.weights=float8",
+    "model.vae_tiling=true",
+    "model.scheduler=FlowMatchHeunDiscreteScheduler",
+    'model.drop=["text_encoder_3"]',
+    "ray.gpus_per_replica=2",
+]
 Out = pytest.CaptureFixture[str]
 
 
@@ -25,7 +39,7 @@ def test_rows_are_made_again_from_themselves(undisturbed: Path, capsys: Out) -> 
     assert capsys.readouterr().out.startswith("3 images made again, 3 identical")
 
 
-@pytest.mark.parametrize("setting", ["model.weights=float8", "model.vae_tiling=true", "ray.gpus_per_replica=2"])
+@pytest.mark.parametrize("setting", _LOADED)
 def test_so_are_those_of_a_model_loaded_in_another_way(
     setting: str, tmp_path: Path, tiny_pipeline: str, tiny_clip: str, capsys: Out
 ) -> None:
@@ -33,6 +47,36 @@ def test_so_are_those_of_a_model_loaded_in_another_way(
     assert run_inline(tmp_path, setting, "sampling.width=32", "sampling.height=32").complete
     assert main(["--dataset", str(tmp_path / "out"), "--sample", "0", "--device", "cpu"]) == 0
     assert capsys.readouterr().out == "12 images made again, 12 identical, 0 not\n"
+
+
+def test_so_are_those_of_a_transformer_from_a_file_of_its_own(
+    tmp_path: Path, tiny_pipeline: str, tiny_clip: str, capsys: Out
+) -> None:
+    (own,) = (Path(tiny_pipeline) / "transformer").glob("*.safetensors")
+    weights = load_file(own)
+    save_file({**weights, "proj_out.weight": weights["proj_out.weight"] * 2}, tmp_path / "strong.safetensors")
+    write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN[:2])
+    assert run_inline(tmp_path, f"model.transformer_file={tmp_path / 'strong.safetensors'}").complete
+    revision = content_revision(tmp_path / "strong.safetensors")
+    assert rows(tmp_path / "out" / "data", "distinct model_options.transformer_file_revision") == [(revision,)]
+    again = ["--dataset", str(tmp_path / "out"), "--sample", "0", "--device", "cpu"]
+    assert main(again) == 0
+    assert capsys.readouterr().out == "12 images made again, 12 identical, 0 not\n"
+    save_file(weights, tmp_path / "strong.safetensors")
+    assert main(again) == 2
+    assert f"the run was planned with {revision}" in capsys.readouterr().err
+
+
+def test_a_row_says_how_its_model_was_loaded(configure: Configure, tmp_path: Path) -> None:
+    parts = [{"part": "transformer", "method": "torchao-int8"}, {"part": "text_encoder", "method": "bitsandbytes-nf4"}]
+    loaded = {"dtype": "bfloat16", "drop": ["text_encoder_3"], "quantize": parts, "variant": "fp16", "shift": 3.0}
+    spec = configure(model={"path": "owner/model", "revision": "v1", **loaded}).model
+    options = {field.name: getattr(spec, field.name) for field in schema.MODEL_OPTIONS}
+    plain = {name: [asdict(spec)[name]] for name in ("dtype",)} | {"model": ["owner/model"], "model_revision": ["v1"]}
+    stored = pa.array([{**options, "quantize": parts}], schema.MODEL_OPTIONS)
+    row = pa.table({**plain, "model_options": stored})
+    made_by = Origin(same_versions=True, offload="none", loras=(), ray=RayOptions(), group=GroupSize(), plugins=())
+    assert model_of(row, device="auto", made_by=made_by) == spec
 
 
 def test_a_cpu_needs_no_offload(undisturbed: Path, tmp_path: Path, capsys: Out) -> None:

@@ -17,6 +17,7 @@ from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
 
 from jobs.benchmarks.interventions import papers_forms
+from models.denoising import Denoising
 from models.errors import ModelError, PromptError
 from models.families import family_of
 from models.generator import Generator
@@ -162,6 +163,57 @@ def test_reports_steps(generator: Generator) -> None:
     seen: list[tuple[int, int]] = []
     generator.generate([group()], lambda done, of: seen.append((done, of)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_steps_are_counted_where_a_pipeline_reports_none(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = type(generator._pipe)
+    draw, seen = pipeline.__call__, []
+
+    def silent(self: Any, **given: Any) -> Any:
+        assert "callback_on_step_end" not in given
+        return draw(self, **given)
+
+    monkeypatch.setattr(pipeline, "__call__", silent)
+    generator.generate([group(interventions=(REPULSION,))], lambda done, of: seen.append((done, of)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_each_evaluation_of_a_sampler_of_second_order_is_a_step(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heun = diffusers.FlowMatchHeunDiscreteScheduler()
+    monkeypatch.setattr(generator._pipe, "scheduler", heun)
+    seen: list[tuple[int, int]] = []
+    generator.generate([group()], lambda done, of: seen.append((done, of)))
+    assert seen == [(step, 7) for step in range(1, 8)]
+    levels: list[float] = []
+    monkeypatch.setattr(Denoising, "end_call", watched(levels, Denoising.end_call))
+    generator.generate([group()])
+    assert levels == heun.sigmas[:-1].tolist()
+    # 0.15 of 7 steps is the first one, which repulsion of 0 to 1 seventh acts in too, and of two sevenths does not.
+    first, same, two = (
+        generator.generate([group(interventions=(replace(REPULSION, steps=(0.0, stop)),))])[0]
+        for stop in (0.15, 1 / 7, 2 / 7)
+    )
+    assert np.array_equal(first, same)
+    assert difference(first, two) > 0
+
+
+def watched(levels: list[float], end_call: Any) -> Any:
+    def note(run: Denoising) -> None:
+        levels.append(run.noise_level)
+        end_call(run)
+
+    return note
+
+
+@pytest.mark.parametrize(("order", "words"), [(0, "makes more"), (2, "has made fewer")])
+def test_steps_that_cannot_be_told_apart_are_an_error(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch, order: int, words: str
+) -> None:
+    monkeypatch.setattr(generator._pipe.scheduler, "order", order, raising=False)
+    with pytest.raises(ModelError, match=f"FlowMatchEulerDiscreteScheduler {words} transformer calls than the 1 in"):
+        generator.generate([group()])
 
 
 def test_refuses_what_it_cannot_do(generator: Generator, tmp_path: Any) -> None:

@@ -124,6 +124,15 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("run.name=\udcff", ["not UTF-8"]),
         ("selection.duplicate_similarity=0.0", ["[selection]", "duplicate_similarity = 0.0"]),
         ("ray.object_store_mb=1", ["[ray]", "object_store_mb = 1"]),
+        ("model.dtype=half", ["model.dtype = 'half'", "'auto', 'float32'"]),
+        (
+            "model.scheduler=UniPCMultistep",
+            ["[model]", "scheduler = 'UniPCMultistep'", "did you mean 'UniPCMultistepScheduler'?"],
+        ),
+        ("model.scheduler=FlowMatchLCMScheduler", ["draws no noise of its own, which no seed of a row would say"]),
+        ("model.quantize=[{part='transformer', method='nf4'}]", ["model.quantize[0].method = 'nf4'", "'torchao-int8'"]),
+        ("model.shift=-1", ["[model]", "shift = -1.0"]),
+        ("model.drop=text_encoder_3", ["model.drop = 'text_encoder_3'", "an array"]),
         ("scoring.kind=openclip", ["[scoring]", "kind = 'openclip'", "did you mean 'open_clip'?"]),
         ("scoring.options=3", ["scoring.options = 3", "a table"]),
         ("scoring.options.at=2026-01-01", ["scoring.options.at", "text, a number"]),
@@ -191,9 +200,19 @@ def test_settings_that_came_later_leave_fingerprints_alone(
     for a new version of the row contract."""
     monkeypatch.setattr(schema, "VERSION", version)
     first = [f"{name}.{key}={value!r}" for name, table in FIRST.items() for key, value in table.items()]
+    first.append("model.dtype=bfloat16")
     assert fingerprint(load(toml, first)) == before
+    loaded = [
+        "model.quantize=[]",
+        "model.transformer_file=''",
+        "model.loras=[]",
+        "model.variant=''",
+        "model.drop=[]",
+        "model.scheduler=''",
+        "model.shift=0",
+    ]
     spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
-    spelled += ["tora.encoders=together"]
+    spelled += ["tora.encoders=together", *loaded]
     assert fingerprint(load(toml, [*first, *spelled])) == before
 
 
@@ -227,6 +246,13 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
     [
         {"run": {"output": "x", "seed": 1}},
         {"model": {"path": "owner/model", "revision": "v2"}},
+        {"model": {"path": "owner/model", "dtype": "float16"}},
+        {"model": {"path": "owner/model", "variant": "fp16"}},
+        {"model": {"path": "owner/model", "drop": ["text_encoder_3"]}},
+        {"model": {"path": "owner/model", "scheduler": "UniPCMultistepScheduler"}},
+        {"model": {"path": "owner/model", "shift": 3.0}},
+        {"model": {"path": "owner/model", "quantize": [{"part": "transformer", "method": "torchao-int8"}]}},
+        {"model": {"path": "owner/model", "transformer_file": "model.gguf"}},
         {"sampling": {"steps": 3}},
         {"group": {"size": 5}},
         {"group": {"groups_per_batch": 3}},
@@ -276,7 +302,11 @@ def test_fingerprints_of_configs_that_could_be_written_before_stay(
     monkeypatch.setattr(schema, "VERSION", version)
     arms = [{"name": "stock"}, {"name": "both", "tora": True, "repulsion": True}]
     settings = configure(
-        arms=arms, tora=FIRST["tora"] | {"sigma": 1.5}, repulsion=FIRST["repulsion"], group={"size": 3}
+        arms=arms,
+        tora=FIRST["tora"] | {"sigma": 1.5},
+        repulsion=FIRST["repulsion"],
+        group={"size": 3},
+        model={"path": "owner/model", "dtype": "bfloat16"},
     )
     assert fingerprint(settings) == before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,28 @@ def test_the_estimate_counts_the_weights(tiny_pipeline: str, configure: Configur
     assert needed(offload="group") == 2 * (total - parts["transformer"])
 
 
+def test_the_estimate_counts_what_is_loaded(tiny_pipeline: str, tmp_path: Path, configure: Configure) -> None:
+    def counted(path: str, **model: object) -> dict[str, int]:
+        found = memory.sizes(configure(model={"path": path, **model}))
+        assert found is not None
+        return found
+
+    plain = counted(tiny_pipeline)
+    both = Path(shutil.copytree(tiny_pipeline, tmp_path / "both"))
+    (transformer,) = (both / "transformer").glob("*.safetensors")
+    (decoder,) = (both / "vae").glob("*.safetensors")
+    shutil.copy(decoder, transformer.with_name("model.fp16-00001-of-00001.safetensors"))
+    assert counted(str(both)) == plain
+    assert counted(str(both), variant="fp16") == plain | {"transformer": plain["vae"]}
+    (tmp_path / "model.gguf").write_bytes(bytes(1000))
+    narrow = {"dtype": "float32", "quantize": [{"part": "text_encoder", "method": "torchao-int8"}]}
+    config = configure(model={"path": tiny_pipeline, "transformer_file": str(tmp_path / "model.gguf"), **narrow})
+    others = sum(plain.values()) - plain["transformer"] - plain["text_encoder"]
+    assert memory.weight_bytes(config, plain) == 1000 + plain["text_encoder"] + 4 * others
+    large = "stabilityai/stable-diffusion-3.5-large"
+    assert counted(large, drop=["text_encoder_3"]).keys() == counted(large).keys() - {"text_encoder_3"}
+
+
 def test_the_estimate_knows_the_division(tiny_pipeline: str, configure: Configure) -> None:
     tables = {
         "model": {"path": tiny_pipeline, "vae_slicing": False},
@@ -82,6 +105,8 @@ def test_the_estimate_knows_published_models_and_other_settings(configure: Confi
     chosen, *others = memory.describe(config).splitlines()
     assert "64.0 GB of weights (bfloat16, weights = 'dtype', offload = 'model')" in chosen
     assert len({line.strip() for line in others}) == 5
+    whole = configure(model={"path": config.model.path, "compile": True}, ray={"gpus_per_generator": 1})
+    assert len(memory.describe(whole).splitlines()) == 2  # compiled blocks allow offload of whole parts only
     assert all("GB with weights = " in line for line in others)
 
 

@@ -1,4 +1,4 @@
-"""What is printed of a config that is not wrong."""
+"""What is said of a config before a model is loaded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.flows import warnings as module
+from models.loading import dtype as module
+from pipelines.errors import UserError
+from pipelines.flows import preflight
 from pipelines.flows.warnings import warnings
 from tests.conftest import Configure
 
@@ -23,6 +25,7 @@ EMBEDDED = "models/embedded/weights/pipeline"
         ("avx2 avx512_bf16", "bfloat16", 0.0, False),
         ("fpu avx2", "float32", 0.0, False),
         ("fpu avx2", "bfloat16", 1.0, False),
+        ("fpu avx2", "auto", 0.0, False),
     ],
 )
 def test_a_number_format_that_a_cpu_has_no_units_for(
@@ -42,6 +45,12 @@ def test_a_number_format_that_a_cpu_has_no_units_for(
     assert [f"model.dtype = {dtype!r}: this machine's CPU has no units for it" in line for line in said] == [
         True
     ] * slow
+
+
+def test_a_part_that_a_folder_has_not_is_named_before_it_is_loaded(configure: Configure) -> None:
+    config = configure(model={"path": EMBEDDED, "drop": ["text_encoder_33"]}, scoring={"model": "ViT-B-32"})
+    with pytest.raises(UserError, match=r"model\.drop = 'text_encoder_33': .* no such part; did you mean"):
+        preflight.check(config)
 
 
 def test_a_model_that_nobody_knows(configure: Configure) -> None:

@@ -151,6 +151,7 @@ def _groups(toy: Toy, prompt: Row) -> Iterator[Row]:
                 "negative_prompt": "",
                 "max_sequence_length": 0,
                 "frames": 1,
+                "loras": [],
                 "tora": asdict(ToraConfig()) if tora else None,
                 "repulsion": asdict(RepulsionConfig()) if repulsion else None,
             }

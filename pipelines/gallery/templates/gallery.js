@@ -85,12 +85,12 @@ const sections = [
   ["Selection", ["keep", "drop_reason", "duplicate_of"]],
   ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "negative_prompt", "max_sequence_length"]],
   ...details.interventions,
-  ["Model", ["model", "model_revision", "family", "dtype", "scheduler"]],
+  ["Model", ["model", "model_revision", "family", "dtype", "scheduler", "loras"]],
   ["Model options", "model_options"],
   ["Prompt", ["concept", "rarity", "counterfactual", "prompt_id"]],
   ["Identity", ["image_id", "group_id", "fingerprint"]],
 ];
-const known = (value) => value !== null && value !== undefined && value !== "";
+const known = (value) => value !== null && value !== undefined && value !== "" && value.length !== 0;
 const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 let open = null;
 
@@ -109,7 +109,7 @@ function show(shot) {
       const pairs = Array.isArray(names) ? names.map((n) => [n, row[n]]) : Object.entries(row[names] === undefined ? {} : row[names] || { state: "off" });
       const lines = pairs.filter(([, value]) => known(value)).map(([name, value]) => {
         const line = document.createElement("div");
-        const cell = make("dd", Array.isArray(value) ? value.join(" to ") : String(value));
+        const cell = make("dd", Array.isArray(value) ? value.map((one) => (one && typeof one === "object" ? Object.values(one).join(": ") : one)).join(typeof value[0] === "number" ? " to " : ", ") : String(value));
         cell.dir = "auto";
         line.append(make("dt", name), cell);
         return line;

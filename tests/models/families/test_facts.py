@@ -26,7 +26,7 @@ def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
     encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
     negative = encoded.arguments if family.has_negative(pipe, toy.sampling) else None
     used = {*family.arguments(pipe, encoded.arguments, negative, toy.sampling), *encoded.shared}
-    assert used | {"generator", "output_type", "callback_on_step_end"} <= set(call)
+    assert used | {"generator", "output_type"} <= set(call)
     forward = inspect.signature(type(pipe.transformer).forward).parameters
     assert set(family.text_inputs) <= set(forward)
     assert set(family.text_inputs.values()) <= set(encoded.arguments)

@@ -175,7 +175,7 @@ def test_text_that_the_model_does_not_read_does_not_matter(toy: Toy) -> None:
     if not any("mask" in name for name in encoded[0].arguments):
         pytest.skip("the model reads all its text tokens")
     before = toy.images(*groups)
-    key = (groups[0].prompt, groups[0].image, groups[0].sampling)
+    key = (groups[0].prompt, groups[0].image, groups[0].sampling, ())
     kept = cache._kept[key]
     padded = {
         name: value if "mask" in name or value.ndim < 3 else _noise_in_masked(kept.arguments, name)

@@ -1,0 +1,44 @@
+"""Facts about diffusers' samplers (which it calls schedulers). Importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """A sampler that a flow-matching model can be run with in place of its own."""
+
+    shift: str
+    """Its setting for a fixed shift of the noise levels."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What makes it do flow matching."""
+
+
+_FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+
+FLOW_MATCHING: Mapping[str, Sampler] = {
+    "FlowMatchEulerDiscreteScheduler": Sampler(shift="shift"),
+    "FlowMatchHeunDiscreteScheduler": Sampler(shift="shift"),
+    "UniPCMultistepScheduler": Sampler(shift="flow_shift", settings=_FLOW),
+    "DPMSolverMultistepScheduler": Sampler(shift="flow_shift", settings=_FLOW),
+}
+"""Class in diffusers -> facts. Samplers that draw noise in every step (FlowMatchLCMScheduler, SASolverScheduler) are
+not here: no seed of a row would say which."""
+
+
+def does_flow_matching(sampler: Any) -> bool:
+    """Whether the latents of a sampler are a mix of image and noise with the share `sigma` of noise."""
+    return type(sampler).__name__.startswith("FlowMatch") or bool(getattr(sampler.config, "use_flow_sigmas", False))
+
+
+def steps_of(sampler: Any, asked: int) -> int:
+    """Number of steps that a sampler makes.
+
+    sampler: of the pipeline.
+    asked: as `models.spec.Sampling.steps`. A sampler of second order (Heun) evaluates the model twice for each of them
+        but the last, and each evaluation is a step.
+    """
+    return int(sampler.order) * (asked - 1) + 1
