@@ -73,6 +73,14 @@ def test_interventions_act_on_them(generator: Generator, pair: tuple[Lora, Lora]
     assert not np.array_equal(generator.generate([both])[0], generator.generate([replace(both, loras=())])[0])
 
 
+def test_texts_are_encoded_anew_by_a_lora_of_a_text_encoder(tiny_pipeline: str, tmp_path: Path) -> None:
+    words = loras.lora(loras.save(tmp_path / "words.safetensors", seed=0, part="text_encoder"))
+    generator = Generator(ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu", loras=(words,)))
+    bare = drawn(generator)
+    assert not np.array_equal(drawn(generator, words), bare)
+    assert np.array_equal(drawn(generator), bare)
+
+
 def test_the_alpha_of_a_file_is_a_factor(tiny_pipeline: str, tmp_path: Path) -> None:
     plain = loras.lora(loras.save(tmp_path / "plain.safetensors", seed=0))
     doubled = loras.lora(loras.save(tmp_path / "doubled.safetensors", seed=0, alpha=4.0))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
@@ -123,3 +124,18 @@ def test_prompts_that_cannot_share_a_batch_are_made_one_after_the_other(toy: Toy
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for group, images in zip(groups, made, strict=True):
         assert np.abs(images.astype(int) - toy.generator.generate([group])[0]).max() <= 1
+
+
+class Stopped(Exception):
+    """Nobody waits for the pictures any more."""
+
+
+@only("flux", "hunyuan-image", "sd3")
+def test_a_run_that_is_stopped_leaves_no_trace(toy: Toy) -> None:
+    def stop(done: int, of: int) -> None:
+        raise Stopped
+
+    before = toy.outputs(toy.group(**BOTH))
+    with pytest.raises(Stopped):
+        toy.generator.generate([toy.group("a blue ring", **BOTH)], stop)
+    assert torch.equal(toy.outputs(toy.group(**BOTH)), before)
