@@ -137,7 +137,9 @@ def papers_forms() -> Iterator[None]:
         yield
 
 
-def _align_by_svd(tokens: Tensor, direction: Tensor, selection: TokenSelection, config: ToraConfig) -> Tensor:
+def _align_by_svd(
+    tokens: Tensor, direction: Tensor, selection: TokenSelection, config: ToraConfig, keep: object = None
+) -> Tensor:
     valid = selection.scatter_BNM.amax(-1) > 0
     return reference.align_by_svd(tokens.float(), direction, valid, config).to(tokens.dtype)
 

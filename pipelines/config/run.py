@@ -155,9 +155,11 @@ _ADDED_LATER: dict[str, Any] = {
     "scoring.kind": "open_clip",
     "scoring.options": {},
     "selection.rank_by": "",
+    "tora.refresh_steps": 1,
+    "arms.tora.refresh_steps": 1,
 }
 """Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
-which of an array of tables is that key of each."""
+which of an array of tables is that key of each; further keys lead into tables of tables."""
 
 
 def without_later_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,12 +169,14 @@ def without_later_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     def known(name: str, value: Any) -> bool:
         return name not in _ADDED_LATER or value != _ADDED_LATER[name]
 
-    def old(table: str, value: Any) -> Any:
+    def old(name: str, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key: item for key, item in value.items() if known(f"{table}.{key}", item)}
-        return [old(table, item) for item in value] if isinstance(value, list) else value
+            inner = {key: (f"{name}.{key}" if name else key, item) for key, item in value.items()}
+            return {key: old(place, item) for key, (place, item) in inner.items() if known(place, item)}
+        return [old(name, item) for item in value] if isinstance(value, list) else value
 
-    return {name: old(name, value) for name, value in config.items() if known(name, value)}
+    plain: dict[str, Any] = old("", config)
+    return plain
 
 
 def _plain(value: Any) -> Any:

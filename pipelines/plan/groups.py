@@ -15,7 +15,7 @@ from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
 from models.spec import PLACES, Group, InterventionConfig, Sampling
 from pipelines.config.arms import Arm, column_names
-from pipelines.config.run import RunConfig
+from pipelines.config.run import RunConfig, without_later_defaults
 from pipelines.dataset import schema
 from pipelines.prompts.rows import PromptRow
 
@@ -82,7 +82,7 @@ def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray
             "sampling": asdict(config.sampling),
             "arm": arm.name,
             **dict.fromkeys(schema.in_every_row()),
-            **_settings(arm),
+            **without_later_defaults(_settings(arm)),
         }
         started.append(hashlib.blake2b(json.dumps(made_with, sort_keys=True).encode(), digest_size=8))
     seeds = iter(seeds_GS.astype("<i8", copy=False))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from models.denoising import Tokens
+from models.interventions.numerics.arrays import TORCH
 from models.interventions.numerics.projector import leading_direction, principal_projector
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.reference import align_by_svd
 from models.interventions.tora.selection import TokenSelection
-from models.interventions.tora.transform import align_many
+from models.interventions.tora.transform import align, by_values
 
 
 def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
@@ -35,15 +38,14 @@ def graded(kind: str, count: int, generator: torch.Generator) -> Tensor:
 def found(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig) -> Tensor:
     selection = TokenSelection.of(Tokens.of(valid, valid), config)
     select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
-    return align_many(
+    decompose = partial(
+        by_values,
         torch.linalg.eigvalsh,
-        tokens,
-        direction,
-        *select,
-        selection.elbow_rows_BMM,
+        elbow_rows_BMM=selection.elbow_rows_BMM,
         sigma=config.sigma,
         angle=config.angle,
     )
+    return align(TORCH, decompose, tokens, direction, *select)
 
 
 def error(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig) -> Tensor:

@@ -167,6 +167,7 @@ def test_settings_that_came_later_leave_fingerprints_alone(toml: Path) -> None:
     first = [f"{name}.{key}={value!r}" for name, table in FIRST.items() for key, value in table.items()]
     assert fingerprint(load(toml, first)) == before
     spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
+    spelled += ["tora.refresh_steps=1"]
     assert fingerprint(load(toml, [*first, *spelled])) == before
 
 
@@ -174,6 +175,13 @@ def test_a_later_setting_of_each_table_of_an_array_is_left_out(monkeypatch: pyte
     monkeypatch.setitem(run._ADDED_LATER, "arms.shade", "none")
     arms = [{"name": "a", "shade": "none"}, {"name": "b", "shade": "dark"}]
     assert run.without_later_defaults({"arms": arms}) == {"arms": [{"name": "a"}, {"name": "b", "shade": "dark"}]}
+
+
+def test_a_later_setting_of_an_arms_own_table_is_left_out() -> None:
+    own = {"sigma": 1.5, "refresh_steps": 1}
+    arms = [{"name": "a", "tora": own}, {"name": "b", "tora": own | {"refresh_steps": 2}}]
+    known = [{"name": "a", "tora": {"sigma": 1.5}}, arms[1]]
+    assert run.without_later_defaults({"tora": own, "arms": arms}) == {"tora": {"sigma": 1.5}, "arms": known}
 
 
 @pytest.mark.parametrize(
@@ -200,6 +208,7 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
         {"group": {"groups_per_batch": 3}},
         {"prompts": {"path": "x", "duplicates": "keep"}},
         {"tora": {"sigma": 1.2}},
+        {"tora": {"refresh_steps": 2}},
         {"repulsion": {"strength": 2.0}},
         {"arms": [{"name": "off"}]},
         {"scoring": {"model": "ViT-B-16"}},
