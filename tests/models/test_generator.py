@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
 
-from jobs.benchmarks.interventions import papers_forms
+from jobs.benchmarks.papers import papers_forms
 from models.errors import ModelError, PromptError
 from models.families import family_of
 from models.generator import Generator
