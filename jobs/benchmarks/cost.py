@@ -16,7 +16,7 @@ from math import ceil
 from jobs.benchmarks.cases import TORA_BUDGET, Model
 
 JACOBI_LARGEST = 64
-"""`models.interventions.numerics.kernels.LARGEST`, which needs Triton to be imported."""
+"""`models.interventions.numerics.kernels.FEW`, which needs Triton to be imported."""
 
 FEW_KERNELS, MANY_KERNELS, APPLY_KERNELS, DIRECTION_KERNELS, REPULSION_KERNELS = 78, 196, 8, 6, 60
 """GPU kernels of a block: of a decomposition, of up to `JACOBI_LARGEST` tokens and of more; of the change's application

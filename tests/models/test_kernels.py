@@ -13,8 +13,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from jobs.benchmarks import cost
 from models.denoising import Tokens
 from models.interventions.numerics.arrays import TORCH
+from models.interventions.numerics.eigen import gpu_kernels, large_eigenvalues
 from models.interventions.repulsion import ascent, push
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora import transform
@@ -131,10 +133,25 @@ _INTERPRETER = {"TRITON_INTERPRET": "1"}
 
 @pytest.mark.parametrize(
     ("program", "settings"),
-    [(_INTERPRETED, _INTERPRETER), (_GRADED, _INTERPRETER), (_TRIDIAGONAL, _INTERPRETER), (_COMPILED, {})],
+    [
+        (_INTERPRETED, _INTERPRETER),
+        (_GRADED, _INTERPRETER),
+        (_TRIDIAGONAL, _INTERPRETER),
+        (_COMPILED, {}),
+    ],
 )
 def test_kernels(program: str, settings: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-c", program], env=os.environ | settings, check=True, timeout=170)
+
+
+def test_which_kernels_serve_which_sizes() -> None:
+    """TORA has a faster way above 64 tokens; groups have none but the host above 128 samples."""
+    kernels, gpu = pytest.importorskip("models.interventions.numerics.kernels"), torch.device("cuda")
+    assert [gpu_kernels(gpu, rows) is not None for rows in (2, 64, 65, 128, 129)] == [True, True, True, True, False]
+    assert [large_eigenvalues(gpu, rows) is not None for rows in (2, 64, 65, 512)] == [False, False, True, True]
+    assert gpu_kernels(torch.device("cpu"), 2) is None
+    assert large_eigenvalues(torch.device("cpu"), 512) is None
+    assert cost.JACOBI_LARGEST == kernels.FEW
 
 
 class _Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
