@@ -2,6 +2,7 @@
 
 python jobs/bench.py interventions                    # both methods against base and against the papers' forms
 python jobs/bench.py interventions --device cuda      # SD3.5-Large shape, 1024 px, 28 steps, bfloat16
+python jobs/bench.py refresh                          # what decomposing in fewer steps changes
 python jobs/bench.py pipeline                         # the job against a bare loop and against a plain script
 python jobs/bench.py scale                            # planning, the driver, and a 1,000-node run on paper
 python jobs/bench.py serve                            # the endpoint: one caller, many callers, the bare generator
@@ -14,11 +15,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from jobs.benchmarks import interventions, parallel, pipeline, scale, serve
+from jobs.benchmarks import interventions, parallel, pipeline, refresh, scale, serve
 from pipelines import console
 
 BENCHMARKS = {
     "interventions": interventions,
+    "refresh": refresh,
     "pipeline": pipeline,
     "scale": scale,
     "serve": serve,

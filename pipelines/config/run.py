@@ -178,6 +178,7 @@ _ADDED_LATER: dict[str, Any] = {
     "scoring.options": {},
     "selection.rank_by": "",
     "tora.encoders": "together",
+    "tora.refresh_steps": 1,
     "model.variant": "",
     "model.drop": [],
     "model.scheduler": "",

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
 
-from jobs.benchmarks.interventions import papers_forms
+from jobs.benchmarks.papers import papers_forms
 from models.denoising import Denoising
 from models.errors import ModelError, PromptError
 from models.families import family_of
@@ -116,6 +116,14 @@ def test_a_group_depends_on_itself_alone(generator: Generator) -> None:
         assert difference(made, generator.generate([one])[0]) <= 2
     mirrored = generator.generate([group(seeds=SEEDS[::-1], **settings)])[0]
     assert difference(mirrored[::-1], together[0]) <= 2
+
+
+def test_what_tora_keeps_between_steps_is_forgotten_at_the_end_of_a_run(generator: Generator) -> None:
+    kept = group(interventions=(ToraConfig(sigma=4.0, refresh_steps=4),))
+    made = generator.generate([kept])[0]
+    generator.generate([group("a blue ring", (21, 22, 23), interventions=kept.interventions)])
+    assert np.array_equal(generator.generate([kept])[0], made)
+    assert not np.array_equal(generator.generate([group(interventions=(ToraConfig(sigma=4.0),))])[0], made)
 
 
 def test_texts_are_kept_while_they_fit(tiny_pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from jobs.benchmarks import cost
 from models.denoising import Tokens
 from models.interventions.numerics.arrays import TORCH
+from models.interventions.numerics.eigen import gpu_kernels, large_eigenvalues
 from models.interventions.repulsion import ascent, push
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora import transform
@@ -42,6 +44,7 @@ assert (end - expected).norm() < 1e-9 * (expected - start).norm()
 """
 
 _GRADED = """
+from functools import partial
 import torch
 from models.denoising import Tokens
 from models.interventions.numerics import kernels
@@ -49,7 +52,7 @@ from models.interventions.numerics.arrays import TORCH
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.reference import align_by_svd
 from models.interventions.tora.selection import TokenSelection
-from models.interventions.tora.transform import align
+from models.interventions.tora.transform import align, by_vectors
 
 generator = torch.Generator().manual_seed(0)
 
@@ -81,8 +84,9 @@ for count, kinds in cases.items():
     valid = torch.ones(len(kinds), count, dtype=torch.bool)
     selection = TokenSelection.of(Tokens.of(valid, valid), config)
     select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
-    constants = (*select, selection.elbow_rows_BMM, selection.order_M1)
-    found = align(TORCH, kernels.eigh, tokens, direction, *constants, sigma=config.sigma, angle=config.angle)
+    elbow = {"elbow_rows_BMM": selection.elbow_rows_BMM, "order_M1": selection.order_M1}
+    decompose = partial(by_vectors, TORCH, kernels.eigh, sigma=config.sigma, angle=config.angle, **elbow)
+    found = align(TORCH, decompose, tokens, direction, *select)
     expected = align_by_svd(tokens.double(), direction.double(), valid, config)
     error = (found - expected).norm(dim=(1, 2)) / (expected - tokens).norm(dim=(1, 2))
     print(count, dict(zip(kinds, error.tolist())), flush=True)
@@ -129,10 +133,25 @@ _INTERPRETER = {"TRITON_INTERPRET": "1"}
 
 @pytest.mark.parametrize(
     ("program", "settings"),
-    [(_INTERPRETED, _INTERPRETER), (_GRADED, _INTERPRETER), (_TRIDIAGONAL, _INTERPRETER), (_COMPILED, {})],
+    [
+        (_INTERPRETED, _INTERPRETER),
+        (_GRADED, _INTERPRETER),
+        (_TRIDIAGONAL, _INTERPRETER),
+        (_COMPILED, {}),
+    ],
 )
 def test_kernels(program: str, settings: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-c", program], env=os.environ | settings, check=True, timeout=170)
+
+
+def test_which_kernels_serve_which_sizes() -> None:
+    """TORA has a faster way above 64 tokens; groups have none but the host above 128 samples."""
+    kernels, gpu = pytest.importorskip("models.interventions.numerics.kernels"), torch.device("cuda")
+    assert [gpu_kernels(gpu, rows) is not None for rows in (2, 64, 65, 128, 129)] == [True, True, True, True, False]
+    assert [large_eigenvalues(gpu, rows) is not None for rows in (2, 64, 65, 512)] == [False, False, True, True]
+    assert gpu_kernels(torch.device("cpu"), 2) is None
+    assert large_eigenvalues(torch.device("cpu"), 512) is None
+    assert cost.JACOBI_LARGEST == kernels.FEW
 
 
 class _Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -163,21 +182,22 @@ def test_nothing_on_the_way_waits_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ascent, "gpu_kernels", lambda *_: kernels)
     monkeypatch.setattr(ascent, "eigh", ready_eigh)
 
-    def aligned(*arguments: Any) -> torch.Tensor:
-        *arrays, sigma, angle = arguments
-        result: torch.Tensor = transform.align(TORCH, ready_eigh, *arrays, sigma=sigma, angle=angle)
-        return result
-
-    monkeypatch.setattr(transform, "_aligned", aligned)
     tokens, valid = torch.randn(2, 4, 6, 16), torch.ones(4, 6, dtype=torch.bool)
     selection = TokenSelection.of(Tokens.of(valid, valid), ToraConfig())
+    select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
+    elbow, order = selection.elbow_rows_BMM, selection.order_M1
+
+    def few(rows: torch.Tensor) -> torch.Tensor:
+        return transform.by_vectors(TORCH, ready_eigh, rows, elbow, order, sigma=2.0, angle=1.0)
+
+    def many(rows: torch.Tensor) -> torch.Tensor:
+        return transform.by_values(lambda matrix: ready_eigh(matrix)[0], rows, elbow, sigma=2.0, angle=1.0)
+
     with _Waits() as waits:
         push.repel(tokens, RepulsionConfig())
         direction = transform.semantic_direction(tokens[0], tokens[1], selection, ToraConfig())
-        transform.space_and_align(tokens[0], direction, selection, ToraConfig())
-        select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
-        arrays = (tokens[0], direction, *select, selection.elbow_rows_BMM)
-        transform.align_many(lambda matrix: ready_eigh(matrix)[0], *arrays, sigma=2.0, angle=1.0)
+        for decompose in (few, many):
+            transform.align(TORCH, decompose, tokens[0], direction, *select)
         assert waits.found == []
         tokens.sum().item()
         assert waits.found

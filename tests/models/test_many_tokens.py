@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from models.denoising import Tokens
+from models.interventions.numerics.arrays import TORCH
 from models.interventions.numerics.projector import leading_direction, principal_projector
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.reference import align_by_svd
 from models.interventions.tora.selection import TokenSelection
-from models.interventions.tora.transform import align_many
+from models.interventions.tora.transform import align, by_values
 
 
 def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
@@ -34,28 +36,27 @@ def graded(kind: str, count: int, generator: torch.Generator) -> Tensor:
     return tokens
 
 
-Align = Callable[..., Tensor]
-
-
-def found(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig, align: Align = align_many) -> Tensor:
+def found(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig, by: Any = None) -> Tensor:
     selection = TokenSelection.of(Tokens.of(valid, valid), config)
     select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
-    return align(
+    decompose = partial(
+        by or partial(by_values, torch.linalg.eigvalsh),
         torch.linalg.eigvalsh,
-        tokens,
-        direction,
-        *select,
-        selection.elbow_rows_BMM,
+        elbow_rows_BMM=selection.elbow_rows_BMM,
         sigma=config.sigma,
         angle=config.angle,
     )
+    return align(TORCH, decompose, tokens, direction, *select)
 
 
-def error(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig, align: Align = align_many) -> Tensor:
-    """Of TORA's effect, a sample."""
+def error(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig, by: Any = None) -> Tensor:
+    """Of TORA's effect, a sample.
+
+    by: finds the change of the rows in another way than by eigenvalues alone.
+    """
     expected = align_by_svd(tokens.double(), direction.double(), valid, config)
     effect = (expected - tokens).norm(dim=(1, 2))
-    share: Tensor = (found(tokens, direction, valid, config, align) - expected).norm(dim=(1, 2)) / effect
+    share: Tensor = (found(tokens, direction, valid, config, by) - expected).norm(dim=(1, 2)) / effect
     return share
 
 

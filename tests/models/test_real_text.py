@@ -27,13 +27,12 @@ import sys, torch
 from models.interventions.numerics import kernels
 from models.interventions.numerics.arrays import TORCH
 from models.interventions.tora.config import ToraConfig
-from models.interventions.tora.transform import align
+from models.interventions.tora.transform import by_vectors
 from tests.models.test_many_tokens import error
 
-def by_kernel(eigen, *arrays, sigma, angle):
-    *arrays, elbow_rows = arrays
-    order = torch.arange(elbow_rows.shape[1], dtype=torch.float64).flip(0)[:, None]
-    return align(TORCH, kernels.eigh, *arrays, elbow_rows, order, sigma=sigma, angle=angle)
+def by_kernel(rows, *, elbow_rows_BMM, **settings):
+    order = torch.arange(elbow_rows_BMM.shape[1], dtype=torch.float64).flip(0)[:, None]
+    return by_vectors(TORCH, kernels.eigh, rows, elbow_rows_BMM, order, **settings)
 
 for tokens, direction in torch.load(sys.argv[1]):
     worst = error(tokens, direction, torch.ones(tokens.shape[:2], dtype=torch.bool), ToraConfig(), by_kernel).max()

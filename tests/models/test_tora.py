@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.prompt_direction import PromptDirection
 from models.interventions.tora.reference import align_by_svd
 from models.interventions.tora.selection import TokenSelection, elbow_rows
-from models.interventions.tora.transform import align, semantic_direction
+from models.interventions.tora.transform import align, by_vectors, semantic_direction
 from models.interventions.tora.transform import space_and_align as with_selection
 
 B, N, D = 4, 12, 48
@@ -39,9 +40,19 @@ def space_and_align(tokens: Tensor, direction: Tensor, valid: Tensor, config: To
     return with_selection(tokens, direction, TokenSelection.of(Tokens.of(valid, valid), config), config)
 
 
-def constants(selection: TokenSelection) -> tuple[Tensor, ...]:
+def in_torch(tokens: Tensor, direction: Tensor, selection: TokenSelection, config: ToraConfig) -> Tensor:
+    """TORA as devices other than the CPU compute it."""
+    decompose = partial(
+        by_vectors,
+        TORCH,
+        torch.linalg.eigh,
+        elbow_rows_BMM=selection.elbow_rows_BMM,
+        order_M1=selection.order_M1,
+        sigma=config.sigma,
+        angle=config.angle,
+    )
     select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
-    return (*select, selection.elbow_rows_BMM, selection.order_M1)
+    return align(TORCH, decompose, tokens, direction, *select)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +128,7 @@ def test_tokens_that_are_not_selected_need_not_be_finite(value: float, direction
     found = with_selection(broken, other, selection, config)
     assert torch.equal(found[valid], with_selection(tokens, other, selection, config)[valid])
     torch.testing.assert_close(found[~valid], broken[~valid], rtol=0, atol=0, equal_nan=True)
-    other_device = align(TORCH, torch.linalg.eigh, broken, other, *constants(selection), sigma=2.0, angle=1.0)
-    assert torch.isfinite(other_device[valid]).all()
+    assert torch.isfinite(in_torch(broken, other, selection, config)[valid]).all()
 
 
 def test_the_direction_of_a_prompt_reads_no_padding() -> None:
@@ -207,9 +217,7 @@ def test_the_form_for_other_devices_is_the_same() -> None:
     tokens, direction, valid = tokens_and_direction()
     for config in (ToraConfig(), ToraConfig(sigma=0.8, components=3, angle=0.5), ToraConfig(components=2, angle=0.0)):
         selection = TokenSelection.of(Tokens.of(valid, valid), config)
-        found = align(
-            TORCH, torch.linalg.eigh, tokens, direction, *constants(selection), sigma=config.sigma, angle=config.angle
-        )
+        found = in_torch(tokens, direction, selection, config)
         expected = space_and_align(tokens, direction, valid, config)
         assert (found - expected).norm() < 1e-5 * (expected - tokens).norm()
 
@@ -229,3 +237,64 @@ def test_elbow() -> None:
     rank = torch.tensor([[[6.0]]]).double()
     for components, count in ((0, 3), (2, 2), (9, 5)):
         assert principal_count(singular, elbow_rows(rank, 7, components)).item() == count
+
+
+def run_of(samples: int, blocks: int = 1) -> Denoising:
+    valid = torch.ones(samples, N, dtype=torch.bool)
+    selected = Tokens.of(valid, valid)
+    return Denoising(
+        steps=6,
+        groups=1,
+        samples=samples,
+        family=SD3,
+        blocks=blocks,
+        tokens={"cond": selected, "uncond": selected},
+        guided=True,
+        seeds=range(samples),
+    )
+
+
+def through(run: Denoising, texts: list[Tensor], block: int = 0, **settings: Any) -> list[Tensor]:
+    """What a block's text becomes, step by step."""
+    changes = [edit for edit in edits(ToraConfig(**settings), run) if isinstance(edit, TextEdit)]
+    made = []
+    for text in texts:
+        run.begin_call(len(text))
+        made += [edit.change(text) for edit in changes if block in edit.blocks]
+        run.end_call()
+    return made
+
+
+def test_in_between_the_change_of_the_last_decomposition_is_applied() -> None:
+    tokens, _, _ = tokens_and_direction()
+    first, then = torch.cat([tokens.flip(0), tokens]), torch.cat([tokens.flip(1), 2.0 * tokens.flip(0)])
+    exact = through(run_of(B), [first, then])
+    held = through(run_of(B), [first, then, first, first + then, then], refresh_steps=4)
+    assert torch.equal(held[0], exact[0])
+    assert (held[1] - exact[1]).norm() > 0.1 * (exact[1] - then).norm()
+    # A fixed change is linear in the text.
+    torch.testing.assert_close(held[2], exact[0])
+    torch.testing.assert_close(held[3], held[1] + held[2])
+    assert torch.equal(held[4], exact[1])
+
+
+def test_what_is_kept_is_of_one_block_and_one_run_and_one_sample() -> None:
+    tokens, _, _ = tokens_and_direction()
+    first, then = torch.cat([tokens.flip(0), tokens]), torch.cat([tokens.flip(1), 2.0 * tokens.flip(0)])
+    run = run_of(B, blocks=2)
+    one, other = (edit.change for edit in edits(ToraConfig(refresh_steps=4), run) if isinstance(edit, TextEdit))
+    run.begin_call(2 * B)
+    one(first), other(then)
+    run.end_call()
+    run.begin_call(2 * B)
+    alone = through(run_of(B), [first, then], refresh_steps=4)
+    assert torch.equal(one(then), alone[1])
+    assert torch.equal(other(then), through(run_of(B), [then])[0])
+    single = [text[[0, B]] for text in (first, then)]
+    torch.testing.assert_close(through(run_of(1), single, refresh_steps=4)[1], alone[1][[0, B]])
+
+
+def test_every_step_is_decomposed_where_nobody_says_otherwise() -> None:
+    tokens, _, _ = tokens_and_direction()
+    first, then = torch.cat([tokens.flip(0), tokens]), torch.cat([tokens.flip(1), 2.0 * tokens.flip(0)])
+    assert torch.equal(through(run_of(B), [first, then])[1], through(run_of(B), [then])[0])

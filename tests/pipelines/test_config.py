@@ -212,7 +212,7 @@ def test_settings_that_came_later_leave_fingerprints_alone(
         "model.shift=0",
     ]
     spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
-    spelled += ["tora.encoders=together", *loaded]
+    spelled += ["tora.encoders=together", "tora.refresh_steps=1", *loaded]
     assert fingerprint(load(toml, [*first, *spelled])) == before
 
 
@@ -225,6 +225,13 @@ def test_a_later_setting_is_left_out_of_arrays_and_of_what_arms_say_themselves(
     own = [{"name": "a", "tora": {"sigma": 2.0, "encoders": "together"}}, {"name": "b", "tora": {"encoders": "apart"}}]
     bare = [{"name": "a", "tora": {"sigma": 2.0}}, {"name": "b", "tora": {"encoders": "apart"}}]
     assert run.without_later_defaults({"arms": own}) == {"arms": bare}
+
+
+def test_a_later_setting_of_an_arms_own_table_is_left_out() -> None:
+    own = {"sigma": 1.5, "refresh_steps": 1}
+    arms = [{"name": "a", "tora": own}, {"name": "b", "tora": own | {"refresh_steps": 2}}]
+    known = [{"name": "a", "tora": {"sigma": 1.5}}, arms[1]]
+    assert run.without_later_defaults({"tora": own, "arms": arms}) == {"tora": {"sigma": 1.5}, "arms": known}
 
 
 @pytest.mark.parametrize(
@@ -258,6 +265,7 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
         {"group": {"groups_per_batch": 3}},
         {"prompts": {"path": "x", "duplicates": "keep"}},
         {"tora": {"sigma": 1.2}},
+        {"tora": {"refresh_steps": 2}},
         {"repulsion": {"strength": 2.0}},
         {"arms": [{"name": "off"}]},
         {"scoring": {"model": "ViT-B-16"}},

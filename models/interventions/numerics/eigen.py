@@ -22,21 +22,21 @@ def gpu_kernels(device: torch.device, rows: int) -> ModuleType | None:
 
 
 def large_eigenvalues(device: torch.device, rows: int) -> Callable[[Tensor], Tensor] | None:
-    """Eigenvalues, ascending, of float64 [G, N, N], where a GPU has no kernel for the vectors; else None.
+    """Eigenvalues, ascending, of float64 [G, N, N], where a GPU has no fast kernel for the vectors; else None.
 
     rows: of the matrices.
     """
-    if device.type != "cuda" or gpu_kernels(device, rows) is not None:
+    if device.type != "cuda":
         return None
-    from models.interventions.numerics import tridiagonal
+    from models.interventions.numerics import kernels, tridiagonal
 
-    return tridiagonal.eigenvalues
+    return tridiagonal.eigenvalues if rows > kernels.FEW else None
 
 
 def eigh(matrix_GNN: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues, ascending, and eigenvectors of positive semidefinite matrices.
 
-    On a GPU, matrices of more than 64 rows go to torch's solver, for which the host waits: groups of more than 64
+    On a GPU, matrices of more than 128 rows go to torch's solver, for which the host waits: groups of more than 128
     samples. TORA does without, see `large_eigenvalues`.
 
     matrix_GNN: float64 [G, N, N].

@@ -3,7 +3,8 @@
 torch's eigenvalue routines ask the device after every call whether they succeeded, which makes the host wait in every
 block. These run one-sided Jacobi rotations (Hestenes 1958), which turn pairs of columns to bring all columns to right
 angles, until a sweep over all pairs has met none that is far from it: the device itself decides, with a bound on the
-sweeps. A program holds one matrix, so matrices have at most `LARGEST` rows.
+sweeps. A program holds one matrix, so matrices have at most `LARGEST` rows; those of more than `FEW` spill out of its
+registers into the cache, where a turn takes several times as long.
 
 `eigh` turns the columns of a pivoted Cholesky factor, as Veselic and Hari ("A note on a one-sided Jacobi algorithm",
 1989) do: 64 rows then take 7 to 9 sweeps whatever their spectrum, where the matrix's own columns take 11 (condition
@@ -16,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-LARGEST = 64
+LARGEST, FEW = 128, 64
 _MOST_SWEEPS = 30
 
 _EIGH_COSINE, _ASCENT_COSINE = 1e-8, 1e-5

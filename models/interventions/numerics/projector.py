@@ -7,6 +7,12 @@ matrix sign of G - mu, with mu in the gap, by scaled Newton-Schulz steps (Chen a
 Newton-Schulz for improving the sign function computation of a Hermitian matrix", 2014); the next direction from
 repeated squaring of what remains.
 
+Warm-started iterations on a subspace, block by block, would gain little. Maximum Distance to Chord chooses k on the
+curve of all singular values, which `tridiagonal` finds: by the model of jobs/benchmarks/cost.py 3.4 ms of the 5.1 ms of
+a decomposition of 333 tokens on an H100. Iterations would save of the rest only, and a Rayleigh-Ritz step on the 128
+directions that k = 100 needs takes 3.1 ms by Jacobi rotations. Decomposing in fewer steps saves all of it:
+`ToraConfig.refresh_steps`.
+
 The projector is exact to about 1e-9 where the gap is above 1e-8 of the largest eigenvalue. Where it is narrower, k cuts
 through equal eigenvalues and no projector is better than another: directions in the gap then get a share between 0 and
 1, all others are exact.
@@ -14,16 +20,38 @@ through equal eigenvalues and no projector is better than another: directions in
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 _NARROWEST_GAP, _STEPS = 1e-8, 27
 """Each step widens the gap 2.6 times at first; 22 open it, the rest converge."""
 
-_SQUARINGS = 18
-"""Two directions whose eigenvalues differ by a share of 5e-5 are then apart by e^-13."""
+_ROUNDS, _SQUARINGS = 3, 6
+"""Squarings between two scalings, which are enough: the largest eigenvalue is at least 1 / N of the trace, and its 64th
+power a number of float64 up to N = 4096. Two directions whose eigenvalues differ by a share of 5e-5 are after all
+rounds apart by e^-13."""
+
+_ROUNDING = 1e-5
+"""Of the largest eigenvalue: products in float32 are semidefinite up to it, and no eigenvalue may lie out of bounds."""
 
 _ZERO = 1e-300
+
+
+def _step_factors() -> list[tuple[float, float]]:
+    """The linear and the cubic factor of each step. They are those of the narrowest gap, which serve all wider ones: so
+    they are numbers, and a step on the device is two products and nothing beside."""
+    low, factors = _NARROWEST_GAP, []
+    for _ in range(_STEPS):
+        scale = math.sqrt(3.0 / (1.0 + low + low * low))
+        linear, cubic = 1.5 * scale, 0.5 * scale**3
+        factors.append((linear, cubic))
+        low = min(1.0, low * (linear - cubic * low * low))
+    return factors
+
+
+_STEP_FACTORS = _step_factors()
 
 
 def principal_projector(matrix_GNN: Tensor, first_G11: Tensor, last_G11: Tensor, next_G11: Tensor) -> Tensor:
@@ -34,24 +62,21 @@ def principal_projector(matrix_GNN: Tensor, first_G11: Tensor, last_G11: Tensor,
     """
     eye_NN = torch.eye(matrix_GNN.shape[-1], dtype=matrix_GNN.dtype, device=matrix_GNN.device)
     middle_G11 = 0.5 * (last_G11 + next_G11)
-    bound_G11 = torch.maximum(first_G11 - middle_G11, middle_G11) + _ZERO
+    bound_G11 = torch.maximum(first_G11 - middle_G11, middle_G11) + _ROUNDING * first_G11 + _ZERO
     sign_GNN = (matrix_GNN - middle_G11 * eye_NN) / bound_G11
-    low_G11 = (0.5 * (last_G11 - next_G11) / bound_G11).clamp(_NARROWEST_GAP, 1.0)
-    for _ in range(_STEPS):
-        scale_G11 = (3.0 / (1.0 + low_G11 + low_G11 * low_G11)).sqrt()
-        linear_G11, cubic_G11 = 1.5 * scale_G11, 0.5 * scale_G11**3
-        sign_GNN = linear_G11 * sign_GNN - cubic_G11 * (sign_GNN @ sign_GNN @ sign_GNN)
-        low_G11 = (low_G11 * (linear_G11 - cubic_G11 * low_G11 * low_G11)).clamp_max(1.0)
+    for linear, cubic in _STEP_FACTORS:
+        sign_GNN = torch.baddbmm(sign_GNN, sign_GNN @ sign_GNN, sign_GNN, beta=linear, alpha=-cubic)
     return 0.5 * (eye_NN + sign_GNN)
 
 
 def leading_direction(matrix_GNN: Tensor) -> Tensor:
     """Unit eigenvector of the largest eigenvalue, float64 [G, N, 1]; zero for a matrix of zeros. Of equal eigenvalues
     it is some vector of their space."""
-    power_GNN = matrix_GNN
-    for _ in range(_SQUARINGS):
-        power_GNN = power_GNN / (_trace(power_GNN) + _ZERO)
-        power_GNN = power_GNN @ power_GNN
+    power_GNN = _of_trace_one(matrix_GNN)
+    for _ in range(_ROUNDS):
+        for _ in range(_SQUARINGS):
+            power_GNN = power_GNN @ power_GNN
+        power_GNN = _of_trace_one(power_GNN)
     place_G11 = power_GNN.diagonal(dim1=1, dim2=2).argmax(-1)[:, None, None]
     column_GN1 = power_GNN.gather(2, place_G11.expand(-1, power_GNN.shape[1], 1))
     unit_GN1: Tensor = column_GN1 / (column_GN1.norm(dim=1, keepdim=True) + _ZERO)
@@ -72,5 +97,5 @@ def solve_inside(matrix_GNN: Tensor, projector_GNN: Tensor, smallest_G11: Tensor
     return x_GN1
 
 
-def _trace(matrix_GNN: Tensor) -> Tensor:
-    return matrix_GNN.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
+def _of_trace_one(matrix_GNN: Tensor) -> Tensor:
+    return matrix_GNN / (matrix_GNN.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None] + _ZERO)

@@ -54,7 +54,8 @@ def entropy_ascent(gram_GBB: Array, step_G: Array, inner_steps: int, exact: bool
 
 
 def _ascend(start_GBB: Array, factor_G: Array, inner_steps: int, *, exact: bool) -> Array:
-    """The coordinates (rows are vectors) after all steps.
+    """The coordinates (rows are vectors) after all steps. On a GPU, groups of more than 128 samples go to the CPU, for
+    which the host waits in every block.
 
     factor_G: -2 / B * step.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -35,13 +37,17 @@ def edits(config: ToraConfig, run: Denoising) -> Sequence[Edit]:
     run: the denoising.
     """
     direction = _direction(config, run)
-    alignment = TextEdit(
-        site="attention input" if config.site == "attention" else "block input",
-        change=Alignment(config, run, direction),
-        blocks=span(config.blocks, run.blocks),
-        steps=span(config.steps, run.steps),
-    )
-    return [*(direction.edits() if direction is not None else ()), alignment]
+    alignment = Alignment(config, run, direction)
+    at_blocks = [
+        TextEdit(
+            site="attention input" if config.site == "attention" else "block input",
+            change=alignment.of_a_block(),
+            blocks=(block,),
+            steps=span(config.steps, run.steps),
+        )
+        for block in span(config.blocks, run.blocks)
+    ]
+    return [*(direction.edits() if direction is not None else ()), *at_blocks]
 
 
 def _direction(config: ToraConfig, run: Denoising) -> DirectionOfRun | None:
@@ -67,6 +73,17 @@ class Alignment:
         }
         self._all = TokenSelection.of(tokens["cond"], config)
         self._sets = {branch: TokenSelection.sets(each, config) for branch, each in tokens.items()}
+        self._changes = self._none_yet()
+
+    def of_a_block(self) -> Alignment:
+        """The same with a memory of its own: what one block keeps from step to step is no other's."""
+        own = copy(self)
+        own._changes = self._none_yet()
+        return own
+
+    def _none_yet(self) -> dict[Branch, list[LastChange]]:
+        steps = self._config.refresh_steps
+        return {branch: [LastChange(steps) for _ in sets] for branch, sets in self._sets.items()}
 
     def __call__(self, text_RND: Tensor) -> Tensor:
         """The changed text, like `text_RND`.
@@ -88,9 +105,33 @@ class Alignment:
         return run.own_text(aligned_RND, text_RND)
 
     def _aligned(self, tokens_BND: Tensor, direction_BD: Tensor, branch: Branch) -> Tensor:
-        for selection in self._sets[branch]:
-            tokens_BND = space_and_align(tokens_BND, direction_BD, selection, self._config)
+        for selection, last in zip(self._sets[branch], self._changes[branch], strict=True):
+            keep = partial(last.at, self._run.step)
+            tokens_BND = space_and_align(tokens_BND, direction_BD, selection, self._config, keep)
         return tokens_BND
+
+
+class LastChange:
+    """The change of one set of tokens in one block that the last decomposition found. It is of one denoising run, so
+    that the same settings give the same pictures whatever was drawn before.
+
+    steps: from one decomposition to the next.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._found_at, self._change = steps, -steps, None
+
+    def at(self, step: int, find: Callable[[], Any]) -> Any:
+        """The change to apply in a step.
+
+        step: of the run.
+        find: decomposes the tokens of now.
+        """
+        if self._steps == 1:
+            return find()
+        if step - self._found_at >= self._steps:
+            self._change, self._found_at = find(), step
+        return self._change
 
 
 def _negative(parts: dict[Branch, Tensor], run: Denoising) -> Tensor:

@@ -1,6 +1,7 @@
 """TORA (arXiv 2510.03886): Token Spacing and Residual Alignment of each sample's text tokens.
 
-The selected tokens are read once, for their Gram matrix, and written once; `algebra` computes the change.
+The selected tokens are read once, for their Gram matrix, and written once; `algebra` computes the change. Where the
+change that was found in an earlier step is applied, no Gram matrix is made.
 """
 
 from __future__ import annotations
@@ -19,8 +20,17 @@ from models.interventions.tora.algebra import transform, transform_without_vecto
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.selection import TokenSelection
 
+Keep = Callable[[Callable[[], Any]], Any]
+"""Gives the change that a decomposition finds: that of the argument, or the one that it found before."""
 
-def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, selection: TokenSelection, config: ToraConfig) -> Tensor:
+
+def space_and_align(
+    tokens_BND: Tensor,
+    direction_BD: Tensor,
+    selection: TokenSelection,
+    config: ToraConfig,
+    keep: Keep = lambda find: find(),
+) -> Tensor:
     """Apply TORA to each sample on its own. The result has the shape and dtype of `tokens_BND`.
 
     tokens_BND: float [B, N, D], any float dtype.
@@ -28,90 +38,96 @@ def space_and_align(tokens_BND: Tensor, direction_BD: Tensor, selection: TokenSe
     selection: the tokens to change; the others are returned unchanged, as is a sample with fewer than three of them
         (two where `config.centre` is off).
     config: the settings.
+    keep: see `Keep`; without it the tokens are decomposed.
     """
     if config.sigma == 1.0 and config.angle == 0.0:
         return tokens_BND
-    select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
-    constants = (*select, selection.elbow_rows_BMM, selection.order_M1)
-    aligned_BND = _aligned(tokens_BND.float(), direction_BD.float(), *constants, config.sigma, config.angle)
+    aligned_BND = _aligned(tokens_BND.float(), direction_BD.float(), selection, config, keep)
     if tokens_BND.dtype == torch.float16:
         aligned_BND = aligned_BND.clamp(-65504.0, 65504.0)
     return aligned_BND.to(tokens_BND.dtype)
 
 
 def _aligned(
-    tokens_BND: Tensor,
-    direction_BD: Tensor,
-    selected_BN1: Tensor,
-    gather_BMN: Tensor,
-    scatter_BNM: Tensor,
-    elbow_rows_BMM: Tensor,
-    order_M1: Tensor,
-    sigma: float,
-    angle: float,
+    tokens_BND: Tensor, direction_BD: Tensor, selection: TokenSelection, config: ToraConfig, keep: Keep
 ) -> Tensor:
-    arrays = (tokens_BND, direction_BD, selected_BN1, gather_BMN, scatter_BNM, elbow_rows_BMM, order_M1)
-    if tokens_BND.device.type != "cpu":
-        values = large_eigenvalues(tokens_BND.device, elbow_rows_BMM.shape[-1])
+    select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
+    elbow, order, sigma, angle = selection.elbow_rows_BMM, selection.order_M1, config.sigma, config.angle
+    if tokens_BND.device.type == "cpu":
+        constants: Any = {"elbow_rows_BMM": elbow.numpy(), "order_M1": order.numpy(), "sigma": sigma, "angle": angle}
+
+        def in_numpy(rows_BRD: Any) -> Any:
+            return keep(lambda: by_vectors(NUMPY, np.linalg.eigh, rows_BRD, **constants))
+
+        arrays: Any = [array.numpy() for array in (tokens_BND, direction_BD, *select)]
+        return torch.from_numpy(align(NUMPY, in_numpy, *arrays))
+    values = large_eigenvalues(tokens_BND.device, elbow.shape[-1])
+
+    def on_device(rows_BRD: Tensor) -> Any:
         if values is None:
-            return align(TORCH, eigh, *arrays, sigma=sigma, angle=angle)
-        return align_many(values, *arrays[:-1], sigma=sigma, angle=angle)
-    in_numpy: Any = [array.numpy() for array in arrays]
-    return torch.from_numpy(align(NUMPY, np.linalg.eigh, *in_numpy, sigma=sigma, angle=angle))
+            return keep(lambda: by_vectors(TORCH, eigh, rows_BRD, elbow, order, sigma=sigma, angle=angle))
+        return keep(lambda: by_values(values, rows_BRD, elbow, sigma=sigma, angle=angle))
+
+    return align(TORCH, on_device, tokens_BND, direction_BD, *select)
 
 
 def align(
     xp: Arrays[Array],
-    eigh: Callable[[Array], tuple[Array, Array]],
+    change_of: Callable[[Array], Array],
     tokens_BND: Array,
     direction_BD: Array,
     selected_BN1: Array,
     gather_BMN: Array,
     scatter_BNM: Array,
+) -> Array:
+    """TORA on the arrays of one library; the result is like `tokens_BND`.
+
+    xp: the library.
+    change_of: from the rows, float32 [B, M + 1, D], to their change, as `by_vectors`.
+    tokens_BND: float32.
+    direction_BD: float32.
+    For the rest see `TokenSelection`.
+    """
+    rows_BRD = _rows(xp, tokens_BND, direction_BD, selected_BN1, gather_BMN)
+    aligned_BND: Array = scatter_BNM @ change_of(rows_BRD) @ rows_BRD
+    aligned_BND += tokens_BND
+    return aligned_BND
+
+
+def by_vectors(
+    xp: Arrays[Array],
+    eigh: Callable[[Array], tuple[Array, Array]],
+    rows_BRD: Array,
     elbow_rows_BMM: Array,
     order_M1: Array,
     *,
     sigma: float,
     angle: float,
 ) -> Array:
-    """TORA on the arrays of one library; the result is like `tokens_BND`.
+    """The change of the rows, float32 [B, M, M + 1], as `algebra.transform` gives it.
 
-    xp: the library.
+    xp: the library of the arrays.
     eigh: gives eigenvalues (ascending) and eigenvectors of positive semidefinite matrices.
-    tokens_BND: float32.
-    direction_BD: float32.
+    rows_BRD: float32, the tokens and, last, the semantic direction.
     For the rest see `TokenSelection` and `ToraConfig`.
     """
-    rows_BRD = _rows(xp, tokens_BND, direction_BD, selected_BN1, gather_BMN)
     gram_BRR = as_dtype_of(elbow_rows_BMM, rows_BRD @ rows_BRD.mT)
     eigen = eigh(gram_BRR[:, :-1, :-1])
     change_BMR = transform(xp, eigen, gram_BRR, elbow_rows_BMM, order_M1, sigma=sigma, angle=angle)
-    aligned_BND: Array = scatter_BNM @ as_dtype_of(rows_BRD, change_BMR) @ rows_BRD
-    aligned_BND += tokens_BND
-    return aligned_BND
+    return as_dtype_of(rows_BRD, change_BMR)
 
 
-def align_many(
-    eigenvalues: Callable[[Tensor], Tensor],
-    tokens_BND: Tensor,
-    direction_BD: Tensor,
-    selected_BN1: Tensor,
-    gather_BMN: Tensor,
-    scatter_BNM: Tensor,
-    elbow_rows_BMM: Tensor,
-    *,
-    sigma: float,
-    angle: float,
+def by_values(
+    eigenvalues: Callable[[Tensor], Tensor], rows_BRD: Tensor, elbow_rows_BMM: Tensor, *, sigma: float, angle: float
 ) -> Tensor:
-    """`align` for more tokens than a GPU's kernel for eigenvectors takes.
+    """`by_vectors` for more tokens than a GPU's kernel for eigenvectors takes.
 
     eigenvalues: of symmetric matrices, ascending.
     """
-    rows_BRD = _rows(TORCH, tokens_BND, direction_BD, selected_BN1, gather_BMN)
     gram_BRR = (rows_BRD @ rows_BRD.mT).to(elbow_rows_BMM.dtype)
     values_BM = eigenvalues(gram_BRR[:, :-1, :-1])
     change_BMR = transform_without_vectors(values_BM, gram_BRR, elbow_rows_BMM, sigma=sigma, angle=angle)
-    return tokens_BND + scatter_BNM @ change_BMR.to(rows_BRD.dtype) @ rows_BRD
+    return change_BMR.to(rows_BRD.dtype)
 
 
 def _rows(xp: Arrays[Array], tokens_BND: Array, direction_BD: Array, selected_BN1: Array, gather_BMN: Array) -> Array:
