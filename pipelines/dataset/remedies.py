@@ -64,8 +64,9 @@ def _room(place: Path) -> str:
 def _in_s3(error: BaseException, uri: str) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no bucket {s3.bucket(uri)!r} at this endpoint. Create it, or correct the s3:// path."
+    said = " ".join(str(error).split()).rstrip(".")
     return (
-        f"{type(error).__name__}: {error}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and "
+        f"{type(error).__name__}: {said}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and "
         "AWS_REGION, that these credentials may read and write here, and that the server is up. Then start the same "
         "command again: a run that has begun goes on from the finished shards."
     )
