@@ -94,7 +94,8 @@ def is_done(run: FinishedRun, scorer: str, name: str) -> bool:
 
 def available(run: FinishedRun) -> Sequence[str]:
     """Names of the scorers that have scored the run."""
-    return [name for name in run.dataset.folders(FOLDER) if run.dataset.exists(f"{folder(name)}/{RECORD}")]
+    names = filter(NAME.fullmatch, run.dataset.folders(FOLDER))
+    return [name for name in names if run.dataset.exists(f"{folder(name)}/{RECORD}")]
 
 
 @dataclass(frozen=True, kw_only=True)
