@@ -24,11 +24,16 @@ def remedy(error: BaseException, uri: str, *, writing: bool) -> str:
     """
     if s3.is_s3(uri):
         return _in_s3(error, uri)
-    reason = _local_reason(error, Path(uri))
+    reason = local_reason(error, Path(uri))
     return f"{reason}. {_ELSEWHERE}{_GO_ON}" if writing else f"{reason}."
 
 
-def _local_reason(error: BaseException, path: Path) -> str:
+def local_reason(error: BaseException, path: Path) -> str:
+    """The reason of an error of the operating system.
+
+    error: the error.
+    path: of the file.
+    """
     code = error.errno if isinstance(error, OSError) else None
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     there = _nearest(path)

@@ -282,6 +282,28 @@ def test_wrong_credentials_are_a_sentence(s3: Storage, monkeypatch: pytest.Monke
         assert "wrong-key" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: on the disk of /"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found"), "No usable temporary directory found"),
+    ],
+)
+def test_a_machine_without_room_for_what_goes_to_s3_is_not_taken_for_the_server(
+    error: OSError, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_file() -> None:
+        raise error
+
+    monkeypatch.setattr("tempfile.TemporaryFile", no_file)
+    with pytest.raises(UserError, match="s3://bucket/x/data/y in a temporary file of this machine") as raised:
+        Storage.open("s3://bucket/x").open_output("data/y").__enter__()
+    assert words in str(raised.value)
+    assert "set TMPDIR" in str(raised.value)
+    assert "AWS" not in str(raised.value)
+    assert "bucket '" not in str(raised.value)
+
+
 def test_who_may_only_read_is_told_so(s3: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.write_bytes("x", b"1")
     with flaky_proxy(os.environ["AWS_ENDPOINT_URL"], share=1.0) as proxy:
