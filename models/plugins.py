@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 from models.errors import ModelError
+
+COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""What the name of a column, or its beginning, looks like, where a registry or a config chooses it."""
 
 
 def load(modules: Sequence[str], setting: str = "run.plugins") -> None:

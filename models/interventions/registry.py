@@ -3,7 +3,6 @@ package calls `register` when it is imported (see `run.plugins`)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -15,11 +14,11 @@ from models.interventions.guidance_interval import GUIDANCE_INTERVAL
 from models.interventions.particle_guidance import PARTICLE_GUIDANCE
 from models.interventions.repulsion.entry import REPULSION
 from models.interventions.tora.entry import TORA
+from models.plugins import COLUMN_NAME
 from models.spec import Interval, InterventionConfig
 
 _REGISTERED: dict[str, Intervention] = {}
 _KINDS = (float, int, bool, str, Interval)
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def register(entry: Intervention) -> None:
@@ -29,7 +28,7 @@ def register(entry: Intervention) -> None:
         ValueError: when the name cannot name a column, another entry has it, a setting has no default or a type that
             no column can hold, or a slider or `work` names no setting.
     """
-    if not _NAME.fullmatch(entry.name):
+    if not COLUMN_NAME.fullmatch(entry.name):
         raise ValueError(f"intervention {entry.name!r}: the name needs a-z, then a-z, 0-9 and _")
     if _REGISTERED.get(entry.name, entry) != entry:
         raise ValueError(f"intervention {entry.name!r}: another one has this name")

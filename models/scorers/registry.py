@@ -5,12 +5,12 @@ A new kind is a module with an `ENTRY` and a line in `BUILT_IN`; outside this pr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelError, did_you_mean
+from models.plugins import COLUMN_NAME
 
 if TYPE_CHECKING:
     from models.scorers.base import Entry, Scorer, ScorerSpec
@@ -19,7 +19,6 @@ BUILT_IN = {"open_clip": "models.scorers.open_clip"}
 """Kind -> the module whose `ENTRY` it is; imported when it is first asked for."""
 
 _registered: dict[str, Entry] = {}
-_COLUMN = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def register(kind: str, entry: Entry) -> None:
@@ -34,7 +33,7 @@ def register(kind: str, entry: Entry) -> None:
     if kind in BUILT_IN or _registered.get(kind, entry) is not entry:
         raise ValueError(f"there is a scorer of the kind {kind!r} already; choose another name")
     for column in entry.columns:
-        if not _COLUMN.fullmatch(column):
+        if not COLUMN_NAME.fullmatch(column):
             raise ValueError(f"scorer {kind!r}: the column {column!r} needs a-z, then a-z, 0-9 and _")
     _registered[kind] = entry
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from models.errors import ModelError, require
+from models.plugins import COLUMN_NAME
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
 from pipelines.dataset import score_columns
@@ -41,7 +42,7 @@ class FurtherScorer(ScorerSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(score_columns.NAME.fullmatch(self.name)), "name", self.name, score_columns.NAME_RULE)
+        require(bool(COLUMN_NAME.fullmatch(self.name)), "name", self.name, score_columns.NAME_RULE)
         vectors = registry.entry_of(self.kind).vectors
         require(vectors or not self.embeddings, "embeddings", True, f"scorers of the kind {self.kind!r} have none")
 

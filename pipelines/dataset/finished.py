@@ -40,7 +40,7 @@ def open_finished(dataset: Storage) -> FinishedRun:
     """The finished run in an output folder.
 
     Raises:
-        UserError: when there is no run, or it is not finished.
+        UserError: when there is no run, or it is not finished, or has lost files of images.
     """
     run = run_json.read(dataset)
     manifest = _read(manifest_json.read, dataset, "is not finished: it has no manifest.json yet")
@@ -55,6 +55,7 @@ def open_finished(dataset: Storage) -> FinishedRun:
         files = {entry.path: entry for entry in manifest.files}
         _check_names(dataset, files)
         report = _read(report_json.read, dataset, "has lost its report.json")
+        _check_there(dataset, manifest.files)
         return FinishedRun(dataset=dataset, run=run, report=report, files=files)
     raise UserError(f"{dataset.uri} is not finished: {problem}. {CONTINUE}")
 
@@ -63,16 +64,30 @@ def check(dataset: Storage, entry: FileEntry) -> None:
     """Check that a file has the size that the manifest gives.
 
     Raises:
-        UserError: when it has another one, or is not there.
+        UserError: when it has another one, or is gone.
     """
     try:
-        there = dataset.size(entry.path)
+        _compare(dataset, entry, dataset.size(entry.path))
     except FileNotFoundError:
-        raise UserError(f"{dataset.path(entry.path)} is not there, but in manifest.json. {CONTINUE}") from None
+        _compare(dataset, entry, None)
+
+
+def _check_there(dataset: Storage, entries: Sequence[FileEntry]) -> None:
+    """`check` of all files of images, with one request for each folder."""
+    for folder in IMAGE_FOLDERS:
+        sizes = dataset.sizes(folder)
+        for entry in entries:
+            within, _, name = entry.path.rpartition("/")
+            if within == folder:
+                _compare(dataset, entry, sizes.get(name))
+
+
+def _compare(dataset: Storage, entry: FileEntry, there: int | None) -> None:
     if there != entry.bytes:
+        found = "is gone" if there is None else f"has {there} bytes"
         raise UserError(
-            f"{dataset.path(entry.path)} has {there} bytes, but manifest.json says {entry.bytes}: the run has gone on "
-            f"since it was summed up. {CONTINUE}"
+            f"{dataset.path(entry.path)} {found}, but manifest.json says {entry.bytes} bytes: the folder has changed "
+            f"since the run was summed up. {CONTINUE}"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from pipelines.dataset import records
 from pipelines.dataset.names import FileEntry
@@ -30,6 +30,21 @@ class Totals:
     """Rows of data/."""
     images_rejected: int
     """Rows of rejected/."""
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+
+NOTHING = Totals(
+    prompts_planned=0,
+    prompts_failed=0,
+    groups_planned=0,
+    groups_done=0,
+    groups_failed=0,
+    images_kept=0,
+    images_rejected=0,
+)
+"""The totals of no files."""
 
 
 @dataclass(frozen=True, kw_only=True)

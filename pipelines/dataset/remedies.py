@@ -24,11 +24,16 @@ def remedy(error: BaseException, uri: str, *, writing: bool) -> str:
     """
     if s3.is_s3(uri):
         return _in_s3(error, uri)
-    reason = _local_reason(error, Path(uri))
+    reason = local_reason(error, Path(uri))
     return f"{reason}. {_ELSEWHERE}{_GO_ON}" if writing else f"{reason}."
 
 
-def _local_reason(error: BaseException, path: Path) -> str:
+def local_reason(error: BaseException, path: Path) -> str:
+    """The reason of an error of the operating system.
+
+    error: the error.
+    path: of the file.
+    """
     code = error.errno if isinstance(error, OSError) else None
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     there = _nearest(path)
@@ -64,8 +69,9 @@ def _room(place: Path) -> str:
 def _in_s3(error: BaseException, uri: str) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no bucket {s3.bucket(uri)!r} at this endpoint. Create it, or correct the s3:// path."
+    said = " ".join(str(error).split()).rstrip(".")
     return (
-        f"{type(error).__name__}: {error}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and "
+        f"{type(error).__name__}: {said}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and "
         "AWS_REGION, that these credentials may read and write here, and that the server is up. Then start the same "
         "command again: a run that has begun goes on from the finished shards."
     )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.dataset import parquet, schema
-from pipelines.dataset.names import shard_file
+from pipelines.dataset.names import shard_file, shard_of
 from pipelines.dataset.storage import Storage
 
 FOLDER = "retry"
@@ -52,8 +52,8 @@ def requested(output: Storage, shards: Iterable[int]) -> list[int]:
 
 def is_open(output: Storage) -> bool:
     """Whether a request is not finished."""
-    files = set(output.list(FOLDER))
-    return _MARK_NAME in files and len(files) > 1
+    files = output.list(FOLDER)
+    return _MARK_NAME in files and any(shard_of(name) is not None for name in files)
 
 
 def read(output: Storage, shard: int) -> pa.Table:

@@ -3,7 +3,6 @@ scorer."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,9 +23,6 @@ COLUMNS = (
     "embedding",
 )
 """The columns of every scorer, named as in `schema.scored`."""
-
-NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""Pattern of a scorer's name, which is a prefix of columns."""
 
 NAME_RULE = "begins names of columns: use a-z, then a-z, 0-9 and _, for example b32"
 

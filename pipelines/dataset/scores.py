@@ -15,10 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.plugins import COLUMN_NAME
 from pipelines.dataset import parquet, records, schema
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.names import IMAGE_FOLDERS
-from pipelines.dataset.score_columns import NAME, NAME_RULE
+from pipelines.dataset.score_columns import NAME_RULE
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 
@@ -38,7 +39,7 @@ def folder(name: str) -> str:
     Raises:
         UserError: when the name cannot be the prefix of columns.
     """
-    if not NAME.fullmatch(name):
+    if not COLUMN_NAME.fullmatch(name):
         raise UserError(f"the scorer name {name!r} {NAME_RULE}")
     return f"{FOLDER}/{name}"
 
@@ -94,7 +95,8 @@ def is_done(run: FinishedRun, scorer: str, name: str) -> bool:
 
 def available(run: FinishedRun) -> Sequence[str]:
     """Names of the scorers that have scored the run."""
-    return [name for name in run.dataset.folders(FOLDER) if run.dataset.exists(f"{folder(name)}/{RECORD}")]
+    names = filter(COLUMN_NAME.fullmatch, run.dataset.folders(FOLDER))
+    return [name for name in names if run.dataset.exists(f"{folder(name)}/{RECORD}")]
 
 
 @dataclass(frozen=True, kw_only=True)

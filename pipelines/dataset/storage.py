@@ -24,7 +24,7 @@ from pipelines.dataset.outages import (
     of_storage_client,
     retry_transient,
 )
-from pipelines.dataset.remedies import remedy
+from pipelines.dataset.remedies import local_reason, remedy
 from pipelines.dataset.s3 import is_s3
 from pipelines.errors import UserError
 
@@ -141,16 +141,27 @@ class Storage:
 
         For S3 it is first an unnamed local file, as an interrupted upload stream would leave a truncated object.
         """
-        with self._explained("write", rel, writing=True):
-            if not is_s3(self.uri):
-                with local_files.replacing(Path(self.path(rel))) as file:
-                    yield file
-                return
+        if not is_s3(self.uri):
+            with self._explained("write", rel, writing=True), local_files.replacing(Path(self.path(rel))) as file:
+                yield file
+            return
+        with self._buffer(rel) as file:
+            yield file
+            file.flush()
+            named = f"/dev/fd/{file.fileno()}"  # an open file has no other name once it is unlinked
+            self._do("write", rel, lambda: self.filesystem.put_file(named, self.path(rel)), writing=True)
+
+    @contextmanager
+    def _buffer(self, rel: str) -> Iterator[IO[bytes]]:
+        try:
             with tempfile.TemporaryFile() as file:
                 yield file
-                file.flush()
-                named = f"/dev/fd/{file.fileno()}"  # an open file has no other name once it is unlinked
-                retry_transient(lambda: self.filesystem.put_file(named, self.path(rel)), self.patience_seconds)
+        except OSError as error:
+            reason = local_reason(error, Path(tempfile.tempdir or "/tmp"))
+            raise UserError(
+                f"cannot prepare {self.path(rel)} in a temporary file of this machine: {reason}. Make room there, or "
+                "set TMPDIR to another folder, and start the same command again: it goes on from what is finished."
+            ) from error
 
     def open_input(self, rel: str) -> BinaryIO:
         """A seekable file that pyarrow can read from; only the parts that are read are fetched."""

@@ -6,7 +6,7 @@ It may be called again at any time: the same folder gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -79,7 +79,7 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
     plan_files.check_there(output, run.plan.segments)
     further = [f"{scorer['name']}_clip_score" for scorer in recorded_tables(run, "scorers")]
     audit = _audit(output, further, map_shards)
-    audit.prompts_planned = run.plan.prompts
+    audit.totals = replace(audit.totals, prompts_planned=run.plan.prompts)
     content = report(audit, run.fingerprint, timings(output))
     report_json.write(output, content)
     listed = manifest(audit, run.fingerprint)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pyarrow as pa
 
 from pipelines.dataset import parquet, run_json
-from pipelines.dataset.manifest_json import Manifest, Totals
+from pipelines.dataset.manifest_json import NOTHING, Manifest, Totals
 from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_file, shard_of
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
@@ -26,26 +26,14 @@ PROBLEMS_SHOWN = 20
 
 @dataclass(kw_only=True)
 class Audit:
-    """What was found in one shard or, added up, in a run; counts as in manifest.json."""
+    """What was found in one shard or, added up, in a run."""
 
     files: list[FileEntry] = field(default_factory=list)
     """All files."""
     cells: dict[CellKey, Cell] = field(default_factory=dict)
     """Counts per arm and rarity."""
-    groups_planned: int = 0
-    """Groups in plan/."""
-    groups_done: int = 0
-    """Groups with all their images."""
-    groups_failed: int = 0
-    """Groups in failed/."""
-    images_kept: int = 0
-    """Rows of data/."""
-    images_rejected: int = 0
-    """Rows of rejected/."""
-    prompts_planned: int = 0
-    """Prompts that could be used; set by the caller for a whole run."""
-    prompts_failed: int = 0
-    """Rows of failed/prompts.parquet."""
+    totals: Totals = NOTHING
+    """How much was planned and found; prompts_planned is set by the caller for a whole run."""
     problem_count: int = 0
     """How many reasons there are why the run is not complete."""
     problems: list[str] = field(default_factory=list)
@@ -61,9 +49,7 @@ class Audit:
         """Add the audit of further shards."""
         self.files += other.files
         add_cells(self.cells, other.cells)
-        for name in ("groups_planned", "groups_done", "groups_failed", "images_kept", "images_rejected"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.prompts_failed += other.prompts_failed
+        self.totals += other.totals
         self.problem_count += other.problem_count
         self.problems = [*self.problems, *other.problems][:PROBLEMS_SHOWN]
 
@@ -80,7 +66,7 @@ def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) 
     further: score columns of the run's further scorers.
     planned: the shard in the plan.
     """
-    audit = Audit(groups_planned=planned.groups.num_rows)
+    audit = Audit(totals=replace(NOTHING, groups_planned=planned.groups.num_rows))
     ids = cast("list[str]", planned.groups["group_id"].to_pylist())
     key_of = dict(zip(ids, cell_keys(planned.groups), strict=True))
     for key in key_of.values():
@@ -100,8 +86,8 @@ def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) 
             failed = parquet.read(output, path, ["group_id"])
         else:
             images.append(parquet.read(output, path, [*COLUMNS, *further]))
-    audit.images_kept = images[0].num_rows
-    audit.images_rejected = sum(table.num_rows for table in images[1:])
+    kept, rejected = images[0].num_rows, sum(table.num_rows for table in images[1:])
+    audit.totals = replace(audit.totals, images_kept=kept, images_rejected=rejected)
     rows = pa.concat_tables(images)
     add_cells(audit.cells, tally_images(rows, further))
     _account(audit, planned.shard, key_of, rows, failed["group_id"].to_pylist())
@@ -118,10 +104,10 @@ def _account(audit: Audit, shard: int, key_of: dict[str, CellKey], images: pa.Ta
         sizes[group] = size
     whole = {group for group, indices in found.items() if sorted(indices) == list(range(sizes[group]))}
     failures = Counter(failed)
+    done, given_up = len(key_of.keys() & whole), len(key_of.keys() & failures.keys())
+    audit.totals = replace(audit.totals, groups_done=done, groups_failed=given_up)
     remedy = f"remove data/{shard_file(shard)} first, so that the shard is made anew"
     for group, key in key_of.items():
-        audit.groups_done += group in whole
-        audit.groups_failed += group in failures
         audit.cells[key].groups_failed += group in failures
         if (group in found) + failures[group] != 1:
             audit.add_problem(
@@ -147,7 +133,7 @@ def check_rest(output: Storage, shards: set[int]) -> Audit:
             path = f"{folder}/{name}"
             if path == FAILED_PROMPTS:
                 audit.files.append(file_entry(output, path))
-                audit.prompts_failed = audit.files[-1].rows or 0
+                audit.totals = replace(NOTHING, prompts_failed=audit.files[-1].rows or 0)
             elif not is_part(name) if folder == "plan" else shard_of(name) not in shards:
                 audit.add_problem(f"{path} is none of this run's files: move it elsewhere first")
     return audit
@@ -165,14 +151,6 @@ def manifest(audit: Audit, fingerprint: str) -> Manifest:
         complete=audit.complete,
         problems=tuple(audit.problems),
         problem_count=audit.problem_count,
-        totals=Totals(
-            prompts_planned=audit.prompts_planned,
-            prompts_failed=audit.prompts_failed,
-            groups_planned=audit.groups_planned,
-            groups_done=audit.groups_done,
-            groups_failed=audit.groups_failed,
-            images_kept=audit.images_kept,
-            images_rejected=audit.images_rejected,
-        ),
+        totals=audit.totals,
         files=tuple(sorted(audit.files, key=lambda entry: entry.path)),
     )

@@ -34,7 +34,7 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
     fingerprint: of the run.
     timings: of progress.json, None where it has none.
     """
-    arms = arms_of(audit.cells)
+    arms, totals = arms_of(audit.cells), audit.totals
     further = list(dict.fromkeys(column for cell in audit.cells.values() for column in cell.further))
     keys = sorted(audit.cells, key=lambda key: (arms.index(key[0]), rarity_rank(key[1])))
     by_arm = tuple(ArmResult(arm=arm, **vars(_measures(over_rarities(audit.cells, arm), further))) for arm in arms)
@@ -42,14 +42,14 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
         fingerprint=fingerprint,
         complete=audit.complete,
         counts=Counts(
-            prompts=audit.prompts_planned,
-            prompts_failed=audit.prompts_failed,
-            groups=audit.groups_planned,
-            groups_done=audit.groups_done,
-            groups_failed=audit.groups_failed,
-            images=audit.images_kept + audit.images_rejected,
-            images_kept=audit.images_kept,
-            images_rejected=audit.images_rejected,
+            prompts=totals.prompts_planned,
+            prompts_failed=totals.prompts_failed,
+            groups=totals.groups_planned,
+            groups_done=totals.groups_done,
+            groups_failed=totals.groups_failed,
+            images=totals.images_kept + totals.images_rejected,
+            images_kept=totals.images_kept,
+            images_rejected=totals.images_rejected,
         ),
         by_arm=by_arm,
         by_arm_and_rarity=tuple(

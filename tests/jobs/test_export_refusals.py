@@ -118,6 +118,13 @@ def test_an_export_that_wrote_nothing_is_not_in_the_way(
     assert export(toy_run, to, "webdataset", "--license", "mit") == 0
 
 
+def test_notes_beside_scores_and_retries_are_not_taken_for_them(own_toy_run: Path, tmp_path: Path) -> None:
+    for name in ("scores/Notes of 2026/scores.json", "scores/notes/x", "retry/notes.txt", "retry/requested"):
+        (own_toy_run / name).parent.mkdir(parents=True, exist_ok=True)
+        (own_toy_run / name).write_text("mine")
+    assert export(own_toy_run, tmp_path / "to", "huggingface") == 0
+
+
 def test_another_export_is_refused(toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     to = tmp_path / "to"
     assert export(toy_run, to, "webdataset") == 0

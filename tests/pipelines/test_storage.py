@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 import s3fs
 
+from pipelines.dataset import owned
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.remedies import remedy
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from tests.conftest import ROOT
-from tests.support.flaky import FAULTS, flaky_proxy
+from tests.support.flaky import FAULTS, NO_WRITES, flaky_proxy
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -46,6 +47,12 @@ def test_files_come_and_go(storage: Storage) -> None:
     storage.remove("data/b")
     storage.remove("data/b")
     assert storage.list("data") == ["a"]
+
+
+def test_a_file_of_a_folder_s_name_is_not_in_the_folder(storage: Storage) -> None:
+    storage.write_bytes("data", b"x")
+    assert list(Storage.open(storage.path("data")).everything()) == []
+    assert list(storage.everything()) == ["data"]
 
 
 def test_a_file_is_created_once(storage: Storage) -> None:
@@ -273,6 +280,69 @@ def test_wrong_credentials_are_a_sentence(s3: Storage, monkeypatch: pytest.Monke
             attempt()
         assert s3.uri in str(raised.value)
         assert "wrong-key" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: on the disk of /"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found"), "No usable temporary directory found"),
+    ],
+)
+def test_a_machine_without_room_for_what_goes_to_s3_is_not_taken_for_the_server(
+    error: OSError, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_file() -> None:
+        raise error
+
+    monkeypatch.setattr("tempfile.TemporaryFile", no_file)
+    with pytest.raises(UserError, match="s3://bucket/x/data/y in a temporary file of this machine") as raised:
+        Storage.open("s3://bucket/x").open_output("data/y").__enter__()
+    assert words in str(raised.value)
+    assert "set TMPDIR" in str(raised.value)
+    assert "AWS" not in str(raised.value)
+    assert "bucket '" not in str(raised.value)
+
+
+def test_who_may_only_read_is_told_so(s3: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.write_bytes("x", b"1")
+    with flaky_proxy(os.environ["AWS_ENDPOINT_URL"], share=1.0) as proxy:
+        proxy.faults = NO_WRITES
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
+        s3fs.S3FileSystem.clear_instance_cache()
+        assert s3.read_bytes("x") == b"1"
+        with pytest.raises(UserError, match=r"cannot write s3://.+/run\.lock: PermissionError.+may read and write"):
+            RunLock(s3).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("uri", "environment", "words"),
+    [
+        ("s3://Bad_Bucket!!/x", {}, 'Invalid bucket name "Bad_Bucket!!"'),
+        ("s3://my bucket/x", {}, 'Invalid bucket name "my bucket"'),
+        ("s3://bucket/x", {"AWS_ENDPOINT_URL": "localhost:9000"}, "AWS_ENDPOINT_URL = 'localhost:9000' must begin"),
+        ("s3://bucket/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:99999"}, "not a valid URI"),
+        ("s3://bucket/x", {"AWS_REGION": "no region!"}, "Provided region_name 'no region!'"),
+        ("s3://bucket/x", {"AWS_PROFILE": "nobody"}, "profile (nobody) could not be found"),
+        ("s3://bucket/x", {"AWS_ACCESS_KEY_ID": "nobody"}, "does not exist in our records"),
+        ("s3://bucket/" + "k" * 1100, {}, "cannot write s3://bucket/kkk"),
+    ],
+)
+def test_wrong_places_and_settings_of_s3_end_in_one_line(
+    uri: str, environment: dict[str, str], words: str, s3: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+    def start() -> None:
+        owned.check(Storage.open(uri), "run.json", setting="run.output")
+        RunLock(Storage.open(uri)).__enter__()
+
+    with pytest.raises(UserError) as raised:
+        start()
+    assert words in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_a_missing_bucket_is_a_sentence(s3: Storage) -> None:

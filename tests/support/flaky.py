@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+NO_WRITES = ("no_writes",)
+"""What somebody meets who may only read; not among `FAULTS`, as it does not pass."""
 FAULTS = ("slow_down", "server_error", "error_after_success", "reset", "cut", "stall")
 _XML = "<?xml version='1.0'?><Error><Code>{}</Code><Message>injected</Message></Error>"
 
@@ -54,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(self.server.stall_seconds)
         elif fault == "reset":
             return self._reset()
+        elif fault == "no_writes" and self.command == "PUT":
+            return self._answer(403, {"Content-Type": "application/xml"}, _XML.format("AccessDenied").encode())
         elif fault in ("slow_down", "server_error"):
             code, name = (503, "SlowDown") if fault == "slow_down" else (500, "InternalError")
             return self._answer(code, {"Content-Type": "application/xml"}, _XML.format(name).encode())

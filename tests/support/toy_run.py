@@ -101,7 +101,11 @@ def write_run(folder: Path | str, toy: Toy = Toy()) -> Storage:
     record = RunRecord(
         schema_version=VERSION,
         fingerprint=FINGERPRINT,
-        config={"run": {"name": toy.name, "output": "out/toy", "seed": 0}},
+        config={
+            "run": {"name": toy.name, "output": "out/toy", "seed": 0},
+            "model": {"path": "owner/toy"},
+            "arms": [{"name": arm} for arm in toy.arms],
+        },
         libraries={},
         plan=counts,
         plan_made_from=inputs,
