@@ -206,9 +206,7 @@ class Reader:
         try:
             yield
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise UserError(
-                f"{self._name} is not readable as parquet; it is damaged, or no such file: {error}"
-            ) from error
+            raise UserError(f"{self._name} is not readable as parquet: {error}") from error
 
 
 @contextmanager

@@ -48,6 +48,8 @@ def without_scheme(uri: str) -> str:
     Raises:
         UserError: when the URI has another scheme.
     """
+    if "\0" in uri:
+        raise UserError(f"{uri!r}: no path has a NUL")
     found = _SCHEME.fullmatch(uri)
     if found is None:
         return uri

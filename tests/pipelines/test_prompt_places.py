@@ -33,6 +33,12 @@ def test_a_file_uri_is_a_path(tmp_path: Path) -> None:
         read("file:///gone.txt")
 
 
+def test_a_name_that_is_no_text_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "p\udcff.csv").write_text('prompt\n"a" b\n')
+    (row,) = read(f"{tmp_path}/*.csv")
+    assert row.source == f"{tmp_path}/p\\udcff.csv:2"
+
+
 def test_a_pipe_is_not_read_twice(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.txt")
     with pytest.raises(UserError, match="is a pipe"):
