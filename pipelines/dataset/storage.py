@@ -35,6 +35,8 @@ _TEMPORARY = ".tmp"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)(.*)", re.DOTALL)
 _CONNECT_SECONDS = 10
+_ANSWER_SECONDS, _ANSWER_AT_THE_START_SECONDS = 60, 10
+"""How long a server that was reached may say nothing."""
 
 
 def is_s3(uri: str) -> bool:
@@ -107,18 +109,24 @@ class Storage:
             return fsspec.filesystem("file")
         import s3fs
 
-        return s3fs.S3FileSystem(
+        patient = self.patience_seconds > PATIENCE_AT_THE_START_SECONDS
+        found = s3fs.S3FileSystem(
             endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or None,
             client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")},
             config_kwargs={
                 "connect_timeout": _CONNECT_SECONDS,
-                "retries": {"max_attempts": 3, "mode": "standard"},  # `retry_transient` does the rest
+                "read_timeout": _ANSWER_SECONDS if patient else _ANSWER_AT_THE_START_SECONDS,
+                # `retry_transient` does the rest: a server that is silent would have it wait for all of these first.
+                "retries": {"max_attempts": 3 if patient else 1, "mode": "standard"},
                 # Some S3 servers send the checksum of the whole object with a part of it, which does not match.
                 "response_checksum_validation": "when_required",
                 "request_checksum_calculation": "when_required",
             },
             use_listings_cache=False,
         )
+        if not patient:
+            found.retries = 1  # of s3fs, around those of its client
+        return found
 
     def path(self, rel: str = "") -> str:
         """Full path or URI of `rel`."""
