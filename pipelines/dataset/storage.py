@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self, TypeVar, cast
-from urllib.parse import unquote
 
 from pipelines.dataset.outages import (
     PATIENCE_AT_THE_START_SECONDS,
@@ -24,47 +22,16 @@ from pipelines.dataset.outages import (
     of_storage_client,
     retry_transient,
 )
+from pipelines.dataset.uris import S3, is_s3, without_scheme
 from pipelines.errors import UserError
 
 T = TypeVar("T")
 
-_S3 = "s3://"
 _READ_AHEAD_BYTES = 1 << 20
 _TEMPORARY = ".tmp"
-
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)(.*)", re.DOTALL)
 _CONNECT_SECONDS = 10
 _ANSWER_SECONDS, _ANSWER_AT_THE_START_SECONDS = 60, 10
 """How long a server that was reached may say nothing."""
-
-
-def is_s3(uri: str) -> bool:
-    """Whether a URI, as `without_scheme` gives it, is in S3."""
-    return uri.startswith(_S3)
-
-
-def without_scheme(uri: str) -> str:
-    """A local path, also of a file:// URI, or an s3:// URI with its scheme in small letters.
-
-    Raises:
-        UserError: when the URI has another scheme.
-    """
-    if "\0" in uri:
-        raise UserError(f"{uri!r}: no path has a NUL")
-    found = _SCHEME.fullmatch(uri)
-    if found is None:
-        return uri
-    scheme, slashes, rest = found[1].lower(), found[2], found[3]
-    if scheme == "s3":
-        return _S3 + rest
-    if scheme != "file":
-        raise UserError(f"{uri!r}: only local paths, file:// and s3:// are supported; copy it to one of them first")
-    if len(slashes) == 2:
-        host, _, rest = rest.partition("/")
-        if host != "localhost":
-            raise UserError(f"{uri!r} names the host {host!r}: write file:// and an absolute path, file:///folder/file")
-    return "/" + unquote(rest)
 
 
 @dataclass(frozen=True)
@@ -91,7 +58,7 @@ class Storage:
         """
         text = without_scheme(os.fspath(uri))
         if is_s3(text):
-            if not text[len(_S3) :].strip("/"):
+            if not text[len(S3) :].strip("/"):
                 raise UserError(f"{text!r} names no bucket: write s3://bucket/folder")
             return Storage(text.rstrip("/"))
         return Storage(str(Path(text).absolute()))
@@ -214,7 +181,7 @@ class Storage:
 
         pattern: path below the folder, whose own path may have wildcards as well.
         """
-        return self._do("list", pattern, lambda: [f"{_S3}{path}" for path in self.filesystem.glob(self.path(pattern))])
+        return self._do("list", pattern, lambda: [f"{S3}{path}" for path in self.filesystem.glob(self.path(pattern))])
 
     def size(self, rel: str) -> int:
         """Size of a file in bytes."""
@@ -292,7 +259,7 @@ class Storage:
                 "room and start the same command again: it goes on from the finished shards."
             )
         if isinstance(error, FileNotFoundError):
-            bucket = self.uri[len(_S3) :].split("/", 1)[0]
+            bucket = self.uri[len(S3) :].split("/", 1)[0]
             return f"there is no bucket {bucket!r} at this endpoint. Create it, or correct the s3:// path."
         return (
             f"{reason}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and AWS_REGION, "
