@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self, TypeVar, cast
 
+from pipelines.dataset import s3
 from pipelines.dataset.outages import (
     PATIENCE_AT_THE_START_SECONDS,
     PATIENCE_SECONDS,
@@ -29,9 +30,6 @@ T = TypeVar("T")
 
 _READ_AHEAD_BYTES = 1 << 20
 _TEMPORARY = ".tmp"
-_CONNECT_SECONDS = 10
-_ANSWER_SECONDS, _ANSWER_AT_THE_START_SECONDS = 60, 10
-"""How long a server that was reached may say nothing."""
 
 
 @dataclass(frozen=True)
@@ -69,31 +67,12 @@ class Storage:
 
     @property
     def filesystem(self) -> Any:
-        """The fsspec filesystem (one shared instance per process)."""
+        """The fsspec filesystem; equal ones of a process share an instance."""
         if not is_s3(self.uri):
             import fsspec
 
             return fsspec.filesystem("file")
-        import s3fs
-
-        patient = self.patience_seconds > PATIENCE_AT_THE_START_SECONDS
-        found = s3fs.S3FileSystem(
-            endpoint_url=os.environ.get("AWS_ENDPOINT_URL") or None,
-            client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")},
-            config_kwargs={
-                "connect_timeout": _CONNECT_SECONDS,
-                "read_timeout": _ANSWER_SECONDS if patient else _ANSWER_AT_THE_START_SECONDS,
-                # `retry_transient` does the rest: a server that is silent would have it wait for all of these first.
-                "retries": {"max_attempts": 3 if patient else 1, "mode": "standard"},
-                # Some S3 servers send the checksum of the whole object with a part of it, which does not match.
-                "response_checksum_validation": "when_required",
-                "request_checksum_calculation": "when_required",
-            },
-            use_listings_cache=False,
-        )
-        if not patient:
-            found.retries = 1  # of s3fs, around those of its client
-        return found
+        return s3.filesystem(patient=self.patience_seconds > PATIENCE_AT_THE_START_SECONDS)
 
     def path(self, rel: str = "") -> str:
         """Full path or URI of `rel`."""

@@ -63,7 +63,7 @@ def test_a_server_that_says_nothing_is_said_soon(monkeypatch: pytest.MonkeyPatch
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
             monkeypatch.setenv(name, "any")
         monkeypatch.setattr("pipelines.dataset.storage.PATIENCE_AT_THE_START_SECONDS", 0.5)
-        monkeypatch.setattr("pipelines.dataset.storage._ANSWER_AT_THE_START_SECONDS", 0.2)
+        monkeypatch.setattr("pipelines.dataset.s3._ANSWER_AT_THE_START_SECONDS", 0.2)
         s3fs.S3FileSystem.clear_instance_cache()
         began = time.monotonic()
         with pytest.raises(UserError, match=r"cannot look for s3://bucket/p\.csv"):
