@@ -19,6 +19,7 @@ from ray.serve._private.common import DeploymentStatus, ReplicaState
 from ray.serve.exceptions import BackPressureError, RequestCancelledError
 from ray.serve.schema import ServeInstanceDetails
 
+from models.errors import ModelError
 from models.generator import ModelInfo
 from models.parallel.division import Division, division
 from models.spec import Group, Sampling
@@ -32,6 +33,7 @@ from pipelines.serve.keys import Keys
 from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.worker import Worker
 
 INFO = ModelInfo(
     model="m", revision="", family="sd3", dtype="float32", scheduler="s", device="cpu", frames_per_second=0
@@ -223,6 +225,11 @@ def test_arguments_that_contradict_each_other() -> None:
     ):
         with pytest.raises(ValueError, match="validation error"):
             ServeArgs.model_validate(wrong)
+
+
+def test_a_wrong_scorer_is_found_before_the_model_is_loaded() -> None:
+    with pytest.raises(ModelError, match=r"scoring\.pretrained = ''.*openai"):
+        Worker(ServeArgs(model="nobody/nothing", scoring="ViT-B-32"))
 
 
 def test_a_batch_is_divided_by_images_and_not_by_groups(tmp_path: Path) -> None:
