@@ -52,7 +52,11 @@ def _run(settings: RunConfig, options: argparse.Namespace) -> int:
 
     summary = run(settings, retry_failed=options.retry_failed, break_lock=options.break_lock)
     print(console.table(summary))
-    if not Path(settings.run.output).is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if (
+        ":/" not in settings.run.output
+        and not Path(settings.run.output).is_absolute()
+        and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    ):
         print(
             "run.output is relative, so it lies in Ray's copy of the working directory, which Ray removes in the end."
         )

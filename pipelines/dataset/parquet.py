@@ -149,7 +149,7 @@ class Reader:
         with self._explained():
             self._file = pq.ParquetFile(file)
             self._schema = self._file.schema_arrow
-            self._schema.names  # noqa: B018  # decodes them
+            self._names = self._schema.names
 
     @property
     def schema(self) -> pa.Schema:
@@ -203,10 +203,8 @@ class Reader:
     def _there(self, columns: Sequence[str] | None) -> list[str] | None:
         """The columns as pyarrow takes them, which passes over those that a file does not have."""
         for column in columns or ():
-            if column not in self._schema.names:
-                raise UserError(
-                    f"{self._name} has no column {column!r}; it has {self._schema.names}. {self._remedy}".rstrip()
-                )
+            if column not in self._names:
+                raise UserError(f"{self._name} has no column {column!r}; it has {self._names}. {self._remedy}".rstrip())
         return None if columns is None else list(columns)
 
     @contextmanager

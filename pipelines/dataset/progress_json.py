@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pipelines.dataset import records
-from pipelines.dataset.s3 import is_s3
 from pipelines.dataset.storage import Storage
+from pipelines.dataset.uris import is_s3
 from pipelines.errors import UserError
 
 FILE = "progress.json"

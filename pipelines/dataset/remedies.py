@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from pipelines.dataset import s3
+from pipelines.dataset.uris import bucket, is_s3
 
 _ELSEWHERE = "Choose a folder that you may write to, on a disk with room"
 _WITHOUT_PERMISSION = {errno.EACCES, errno.EPERM}
@@ -22,7 +22,7 @@ def remedy(error: BaseException, uri: str, *, writing: bool) -> str:
     uri: of the file.
     writing: whether it was to be written, or removed.
     """
-    if s3.is_s3(uri):
+    if is_s3(uri):
         return _in_s3(error, uri)
     reason = local_reason(error, Path(uri))
     return f"{reason}. {_ELSEWHERE}{_GO_ON}" if writing else f"{reason}."
@@ -68,7 +68,7 @@ def _room(place: Path) -> str:
 
 def _in_s3(error: BaseException, uri: str) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"there is no bucket {s3.bucket(uri)!r} at this endpoint. Create it, or correct the s3:// path."
+        return f"there is no bucket {bucket(uri)!r} at this endpoint. Create it, or correct the s3:// path."
     said = " ".join(str(error).split()).rstrip(".")
     return (
         f"{type(error).__name__}: {said}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and "

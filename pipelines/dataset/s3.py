@@ -1,4 +1,4 @@
-"""The S3 client, from the standard environment, and files in S3 that are read in parts."""
+"""The client of S3, with settings of the standard environment, and files in S3 that are read in parts."""
 
 from __future__ import annotations
 
@@ -9,22 +9,16 @@ from typing import Any
 
 from pipelines.errors import UserError
 
-PREFIX = "s3://"
 _CONNECT_SECONDS = 10
+_ANSWER_SECONDS, _ANSWER_AT_THE_START_SECONDS = 60, 10
+"""How long a server that was reached may say nothing."""
 
 
-def is_s3(uri: str) -> bool:
-    """Whether a URI is in S3."""
-    return uri.startswith(PREFIX)
+def filesystem(*, patient: bool) -> Any:
+    """The fsspec filesystem of S3; equal ones of a process share an instance.
 
-
-def bucket(uri: str) -> str:
-    """The bucket of a URI; "" where it names none."""
-    return uri.removeprefix(PREFIX).split("/", 1)[0]
-
-
-def filesystem() -> Any:
-    """The fsspec filesystem, one per process and environment.
+    patient: off for the start of a job: `outages.retry_transient` tries again for as long as it may, and the client's
+        own attempts would come before, each with its time limit.
 
     Raises:
         UserError: when AWS_ENDPOINT_URL is not the address of a server.
@@ -34,18 +28,22 @@ def filesystem() -> Any:
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or None
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise UserError(f"AWS_ENDPOINT_URL = {endpoint!r} must begin with http:// or https://")
-    return s3fs.S3FileSystem(
+    made = s3fs.S3FileSystem(
         endpoint_url=endpoint,
         client_kwargs={"region_name": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")},
         config_kwargs={
             "connect_timeout": _CONNECT_SECONDS,
-            "retries": {"max_attempts": 3, "mode": "standard"},  # `retry_transient` does the rest
+            "read_timeout": _ANSWER_SECONDS if patient else _ANSWER_AT_THE_START_SECONDS,
+            "retries": {"max_attempts": 3 if patient else 1, "mode": "standard"},
             # Some S3 servers send the checksum of the whole object with a part of it, which does not match.
             "response_checksum_validation": "when_required",
             "request_checksum_calculation": "when_required",
         },
         use_listings_cache=False,
     )
+    if not patient:
+        made.retries = 1  # of s3fs, around those of its client
+    return made
 
 
 class Input(io.RawIOBase):

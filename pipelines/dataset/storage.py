@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar, cast
-from urllib.parse import unquote
 
 from pipelines.dataset import local_files, s3
 from pipelines.dataset.outages import (
@@ -25,34 +23,12 @@ from pipelines.dataset.outages import (
     retry_transient,
 )
 from pipelines.dataset.remedies import local_reason, remedy
-from pipelines.dataset.s3 import is_s3
+from pipelines.dataset.uris import S3, bucket, is_s3, without_scheme
 from pipelines.errors import UserError
 
 T = TypeVar("T")
 
 _READ_AHEAD_BYTES = 1 << 20
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)(.*)", re.DOTALL)
-
-
-def without_scheme(uri: str) -> str:
-    """A local path, also of a file:// URI, or an s3:// URI with its scheme in small letters.
-
-    Raises:
-        UserError: when the URI has another scheme.
-    """
-    found = _SCHEME.fullmatch(uri)
-    if found is None:
-        return uri
-    scheme, slashes, rest = found[1].lower(), found[2], found[3]
-    if scheme == "s3":
-        return s3.PREFIX + slashes[2:] + rest
-    if scheme != "file":
-        raise UserError(f"{uri!r}: only local paths, file:// and s3:// are supported; copy it to one of them first")
-    if len(slashes) == 2:
-        host, _, rest = rest.partition("/")
-        if host != "localhost":
-            raise UserError(f"{uri!r} names the host {host!r}: write file:// and an absolute path, file:///folder/file")
-    return "/" + unquote(rest)
 
 
 @dataclass(frozen=True)
@@ -78,10 +54,10 @@ class Storage:
             UserError: when the URI has another scheme, or no bucket, or cannot be a path.
         """
         text = without_scheme(os.fspath(uri))
-        if "\0" in text or not text.strip():
+        if not text.strip():
             raise UserError(f"{text!r} is no path of a folder: write a local path, or s3://bucket/folder")
         if is_s3(text):
-            if not s3.bucket(text):
+            if not bucket(text):
                 raise UserError(f"{text!r} names no bucket: write s3://bucket/folder")
             return Storage(text.rstrip("/"))
         return Storage(str(Path(text).absolute()))
@@ -93,9 +69,9 @@ class Storage:
 
     @property
     def filesystem(self) -> Any:
-        """The fsspec filesystem (one shared instance per process)."""
+        """The fsspec filesystem; equal ones of a process share an instance."""
         if is_s3(self.uri):
-            return s3.filesystem()
+            return s3.filesystem(patient=self.patience_seconds > PATIENCE_AT_THE_START_SECONDS)
         import fsspec
 
         return fsspec.filesystem("file")
@@ -187,9 +163,7 @@ class Storage:
 
         pattern: path below the folder, whose own path may have wildcards as well.
         """
-        return self._do(
-            "list", pattern, lambda: [f"{s3.PREFIX}{path}" for path in self.filesystem.glob(self.path(pattern))]
-        )
+        return self._do("list", pattern, lambda: [f"{S3}{path}" for path in self.filesystem.glob(self.path(pattern))])
 
     def size(self, rel: str) -> int:
         """Size of a file in bytes."""
@@ -245,7 +219,7 @@ class Storage:
                 found = self.filesystem.ls(self.path(rel_dir), detail=True)
             except FileNotFoundError:
                 return {}
-            here = self.path(rel_dir).removeprefix(s3.PREFIX)
+            here = self.path(rel_dir).removeprefix(S3)
             # A file of the folder's own name is listed as if it were in it, and in S3 the mark of an empty folder too.
             inside = [one for one in found if str(one["name"]).rstrip("/") != here]
             return {str(one["name"]).rstrip("/").rsplit("/", 1)[-1]: (one["type"], one["size"] or 0) for one in inside}

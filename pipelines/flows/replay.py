@@ -118,7 +118,10 @@ def replay(output: Storage, rows: pa.Table, generate: Generate, *, per_batch: in
     made_BHWC = generate(batch)[at]
     results = []
     for row in rows.select(["image", "image_id", "index_in_group", "group_id", "prompt"]).to_pylist():
-        stored_HWC = images.decode(row["image"]["bytes"])
+        try:
+            stored_HWC = images.decode(row["image"]["bytes"])
+        except Exception as error:  # Pillow raises many
+            raise UserError(f"{output.uri}: the image {row['image_id']} cannot be read: {error}") from error
         if images.image_id(stored_HWC) != row["image_id"]:
             raise UserError(f"{output.uri}: the pixels of image {row['image_id']} are not those it was stored with")
         again_HWC = made_BHWC[row["index_in_group"]]

@@ -42,6 +42,7 @@ from pipelines.stages.write_scores import WriteScores
 STAGES = {"read": "read", "score": "score", LAST: "write"}
 _POOLS = ("scorers", "writers", "writers")
 _CHECKS_AT_A_TIME = 16
+_NEEDED = (*score_files.KEYS, "image", "prompt", "counterfactual", "fingerprint")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,13 +151,20 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
 
 def _generated(run: FinishedRun) -> pa.Schema:
     """The columns that the run's generate stage wrote."""
+    return generated_in(_columns(run))
+
+
+def _columns(run: FinishedRun) -> pa.Schema:
     first, *_ = run.images("data")
-    return generated_in(parquet.schema_of(run.dataset, first.path))
+    check(run.dataset, first)
+    columns = parquet.schema_of(run.dataset, first.path)
+    if lacking := [name for name in _NEEDED if name not in columns.names]:
+        raise UserError(f"{run.dataset.path(first.path)} has no column {lacking[0]!r}: it is no file of a run")
+    return columns
 
 
 def _check_columns(run: FinishedRun, scorer: FurtherScorer) -> None:
-    first, *_ = run.images("data")
-    existing = set(parquet.schema_of(run.dataset, first.path).names)
+    existing = set(_columns(run).names)
     if both := [field.name for field in scorer.fields(1) if field.name in existing]:
         raise UserError(
             f"the scorer name {scorer.name!r}: the run has the column {both[0]} already; choose another name"

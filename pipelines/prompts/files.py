@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.dataset.run_json import PromptFile
-from pipelines.dataset.s3 import is_s3
-from pipelines.dataset.storage import Storage, without_scheme
+from pipelines.dataset.storage import Storage
+from pipelines.dataset.uris import is_s3, without_scheme
 from pipelines.errors import UserError
 from pipelines.prompts.config import AUTO, Prompts
 from pipelines.prompts.formats import FORMATS

@@ -63,7 +63,7 @@ def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
     uris = prompt_files.files(prompts)
     rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts))
     for uri, number, values in islice(rows, prompts.limit or None):
-        yield check.row(f"{uri}:{number}", values)
+        yield check.row(f"{printable(uri)}:{number}", values)
 
 
 def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
@@ -165,7 +165,7 @@ def _clean(value: Any, name: str, max_characters: int) -> str | None:
         raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text")
     if not value.isascii():
         if _SURROGATE.search(value):
-            raise _Unusable("UndecodableText", f"the {name} has bytes that are no text (or half a surrogate pair)")
+            raise _Unusable("UndecodableText", f"the {name} has bytes that are not UTF-8 (or half a surrogate pair)")
         value = unicodedata.normalize("NFC", value).strip().strip(_MARK)
     value = value.strip()
     if len(value) > max_characters:

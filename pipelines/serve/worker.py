@@ -59,9 +59,10 @@ class Worker:
         model, folder = serving.model, Path(serving.model.path)
         if folder.exists() and not model.revision:
             model = replace(model, revision=folder_revision(folder))
-        self._generator = open_generator(model, serving.ranks(args))
         device = serving.model.device if args.gpus_per_replica else "cpu"
+        # First, as it takes seconds: a wrong scorer is found before a large model is loaded.
         self._judge = None if serving.scoring is None else Judge(serving.scoring, device)
+        self._generator = open_generator(model, serving.ranks(args))
         room = Room(
             items=args.groups_per_batch,
             pixels=int(args.megapixels_per_batch * 1e6),

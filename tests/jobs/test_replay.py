@@ -100,6 +100,19 @@ def test_a_row_that_says_another_seed_is_found_out(undisturbed: Path, tmp_path: 
     assert "differs by up to" in capsys.readouterr().err
 
 
+def test_an_image_that_is_none_is_named(undisturbed: Path, tmp_path: Path, capsys: Out) -> None:
+    damaged = Path(shutil.copytree(undisturbed, tmp_path / "damaged"))
+    path = damaged / "data" / "shard-000000.parquet"
+    table = pq.read_table(path)
+    at = table.schema.get_field_index("image")
+    for value in ({"bytes": b"no picture", "path": "a.png"}, None):
+        column = pa.array([value] * table.num_rows, table.schema.field(at).type)
+        pq.write_table(table.set_column(at, table.schema.field(at), column), path)
+        group = table["group_id"][0].as_py()
+        assert main(["--dataset", str(damaged), "--group", str(group), "--device", "cpu"]) == 2
+        assert f"{damaged}: the image {table['image_id'][0]} cannot be read" in capsys.readouterr().err
+
+
 def test_what_cannot_be_replayed_is_said(undisturbed: Path, tmp_path: Path, capsys: Out) -> None:
     assert main(["--dataset", str(undisturbed), "--device", "cpu", "--group", "none"]) == 2
     assert "holds no group 'none'" in capsys.readouterr().err

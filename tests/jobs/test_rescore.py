@@ -169,6 +169,28 @@ def test_wrong_settings_are_named(
     assert message in capsys.readouterr().err
 
 
+def test_images_that_are_not_those_of_a_run_are_named(
+    own_run: Path, tiny_clip: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = own_run / "data" / "shard-000000.parquet"
+    manifest = json.loads((own_run / "manifest.json").read_bytes())
+
+    def said(content: bytes | None) -> str:
+        file.unlink(missing_ok=True)
+        if content is not None:
+            file.write_bytes(content)
+            entries = [{**e, "bytes": len(content)} if e["path"].endswith(file.name) else e for e in manifest["files"]]
+            (own_run / "manifest.json").write_text(json.dumps({**manifest, "files": entries}))
+        assert score.main(["--dataset", str(own_run), "--scorer", f"b={tiny_clip}"]) == 2
+        return capsys.readouterr().err
+
+    foreign = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": [1]}), foreign)
+    assert f"{file} has no column 'group_id': it is no file of a run" in said(foreign.getvalue().to_pybytes())
+    assert f"{file} is not readable as parquet" in said(b"PAR1")
+    assert f"{file} is not there, but in manifest.json" in said(None)
+
+
 def test_exports_take_scores_along(own_run: Path, tiny_clip: str, tmp_path: Path) -> None:
     score_inline(own_run, "b", tiny_clip, embeddings=True)
     words = ["--dataset", str(own_run), "--format", "huggingface", "--rejected", "--embeddings"]

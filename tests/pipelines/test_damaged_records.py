@@ -18,9 +18,14 @@ from pipelines.config.run import fingerprint
 from pipelines.dataset import manifest_json, parquet, records, report_json, run_json
 from pipelines.dataset.finished import check, open_finished
 from pipelines.dataset.lock import RunLock
-from pipelines.dataset.progress_json import ProgressFile, timings
+from pipelines.dataset.manifest_json import Manifest
+from pipelines.dataset.progress_json import ProgressFile, ProgressRecord, timings
+from pipelines.dataset.report_json import Report
+from pipelines.dataset.run_json import RunRecord
+from pipelines.dataset.scores import ScoresRecord
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.export.record import ExportRecord
 from pipelines.flows import replay, run_record
 from pipelines.flows.finish import finish
 from pipelines.flows.run_record import plan_inputs
@@ -235,7 +240,10 @@ def test_a_lock_with_any_value_is_held_or_not(tmp_path: Path, value: Any, key: s
     (tmp_path / "run.lock").unlink(missing_ok=True)
 
 
+KINDS = [RunRecord, Manifest, Report, ProgressRecord, ScoresRecord, ExportRecord]
+
+
 @CHEAP
-@given(st.binary(max_size=60))
-def test_any_bytes_are_no_record_or_one(data: bytes) -> None:
-    ends_in_a_sentence(lambda: records.parse(data, run_json.RunRecord, file="run.json", advice=""), "run.json")
+@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()), st.sampled_from(KINDS))
+def test_any_bytes_are_no_record_or_one(data: bytes, kind: type[Any]) -> None:
+    ends_in_a_sentence(lambda: records.parse(data, kind, file="record.json", advice=""), "record.json")

@@ -174,6 +174,16 @@ def test_a_column_that_some_lines_have_is_fine(tmp_path: Path) -> None:
     assert shown(path, columns=columns, limit=3)[-1] == "3 a"
 
 
+def test_a_key_that_is_there_twice_costs_its_line(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "p.jsonl", '{"prompt": "a", "prompt": "b"}\n{"prompt": "c", "x": {"y": 1, "y": 2}}\n{"prompt": "d"}'
+    )
+    assert shown(path) == ["1 UnreadableRow", "2 UnreadableRow", "3 d"]
+    (failed, *_) = read(path)
+    assert isinstance(failed, FailedPrompt)
+    assert failed.failure.error == "the row cannot be read: it has the key 'prompt' more than once"
+
+
 def test_deep_and_long_json_costs_its_line(tmp_path: Path) -> None:
     lines = ["[" * 100_000, '{"prompt": ' + "9" * 5000 + "}", '{"prompt": "fine"}']
     assert shown(written(tmp_path / "p.jsonl", "\n".join(lines))) == ["1 UnreadableRow", "2 UnreadableRow", "3 fine"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,12 @@ def test_a_file_uri_is_a_path(tmp_path: Path) -> None:
         read("file:///gone.txt")
 
 
+def test_a_name_that_is_no_text_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "p\udcff.csv").write_text('prompt\n"a" b\n')
+    (row,) = read(f"{tmp_path}/*.csv")
+    assert row.source == f"{tmp_path}/p\\udcff.csv:2"
+
+
 def test_a_pipe_is_not_read_twice(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.txt")
     with pytest.raises(UserError, match="is a pipe"):
@@ -45,6 +53,33 @@ def test_a_pipe_is_not_read_twice(tmp_path: Path) -> None:
 def test_paths_that_are_none(path: str) -> None:
     with pytest.raises(UserError):
         read(path)
+
+
+def test_a_server_that_says_nothing_is_said_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "any")
+        monkeypatch.setattr("pipelines.dataset.storage.PATIENCE_AT_THE_START_SECONDS", 0.5)
+        monkeypatch.setattr("pipelines.dataset.s3._ANSWER_AT_THE_START_SECONDS", 0.2)
+        s3fs.S3FileSystem.clear_instance_cache()
+        began = time.monotonic()
+        with pytest.raises(UserError, match=r"cannot look for s3://bucket/p\.csv"):
+            read("s3://bucket/p.csv")
+        assert time.monotonic() - began < 20
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize(
+    "uri", ["hf://a/b", "gs://a", "https://a/b", "FTP://a", "s3:/", "S3://", "file://host/x", "a\0b"]
+)
+def test_outputs_lie_where_prompts_may(uri: str) -> None:
+    with pytest.raises(UserError):
+        Storage.open(uri)
+    assert Storage.open("S3://bucket/run/").uri == "s3://bucket/run"
+    assert Storage.open("file:///a%20b/run").uri == "/a b/run"
 
 
 class NoServer:

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
+from pipelines.dataset.failures import Failure
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats.base import Format, Row, lines_of, positions, unreadable
 
@@ -20,8 +21,8 @@ def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
         if not line.strip():
             continue
         record = _object(line)
-        if record is None:
-            yield number, (unreadable("no JSON object"), None, None, None, None)
+        if isinstance(record, Failure):
+            yield number, (record, None, None, None, None)
         else:
             yield number, [record.get(name) for name in names]
 
@@ -33,7 +34,8 @@ def _check_columns(file: BinaryIO, uri: str, columns: Columns) -> None:
     seen: dict[str, None] = {}
     with closing(lines_of(file)) as lines:
         for line in lines:
-            seen |= dict.fromkeys(_object(line) or {})
+            record = _object(line)
+            seen |= {} if isinstance(record, Failure) else dict.fromkeys(record)
             if wanted <= seen.keys():
                 break
     file.seek(0)
@@ -41,12 +43,30 @@ def _check_columns(file: BinaryIO, uri: str, columns: Columns) -> None:
         positions([*seen], columns, uri)
 
 
-def _object(line: str) -> dict[str, Any] | None:
+def _object(line: str) -> dict[str, Any] | Failure:
     try:
-        record = json.loads(line)
+        record = _DECODER.decode(line)
+    except _Repeated as repeated:
+        return unreadable(f"it has the key {repeated.key!r} more than once")
     except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
+        record = None
+    return record if isinstance(record, dict) else unreadable("it is no JSON object; every line needs one of its own")
+
+
+class _Repeated(Exception):
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Repeated(next(key for key in keys if keys.count(key) > 1))
+    return record
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 FORMAT = Format(name="jsonl", endings=(".jsonl", ".ndjson"), read=read)
