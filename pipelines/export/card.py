@@ -116,5 +116,6 @@ def _short(feature: Mapping[str, Any]) -> dict[str, Any]:
     if feature["_type"] == "List":
         inner = _short(feature["feature"])
         length = {"length": feature["length"]} if "length" in feature else {}
-        return {"list": inner["dtype"] if set(inner) == {"dtype"} else inner, **length}
+        of_one_key = set(inner) in ({"dtype"}, {"struct"})
+        return {"list": next(iter(inner.values())) if of_one_key else inner, **length}
     return {"dtype": feature["dtype"] if feature["_type"] == "Value" else feature["_type"].lower()}
