@@ -1,7 +1,7 @@
 """Measure speed and cost on this machine.
 
 python jobs/bench.py interventions                    # both methods against base and against the papers' forms
-python jobs/bench.py interventions --device cuda      # SD3.5-Large shape, 1024 px, 28 steps, bfloat16
+python jobs/bench.py interventions --device cuda      # SD3.5-Large and FLUX.1-dev whole, 1024 px, bfloat16
 python jobs/bench.py refresh                          # what decomposing in fewer steps changes
 python jobs/bench.py pipeline                         # the job against a bare loop and against a plain script
 python jobs/bench.py scale                            # planning, the driver, and a 1,000-node run on paper
