@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from pipelines.cluster.address import address_of
+from pipelines.cluster.connect import join, start
 from pipelines.config.tables import RayOptions
 from pipelines.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_NOT_UPLOADED = ["/out", "/.venv", "/.git", "/.*_cache", "**/__pycache__", "/tests"]
 
 
 class Stopped(SystemExit):
@@ -41,7 +41,7 @@ def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[N
     workers: the pools of the job, as `RayOptions` names them, which must fit; two pools of a kind are named twice.
 
     Raises:
-        UserError: when the cluster cannot be reached, or the workers do not fit it.
+        UserError: when the cluster cannot be joined or Ray not started, or the workers do not fit it.
     """
     import ray
 
@@ -49,24 +49,11 @@ def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[N
         _configure_data(joined=False)
         yield
         return
-    # Errors of workers are raised here; everything else is in Ray's log files and dashboard.
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    address = options.address or os.environ.get("RAY_ADDRESS", "")
+    address = address_of(options)
     if address:
-        # A submitted job already runs in its working directory; otherwise the code is uploaded.
-        submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-        upload: dict[str, Any] = {} if submitted else {"runtime_env": {"working_dir": ".", "excludes": _NOT_UPLOADED}}
-        try:
-            ray.init(address=address, **quiet, **upload)
-        except ConnectionError as error:
-            raise UserError(f"ray.address = {address!r}: cannot reach this Ray cluster: {error}") from error
+        join(address)
     else:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=options.object_store_mb << 20,
-            **quiet,
-        )
+        start(options.object_store_mb)
     try:
         _configure_data(joined=bool(address))
         if options.check_fit:

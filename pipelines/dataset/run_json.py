@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.dataset import records
+from pipelines.dataset.names import RUN_RECORD
 from pipelines.dataset.records import named
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 
-FILE = "run.json"
+FILE = RUN_RECORD
 _ADVICE = "It is damaged, or of another release: use the release that made it, or choose another folder."
 
 
