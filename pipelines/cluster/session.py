@@ -59,6 +59,8 @@ def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[N
         if options.check_fit:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
             _check_resources(options, nodes, "cluster" if address else "machine", workers)
+            if address:
+                _say_if_busy(options, ray.available_resources(), workers)  # type: ignore[no-untyped-call]
         with stoppable(), _without_native_stderr():  # after ray.init, which installs its own handler
             yield
     finally:
@@ -169,6 +171,18 @@ def _check_resources(
             f"{wanted['GPU']:g} GPUs, but the nodes of this {where} have room for {room}. Lower ray.{largest}, "
             f"ray.{gpus} or ray.cpus_per_{largest[:-1]}, or set ray.check_fit = false where the cluster grows on "
             "demand."
+        )
+
+
+def _say_if_busy(options: RayOptions, free: Mapping[str, float], workers: Sequence[str]) -> None:
+    """Say where other jobs have what this one needs: Ray waits for it without a word."""
+    try:
+        _check_resources(options, [free], "cluster", workers)
+    except UserError:
+        print(
+            f"Other jobs use this Ray cluster: {free.get('CPU', 0.0):g} CPUs and {free.get('GPU', 0.0):g} GPUs are "
+            "free, which is less than [ray] asks for. This job begins when there is more.",
+            file=sys.stderr,
         )
 
 
