@@ -1,21 +1,18 @@
-"""The address of a Ray cluster: its forms, and whether anything answers there, before Ray waits for minutes."""
+"""The address of a Ray cluster, and what is none. Importable without Ray."""
 
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
 
 from pipelines.config.tables import RayOptions
 from pipelines.errors import UserError
 
 VARIABLE = "RAY_ADDRESS"
-_SECONDS = 10.0
-_OWN, _ANY = "local", "auto"
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_SETTINGS = b"\x04"
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
-"""How an HTTP/2 connection begins: these words, and a frame of settings, here an empty one. Both sides send one."""
+ANY = "auto"
+"""The Ray that runs on this machine."""
+
+_OWN = "local"
 _SUBMIT = "ray job submit --address http://HOST:8265 --working-dir . -- python jobs/synth.py --config CONFIG"
 
 
@@ -44,61 +41,19 @@ def address_of(options: RayOptions) -> Address | None:
     address = Address(setting=setting, value=value.strip())
     if address.value in ("", _OWN):
         return None
-    if address.value != _ANY:
-        _host_and_port(address)
+    if address.value != ANY:
+        host_and_port(address)
     return address
 
 
-def reach(address: Address) -> None:
-    """Check that a Ray cluster answers at an address and lets this process in; `ray.init` would try for minutes.
+def host_and_port(address: Address) -> tuple[str, int]:
+    """Host and port of an address that is not `ANY`; an IPv6 host without its brackets.
 
     address: the address.
 
     Raises:
-        UserError: when none does within some seconds.
+        UserError: when it has another form.
     """
-    if address.value == _ANY:
-        return  # Ray reads it from the files of the Ray that runs here
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # its stub leaves it out
-    from ray.exceptions import AuthenticationError, RpcError
-    from ray.util import get_node_ip_address
-
-    host, port = _host_and_port(address)
-    if host in _LOOPBACK:
-        host = get_node_ip_address()  # type: ignore[no-untyped-call]  # as Ray does
-    try:
-        with socket.create_connection((host, port), timeout=_SECONDS) as connection:
-            if not os.environ.get("RAY_USE_TLS"):
-                _check_http2(connection)
-        GcsClient(address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    except TimeoutError as error:
-        raise _unreachable(address, f"no answer within {_SECONDS:g} s") from error
-    except OSError as error:
-        raise _unreachable(address, str(error.strerror or error)) from error
-    except AuthenticationError as error:
-        raise UserError(
-            f"{address}: this Ray cluster asks for a token, and that of this process is missing or wrong: set "
-            "RAY_AUTH_MODE=token here, and the cluster's token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
-        ) from error
-    except RpcError as error:
-        raise _unreachable(address, f"what answers there is not the head of one ({error})") from error
-
-
-def _check_http2(connection: socket.socket) -> None:
-    """Raise OSError where the other side does not begin as gRPC does, by which Ray speaks."""
-    connection.sendall(_PREFACE)
-    if connection.recv(9)[3:4] != _SETTINGS:
-        raise OSError("what answers there is not Ray")
-
-
-def _unreachable(address: Address, why: str) -> UserError:
-    return UserError(
-        f"{address}: cannot reach this Ray cluster: {why}. Does its head run there (`ray start --head`), with this "
-        "port (6379 unless chosen), and may this machine connect to it?"
-    )
-
-
-def _host_and_port(address: Address) -> tuple[str, int]:
     scheme, with_scheme, _ = address.value.partition("://")
     if with_scheme:
         raise UserError(f"{address} {_of_scheme(scheme)}")

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.cluster.address import Address, reach
+from pipelines.cluster.address import Address
+from pipelines.cluster.reach import reach
 from pipelines.cluster.trouble import said
 from pipelines.cluster.upload import working_directory
 from pipelines.errors import UserError

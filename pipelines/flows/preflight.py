@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.loading.revision import folder_revision, hub_commit
+from pipelines.cluster.address import address_of
 from pipelines.config.model_path import check_model
 from pipelines.config.run import RunConfig
 from pipelines.config.scorers import checked
@@ -20,8 +21,10 @@ def check(config: RunConfig) -> RunConfig:
     """The config with the revisions of local model folders and the commits of hub models filled in.
 
     Raises:
-        UserError: when the model or a scorer is unknown, or a shard could be too large for a worker.
+        UserError: when the model, a scorer or the form of the Ray cluster's address is unknown, or a shard could be too
+            large for a worker.
     """
+    address_of(config.ray)
     check_model(config.model.path)
     further = tuple(checked(one, f"scorers.{one.name}") for one in config.scorers)
     config = replace(config, scoring=checked(config.scoring), scorers=further)

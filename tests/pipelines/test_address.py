@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from pipelines.cluster import address
-from pipelines.cluster.address import Address, address_of, reach
+from pipelines.cluster import address, reach
+from pipelines.cluster.address import Address, address_of
 from pipelines.config.tables import RayOptions
 from pipelines.errors import UserError
 
@@ -84,9 +84,9 @@ def listening(answer: bytes | None) -> Iterator[Address]:
     [(None, "no answer within 0.3 s"), (b"HTTP/1.1 400 Bad Request\r\n", "not Ray"), (b"", "(not Ray|reset)")],
 )
 def test_what_is_not_ray_takes_seconds(answer: bytes | None, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "_SECONDS", 0.3)
+    monkeypatch.setattr(reach, "_SECONDS", 0.3)
     with listening(answer) as there, pytest.raises(UserError, match=rf"{there.value}'.* {words}.*port \(6379"):
-        reach(there)
+        reach.reach(there)
 
 
 def test_an_address_where_nothing_listens() -> None:
@@ -94,6 +94,6 @@ def test_an_address_where_nothing_listens() -> None:
         bound.bind(("", 0))
         there = Address(setting="ray.address", value=f"127.0.0.1:{bound.getsockname()[1]}")
         with pytest.raises(UserError, match="Connection refused"):
-            reach(there)
+            reach.reach(there)
     with pytest.raises(UserError, match=r"'no-such-host.invalid:6379': cannot reach this Ray cluster"):
-        reach(Address(setting="ray.address", value="no-such-host.invalid:6379"))
+        reach.reach(Address(setting="ray.address", value="no-such-host.invalid:6379"))
