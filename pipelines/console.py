@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import ModelError
+from pipelines.cluster import trouble
 from pipelines.dataset.manifest_json import what_is_missing
 from pipelines.errors import UserError
 
@@ -40,12 +41,13 @@ def guarded(job: Callable[[], int]) -> int:
 
 
 def user_message(error: BaseException) -> str | None:
-    """The message of a UserError or ModelError, also of one that a worker raised; None for other errors."""
+    """The message of a UserError or ModelError, also of one that a worker raised, or of an error of Ray itself; None
+    for other errors."""
     if isinstance(error, UserError | ModelError):
         return str(error)
     # Ray passes the causes of a worker's error on as text only, the first cause first.
     found = _CAUSE.search(_COLOUR.sub("", str(error)))
-    return found[1].strip() if found else None
+    return found[1].strip() if found else trouble.sentence(error)
 
 
 def table(summary: Summary) -> str:

@@ -14,6 +14,10 @@ from pipelines.dataset.progress_json import ProgressFile
 _REFRESH_SECONDS = 0.5
 _REFRESH_SECONDS_IN_A_LOG = 15.0
 _LAST_REFRESH_SECONDS = 30.0
+_MISSED_BEFORE_TOLD = 2
+_NO_ANSWER = """
+The Ray cluster does not answer. Where its head is lost, Ray ends this process after a minute, without another word; the
+same command goes on from the finished shards."""
 
 
 @contextmanager
@@ -46,13 +50,15 @@ def followed(
             file.update(now)
 
         def follow() -> None:
+            missed = 0
             while not ended.wait(_every()):
                 try:
                     refresh(_every())
-                except ray.exceptions.GetTimeoutError:
-                    continue
-                except ray.exceptions.RayError:
-                    return  # Ray is shutting down
+                    missed = 0
+                except ray.exceptions.RayError:  # the tracker starts again, unless the whole cluster is lost
+                    missed += 1
+                    if missed == _MISSED_BEFORE_TOLD:
+                        print(_NO_ANSWER, file=sys.stderr)
 
         follower = threading.Thread(target=follow, daemon=True)
         follower.start()

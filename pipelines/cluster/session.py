@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from pipelines.cluster.address import address_of
+from pipelines.cluster.connect import join, start
 from pipelines.config.tables import RayOptions
 from pipelines.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_NOT_UPLOADED = ["/out", "/.venv", "/.git", "/.*_cache", "**/__pycache__", "/tests"]
 
 
 class Stopped(SystemExit):
@@ -41,7 +41,7 @@ def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[N
     workers: the pools of the job, as `RayOptions` names them, which must fit; two pools of a kind are named twice.
 
     Raises:
-        UserError: when the cluster cannot be reached, or the workers do not fit it.
+        UserError: when the cluster cannot be joined or Ray not started, or the workers do not fit it.
     """
     import ray
 
@@ -49,29 +49,18 @@ def session(options: RayOptions, workers: Sequence[str] = WORKERS) -> Iterator[N
         _configure_data(joined=False)
         yield
         return
-    # Errors of workers are raised here; everything else is in Ray's log files and dashboard.
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    address = options.address or os.environ.get("RAY_ADDRESS", "")
+    address = address_of(options)
     if address:
-        # A submitted job already runs in its working directory; otherwise the code is uploaded.
-        submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-        upload: dict[str, Any] = {} if submitted else {"runtime_env": {"working_dir": ".", "excludes": _NOT_UPLOADED}}
-        try:
-            ray.init(address=address, **quiet, **upload)
-        except ConnectionError as error:
-            raise UserError(f"ray.address = {address!r}: cannot reach this Ray cluster: {error}") from error
+        join(address)
     else:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=options.object_store_mb << 20,
-            **quiet,
-        )
+        start(options.object_store_mb)
     try:
         _configure_data(joined=bool(address))
         if options.check_fit:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
             _check_resources(options, nodes, "cluster" if address else "machine", workers)
+            if address:
+                _say_if_busy(options, ray.available_resources(), workers)  # type: ignore[no-untyped-call]
         with stoppable(), _without_native_stderr():  # after ray.init, which installs its own handler
             yield
     finally:
@@ -182,6 +171,18 @@ def _check_resources(
             f"{wanted['GPU']:g} GPUs, but the nodes of this {where} have room for {room}. Lower ray.{largest}, "
             f"ray.{gpus} or ray.cpus_per_{largest[:-1]}, or set ray.check_fit = false where the cluster grows on "
             "demand."
+        )
+
+
+def _say_if_busy(options: RayOptions, free: Mapping[str, float], workers: Sequence[str]) -> None:
+    """Say where other jobs have what this one needs: Ray waits for it without a word."""
+    try:
+        _check_resources(options, [free], "cluster", workers)
+    except UserError:
+        print(
+            f"Other jobs use this Ray cluster: {free.get('CPU', 0.0):g} CPUs and {free.get('GPU', 0.0):g} GPUs are "
+            "free, which is less than [ray] asks for. This job begins when there is more.",
+            file=sys.stderr,
         )
 
 

@@ -17,6 +17,9 @@ has a file; elsewhere there is no file without rows."""
 SHARD_FOLDERS = (*IMAGE_FOLDERS, "failed")
 """Folders with a file per shard."""
 
+RUN_RECORD, EXPORT_RECORD = "run.json", "export.json"
+"""The file that makes a folder the output of a run, and that of an export."""
+
 _READ_BYTES = 1 << 20
 _SHARD_FILE = re.compile(r"shard-(\d+)\.parquet")
 

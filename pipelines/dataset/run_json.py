@@ -8,11 +8,12 @@ from typing import Any
 
 from models.errors import require
 from pipelines.dataset import records
+from pipelines.dataset.names import RUN_RECORD
 from pipelines.dataset.records import named
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 
-FILE = "run.json"
+FILE = RUN_RECORD
 MOST_SHARDS = 10**8
 """Shards that a run may have."""
 _ADVICE = "It is damaged, or of another release: use the release that made it, or choose another folder."

@@ -10,6 +10,7 @@ from pipelines.dataset import records
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.lock import FILE as LOCK
+from pipelines.dataset.names import EXPORT_RECORD
 from pipelines.dataset.records import differences, named, to_json
 from pipelines.dataset.scores import ScoresRecord
 from pipelines.dataset.storage import Storage
@@ -17,7 +18,7 @@ from pipelines.errors import UserError
 from pipelines.export.layout import OutputFile
 from pipelines.export.rows import Choice
 
-FILE = "export.json"
+FILE = EXPORT_RECORD
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from models.errors import ModelError, did_you_mean
 from models.loading.packages import require_packages
 from models.loading.revision import pinned
 from models.spec import Lora, ModelSpec
+from pipelines.cluster.address import address_of
 from pipelines.config.model_path import HUB_ID, check_model
 from pipelines.config.run import RunConfig
 from pipelines.config.scorers import checked
@@ -24,8 +25,10 @@ def check(config: RunConfig) -> RunConfig:
     """The config with the revisions of local model folders and the commits of hub models filled in.
 
     Raises:
-        UserError: when the model or a scorer is unknown, or a shard could be too large for a worker.
+        UserError: when the model, a scorer or the form of the Ray cluster's address is unknown, or a shard could be too
+            large for a worker.
     """
+    address_of(config.ray)
     check_model(config.model.path)
     _check_loading(config.model)
     further = tuple(checked(one, f"scorers.{one.name}") for one in config.scorers)

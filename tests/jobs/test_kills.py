@@ -35,7 +35,7 @@ from tests.conftest import build
 from tests.support.killing import ended
 
 TRIALS = int(os.environ.get("RAYDIANCE_KILL_TRIALS", "25"))
-IN_EVERY_RUN = 8
+IN_EVERY_RUN = 5
 """Trials; a trial kills about six times. The others are marked soak."""
 DIM = 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.cluster.session import _check_resources
+from pipelines.cluster.session import WORKERS, _check_resources, _say_if_busy
 from pipelines.config.tables import RayOptions
 from pipelines.errors import UserError
 
@@ -38,3 +38,10 @@ def test_a_rescoring_needs_no_generator() -> None:
     on_gpus = RayOptions(scorers=2, gpus_per_scorer=0.75)
     with pytest.raises(UserError, match=r"asks for 2 scorers, .* room for 1. Lower ray.scorers, ray.gpus_per_scorer"):
         _check_resources(on_gpus, [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 0.5}], "cluster", pools)
+
+
+def test_a_cluster_that_others_use_is_said_to_be_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    _say_if_busy(RayOptions(), {"CPU": 2.0, "memory": 8e9}, WORKERS)
+    assert capsys.readouterr().err == ""
+    _say_if_busy(RayOptions(gpus_per_generator=1.0), {"CPU": 2.0, "memory": 8e9}, WORKERS)
+    assert "2 CPUs and 0 GPUs are free, which is less than [ray] asks for" in capsys.readouterr().err

@@ -98,10 +98,10 @@ def test_a_caller_who_goes_away_frees_the_worker(served: Served, stream: bool, s
 
 
 def test_too_late(args: ServeArgs) -> None:
-    with serving(args.model_copy(update={"queue_timeout_s": 1.0, "timeout_s": 4.0})) as served:
+    with serving(args.model_copy(update={"queue_timeout_s": 0.5, "timeout_s": 2.0})) as served:
         with ThreadPoolExecutor(1) as pool:
             long = pool.submit(post, served, steps=LONG, n=4)
-            time.sleep(0.5)
+            time.sleep(0.3)
             waited = post(served, steps=1)
             assert waited.status_code == 429
             assert int(waited.headers["retry-after"]) >= 1
