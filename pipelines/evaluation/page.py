@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -10,8 +9,8 @@ from typing import Any
 
 from pipelines.dataset.storage import Storage
 from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_significant, lead, sections
-from pipelines.evaluation.curve import curve
-from pipelines.pages.fill import PALETTE, Templates
+from pipelines.pages.curve import curve
+from pipelines.pages.fill import REPORT_STYLE, Templates, inline_png
 
 _TEMPLATES = Templates(__file__)
 
@@ -27,7 +26,7 @@ def page(title: str, result: Mapping[str, Any], output: Storage) -> str:
     base = entries[0]
     return _TEMPLATES.fill(
         "evaluation.html",
-        palette=PALETTE,
+        style=REPORT_STYLE,
         title=escape(title),
         lead=escape(lead(result)),
         sections="".join(_section(question, base, rows, points) for question, rows, points in sections(result)),
@@ -77,12 +76,8 @@ def _pictures(entries: Sequence[Entry], output: Storage) -> str:
     for prompt in entries[0]["sheets"]:
         rows = "".join(
             f"<tr><th>{escape(entry['arm'])}</th><td>"
-            f'<img alt="" src="{_inline(output.read_bytes("images/" + entry["sheets"][prompt]))}"></td></tr>'
+            f'<img alt="" src="{inline_png(output.read_bytes("images/" + entry["sheets"][prompt]))}"></td></tr>'
             for entry in entries
         )
         parts.append(f"<figure><figcaption>{escape(prompt)}</figcaption><table>{rows}</table></figure>")
     return "".join(parts)
-
-
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

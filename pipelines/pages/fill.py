@@ -10,6 +10,9 @@ from string import Template
 PALETTE = (Path(__file__).parent / "palette.css").read_text(encoding="utf-8")
 """The colours that all pages share."""
 
+REPORT_STYLE = PALETTE + (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+"""The style of the pages that compare settings: tables, curves and rows of pictures."""
+
 
 class Templates:
     """The files in `templates/` beside a module.
@@ -31,6 +34,14 @@ class Templates:
     def fill(self, name: str, **values: str) -> str:
         """A page with its placeholders (`$name`) replaced by values."""
         return Template(self.part(name)).substitute(values)
+
+
+def inline_png(png: bytes) -> str:
+    """A picture as the source of an `<img>`, inside of the page.
+
+    png: content of its file.
+    """
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def digest(text: str) -> str:
