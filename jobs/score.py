@@ -16,9 +16,9 @@ import argparse
 import sys
 from typing import Any
 
-from models.scorers.open_clip import WITH_OWN_WEIGHTS
 from pipelines import console
 from pipelines.config import plugins, toml
+from pipelines.config.scorers import open_clip_table
 from pipelines.config.toml import override
 from pipelines.errors import UserError
 
@@ -63,10 +63,7 @@ def scorer(text: str, *, model_needed: bool = True) -> tuple[str, dict[str, Any]
         return name, {}
     if not equals or not spec:
         raise UserError(f"--scorer {text!r}: write NAME=MODEL[:PRETRAINED], for example b32=ViT-B-32:openai")
-    if spec.startswith(WITH_OWN_WEIGHTS):
-        return name, {"model": spec}
-    model, _, pretrained = spec.partition(":")
-    return name, {"model": model, "pretrained": pretrained}
+    return name, open_clip_table(spec)
 
 
 def _run(options: argparse.Namespace) -> int:

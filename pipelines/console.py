@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.dataset.report_json import ArmResult, TimeSpent
+    from pipelines.flows.calibrate import Calibrated
     from pipelines.flows.finish import Summary
 
 _USER_ERROR, _INTERRUPTED, _TERMINATED = 2, 130, 143
@@ -90,6 +91,25 @@ def _where_time_went(timings: TimeSpent) -> str:
         f"time: {timings.wall_seconds:.0f} s{sessions}, {timings.images_per_second or 0:.2f} images/s; "
         f"of their workers' time: {shares}"
     )
+
+
+def calibrated(made: Calibrated) -> str:
+    """The end of a calibration: a line per setting, then what was chosen and where it lies."""
+    content = made.content
+    lines = [f"{'setting':<34}{'match':>9}{'pairs':>9}"]
+    for number, one in enumerate(content.settings):
+        numbers = ["-" if value is None else f"{value.mean:.4f}" for value in (one.match, one.pair_vendi)]
+        marks = [word for word, on in (("chosen", number == content.chosen), ("front", one.on_the_front)) if on]
+        lines.append(f"{one.name[:33]:<34}{numbers[0]:>9}{numbers[1]:>9}  {', '.join(marks)}".rstrip())
+    lines.append("")
+    if content.chosen is None:
+        lines.append(
+            "nothing is chosen: pictures blew up in every setting; try model.dtype = 'float32', or weaker ones"
+        )
+    else:
+        lines.append(f"python jobs/synth.py --config {made.run}    # draws with the chosen settings")
+        lines.append(f"{made.beside}: beside the model's folder, as its name with .toml, every run of it takes them")
+    return "\n".join([*lines, f"page: {made.page}"])
 
 
 def _say(message: str, status: int) -> int:

@@ -12,6 +12,7 @@ from models.errors import ModelError, require
 from models.plugins import COLUMN_NAME
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
+from models.scorers.open_clip import WITH_OWN_WEIGHTS
 from pipelines.dataset import score_columns
 from pipelines.errors import UserError
 
@@ -80,6 +81,17 @@ def checked(spec: S, table: str = "scoring") -> S:
     """
     check(spec, table)
     return replace(spec, revision=registry.entry_of(spec.kind).revision(spec))
+
+
+def open_clip_table(text: str) -> dict[str, str]:
+    """The table [scoring] of an open_clip model.
+
+    text: MODEL[:PRETRAINED], such as ViT-B-32:openai.
+    """
+    if text.startswith(WITH_OWN_WEIGHTS):
+        return {"model": text}
+    model, _, pretrained = text.partition(":")
+    return {"model": model, "pretrained": pretrained}
 
 
 def score_fields(

@@ -143,7 +143,7 @@ class Worker:
             yield lambda done, of: self._step(asked, done, of)
 
         groups = [ticket.job.group for ticket in tickets]
-        for index, outcome in draw(self._generator, groups, [range(len(tickets))], around):
+        for index, outcome in draw(self._generator.draw, groups, [range(len(tickets))], around):
             if isinstance(outcome, Failure):
                 self._fail(tickets[index], outcome)
             else:

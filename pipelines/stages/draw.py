@@ -16,25 +16,27 @@ from pipelines.dataset.failures import Failure
 from pipelines.stages.isolate import exit_on_lost_device, free_memory, run_isolated
 
 if TYPE_CHECKING:
-    from models.generator import Drawn, Generator
-    from models.replica.replica import Replica
+    from models.generator import Drawn
 
 OnStep = Callable[[int, int], None]
 """Called with (steps done, steps) after each denoising step."""
+
+Make = Callable[[Sequence[Group], OnStep], "list[Drawn]"]
+"""`draw` of a generator or a replica."""
 
 Around = Callable[[Sequence[int]], AbstractContextManager[OnStep]]
 """Context of each attempt at a batch, made from the numbers of its groups; entering may raise to refuse the batch."""
 
 
 def draw(
-    generator: Generator | Replica, groups: Sequence[Group], packs: Iterable[Sequence[int]], around: Around
+    make: Make, groups: Sequence[Group], packs: Iterable[Sequence[int]], around: Around
 ) -> Iterator[tuple[int, Drawn | Failure]]:
     """Yields (number of the group, what was drawn) for every group, pack after pack.
 
     A group that fails, or whose pictures are blank, does not affect the others; see `run_isolated`. The process exits
     when it loses its GPU.
 
-    generator: makes the pictures.
+    make: makes the pictures.
     groups: the groups.
     packs: numbers of groups that share a batch.
     around: see `Around`.
@@ -42,7 +44,7 @@ def draw(
 
     def run(batch: list[int]) -> list[Drawn]:
         with around(batch) as on_step, exit_on_lost_device():
-            return generator.draw([groups[number] for number in batch], on_step)
+            return make([groups[number] for number in batch], on_step)
 
     for number, outcome in run_isolated(range(len(groups)), packs, run, free_memory):
         if not isinstance(outcome, Failure) and (bad := images.blank(outcome.pixels)):

@@ -105,7 +105,7 @@ class GenerateShard:
             self._telemetry.gpu_memory(self._generator.peak_memory_bytes)
 
         with self._denoising:
-            for index, outcome in draw(self._generator, groups, packs, around):
+            for index, outcome in draw(self._generator.draw, groups, packs, around):
                 if isinstance(outcome, Failure):
                     failed[index] = outcome
                 else:  # encoded during the denoising of the next pack

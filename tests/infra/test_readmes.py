@@ -35,7 +35,7 @@ FILE = re.compile(r"[\w./-]+\.(?:py|toml|csv|md|ya?ml)")
 NOT_HERE = ("out/", "s3://", "run.toml", "my.toml")
 """Beginnings of what looks like a file here and is one of a run, or of the reader's."""
 ROOMS = ("jobs", "pipelines", "models", "infra", "tests")
-NOT_ON_THE_WAY = ("serve/", "evaluation/")
+NOT_ON_THE_WAY = ("serve/", "evaluation/", "calibration/")
 """Rooms of pipelines/ of which the walk names no more than the entrance."""
 
 

@@ -1,0 +1,74 @@
+"""Which of the tried settings is chosen, and which are on the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from models.statistics import Floats, bootstrap
+
+Prefer = Literal["diversity", "match"]
+"""What is chosen by among the settings that are as good as the best in the other."""
+
+RULES: dict[Prefer, str] = {
+    "diversity": "Chosen is the setting with the most diverse groups among those that match their prompts as well as "
+    "the best",
+    "match": "Chosen is the setting that matches its prompts best among those whose groups are as diverse as the most "
+    "diverse",
+}
+HOW = (
+    "as good is where the interval of the paired difference to the best one is not wholly below 0; no picture may have "
+    "blown up, and of equals the weakest is taken."
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tried:
+    """A setting, with what its pictures of the same prompts were like."""
+
+    match: Sequence[Floats]
+    """One array per prompt with a value per image: how well it shows what the prompt says."""
+    diversity: Floats
+    """One value per prompt: how different the images of its group are."""
+    blew_up: int
+    """Groups without pictures."""
+
+
+def front(tried: Sequence[Tried]) -> list[bool]:
+    """For each setting whether no other one is at least as good in both means, and better in one.
+
+    tried: the settings.
+    """
+    means = [None if one.blew_up else (_mean(one.match), float(one.diversity.mean())) for one in tried]
+    known = [mean for mean in means if mean is not None]
+    return [
+        mean is not None and not any(o != mean and o[0] >= mean[0] and o[1] >= mean[1] for o in known) for mean in means
+    ]
+
+
+def choose(tried: Sequence[Tried], prefer: Prefer = "diversity") -> int | None:
+    """The number of the chosen setting, by `RULES`; None where pictures blew up in every setting.
+
+    tried: the settings, weaker ones first.
+    prefer: by which rule.
+    """
+    whole = [number for number, one in enumerate(tried) if not one.blew_up]
+    if not whole:
+        return None
+    match = {number: tried[number].match for number in whole}
+    diversity = {number: list(tried[number].diversity[:, None]) for number in whole}
+    first, then = (match, diversity) if prefer == "diversity" else (diversity, match)
+    best = max(whole, key=lambda number: _mean(first[number]))
+    as_good = [number for number in whole if number == best or _no_worse(first[number], first[best])]
+    return max(as_good, key=lambda number: _mean(then[number]))
+
+
+def _no_worse(ours: Sequence[Floats], best: Sequence[Floats]) -> bool:
+    return bootstrap([mine - other for mine, other in zip(ours, best, strict=True)]).high >= 0.0
+
+
+def _mean(of_prompts: Sequence[Floats]) -> float:
+    return float(np.concatenate(list(of_prompts)).mean())

@@ -1,0 +1,50 @@
+"""The chosen settings as TOML: tables to lie beside the model's folder, and a run that draws with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from models.interventions.registry import entry_of
+from pipelines.calibration.choose import HOW, RULES
+from pipelines.calibration.config import CalibrationConfig, Setting
+from pipelines.config.write_toml import toml_text
+
+BESIDE, RUN = "chosen.toml", "run.toml"
+"""The file with the tables that `models.recommended` reads as NAME.toml beside the folder NAME; and a run's file."""
+
+
+def beside(config: CalibrationConfig, setting: Setting) -> str:
+    """The text of `BESIDE`.
+
+    config: the calibration.
+    setting: the chosen one.
+    """
+    rule = RULES[config.grid.prefer]
+    head = f"# {setting.name}: by jobs/calibrate.py on {_of(config)}.\n# {rule}: {HOW}\n"
+    return head + toml_text({"sampling": asdict(config.run.sampling), **_interventions(config, setting)})
+
+
+def run(config: CalibrationConfig, setting: Setting) -> str:
+    """The text of `RUN`: the run that was calibrated, with the stock model and the chosen settings as its arms, and an
+    output folder of its own.
+
+    config: the calibration.
+    setting: the chosen one.
+    """
+    acting = {entry_of(one).name: True for one in config.acting(setting)}
+    arms = [{"name": "stock"}, *([{"name": "calibrated", **acting}] if acting else [])]
+    given = {name: table for name, table in config.tables.items() if name != "arms"}
+    output = {**given["run"], "output": f"{config.run.run.output.rstrip('/')}-calibrated"}
+    sampling = asdict(config.run.sampling)
+    return toml_text({**given, "run": output, "sampling": sampling, **_interventions(config, setting), "arms": arms})
+
+
+def _interventions(config: CalibrationConfig, setting: Setting) -> Mapping[str, Any]:
+    return {entry_of(one).name: asdict(one) for one in config.at(setting)}
+
+
+def _of(config: CalibrationConfig) -> str:
+    run = config.run
+    return f"{run.model.path}, {run.model.dtype}, groups of {run.group.size}".replace("\n", " ")

@@ -1,0 +1,77 @@
+"""A calibration, top to bottom: config -> prompts -> groups at every setting -> measures -> choice -> page and TOML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from pipelines.calibration import chosen, draw, results
+from pipelines.calibration.config import CalibrationConfig, Setting
+from pipelines.calibration.page import page
+from pipelines.calibration.report import FILE, Calibration, calibration
+from pipelines.cluster.session import stoppable
+from pipelines.dataset import records
+from pipelines.dataset.lock import RunLock
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+from pipelines.flows import preflight
+from pipelines.prompts.rows import PromptRow, read
+
+PAGE = "calibration.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """What a calibration found."""
+
+    content: Calibration
+    """calibration.json."""
+    page: str
+    """Path of the page."""
+    beside: str
+    """Path of the chosen settings as tables to lie beside the model's folder; "" where nothing was chosen."""
+    run: str
+    """Path of the chosen settings as a run; "" where nothing was chosen."""
+
+
+def run(config: CalibrationConfig, output: Storage) -> Calibrated:
+    """Make the groups that are missing, and write calibration.json, the page and the chosen settings.
+
+    config: the settings.
+    output: the folder of the calibration.
+
+    Raises:
+        UserError: when a setting or a prompt does not fit.
+    """
+    config = replace(config, run=preflight.check(config.run))
+    prompts = _prompts(config)
+    groups = draw.planned(config, prompts)
+    with stoppable(), RunLock(output):
+        draw.make_missing(config, output, groups)
+        made: dict[Setting, list[results.GroupResult]] = {}
+        names: dict[Setting, list[str]] = {}
+        for one in groups:
+            result = results.find(output, one.name)
+            assert result is not None
+            made.setdefault(one.setting, []).append(result)
+            names.setdefault(one.setting, []).append(one.name)
+        content = calibration(config, made, names)
+        records.write(output, FILE, content)
+        output.write_bytes(PAGE, page(content, output).encode())
+        if content.chosen is None:
+            return Calibrated(content=content, page=output.path(PAGE), beside="", run="")
+        setting = [*made][content.chosen]
+        output.write_bytes(chosen.BESIDE, chosen.beside(config, setting).encode())
+        output.write_bytes(chosen.RUN, chosen.run(config, setting).encode())
+    return Calibrated(
+        content=content, page=output.path(PAGE), beside=output.path(chosen.BESIDE), run=output.path(chosen.RUN)
+    )
+
+
+def _prompts(config: CalibrationConfig) -> list[PromptRow]:
+    """The first good prompts of the run."""
+    good = (row for row in read(config.run.prompts) if isinstance(row, PromptRow))
+    found = list(islice(good, config.grid.prompts))
+    if len(found) < 2:
+        raise UserError(f"prompts.path = {config.run.prompts.path!r}: a calibration needs 2 good prompts or more")
+    return found

@@ -1,0 +1,69 @@
+"""How a calibration chooses, and how it writes TOML."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+
+import numpy as np
+
+from pipelines.calibration.choose import Tried, choose, front
+from pipelines.config.write_toml import toml_text
+
+PROMPTS = 8
+
+
+def tried(match: float, diversity: float, *, noise: float = 0.0, blew_up: int = 0, seed: int = 0) -> Tried:
+    spread = np.random.default_rng(seed).normal(size=(PROMPTS, 4)) * noise
+    return Tried(match=list(match + spread), diversity=np.full(PROMPTS, diversity), blew_up=blew_up)
+
+
+def test_the_most_diverse_of_those_that_match_as_well_as_the_best_is_chosen() -> None:
+    stock, best, as_good, worse = (
+        tried(0.28, 1.20, noise=0.05, seed=1),
+        tried(0.30, 1.25, noise=0.05, seed=2),
+        tried(0.295, 1.30, noise=0.05, seed=3),
+        tried(0.20, 1.60, noise=0.05, seed=4),
+    )
+    assert choose([stock, best, as_good, worse]) == 2
+    assert choose([stock, best, worse]) == 1
+
+
+def test_the_best_match_of_those_that_are_as_diverse_may_be_chosen_instead() -> None:
+    several = [tried(0.28, 1.2), tried(0.30, 1.3), tried(0.29, 1.3), tried(0.35, 1.25)]
+    assert choose(several, "match") == 1
+    assert choose(several) == 3
+
+
+def test_a_difference_without_noise_decides_however_small_it_is() -> None:
+    """Settings share prompts and seeds, and differences are paired."""
+    assert choose([tried(0.30, 1.2, noise=0.2), tried(0.299, 1.5, noise=0.2)]) == 0
+
+
+def test_of_equals_the_weakest_is_chosen() -> None:
+    assert choose([tried(0.3, 1.2)] * 3) == 0
+
+
+def test_what_blew_up_is_neither_chosen_nor_on_the_front() -> None:
+    several = [tried(0.3, 1.2), tried(0.4, 1.9, blew_up=1)]
+    assert choose(several) == 0
+    assert front(several) == [True, False]
+    assert choose([tried(0.3, 1.2, blew_up=8)]) is None
+
+
+def test_the_front_has_what_nothing_beats() -> None:
+    several = [tried(0.3, 1.2), tried(0.25, 1.3), tried(0.25, 1.25), tried(0.3, 1.2), tried(0.2, 1.4)]
+    assert front(several) == [True, True, False, True, True]
+
+
+def test_toml_is_read_as_it_was_meant() -> None:
+    tables = {
+        "model": {"path": 'a "b"\\c\n日本語 🦩\x7f', "compile": False, "odd key.": 1},
+        "selection": {"min_margin": -math.inf, "share": 1e-05, "steps": (0.0, 0.15), "none": []},
+        "alone": 3,
+        "arms": [{"name": "a", "tora": {"sigma": 1.5, "site": "block"}}, {"name": "b"}],
+    }
+    assert tomllib.loads(toml_text(tables)) == {
+        **tables,
+        "selection": {"min_margin": -math.inf, "share": 1e-05, "steps": [0.0, 0.15], "none": []},
+    }
