@@ -6,7 +6,7 @@ import copy
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models import generator as module
 from models.generator import Generator
+from models.hooks.record import Floats
 from models.loading.load import load
 from models.parallel.division import Division
 from models.parallel.shards import Axis
@@ -31,12 +32,12 @@ _SECONDS = 800
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What a process made: floats [B, 3, (frames,) H, W] of each batch, not rounded; for each of its groups how far
-    interventions moved the text; text [rows, tokens] that its first block saw in each; and how often it called that
+    """What a process made: floats [B, 3, (frames,) H, W] of each batch, not rounded; for each of its groups the
+    numbers of the edits of its text; text [rows, tokens] that its first block saw in each; and how often it called that
     block in all."""
 
     images: list[NDArray[np.float32]]
-    moved: list[list[dict[str, NDArray[np.float32]]]]
+    edits: list[list[Mapping[str, Floats]]]
     text: list[tuple[int, int]]
     calls: int
 
@@ -62,7 +63,7 @@ class Deaf(Axis):
 def make(generator: Generator, batches: Sequence[Batch]) -> Made:
     """Run the batches and watch."""
     images: list[NDArray[np.float32]] = []
-    moved: list[list[dict[str, NDArray[np.float32]]]] = []
+    edits: list[list[Mapping[str, Floats]]] = []
     seen: list[tuple[int, int]] = []
     first: list[int] = []
     pipe = generator._pipe
@@ -81,11 +82,11 @@ def make(generator: Generator, batches: Sequence[Batch]) -> Made:
     try:
         for batch in batches:
             first.append(len(seen))
-            moved.append([drawn.displacement for drawn in generator.draw(batch)])
+            edits.append([drawn.edits for drawn in generator.draw(batch)])
     finally:
         pipe.vae.decode = decode
         watcher.remove()
-    return Made(images=images, moved=moved, text=[seen[i] for i in first], calls=len(seen))
+    return Made(images=images, edits=edits, text=[seen[i] for i in first], calls=len(seen))
 
 
 def divided(folder: Path, path: str, shapes: Sequence[Shape], batches: Sequence[Batch]) -> list[list[Made]]:
