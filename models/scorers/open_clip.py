@@ -8,10 +8,7 @@ from models.errors import ModelError, did_you_mean
 from models.loading.revision import folder_revision
 from models.scorers import open_clip_files
 from models.scorers.base import Entry, Scorer, ScorerSpec
-
-_LOCAL_DIR, _HUB = "local-dir:", "hf-hub:"
-WITH_OWN_WEIGHTS = (_LOCAL_DIR, _HUB)
-"""Beginnings of names of models that bring their weights along; of others `pretrained` names them."""
+from models.scorers.open_clip_files import HUB, LOCAL_DIR
 
 _WEIGHTS = (".safetensors", ".bin", ".pth")
 
@@ -20,13 +17,13 @@ def _check(spec: ScorerSpec) -> None:
     model = spec.model
     if not model:
         raise ModelError("model = '' is out of range: needs an open_clip name, local-dir:FOLDER or hf-hub:ID")
-    if model.startswith(_LOCAL_DIR):
-        folder = model.removeprefix(_LOCAL_DIR)
+    if model.startswith(LOCAL_DIR):
+        folder = model.removeprefix(LOCAL_DIR)
         if not Path(folder).is_dir():
             raise ModelError(f"model = {model!r}: there is no folder {folder!r}")
         if not any(file.suffix in _WEIGHTS for file in Path(folder).iterdir()):
             raise ModelError(f"model = {model!r}: the folder holds no weights ({', '.join(_WEIGHTS)})")
-    elif not model.startswith(_HUB):
+    elif not model.startswith(HUB):
         _check_named(model.replace("/", "-"), spec)
 
 
@@ -45,9 +42,9 @@ def _check_named(name: str, spec: ScorerSpec) -> None:
 
 
 def _revision(spec: ScorerSpec) -> str:
-    if not spec.model.startswith(_LOCAL_DIR):
+    if not spec.model.startswith(LOCAL_DIR):
         return spec.revision
-    return folder_revision(Path(spec.model.removeprefix(_LOCAL_DIR)))
+    return folder_revision(Path(spec.model.removeprefix(LOCAL_DIR)))
 
 
 def _open(spec: ScorerSpec, device: str) -> Scorer:

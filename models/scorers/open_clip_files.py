@@ -7,6 +7,10 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+LOCAL_DIR, HUB = "local-dir:", "hf-hub:"
+WITH_OWN_WEIGHTS = (LOCAL_DIR, HUB)
+"""Beginnings of names of models that bring their weights along; of others `pretrained` names them."""
+
 _QUICK = "-quickgelu"
 
 

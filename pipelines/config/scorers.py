@@ -12,7 +12,7 @@ from models.errors import ModelError, require
 from models.plugins import COLUMN_NAME
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
-from models.scorers.open_clip import WITH_OWN_WEIGHTS
+from models.scorers.open_clip_files import WITH_OWN_WEIGHTS
 from pipelines.dataset import score_columns
 from pipelines.errors import UserError
 
@@ -83,14 +83,15 @@ def checked(spec: S, table: str = "scoring") -> S:
     return replace(spec, revision=registry.entry_of(spec.kind).revision(spec))
 
 
-def open_clip_table(text: str) -> dict[str, str]:
+def open_clip_table(text: str, separator: str = ":") -> dict[str, str]:
     """The table [scoring] of an open_clip model.
 
-    text: MODEL[:PRETRAINED], such as ViT-B-32:openai.
+    text: the model and, behind the separator, the name of its weights, such as ViT-B-32:openai.
+    separator: of the two.
     """
     if text.startswith(WITH_OWN_WEIGHTS):
         return {"model": text}
-    model, _, pretrained = text.partition(":")
+    model, _, pretrained = text.partition(separator)
     return {"model": model, "pretrained": pretrained}
 
 

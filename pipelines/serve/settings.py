@@ -11,14 +11,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from models import embedded
 from models.loading.dtype import resolved, slowness
 from models.parallel.division import Ranks
-from models.scorers.open_clip import WITH_OWN_WEIGHTS
 from models.spec import ModelSpec, Parallelism, Sampling
 from pipelines.config import plugins
 from pipelines.config.arms import Interventions
 from pipelines.config.model_path import check_model
 from pipelines.config.recommended import settings_of
 from pipelines.config.run import load
-from pipelines.config.scorers import Scoring, check
+from pipelines.config.scorers import Scoring, check, open_clip_table
 from pipelines.errors import UserError
 
 EMBEDDED = "raydiance-embedded"
@@ -243,7 +242,4 @@ def _scoring(args: ServeArgs, base: Scoring | None) -> Scoring | None:
         return None
     if not args.scoring:
         return base
-    if args.scoring.startswith(WITH_OWN_WEIGHTS):
-        return Scoring(model=args.scoring)
-    model, _, pretrained = args.scoring.partition("/")
-    return Scoring(model=model, pretrained=pretrained)
+    return Scoring(**open_clip_table(args.scoring, separator="/"))
