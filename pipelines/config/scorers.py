@@ -83,7 +83,7 @@ def checked(spec: S, table: str = "scoring") -> S:
     return replace(spec, revision=registry.entry_of(spec.kind).revision(spec))
 
 
-def open_clip_table(text: str, separator: str = ":") -> dict[str, str]:
+def open_clip_table(text: str, separator: str = ":") -> dict[str, Any]:
     """The table [scoring] of an open_clip model.
 
     text: the model and, behind the separator, the name of its weights, such as ViT-B-32:openai.
