@@ -29,7 +29,11 @@ from models.spec import Group, ModelSpec, Sampling
 from tests.support.ranks import Batch, Made, Shape, divided, make
 from tests.support.toys import pipelines as toys
 
-TOLERANCE = 1e-4
+FORGOTTEN = 0.01
+"""What a forgotten collective does at the least to some pixel, of -1 to 1."""
+SHARE = 2e-3
+"""Of what a forgotten collective does, the most that ranks may be off. Rounding differs from processor to processor,
+and toy models enlarge it, without any intervention too: up to 3e-5 here. A fixed bound would hang on that."""
 STEPS = 3
 PROMPTS = ("a red star over a blue moon at dusk", "a dot")
 """The first reaches into the text of the second rank, wherever tokens are divided in two."""
@@ -64,7 +68,7 @@ DIVIDED = ("sd3", "flux", "flux2", "flux2-klein", "qwen-image")
 
 GAIN = {"sd3": 1.5, "flux2": 1.8, "flux2-klein": 1.2}
 """Of attention, where it is not 2.5: enough for text tokens to move each in its own way, so that part of a text does
-not tell what the whole tells; and not so much that rounding grows beyond the tolerance."""
+not tell what the whole tells; and not so much that rounding grows to a share of that."""
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -114,20 +118,37 @@ def divisions(ranks: int, family: Family) -> list[Division]:
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks_make_what_one_process_makes(ranks: int, toy: Toy, tmp_path: Path) -> None:
     """The same ranks make them once more with a forgotten collective, which has to show."""
-    right = [Shape(division=division) for division in divisions(ranks, toy.family)]
-    made_by = divided(tmp_path, toy.path, [*right, *wrong(ranks)], toy.batches)
-    for shape, made in zip([*right, *wrong(ranks)], made_by, strict=True):
+    shapes = [*(Shape(division=division) for division in divisions(ranks, toy.family)), *wrong(ranks)]
+    made_by = divided(tmp_path, toy.path, shapes, toy.batches)
+    off_by = [dict(zip(toy.arms, largest(made[0], toy.alone), strict=True)) for made in made_by]
+    shown = what_shows(shapes, off_by)
+    for shape, made, off in zip(shapes, made_by, off_by, strict=True):
         assert len(made[0].images[0]) == IMAGES
-        off = dict(zip(toy.arms, largest(made[0], toy.alone), strict=True))
         print(f"{toy.family.name:<12}{shape}  " + "  ".join(f"{arm} {value:.1e}" for arm, value in off.items()))
-        if shape.deaf:
-            check_that_it_shows(shape, off)
-            continue
-        assert max(off.values()) < TOLERANCE
-        for rank in made:  # the ranks agree to the bit, or they would drift apart
-            assert largest(rank, made[0]) == [0.0] * len(toy.arms)
-            check_that_edits_have_the_same_numbers(rank, toy)
-        check_shares(shape.division, made, toy)
+        for arm, value in off.items():
+            if arm in forgets(shape):
+                assert value > FORGOTTEN
+            else:
+                assert value < SHARE * shown.get(arm, min(shown.values())), (shape, arm)
+        if not shape.deaf:
+            for rank in made:  # the ranks agree to the bit, or they would drift apart
+                assert largest(rank, made[0]) == [0.0] * len(toy.arms)
+                check_that_edits_have_the_same_numbers(rank, toy)
+            check_shares(shape.division, made, toy)
+
+
+def forgets(shape: Shape) -> set[str]:
+    """The arms to which the collective matters that is left out."""
+    return set(ARMS) - set(NEEDS_NO_OTHERS[shape.deaf]) if shape.deaf else set()
+
+
+def what_shows(shapes: list[Shape], off_by: list[dict[str, float]]) -> dict[str, float]:
+    """Arm -> the least that a forgotten collective does to it."""
+    shown: dict[str, float] = {}
+    for shape, off in zip(shapes, off_by, strict=True):
+        for arm in forgets(shape) & off.keys():
+            shown[arm] = min(off[arm], shown.get(arm, off[arm]))
+    return shown
 
 
 def check_that_edits_have_the_same_numbers(made: Made, toy: Toy) -> None:
@@ -157,12 +178,6 @@ def wrong(ranks: int) -> list[Shape]:
     """Text that is divided by tokens, and not put together; a group on two ranks, each with its own samples only."""
     without_sum = Shape(division=Division(group=ranks // 2, context=2), deaf="context")
     return [without_sum, Shape(division=Division(group=4), deaf="group")] if ranks == 4 else [without_sum]
-
-
-def check_that_it_shows(shape: Shape, off: dict[str, float]) -> None:
-    needs_no_others = NEEDS_NO_OTHERS[shape.deaf]
-    assert max(off[arm] for arm in needs_no_others if arm in off) < TOLERANCE
-    assert min(value for arm, value in off.items() if arm not in needs_no_others) > 10 * TOLERANCE
 
 
 def test_divisions() -> None:
