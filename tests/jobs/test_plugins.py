@@ -50,6 +50,8 @@ def test_its_settings_are_in_the_rows(out: Path) -> None:
     assert {row["arm"]: row["louder"] for row in rows} == {"stock": None, "quiet": quiet, "loud": loud}
     assert [row["arm"] for row in rows if row["tora"] is not None] == ["quiet"] * 6
     assert all(row["repulsion"] is None for row in rows)
+    moved = {row["arm"]: row["displacement"]["louder"] for row in rows}
+    assert moved == {"stock": None, "quiet": pytest.approx(0.5), "loud": pytest.approx(2.0)}
     first = {row["arm"]: row["image_id"] for row in rows if (row["prompt"], row["index_in_group"]) == ("a dot", 0)}
     assert len({*first.values()}) == 3
 
