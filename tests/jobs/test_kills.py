@@ -67,6 +67,7 @@ def _row(config: RunConfig, group: dict[str, Any], index: int) -> dict[str, Any]
         "group_size": len(group["group_seeds"]),
         "seed": seed,
         **dict.fromkeys(("model", "model_revision", "family", "dtype", "scheduler", "clip_model"), "x"),
+        "displacement": {},
         "model_options": {},
         "fingerprint": fingerprint(config),
         "clip_score": 0.5,
