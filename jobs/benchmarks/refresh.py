@@ -63,7 +63,7 @@ def _show(generator: Generator, config: ToraConfig, options: argparse.Namespace)
     moved: dict[int, list[float]] = {every: [] for every in options.refresh_steps}
 
     def draw(prompt: str, *interventions: InterventionConfig) -> NDArray[Any]:
-        seeds = tuple(range(options.images))
+        seeds = tuple(range(1, 1 + options.images))
         group = Group(prompt=prompt, seeds=seeds, sampling=SAMPLING, interventions=interventions)
         return generator.generate([group])[0].astype(float)
 
