@@ -111,8 +111,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """A text with the first few keys (`table.key`) whose values differ between two nested tables."""
     before, now = dict(_flat(old)), dict(_flat(new))
     keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    shown = [f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in keys[:_SHOWN]]
+    shown = [f"{_shown(key)} was {before.get(key)!r} and is {now.get(key)!r}" for key in keys[:_SHOWN]]
     return "; ".join(shown) + (f"; and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
+
+
+def _shown(key: str) -> str:
+    """A key in a message of one line."""
+    return key if key.isprintable() else repr(key)
 
 
 def _flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
@@ -146,7 +151,7 @@ def _typed(kind: Any, value: Any, at: str) -> Any:
         return kind(*(_typed(hint, item, f"{at}.{n}") for (n, hint), item in zip(hints.items(), value, strict=True)))
     if origin is dict:
         _check(isinstance(value, dict), "a table", value, at)
-        return {key: _typed(parts[1], item, f"{at}.{key}") for key, item in value.items()}
+        return {key: _typed(parts[1], item, f"{at}.{_shown(key)}") for key, item in value.items()}
     good = type(value) in (int, float) if kind is float else type(value) is kind
     _check(good and not (type(value) is int and abs(value) >= _MOST), _WORDS[kind], value, at)
     return value

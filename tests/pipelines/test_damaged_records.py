@@ -148,7 +148,7 @@ def test_any_value_in_place_of_a_part_of_a_run_that_goes_on(configure: Configure
     content = json.loads(whole)
     ways = [*places(content)]
 
-    @CHEAP
+    @settings(CHEAP, max_examples=25)
     @given(st.sampled_from(ways), JSON)
     def tried(at: tuple[Any, ...], value: Any) -> None:
         output.write_bytes("run.json", json.dumps(changed(content, at, value)).encode())

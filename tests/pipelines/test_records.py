@@ -196,5 +196,6 @@ def test_times_add_up_over_sessions_and_a_damaged_file_starts_anew(tmp_path: Pat
 def test_differences_name_keys_and_both_values() -> None:
     old = {"a": {"b": 1, "c": 2}, "d": 3}
     assert records.differences(old, {"a": {"b": 1, "c": 4}}) == "a.c was 2 and is 4; d was 3 and is None"
+    assert records.differences({"a": {"\n": 1}}, {}) == r"'a.\n' was 1 and is None"
     many = {f"{number:02}": number for number in range(20)}
     assert records.differences({}, many).endswith("; and 12 more")
