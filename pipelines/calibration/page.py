@@ -31,7 +31,7 @@ _TAIL = ("cosine after the last edit", "blew up", "s per image")
 def page(content: Calibration, output: Storage) -> str:
     """The text of the page.
 
-    content: calibration.json.
+    content: report.json.
     output: the folder of the calibration, with the pictures.
     """
     acting = list(dict.fromkeys(name for one in reversed(content.settings) for name in one.edits))

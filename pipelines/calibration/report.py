@@ -1,4 +1,4 @@
-"""calibration.json: every tried setting with its measures, and which one is chosen."""
+"""report.json: every tried setting with its measures, and which one is chosen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.calibration.choose import HOW, RULES, Tried, choose, front
 from pipelines.calibration.config import CalibrationConfig, Setting
 from pipelines.calibration.results import AtBlock, GroupResult
 
-FILE = "calibration.json"
+FILE = "report.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class SettingResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The content of calibration.json."""
+    """The content of report.json."""
 
     model: str
     """`model.path`."""
@@ -75,7 +75,7 @@ class Calibration:
 def calibration(
     config: CalibrationConfig, results: Mapping[Setting, Sequence[GroupResult]], names: Mapping[Setting, Sequence[str]]
 ) -> Calibration:
-    """The content of calibration.json.
+    """The content of report.json.
 
     config: the settings.
     results: of each setting, one per prompt, the stock model first.

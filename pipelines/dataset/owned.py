@@ -5,7 +5,9 @@ Nothing else of a folder is ever overwritten or removed: a job that finds no rec
 
 from __future__ import annotations
 
-from pipelines.dataset import lock
+from dataclasses import dataclass
+
+from pipelines.dataset import lock, records
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 
@@ -33,3 +35,27 @@ def check(folder: Storage, record: str, *, setting: str) -> None:
             f"{folder.uri} is not empty ({shown}), and has no {record}, so that it is not of this job, which leaves it "
             f"as it is. Choose another {setting}: a new or an empty folder."
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """The content of a record that says no more than whose the folder is."""
+
+    name: str
+    """Of what began there."""
+
+
+def claim(folder: Storage, record: str, name: str, *, setting: str) -> None:
+    """`check` a folder, and leave a record in it where there is none.
+
+    folder, record, setting: as for `check`.
+    name: for the record.
+
+    Raises:
+        UserError: as `check`, and when the record is damaged.
+    """
+    check(folder, record, setting=setting)
+    try:
+        records.read(folder, record, Begun, f"Choose another {setting}, or remove {folder.path(record)}.")
+    except FileNotFoundError:
+        records.write(folder, record, Begun(name=name))

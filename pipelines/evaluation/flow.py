@@ -24,7 +24,7 @@ from models.loading.dtype import resolved, slowness
 from models.loading.revision import pinned
 from models.seeds import image_seed
 from models.spec import PLACES, ModelSpec
-from pipelines.dataset import owned, records
+from pipelines.dataset import owned
 from pipelines.dataset.images import encode
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -37,14 +37,6 @@ from pipelines.evaluation.report import ArmReadings, report
 FILE = "evaluation.json"
 _SHEETS_PER_SET = 4
 _REAL_PER_PROMPT = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationRecord:
-    """The content of evaluation.json, which says that the folder is an evaluation's."""
-
-    evaluation: str
-    """Name of the evaluation that began there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +65,7 @@ def run(config: EvaluationConfig) -> str:
     if slow := slowness(config.model, gpus=gpus):
         print(f"warning: {slow}", file=sys.stderr)
     output = Storage.open(config.output)
-    _claim(output, config.name)
+    owned.claim(output, FILE, config.name, setting="output")
     setting = _Setting(
         config=config,
         output=output,
@@ -91,14 +83,6 @@ def run(config: EvaluationConfig) -> str:
     output.write_bytes("report.md", markdown(config.name, result).encode())
     output.write_bytes("report.html", page(config.name, result, output).encode())
     return output.path("report.html")
-
-
-def _claim(output: Storage, name: str) -> None:
-    owned.check(output, FILE, setting="output")
-    try:
-        records.read(output, FILE, EvaluationRecord, f"Choose another output, or remove {output.path(FILE)}.")
-    except FileNotFoundError:
-        records.write(output, FILE, EvaluationRecord(evaluation=name))
 
 
 def _make(setting: _Setting, arms: Sequence[Arm]) -> None:

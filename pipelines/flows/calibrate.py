@@ -10,14 +10,14 @@ from pipelines.calibration.config import CalibrationConfig, Setting
 from pipelines.calibration.page import page
 from pipelines.calibration.report import FILE, Calibration, calibration
 from pipelines.cluster.session import stoppable
-from pipelines.dataset import records
+from pipelines.dataset import owned, records
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import preflight
 from pipelines.prompts.rows import PromptRow, read
 
-PAGE = "calibration.html"
+PAGE, RECORD = "calibration.html", "calibration.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Calibrated:
     """What a calibration found."""
 
     content: Calibration
-    """calibration.json."""
+    """report.json."""
     page: str
     """Path of the page."""
     beside: str
@@ -35,17 +35,18 @@ class Calibrated:
 
 
 def run(config: CalibrationConfig, output: Storage) -> Calibrated:
-    """Make the groups that are missing, and write calibration.json, the page and the chosen settings.
+    """Make the groups that are missing, and write report.json, the page and the chosen settings.
 
     config: the settings.
     output: the folder of the calibration.
 
     Raises:
-        UserError: when a setting or a prompt does not fit.
+        UserError: when a setting or a prompt does not fit, or the folder is somebody else's.
     """
     config = replace(config, run=preflight.check(config.run))
     prompts = _prompts(config)
     groups = draw.planned(config, prompts)
+    owned.claim(output, RECORD, config.run.run.name, setting="--output")
     with stoppable(), RunLock(output):
         draw.make_missing(config, output, groups)
         made: dict[Setting, list[results.GroupResult]] = {}

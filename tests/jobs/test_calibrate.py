@@ -46,7 +46,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: str, tin
 
 
 def content_of(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "found" / "calibration.json").read_bytes())
+    content: dict[str, Any] = json.loads((folder / "found" / "report.json").read_bytes())
     return content
 
 
@@ -172,8 +172,18 @@ def test_a_model_alone_is_enough(calibrated: Path, tiny_pipeline: str, tiny_clip
     small |= {"sampling.max_sequence_length": 16, "calibration.prompts": 2, "calibration.strengths": [1]}
     small |= {"group.size": 2, "calibration.sigmas": [1]}
     assert calibrate.main([*words, *(word for item in small.items() for word in ("--set", "{}={}".format(*item)))]) == 0
-    assert len(json.loads((tmp_path / "o" / "calibration.json").read_bytes())["settings"]) == 2
+    assert len(json.loads((tmp_path / "o" / "report.json").read_bytes())["settings"]) == 2
     assert run_config.load(tmp_path / "o" / "run.toml").model.path == tiny_pipeline
+
+
+def test_a_folder_of_somebody_else_is_left_as_it_is(
+    calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "groups").mkdir()
+    (tmp_path / "groups" / "list.json").write_text("{}")
+    assert calibrate.main(["--config", str(calibrated / "run.toml"), "--output", str(tmp_path)]) == 2
+    assert "is not empty (groups), and has no calibration.json" in capsys.readouterr().err
+    assert [*tmp_path.rglob("*.*")] == [tmp_path / "groups" / "list.json"]
 
 
 def test_the_grid_is_around_the_settings_of_the_run(calibrated: Path) -> None:

@@ -41,7 +41,7 @@ def test_the_oracle_makes_the_same_choice(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(ROOT)
     found = tmp_path / "found"
     assert calibrate.main(["--config", "jobs/configs/demo.toml", "--output", str(found)]) == 0
-    content = json.loads((found / "calibration.json").read_bytes())
+    content = json.loads((found / "report.json").read_bytes())
     assert len(content["prompts"]) == 6
     output, oracle = Storage.open(found), Oracle()
     seen = [as_the_oracle_sees_it(setting, content["prompts"], output, oracle) for setting in content["settings"]]
