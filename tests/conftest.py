@@ -43,6 +43,7 @@ _QUIET = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """How several processes share the tests: a file stays whole, for its fixtures; one Ray at a time is enough."""
     for item in items:

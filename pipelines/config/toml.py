@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from models.errors import did_you_mean
+from pipelines.config.write_toml import key_text
 from pipelines.errors import UserError
 
 T = TypeVar("T")
@@ -156,7 +157,7 @@ def wrong(file: str, at: str, value: Any, needs: str) -> UserError:
 def _written(value: Any) -> str:
     """A value as TOML writes it."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_written(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key_text(str(key))} = {_written(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_written, value)) + "]"
     if isinstance(value, bool):

@@ -15,13 +15,13 @@ def toml_text(tables: Mapping[str, Any]) -> str:
 
     tables: texts, numbers, booleans, and arrays and tables of them.
     """
-    plain = [f"{_key(name)} = {_value(value)}\n" for name, value in tables.items() if not _is_table(value)]
+    plain = [f"{key_text(name)} = {_value(value)}\n" for name, value in tables.items() if not _is_table(value)]
     parts = ["".join(plain)] if plain else []
     for name, value in tables.items():
         if isinstance(value, Mapping):
-            parts.append(f"[{_key(name)}]\n{_lines(value)}")
+            parts.append(f"[{key_text(name)}]\n{_lines(value)}")
         elif _is_table(value):
-            parts += [f"[[{_key(name)}]]\n{_lines(table)}" for table in value]
+            parts += [f"[[{key_text(name)}]]\n{_lines(table)}" for table in value]
     return "\n".join(parts)
 
 
@@ -31,10 +31,11 @@ def _is_table(value: Any) -> bool:
 
 
 def _lines(table: Mapping[str, Any]) -> str:
-    return "".join(f"{_key(name)} = {_value(value)}\n" for name, value in table.items())
+    return "".join(f"{key_text(name)} = {_value(value)}\n" for name, value in table.items())
 
 
-def _key(name: str) -> str:
+def key_text(name: str) -> str:
+    """A key, in quotes where TOML needs them."""
     return name if _BARE.fullmatch(name) else _text(name)
 
 
@@ -44,7 +45,7 @@ def _value(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(name)} = {_value(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key_text(name)} = {_value(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
     return repr(value)  # of a number: inf, nan and exponents are TOML's too

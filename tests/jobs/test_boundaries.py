@@ -57,7 +57,7 @@ def _without_images(folder: Path) -> str:
 def _cut(folder: Path) -> str:
     for file in (folder / "data").iterdir():
         file.write_bytes(file.read_bytes()[:-9])
-    return "since the run was summed up|cannot be read"
+    return "since the run was summed up|is not readable"
 
 
 JOBS: dict[str, Callable[[Path], int]] = {

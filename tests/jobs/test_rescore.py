@@ -179,7 +179,9 @@ def test_images_that_are_not_those_of_a_run_are_named(
         file.unlink(missing_ok=True)
         if content is not None:
             file.write_bytes(content)
-            entries = [{**e, "bytes": len(content)} if e["path"].endswith(file.name) else e for e in manifest["files"]]
+            entries = [
+                {**e, "bytes": len(content)} if e["path"] == f"data/{file.name}" else e for e in manifest["files"]
+            ]
             (own_run / "manifest.json").write_text(json.dumps({**manifest, "files": entries}))
         assert score.main(["--dataset", str(own_run), "--scorer", f"b={tiny_clip}"]) == 2
         return capsys.readouterr().err
@@ -188,7 +190,7 @@ def test_images_that_are_not_those_of_a_run_are_named(
     pq.write_table(pa.table({"a": [1]}), foreign)
     assert f"{file} has no column 'group_id': it is no file of a run" in said(foreign.getvalue().to_pybytes())
     assert f"{file} is not readable as parquet" in said(b"PAR1")
-    assert f"{file} is not there, but in manifest.json" in said(None)
+    assert f"{file} is gone, but manifest.json says" in said(None)
 
 
 def test_exports_take_scores_along(own_run: Path, tiny_clip: str, tmp_path: Path) -> None:

@@ -41,7 +41,6 @@ def found(tokens: Tensor, direction: Tensor, valid: Tensor, config: ToraConfig, 
     select = (selection.selected_BN1, selection.gather_BMN, selection.scatter_BNM)
     decompose = partial(
         by or partial(by_values, torch.linalg.eigvalsh),
-        torch.linalg.eigvalsh,
         elbow_rows_BMM=selection.elbow_rows_BMM,
         sigma=config.sigma,
         angle=config.angle,

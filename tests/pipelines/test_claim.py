@@ -86,5 +86,5 @@ def test_a_plan_that_is_lost_is_named(configure: Configure, tmp_path: Path) -> N
     _planned(configure(), output)
     made(output, images=1)
     output.remove("plan/plan-000000.parquet")
-    with pytest.raises(UserError, match=r"plan/plan-000000\.parquet is gone.*Put it back"):
+    with pytest.raises(UserError, match=r"plan/plan-000000\.parquet is not there.*Put it back"):
         _planned(configure(), output)

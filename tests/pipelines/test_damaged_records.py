@@ -225,7 +225,7 @@ def test_a_manifest_of_other_files_is_named(own: Path) -> None:
 def test_a_file_that_is_gone_is_named(own: Path) -> None:
     entry = open_finished(Storage.open(own)).images("data")[0]
     (own / entry.path).unlink()
-    with pytest.raises(UserError, match=r"data/shard-000000\.parquet is not there, but in manifest\.json"):
+    with pytest.raises(UserError, match=r"data/shard-000000\.parquet is gone, but manifest\.json says"):
         check(Storage.open(own), entry)
 
 
