@@ -43,15 +43,6 @@ _QUIET = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """How several processes share the tests: a file stays whole, for its fixtures; one Ray at a time is enough."""
-    for item in items:
-        whole_jobs = item.path.is_relative_to(ROOT / "tests" / "jobs")
-        needs_ray = whole_jobs or "local_ray" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a random-weight `StableDiffusion3Pipeline` that draws 16 x 16 images in milliseconds."""

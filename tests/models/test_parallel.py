@@ -66,6 +66,9 @@ MANY = ("sd3", "flux", "flux2-klein")
 DIVIDED = ("sd3", "flux", "flux2", "flux2-klein", "qwen-image")
 """Families that are divided along all axes; toy models have heads for two ranks of the context axis."""
 
+BY_FOUR = ("sd3", "flux2-klein")
+"""Those that are divided by four in every run of the tests: the guidance layouts with two branches."""
+
 GAIN = {"sd3": 1.5, "flux2": 1.8, "flux2-klein": 1.2}
 """Of attention, where it is not 2.5: enough for text tokens to move each in its own way, so that part of a text does
 not tell what the whole tells; and not so much that rounding grows to a share of that."""
@@ -115,7 +118,15 @@ def divisions(ranks: int, family: Family) -> list[Division]:
     return [*found, Division(context=4)] if ranks == 4 and family.name == "sd3" else found
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize(
+    ("toy", "ranks"),
+    [
+        pytest.param(name, ranks, marks=[pytest.mark.soak] if ranks == 4 and name not in BY_FOUR else [])
+        for name in DIVIDED
+        for ranks in (2, 4)
+    ],
+    indirect=["toy"],
+)
 def test_ranks_make_what_one_process_makes(ranks: int, toy: Toy, tmp_path: Path) -> None:
     """The same ranks make them once more with a forgotten collective, which has to show."""
     shapes = [*(Shape(division=division) for division in divisions(ranks, toy.family)), *wrong(ranks)]
