@@ -14,7 +14,7 @@ from pipelines.calibration.report import Calibration, SettingResult
 from pipelines.calibration.results import AtBlock
 from pipelines.dataset.storage import Storage
 from pipelines.pages.curve import curve
-from pipelines.pages.fill import REPORT_STYLE, Templates, inline_png
+from pipelines.pages.fill import Templates, inline_png, report_page
 from pipelines.pages.scatter import Dot, scatter
 
 _TEMPLATES = Templates(__file__)
@@ -35,10 +35,8 @@ def page(content: Calibration, output: Storage) -> str:
     output: the folder of the calibration, with the pictures.
     """
     acting = list(dict.fromkeys(name for one in reversed(content.settings) for name in one.edits))
-    return _TEMPLATES.fill(
+    body = _TEMPLATES.fill(
         "calibration.html",
-        style=REPORT_STYLE,
-        title=escape(f"Calibration of {content.model}"),
         lead=escape(_lead(content)),
         rule=escape(_told(content)),
         head="".join(f"<th>{escape(name)}</th>" for name in (*_HEAD, *(f"{name} moved" for name in acting), *_TAIL)),
@@ -48,6 +46,7 @@ def page(content: Calibration, output: Storage) -> str:
         blocks="".join(_blocks(one) for one in content.settings),
         pictures="".join(_pictures(content, number, output) for number in range(len(content.prompts))),
     )
+    return report_page(f"Calibration of {content.model}", body)
 
 
 def _lead(content: Calibration) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from models.errors import did_you_mean
-from pipelines.config.write_toml import key_text
+from pipelines.config.write_toml import value_text
 from pipelines.errors import UserError
 
 T = TypeVar("T")
@@ -155,14 +155,8 @@ def wrong(file: str, at: str, value: Any, needs: str) -> UserError:
 
 
 def _written(value: Any) -> str:
-    """A value as TOML writes it."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key_text(str(key))} = {_written(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_written, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value.isoformat() if isinstance(value, date | time) else repr(value)
+    """A value as it was written, but for the quotes of texts."""
+    return value_text(value, lambda one: one.isoformat() if isinstance(one, date | time) else repr(one))
 
 
 def override(table: dict[str, Any], text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -15,13 +15,13 @@ def toml_text(tables: Mapping[str, Any]) -> str:
 
     tables: texts, numbers, booleans, and arrays and tables of them.
     """
-    plain = [f"{key_text(name)} = {_value(value)}\n" for name, value in tables.items() if not _is_table(value)]
+    plain = [f"{_key(name)} = {_value(value)}\n" for name, value in tables.items() if not _is_table(value)]
     parts = ["".join(plain)] if plain else []
     for name, value in tables.items():
         if isinstance(value, Mapping):
-            parts.append(f"[{key_text(name)}]\n{_lines(value)}")
+            parts.append(f"[{_key(name)}]\n{_lines(value)}")
         elif _is_table(value):
-            parts += [f"[[{key_text(name)}]]\n{_lines(table)}" for table in value]
+            parts += [f"[[{_key(name)}]]\n{_lines(table)}" for table in value]
     return "\n".join(parts)
 
 
@@ -31,24 +31,32 @@ def _is_table(value: Any) -> bool:
 
 
 def _lines(table: Mapping[str, Any]) -> str:
-    return "".join(f"{key_text(name)} = {_value(value)}\n" for name, value in table.items())
+    return "".join(f"{_key(name)} = {_value(value)}\n" for name, value in table.items())
 
 
-def key_text(name: str) -> str:
-    """A key, in quotes where TOML needs them."""
+def _key(name: str) -> str:
     return name if _BARE.fullmatch(name) else _text(name)
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any, single: Callable[[Any], str]) -> str:
+    """A value on one line.
+
+    value: anything.
+    single: writes what is no boolean, table or array.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return _text(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key_text(name)} = {_value(item)}" for name, item in value.items()) + "}"
+        items = (f"{_key(str(name))} = {value_text(item, single)}" for name, item in value.items())
+        return "{" + ", ".join(items) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value)  # of a number: inf, nan and exponents are TOML's too
+        return "[" + ", ".join(value_text(item, single) for item in value) + "]"
+    return single(value)
+
+
+def _value(value: Any) -> str:
+    # repr is of numbers: inf, nan and exponents are TOML's too.
+    return value_text(value, lambda one: _text(one) if isinstance(one, str) else repr(one))
 
 
 def _text(text: str) -> str:

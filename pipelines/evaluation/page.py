@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.dataset.storage import Storage
 from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_significant, lead, sections
 from pipelines.pages.curve import curve
-from pipelines.pages.fill import REPORT_STYLE, Templates, inline_png
+from pipelines.pages.fill import Templates, inline_png, report_page
 
 _TEMPLATES = Templates(__file__)
 
@@ -24,15 +24,14 @@ def page(title: str, result: Mapping[str, Any], output: Storage) -> str:
     """
     entries: list[Entry] = result["arms"]
     base = entries[0]
-    return _TEMPLATES.fill(
+    body = _TEMPLATES.fill(
         "evaluation.html",
-        style=REPORT_STYLE,
-        title=escape(title),
         lead=escape(lead(result)),
         sections="".join(_section(question, base, rows, points) for question, rows, points in sections(result)),
         pictures=_pictures([e for e in entries if e["question"] == base["question"]], output),
         settings=escape(json.dumps({e["arm"]: e["settings"] for e in entries}, indent=1)),
     )
+    return report_page(title, body)
 
 
 def _section(question: str, base: Entry, rows: Sequence[Entry], points: Sequence[Entry]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +29,7 @@ def check(config: RunConfig) -> RunConfig:
             large for a worker.
     """
     address_of(config.ray)
-    check_model(config.model.path)
-    _check_loading(config.model)
+    _check_loading(config.model, check_model(config.model.path))
     further = tuple(checked(one, f"scorers.{one.name}") for one in config.scorers)
     config = replace(config, scoring=checked(config.scoring), scorers=further)
     groups = prompts_per_shard(config) * groups_per_prompt(config)
@@ -47,8 +46,8 @@ def check(config: RunConfig) -> RunConfig:
         raise UserError(f"model.path = {config.model.path!r}: {error}") from error
 
 
-def _check_loading(model: ModelSpec) -> None:
-    """What else is loaded with the model, and which of its parts the settings name."""
+def _check_loading(model: ModelSpec, parts: Sequence[str] | None) -> None:
+    """What else is loaded with the model, and which of its parts, where these are known, the settings name."""
     try:
         require_packages(model)
     except ModelError as error:
@@ -59,12 +58,8 @@ def _check_loading(model: ModelSpec) -> None:
         )
     for lora in model.loras:
         _check_lora(lora)
-    index = Path(model.path, "model_index.json")
-    if not index.exists():
-        return
-    parts = [name for name in json.loads(index.read_bytes()) if not name.startswith("_")]
     for key, part in [("drop", part) for part in model.drop] + [("quantize", one.part) for one in model.quantize]:
-        if part not in parts:
+        if parts is not None and part not in parts:
             raise UserError(f"model.{key} = {part!r}: {model.path} has no such part{did_you_mean(part, parts)}")
 
 

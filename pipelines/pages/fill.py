@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from html import escape
 from pathlib import Path
 from string import Template
 
 PALETTE = (Path(__file__).parent / "palette.css").read_text(encoding="utf-8")
 """The colours that all pages share."""
 
-REPORT_STYLE = PALETTE + (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
-"""The style of the pages that compare settings: tables, curves and rows of pictures."""
+_REPORT_STYLE = PALETTE + (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+_REPORT = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
 
 
 class Templates:
@@ -34,6 +35,15 @@ class Templates:
     def fill(self, name: str, **values: str) -> str:
         """A page with its placeholders (`$name`) replaced by values."""
         return Template(self.part(name)).substitute(values)
+
+
+def report_page(title: str, body: str) -> str:
+    """A page that compares settings with tables, curves and rows of pictures.
+
+    title: plain text.
+    body: HTML of what comes below the title.
+    """
+    return _REPORT.substitute(title=escape(title), style=_REPORT_STYLE, body=body)
 
 
 def inline_png(png: bytes) -> str:
