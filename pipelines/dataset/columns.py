@@ -11,6 +11,10 @@ COLUMN_MEANING: dict[str, str] = {
     "group_id": "hash of everything the group is made from",
     "prompt_id": "the prompt's id, from the prompt file or a hash of its text",
     "prompt": "the text that was drawn",
+    "prompt_changes": (
+        "what was done to the prompt file's text: `composed` (Unicode NFC), `invisible` (characters that show nothing "
+        "were taken out), `spaces` (runs of white space became one space); null for nothing"
+    ),
     "concept": "the concept the prompt is about, as the prompt file names it",
     "rarity": "how common the concept is, as the prompt file names it",
     "counterfactual": "the prompt with its rare attribute replaced by the common one",

@@ -16,10 +16,10 @@ import pyarrow as pa
 from models.interventions.registry import find, registered
 from models.spec import PLACES, Interval, Lora, ModelSpec
 
-VERSION = 3
+VERSION = 4
 """Version of the row contract; it increases whenever every run gets another column, or a column changes."""
 
-READABLE = (2, 3)
+READABLE = (2, 3, 4)
 """Versions whose finished runs can be exported, scored and replayed: what a later one has more is not needed for it."""
 
 MEANING = b"meaning"
@@ -78,6 +78,7 @@ _GROUP_FIELDS = [
     pa.field("group_id", pa.string(), nullable=False),
     pa.field("prompt_id", pa.string(), nullable=False),
     pa.field("prompt", pa.string(), nullable=False),
+    pa.field("prompt_changes", pa.list_(pa.string())),
     pa.field("concept", pa.string()),
     pa.field("rarity", pa.string()),
     pa.field("counterfactual", pa.string()),
@@ -138,6 +139,7 @@ _FAILED_FIELDS: list[pa.Field[Any]] = [
     pa.field("group_id", pa.string()),
     pa.field("prompt_id", pa.string()),
     pa.field("prompt", pa.string()),
+    pa.field("prompt_changes", pa.list_(pa.string())),
     pa.field("arm", pa.string()),
     pa.field("source", pa.string()),
     pa.field("stage", pa.string(), nullable=False),
