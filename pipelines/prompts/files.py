@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.prompts.config import AUTO, Prompts
 from pipelines.prompts.formats import FORMATS
 from pipelines.prompts.formats.base import Format, Row
+from pipelines.prompts.stream import ENDINGS, as_utf8, compression, unpacked
 
 
 def files(prompts: Prompts) -> list[str]:
@@ -39,15 +40,25 @@ def read(uri: str, prompts: Prompts) -> Iterator[Row]:
     format = _format_of(uri, prompts.format)
     with _opened(uri) as file:
         try:
-            yield from format.read(file, uri, prompts.columns)
+            yield from format.read(_content(file, uri, format, prompts.encoding), uri, prompts.columns)
         except UnicodeError as error:
             raise UserError(f"{uri} is not readable as {format.name}: {error}") from error
+
+
+def _content(file: BinaryIO, uri: str, format: Format, encoding: str) -> BinaryIO:
+    """What a format reads: of text the unpacked content in UTF-8."""
+    if format.text:
+        return as_utf8(unpacked(file, uri), None if encoding == AUTO else encoding)
+    if packed := compression(file, uri):
+        raise UserError(f"{uri} is compressed with {packed} as a whole, and {format.name} is read in parts: unpack it")
+    return file
 
 
 def _format_of(uri: str, name: str) -> Format:
     if name != AUTO:
         return FORMATS[name]
-    ending = Path(uri).suffix.lower()
+    path = Path(uri)
+    ending = (path.with_suffix("") if path.suffix.lower() in ENDINGS else path).suffix.lower()
     for format in FORMATS.values():
         if ending in format.endings:
             return format

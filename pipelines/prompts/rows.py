@@ -15,6 +15,7 @@ from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.formats.base import INSIDE
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.text import normal
 
@@ -64,9 +65,13 @@ def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
     """
     check = _Checker(prompts)
     uris = prompt_files.files(prompts)
-    rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts))
-    for uri, number, values in islice(rows, prompts.limit or None):
-        yield check.row(f"{printable(uri)}:{number}", values)
+    rows = (
+        (name, row)
+        for uri, name in zip(uris, map(printable, uris), strict=True)
+        for row in prompt_files.read(uri, prompts)
+    )
+    for name, (number, values) in islice(rows, prompts.limit or None):
+        yield check.row(f"{name}:{number}", values)
 
 
 def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
@@ -164,7 +169,8 @@ def _clean(value: Any, name: str, max_characters: int) -> tuple[str | None, tupl
             return None, ()
         if isinstance(value, Failure):
             raise _Unusable(value.error_type, value.error)
-        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text")
+        hint = f"; {INSIDE}" if isinstance(value, list | dict) else ""
+        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text{hint}")
     if not value.isascii() and _SURROGATE.search(value):
         raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
     if not value.isprintable() and _CONTROL.search(value.strip()):

@@ -30,7 +30,8 @@ from pipelines.prompts import formats as prompt_formats
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats.base import Format as PromptFormat
-from pipelines.prompts.formats.base import Row, lines_of
+from pipelines.prompts.formats.base import Row
+from pipelines.prompts.formats.lines import lines_of
 from pipelines.prompts.rows import PromptRow
 from tests.conftest import ROOT, Configure
 from tests.support.docs import README
@@ -38,7 +39,7 @@ from tests.support.toy_run import Toy, write_run
 
 
 def shouted(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
-    for number, line in enumerate(lines_of(file), start=1):
+    for number, line in enumerate(lines_of(file, uri), start=1):
         yield number, (line.upper(), None, None, None, None)
 
 
