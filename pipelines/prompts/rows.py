@@ -17,7 +17,7 @@ from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.formats.base import INSIDE
 from pipelines.prompts.hash_set import HashSet
-from pipelines.prompts.text import normal
+from pipelines.prompts.text import Normal, is_plain, normal
 
 
 class PromptRow(NamedTuple):
@@ -171,16 +171,22 @@ def _clean(value: Any, name: str, max_characters: int) -> tuple[str | None, tupl
             raise _Unusable(value.error_type, value.error)
         hint = f"; {INSIDE}" if isinstance(value, list | dict) else ""
         raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text{hint}")
-    if not value.isascii() and _SURROGATE.search(value):
-        raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
-    if not value.isprintable() and _CONTROL.search(value.strip()):
-        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
-    text, changes = normal(value)
+    text, changes = (value, ()) if is_plain(value) else _checked(value, name)
     if len(text) > max_characters:
         many = f"the {name} has {len(text)} characters; prompts.max_characters allows {max_characters}"
         raise _Unusable("TooLong", many)
-    seen = bool(text) if text.isascii() else any(map(_visible, text))
-    return (text if seen else None), changes
+    return text or None, changes
+
+
+def _checked(text: str, name: str) -> Normal:
+    """The normal form of any text; "" where nothing of it can be seen."""
+    if not text.isprintable():
+        if _SURROGATE.search(text):
+            raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
+        if _CONTROL.search(text.strip()):
+            raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
+    found = normal(text)
+    return found if found.text.isascii() or any(map(_visible, found.text)) else Normal("", ())
 
 
 def _missing(value: Any) -> bool:
