@@ -17,6 +17,7 @@ from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.formats.base import INSIDE
 from pipelines.prompts.hash_set import HashSet
+from pipelines.prompts.places import find
 from pipelines.prompts.text import Normal, is_plain, normal
 
 
@@ -64,12 +65,7 @@ def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
         UserError: when a file cannot be read.
     """
     check = _Checker(prompts)
-    uris = prompt_files.files(prompts)
-    rows = (
-        (name, row)
-        for uri, name in zip(uris, map(printable, uris), strict=True)
-        for row in prompt_files.read(uri, prompts)
-    )
+    rows = ((printable(source.uri), row) for source in find(prompts) for row in prompt_files.read(source, prompts))
     for name, (number, values) in islice(rows, prompts.limit or None):
         yield check.row(f"{name}:{number}", values)
 
@@ -86,12 +82,12 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
 
 
 def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """The content of every prompt file in order, without paths.
+    """The content of every prompt file in order, without paths but for the keys in them.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    return tuple(prompt_files.digest(uri) for uri in prompt_files.files(prompts))
+    return tuple(map(prompt_files.digest, find(prompts)))
 
 
 class _Unusable(Exception):
