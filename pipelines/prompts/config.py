@@ -19,7 +19,7 @@ class Prompts:
     """The prompts of a run."""
 
     path: str | tuple[str, ...]
-    """File, folder, glob or s3:// URI (or several); relative paths start at the working directory."""
+    """File, folder or glob, also in s3:// and hf://datasets/, or several; relative paths start at the working folder."""
     format: str = AUTO
     """Name of a format of `pipelines.prompts.formats`; "auto" goes by the file's ending (.txt is text: one prompt per
     line), before .gz or .zst of a compressed one."""

@@ -11,9 +11,11 @@ from urllib.parse import unquote
 from pipelines.dataset.storage import Storage
 from pipelines.dataset.uris import is_s3, without_scheme
 from pipelines.errors import UserError
+from pipelines.prompts import hub
 from pipelines.prompts.config import AUTO, Prompts
 from pipelines.prompts.formats import FORMATS
 from pipelines.prompts.formats.base import Format
+from pipelines.prompts.hub import HubFolder, is_hub
 from pipelines.prompts.stream import ENDINGS
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -44,13 +46,24 @@ def find(prompts: Prompts) -> list[Source]:
     return [*found.values()]
 
 
-def place(uri: str) -> tuple[Storage, str]:
+def place(uri: str) -> tuple[Storage | HubFolder, str]:
     """The folder of a file, which answers soon or not at all, and the file's name in it."""
-    path = without_scheme(uri)
-    if is_s3(path):
-        folder, _, name = path.rpartition("/")
-        return Storage.open(folder).at_the_start, name
-    return Storage.open(Path(path).parent), Path(path).name
+    path = _plain(uri)
+    if not _is_remote(path):
+        return Storage.open(Path(path).parent), Path(path).name
+    folder, _, name = path.rpartition("/")
+    return HubFolder(folder) if is_hub(path) else Storage.open(folder).at_the_start, name
+
+
+def _plain(uri: str) -> str:
+    """A local path, or a URI of S3 or of the hub, without a slash at the end where it has a name before it."""
+    path = hub.normalised(uri) if is_hub(uri) else without_scheme(uri)
+    is_root = path.count("/") == (3 if is_s3(path) else 1)
+    return path if is_root else path.rstrip("/")
+
+
+def _is_remote(path: str) -> bool:
+    return is_s3(path) or is_hub(path)
 
 
 def format_of(uri: str, name: str) -> Format:
@@ -77,18 +90,18 @@ def _by_ending(uri: str) -> Format | None:
 
 def _expand(pattern: str, format: str) -> tuple[str, Sequence[str]]:
     """The files of a pattern, and the folder below which the names of folders are keys; of a file itself."""
-    folder, name = place(_without_slash(pattern))
-    pattern = folder.path(name) if is_s3(folder.uri) else without_scheme(_without_slash(pattern))
+    folder, name = place(pattern)
+    pattern = folder.path(name) if is_s3(folder.uri) else _plain(pattern)
     if not glob.has_magic(pattern) or folder.exists(name):
         if not folder.exists(name):
             raise UserError(f"prompts.path: there is no file {pattern}")
         if folder.is_folder(name):
             return pattern, _of_one_format(pattern, folder.files_below(name), format)
-        if not is_s3(pattern) and not Path(pattern).is_file():
+        if not _is_remote(pattern) and not Path(pattern).is_file():
             raise UserError(f"prompts.path: {pattern} is a pipe or a device, which cannot be read twice; give a file")
         return pattern, [pattern]
-    if is_s3(pattern):
-        found = folder.glob(name)
+    if _is_remote(pattern):
+        found = [*folder.glob(name)]
     else:
         found = [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207
     if not found:
@@ -115,12 +128,6 @@ def _of_one_format(folder: str, names: Iterable[str], format: str) -> list[str]:
         )
     (files,) = by_format.values()
     return sorted(files)
-
-
-def _without_slash(pattern: str) -> str:
-    """A path of a folder as that of a file; that of a bucket, or of the root, is left as it is."""
-    path = without_scheme(pattern)
-    return pattern if path.count("/") == (3 if is_s3(path) else 1) and path.endswith("/") else pattern.rstrip("/")
 
 
 def _before_wildcards(pattern: str) -> str:
