@@ -7,8 +7,8 @@ from typing import Literal
 
 from models.errors import did_you_mean, require
 from pipelines.prompts.columns import Columns
+from pipelines.prompts.encodings import is_encoding
 from pipelines.prompts.formats import FORMATS
-from pipelines.prompts.stream import is_encoding
 
 AUTO = "auto"
 """Value of `prompts.format` that goes by the file's ending."""
@@ -19,7 +19,7 @@ class Prompts:
     """The prompts of a run."""
 
     path: str | tuple[str, ...]
-    """File, folder or glob, also in s3:// and hf://datasets/, or several; relative paths start at the working folder."""
+    """File, folder or glob, in s3:// and hf:// too, or several; relative paths start at the working directory."""
     format: str = AUTO
     """Name of a format of `pipelines.prompts.formats`; "auto" goes by the file's ending (.txt is text: one prompt per
     line), before .gz or .zst of a compressed one."""
