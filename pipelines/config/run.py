@@ -179,6 +179,7 @@ _ADDED_LATER: dict[str, Any] = {
     "selection.rank_by": "",
     "tora.encoders": "together",
     "tora.refresh_steps": 1,
+    "tora.lag_steps": 0,
     "model.variant": "",
     "model.drop": [],
     "model.scheduler": "",

@@ -212,7 +212,7 @@ def test_settings_that_came_later_leave_fingerprints_alone(
         "model.shift=0",
     ]
     spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
-    spelled += ["tora.encoders=together", "tora.refresh_steps=1", *loaded]
+    spelled += ["tora.encoders=together", "tora.refresh_steps=1", "tora.lag_steps=0", *loaded]
     assert fingerprint(load(toml, [*first, *spelled])) == before
 
 
