@@ -17,6 +17,7 @@ import sys
 
 from pipelines import console
 from pipelines.export.formats import FORMATS
+from pipelines.export.parts import BY
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--shard-bytes", type=int, default=500_000_000, metavar="N", help="most bytes of a file (default: %(default)s)"
     )
+    parser.add_argument(
+        "--split", action="append", default=[], metavar="NAME=SHARE", help="a part of its own, such as test=0.1"
+    )
+    parser.add_argument("--split-by", default=BY[0], choices=BY, help="what no two splits share (default: %(default)s)")
     parser.add_argument("--license", default="other", metavar="ID", help="for the card, as the hub names licences")
     parser.add_argument("--ray-address", default="", metavar="ADDRESS", help="Ray cluster for exports of many files")
     options = parser.parse_args(arguments)
@@ -43,6 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.config.tables import RayOptions
     from pipelines.dataset.storage import Storage
     from pipelines.export.flow import ExportOptions, export
+    from pipelines.export.parts import parse
 
     target = Storage.open(options.to)
     files = export(
@@ -56,6 +62,7 @@ def _run(options: argparse.Namespace) -> int:
             scores=None if options.scores is None else tuple(options.scores),
             shard_bytes=options.shard_bytes,
             license=options.license,
+            splits=parse(options.split, options.split_by),
         ),
         RayOptions(address=options.ray_address, check_fit=False),
     )

@@ -16,6 +16,7 @@ from pipelines.dataset.scores import ScoresRecord
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export.layout import OutputFile
+from pipelines.export.parts import UNDIVIDED, Splits
 from pipelines.export.rows import Choice
 
 FILE = EXPORT_RECORD
@@ -45,6 +46,8 @@ class Identity:
     """As in `ExportOptions`."""
     license: str
     """As in `ExportOptions`."""
+    splits: Splits = UNDIVIDED
+    """How rows are divided."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class ExportRecord:
     endings: tuple[str, ...] = field(metadata=named("image_endings"))
     """Endings of the image files, such as png."""
     files: dict[str, tuple[OutputFile, ...]] | None
-    """Split -> its files; None until they are laid out."""
+    """Name of a part -> its files; None until they are laid out."""
 
 
 def identity(
@@ -68,13 +71,14 @@ def identity(
     rejected: bool,
     shard_bytes: int,
     license: str,
+    splits: Splits,
 ) -> Identity:
     """The identity of an export.
 
     run: the finished run.
     choice: which rows and columns.
     folders: of the run, whose images are exported.
-    format, rejected, shard_bytes, license: as in `ExportOptions`.
+    format, rejected, shard_bytes, license, splits: as in `ExportOptions`.
 
     Raises:
         UserError: when the run has no scores of a chosen scorer.
@@ -91,6 +95,7 @@ def identity(
         rejected=rejected,
         shard_bytes=shard_bytes,
         license=license,
+        splits=splits,
     )
 
 
@@ -124,10 +129,10 @@ def laid_out(
 
     target: the folder of the export.
     record: the record without files.
-    files: split -> its files.
+    files: name of a part -> its files.
     endings: of the image files, such as png.
     """
-    record = replace(record, files={split: tuple(of) for split, of in files.items()}, endings=tuple(endings))
+    record = replace(record, files={part: tuple(of) for part, of in files.items()}, endings=tuple(endings))
     _write(target, record)
     return record
 

@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.dataset.finished import CONTINUE, check
-from pipelines.dataset.names import FileEntry
+from pipelines.dataset.names import FileEntry, file_entry
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.export.finished import sizes_of
 from pipelines.export.formats import FORMATS
 from pipelines.export.layout import OutputFile, Weighed
+from pipelines.export.parts import Part, Splits
 from pipelines.export.rows import Choice, Piece, read
 
 
@@ -26,8 +28,10 @@ class Task:
 
     path: str
     """Relative to the target folder."""
+    part: Part
+    """Whose rows it has."""
     file: OutputFile
-    """Its rows."""
+    """Where they lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class Export:
     """A name of `pipelines.export.formats`."""
     choice: Choice
     """Which rows and columns."""
+    splits: Splits
+    """How rows are divided."""
     schema: pa.Schema
     """Of the exported rows."""
 
@@ -56,7 +62,7 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
         UserError: when the file is not the one in the manifest, or the format cannot hold a row.
     """
     check(job.dataset, entry)
-    places, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    places, sizes, splits = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int8)]
     endings: set[str] = set()
     piece = Piece(file=entry.path, first=0, end=entry.rows or 0)
     for numbers, rows in read(job.dataset, job.choice, job.schema, piece):
@@ -65,15 +71,43 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
         except ValueError as error:
             raise UserError(f"{job.dataset.path(entry.path)}, rows {numbers[0]} to {numbers[-1]}: {error}") from error
         places.append(numbers)
+        splits.append(job.splits.of(rows))
         names: Any = pc.struct_field(rows["image"], "path")
         endings.update(PurePosixPath(name or "").suffix.removeprefix(".") for name in names.to_pylist())
     return Weighed(
-        file=entry.path, places=np.concatenate(places), sizes=np.concatenate(sizes), endings=frozenset(endings)
+        file=entry.path,
+        places=np.concatenate(places),
+        sizes=np.concatenate(sizes),
+        splits=np.concatenate(splits),
+        endings=frozenset(endings),
     )
 
 
-def write_file(job: Export, task: Task) -> int:
-    """Write a file of the export, which appears whole or not at all, and return its number of rows.
+def files_of(job: Export, path: str) -> tuple[str, ...]:
+    """The paths of a file of the export, which is there, and of those beside it.
+
+    job: the export.
+    path: of the file.
+    """
+    return (path, *FORMATS[job.format].beside(job.target, path))
+
+
+def make_file(job: Export, task: Task) -> tuple[FileEntry, ...]:
+    """The entries of a file of the export and of those beside it; they are written unless all are there.
+
+    job: the export.
+    task: the file.
+
+    Raises:
+        UserError: when the run has changed since the rows were counted.
+    """
+    if not (job.target.exists(task.path) and {*files_of(job, task.path)} <= {*sizes_of(job.target, [task.path])}):
+        write_file(job, task)
+    return tuple(file_entry(job.target, path) for path in files_of(job, task.path))
+
+
+def write_file(job: Export, task: Task) -> None:
+    """Write a file of the export, which appears whole or not at all.
 
     job: the export.
     task: the file.
@@ -82,19 +116,24 @@ def write_file(job: Export, task: Task) -> int:
         UserError: when the run has changed since the rows were counted.
     """
     rows = 0
+    number = job.splits.names.index(task.part.split)
+    folder = PurePosixPath(task.path).parent
 
     def tables() -> Iterator[pa.Table]:
         nonlocal rows
         for piece in task.file.pieces:
             for _, table in read(job.dataset, job.choice, job.schema, piece):
-                rows += table.num_rows
-                yield table
+                of_split = table.filter(pa.array(job.splits.of(table) == number))
+                rows += of_split.num_rows
+                yield of_split
+
+    def beside(name: str, content: bytes) -> None:
+        job.target.write_bytes(str(folder / name), content)
 
     with job.target.open_output(task.path) as file:
-        FORMATS[job.format].write(file, tables(), job.schema)
+        FORMATS[job.format].write(file, tables(), job.schema, beside)
         if rows != task.file.rows:
             raise UserError(
                 f"{task.path} would get {rows} images, but {task.file.rows} were counted: the run in "
                 f"{job.dataset.uri} has changed since. {CONTINUE}"
             )
-    return rows

@@ -16,6 +16,7 @@ from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.hash_set import HashSet
+from pipelines.prompts.templates.rows import templates
 from pipelines.prompts.text import normal
 
 
@@ -33,7 +34,7 @@ class PromptRow(NamedTuple):
     counterfactual: str | None
     """See `Columns`."""
     source: str
-    """file:line (Parquet and JSON: file:row, from 1)."""
+    """file:line (Parquet and JSON: file:row, from 1), or the template and the number of the combination, from 1."""
     prompt_changes: tuple[str, ...] | None = None
     """What the normal form has changed of the text; None where it was in it already."""
 
@@ -57,16 +58,27 @@ class Dropped(NamedTuple):
 
 
 def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
-    """Every row of the prompt files in order, with about 20 bytes of memory per prompt, and 20 more for given ids.
+    """Every row of the prompt files in order, then those of the templates, with about 20 bytes of memory per prompt,
+    and 20 more for given ids. The last template takes none where its parts show that no two of its prompts are equal.
 
     Raises:
         UserError: when a file cannot be read.
     """
     check = _Checker(prompts)
-    uris = prompt_files.files(prompts)
-    rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts))
-    for uri, number, values in islice(rows, prompts.limit or None):
-        yield check.row(f"{printable(uri)}:{number}", values)
+    for source, values, different in islice(_unchecked(prompts), prompts.limit or None):
+        yield check.row(source, values, different)
+
+
+def _unchecked(prompts: Prompts) -> Iterator[tuple[str, Any, bool]]:
+    """(source, values, whether no later row can have its prompt) of every row."""
+    filled = templates(prompts)
+    for uri in prompt_files.files(prompts):
+        for number, values in prompt_files.read(uri, prompts):
+            yield f"{printable(uri)}:{number}", values, False
+    for template in filled:
+        different = template is filled[-1] and template.all_different
+        for number, values in template.rows():
+            yield f"{template.at}:{number}", values, different
 
 
 def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
@@ -81,12 +93,13 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
 
 
 def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """The content of every prompt file in order, without paths.
+    """The content of every prompt file and template in order, without paths.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    return tuple(prompt_files.digest(uri) for uri in prompt_files.files(prompts))
+    of_files = [prompt_files.digest(uri) for uri in prompt_files.files(prompts)]
+    return (*of_files, *(template.digest() for template in templates(prompts)))
 
 
 class _Unusable(Exception):
@@ -106,7 +119,8 @@ class _Checker:
         self._ids = HashSet()
         self._repeats: Counter[int] = Counter()
 
-    def row(self, source: str, values: Any) -> PromptRow | FailedPrompt | Dropped:
+    def row(self, source: str, values: Any, different: bool = False) -> PromptRow | FailedPrompt | Dropped:
+        """Check a row; different: whether no later one can have its prompt, so that it need not be remembered."""
         prompt, given_id, *labels = values
         try:
             text, changes = _clean(prompt, "prompt", self._prompts.max_characters)
@@ -116,7 +130,7 @@ class _Checker:
             concept = _label(labels[0], "concept", self._prompts.max_characters)
             rarity = _label(labels[1], "rarity", self._prompts.max_characters)
             counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
-            prompt_id = self._identify(text, explicit_id)
+            prompt_id = self._identify(text, explicit_id, different)
         except _Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
             shown = None if unread else printable(str(prompt))[: self._prompts.max_characters]
@@ -125,7 +139,7 @@ class _Checker:
             return Dropped(source)
         return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, changes or None)
 
-    def _identify(self, text: str, explicit_id: str | None) -> str | None:
+    def _identify(self, text: str, explicit_id: str | None, different: bool) -> str | None:
         """The prompt's id; None for a repeat that is dropped."""
         text_hash = _hash(text)
         repeated = text_hash in self._texts
@@ -140,7 +154,8 @@ class _Checker:
                     "RepeatedPromptId", f"prompt_id {explicit_id!r} was there before; every prompt needs its own"
                 )
             self._ids.add(id_hash)
-        self._texts.add(text_hash)
+        if not different:
+            self._texts.add(text_hash)
         if explicit_id is not None:
             return explicit_id
         if not repeated:

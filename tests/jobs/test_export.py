@@ -140,6 +140,23 @@ def test_examples_of_an_export_s_card_run(
     assert rows.features == datasets.load_dataset_builder(str(to), cache_dir=str(tmp_path / "cache")).info.features
 
 
+@pytest.mark.parametrize("kind", [*FORMATS])
+def test_splits_share_no_concept_and_lose_no_image(kind: str, toy_run: Path, tmp_path: Path) -> None:
+    to, cache = tmp_path / "to", str(tmp_path / "cache")
+    words = ("--split", "test=0.6", "--split", "val=0.2", "--split-by", "concept", "--rejected")
+    assert export(toy_run, to, kind, *words) == 0
+    for config, folder in (("default", "data"), ("rejected", "rejected")):
+        concepts, ids = [], []
+        loaded: Any = datasets.load_dataset(str(to), config, cache_dir=cache)
+        for split in loaded.values():
+            columns = [sample.get("json", sample) for sample in split]
+            concepts.append({row["concept"] for row in columns})
+            ids += [row["image_id"] for row in columns]
+        assert sorted(ids) == sorted(row["image_id"] for row in rows_of(toy_run, folder))
+        assert len(concepts) == 3
+        assert sum(map(len, concepts)) == len(set.union(*concepts))
+
+
 def test_features_in_a_card_are_written_as_datasets_writes_them() -> None:
     features = datasets.Features.from_arrow_schema(scored(DIM))
     content = json.loads(json.dumps(features.to_dict()))

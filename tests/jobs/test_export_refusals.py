@@ -108,11 +108,11 @@ def test_an_export_that_wrote_nothing_is_not_in_the_way(
 ) -> None:
     to = tmp_path / "to"
 
-    def full_disk(*_: object) -> int:
+    def full_disk(*_: object) -> None:
         raise UserError("the disk is full")
 
     with monkeypatch.context() as failing:
-        failing.setattr("pipelines.export.flow.write_file", full_disk)
+        failing.setattr("pipelines.export.work.write_file", full_disk)
         assert export(toy_run, to, "webdataset", "--license", "mti") == 2
     assert [path.name for path in to.iterdir()] == ["export.json"]
     assert export(toy_run, to, "webdataset", "--license", "mit") == 0
@@ -140,6 +140,8 @@ def test_another_export_is_refused(toy_run: Path, tmp_path: Path, capsys: pytest
         (["--arm", "bath"], "--arm 'bath': the run in"),
         (["--scores", "b32"], "has no scores 'b32'; there are: none"),
         (["--shard-bytes", "1000"], "--shard-bytes 1000 leaves no room"),
+        (["--split", "test=1e-9"], "for --split test=1e-09: with so few values of prompt, choose other shares"),
+        (["--split", "test=0.999999999"], "for --split train, which is what the splits leave"),
     ],
 )
 def test_wrong_options_are_named(

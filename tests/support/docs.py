@@ -19,6 +19,8 @@ GUIDES = {
     for name in (
         "README.md",
         "pipelines/README.md",
+        "pipelines/export/README.md",
+        "pipelines/prompts/README.md",
         "pipelines/serve/README.md",
         "models/README.md",
         "tests/README.md",

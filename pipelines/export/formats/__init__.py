@@ -1,5 +1,5 @@
-"""The formats of exports. A new one is a file like these, a line in the table and a paragraph in README.md, and passes
-`tests/jobs/test_export.py`."""
+"""The formats of exports. A new one is a file like these, a line in the table and a paragraph in the room's README.md,
+and passes `tests/jobs/test_export.py`."""
 
 from __future__ import annotations
 

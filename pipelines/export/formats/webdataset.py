@@ -14,7 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.dataset import schema as row_schema
-from pipelines.export.formats.base import Written
+from pipelines.dataset.storage import Storage
+from pipelines.export.formats.base import Beside, Written
+from pipelines.export.parts import Part
 from pipelines.export.rows import is_embedding
 
 _ENDINGS = ("png", "webp")
@@ -54,11 +56,11 @@ class WebDataset:
     def load(self, files: int) -> str:
         return _LOAD.replace("LAST", f"{files - 1:06d}")
 
-    def path(self, split: str, number: int, count: int) -> str:
-        return f"{split}-{number:06d}.tar"
+    def path(self, part: Part, number: int, count: int) -> str:
+        return f"{part.name}-{number:06d}.tar"
 
-    def pattern(self, split: str) -> str:
-        return f"{split}-*.tar"
+    def pattern(self, part: Part) -> str:
+        return f"{part.name}-[0-9]*.tar"  # rejected-*.tar would take rejected-test-000000.tar along
 
     def room(self, file_bytes: int) -> int:
         return file_bytes // tarfile.RECORDSIZE * tarfile.RECORDSIZE - _END
@@ -66,7 +68,7 @@ class WebDataset:
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
         return np.array([sum(map(_member_bytes, members)) for _, members in _samples(rows)], np.int64)
 
-    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for table in tables:
                 for key, members in _samples(table):
@@ -74,6 +76,9 @@ class WebDataset:
                         member = tarfile.TarInfo(f"{key}.{ending}")  # its defaults: no time, no owner, mode 644
                         member.size = len(data)
                         tar.addfile(member, io.BytesIO(data))
+
+    def beside(self, folder: Storage, path: str) -> Sequence[str]:
+        return ()
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
         text = {"_type": "Value", "dtype": "string"}
@@ -88,15 +93,17 @@ class WebDataset:
             "__url__": text,
         }
 
-    def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
+    def index(self, folder: Storage, part: Part, files: Sequence[Written], schema: pa.Schema) -> Sequence[str]:
         """The index that WebDataset's random access (wids) reads."""
         content = {
             "__kind__": "wids-shard-index-v1",
             "wids_version": 1,
-            "name": split,
+            "name": part.name,
             "shardlist": [{"url": file.path, "nsamples": file.rows, "filesize": file.bytes} for file in files],
         }
-        return {f"{split}-index.json": (json.dumps(content, indent=1) + "\n").encode()}
+        path = f"{part.name}-index.json"
+        folder.write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+        return (path,)
 
 
 def _samples(rows: pa.Table) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
