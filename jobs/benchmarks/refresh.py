@@ -1,9 +1,9 @@
 """What TORA's `refresh_steps` and `lag_steps` change, on the embedded model.
 
-For each pair of values: how far the change of a block's text that is kept from an earlier step is from the one of its own
-decomposition, as a share of TORA's effect there (median and 90th percentile over samples, blocks and the steps that
-apply an earlier decomposition, in a run that applies each in its own step); and how far the pictures of each prompt move, as a share of
-the way that TORA moves them.
+For each pair of values: how far the change of a block's text that is kept from an earlier step is from the one of its
+own decomposition, as a share of TORA's effect there (median and 90th percentile over samples, blocks and the steps that
+apply an earlier decomposition, in a run that applies each in its own step); and how far the pictures of each prompt
+move, as a share of the way that TORA moves them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 from unittest import mock
 
@@ -42,7 +43,8 @@ SETTINGS = (ToraConfig(), ToraConfig(sigma=2.0, site="attention"))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     values = range(1, SAMPLING.steps + 1)
-    parser.add_argument("--refresh-steps", type=int, nargs="+", choices=values, default=[1, 2, 4, 7, 14, 28], metavar="R")
+    default = [1, 2, 4, 7, 14, 28]
+    parser.add_argument("--refresh-steps", type=int, nargs="+", choices=values, default=default, metavar="R")
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), help="how many of the benchmark's prompts")
     parser.add_argument("--images", type=int, default=4, help="of each prompt")
 
@@ -57,9 +59,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(generator: Generator, config: ToraConfig, options: argparse.Namespace) -> None:
-    print(f"\nsite {config.site}, sigma {config.sigma}\n  steps, lag    a block's change   the pictures of each prompt")
-    variants = [replace(config, refresh_steps=every, lag_steps=lag) for every in options.refresh_steps for lag in (0, 1)]
-    variants = [variant for variant in variants if variant != config]
+    print(f"\nsite {config.site}, sigma {config.sigma}")
+    print("  steps, lag    a block's change   the pictures of each prompt")
+    pairs = product(options.refresh_steps, (0, 1))
+    variants = [replace(config, refresh_steps=every, lag_steps=lag) for every, lag in pairs if (every, lag) != (1, 0)]
     errors: dict[ToraConfig, list[float]] = {variant: [] for variant in variants}
     moved: dict[ToraConfig, list[float]] = {variant: [] for variant in variants}
 
@@ -78,7 +81,8 @@ def _show(generator: Generator, config: ToraConfig, options: argparse.Namespace)
     for variant in variants:
         middle, high = np.quantile(errors[variant], (0.5, 0.9))
         shares = " ".join(f"{share:6.1%}" for share in moved[variant])
-        print(f"  {variant.refresh_steps:5} {variant.lag_steps:4}     {middle:6.1%} {high:6.1%}     {shares}", flush=True)
+        pair = f"{variant.refresh_steps:5} {variant.lag_steps:4}"
+        print(f"  {pair}     {middle:6.1%} {high:6.1%}     {shares}", flush=True)
 
 
 @dataclass(frozen=True)

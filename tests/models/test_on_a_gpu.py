@@ -94,7 +94,7 @@ def test_the_host_waits_for_nothing(count: int) -> None:
 
 @pytest.mark.parametrize("count", [60, 333])
 def test_a_decomposition_beside_the_model_is_the_same(count: int) -> None:
-    """The model's part is played by products that keep the device busy, and memory is given away and taken meanwhile."""
+    """Products that keep the device busy play the model's part, and memory is given away and taken meanwhile."""
     tokens = torch.randn(6, 8, count, 512, device=DEVICE)
     direction, selection = torch.randn(8, 512, device=DEVICE), selection_of(tokens[0])
     config = ToraConfig(lag_steps=1)

@@ -46,4 +46,5 @@ class Beside:
 @cache
 def _streams(device: int) -> cycle[torch.cuda.Stream]:
     """In turn. They go first, or their few programs would wait for gaps in those of the model."""
-    return cycle([torch.cuda.Stream(device, priority=-1) for _ in range(STREAMS)])
+    streams = (torch.cuda.Stream(device, priority=-1) for _ in range(STREAMS))  # type: ignore[no-untyped-call]
+    return cycle([*streams])
