@@ -83,6 +83,8 @@ def _run(options: argparse.Namespace) -> int:
         done = rescore(Storage.open(options.dataset), name, one)
         failed += done.groups_failed
         print(f"{name}: {done.images:,} images scored in {done.shards:,} shards, {done.groups_failed:,} groups failed")
+        if done.cut:
+            print(f"warning: {name} did not read the texts of {done.cut:,} images to their end: {name}_clip_tokens_cut")
     return 1 if failed else 0
 
 

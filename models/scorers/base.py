@@ -62,6 +62,11 @@ class GroupScores:
     """float32 [B]: how well each image fits the prompt; higher is better."""
     margin_B: Floats | None = None
     """float32 [B]: score for the prompt minus score for the counterfactual; None where the scorer gives none."""
+    no_margin: str | None = None
+    """Why there is no margin although the group has a counterfactual; None where the scorer never gives one."""
+    tokens_cut: Mapping[str, int] | None = None
+    """"prompt", "counterfactual" -> how many of the text's last tokens were not read; None from scorers that read no
+    text, or do not know."""
     features_BD: Floats | None = None
     """float32 [B, D]: image vectors of unit length, for diversity and duplicates; None from kinds without vectors."""
     columns: Mapping[str, Floats] = field(default_factory=dict)

@@ -167,7 +167,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 _NOT_IDENTITY = {
     "model": PLACES,
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
-    "prompts": ("path", "format", "limit"),
+    "prompts": ("path", "format", "limit", "template"),
     "group": ("groups_per_prompt",),
 }
 """Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""

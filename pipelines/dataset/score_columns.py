@@ -16,6 +16,8 @@ COLUMNS = (
     "clip_model",
     "clip_score",
     "clip_margin",
+    "clip_margin_missing",
+    "clip_tokens_cut",
     "rank_in_group",
     "group_vendi",
     "group_pair_similarity",

@@ -15,6 +15,7 @@ from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
 from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE, raw_image_bytes
 from pipelines.plan.write import count_plan
+from pipelines.prompts.templates.rows import templates
 
 _CPU_FLOPS, _GPU_FLOPS = 4e10, 2e14
 """Arithmetic a generator achieves per second, on one CPU core and on one large GPU in bfloat16."""
@@ -31,6 +32,7 @@ def describe(config: RunConfig) -> str:
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
+        *(("template", str(filled)) for filled in templates(config.prompts)),
         ("arms", ", ".join(arm.name for arm in config.arms)),
         ("groups", f"{counts.groups:,} of {config.group.size} images"),
         ("images", f"{counts.images:,} of {config.sampling.width} x {config.sampling.height}"),

@@ -97,7 +97,7 @@ class _Tally:
     def check_some(self, prompts: Prompts) -> None:
         if not self.prompts:
             reasons = "; ".join(self._reasons) or "the files hold no rows"
-            raise UserError(f"no usable prompt in {', '.join(prompts.paths)}; the reasons: {reasons}")
+            raise UserError(f"no usable prompt in {prompts.sources}; the reasons: {reasons}")
 
 
 class _Known:
@@ -123,7 +123,7 @@ class _Known:
         if missing:
             raise UserError(
                 f"{missing:,} of the {len(self._sorted):,} groups planned in {output.path('plan')} are not in what "
-                f"{', '.join(config.prompts.paths)}, prompts.limit and group.groups_per_prompt ask for now. A run can "
+                f"{config.prompts.sources}, prompts.limit and group.groups_per_prompt ask for now. A run can "
                 "be extended by further prompts and groups, but what it has planned stays. Choose another run.output, "
                 "or give the earlier prompts as well."
             )

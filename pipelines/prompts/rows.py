@@ -16,10 +16,12 @@ from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.hash_set import HashSet
+from pipelines.prompts.templates.rows import templates
+from pipelines.prompts.text import normal
 
 
 class PromptRow(NamedTuple):
-    """A good prompt. Texts are stripped and in Unicode NFC."""
+    """A good prompt. Texts are in their normal form (`pipelines.prompts.text`)."""
 
     prompt_id: str
     """Given, or derived from the text."""
@@ -32,7 +34,9 @@ class PromptRow(NamedTuple):
     counterfactual: str | None
     """See `Columns`."""
     source: str
-    """file:line (Parquet: file:row, from 1)."""
+    """file:line (Parquet and JSON: file:row, from 1), or the template and the number of the combination, from 1."""
+    prompt_changes: tuple[str, ...] | None = None
+    """What the normal form has changed of the text; None where it was in it already."""
 
 
 class FailedPrompt(NamedTuple):
@@ -54,16 +58,27 @@ class Dropped(NamedTuple):
 
 
 def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
-    """Every row of the prompt files in order, with about 20 bytes of memory per prompt, and 20 more for given ids.
+    """Every row of the prompt files in order, then those of the templates, with about 20 bytes of memory per prompt,
+    and 20 more for given ids. The last template takes none where its parts show that no two of its prompts are equal.
 
     Raises:
         UserError: when a file cannot be read.
     """
     check = _Checker(prompts)
-    uris = prompt_files.files(prompts)
-    rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts))
-    for uri, number, values in islice(rows, prompts.limit or None):
-        yield check.row(f"{printable(uri)}:{number}", values)
+    for source, values, different in islice(_unchecked(prompts), prompts.limit or None):
+        yield check.row(source, values, different)
+
+
+def _unchecked(prompts: Prompts) -> Iterator[tuple[str, Any, bool]]:
+    """(source, values, whether no later row can have its prompt) of every row."""
+    filled = templates(prompts)
+    for uri in prompt_files.files(prompts):
+        for number, values in prompt_files.read(uri, prompts):
+            yield f"{printable(uri)}:{number}", values, False
+    for template in filled:
+        different = template is filled[-1] and template.all_different
+        for number, values in template.rows():
+            yield f"{template.at}:{number}", values, different
 
 
 def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
@@ -78,12 +93,13 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
 
 
 def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """The content of every prompt file in order, without paths.
+    """The content of every prompt file and template in order, without paths.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    return tuple(prompt_files.digest(uri) for uri in prompt_files.files(prompts))
+    of_files = [prompt_files.digest(uri) for uri in prompt_files.files(prompts)]
+    return (*of_files, *(template.digest() for template in templates(prompts)))
 
 
 class _Unusable(Exception):
@@ -103,26 +119,27 @@ class _Checker:
         self._ids = HashSet()
         self._repeats: Counter[int] = Counter()
 
-    def row(self, source: str, values: Any) -> PromptRow | FailedPrompt | Dropped:
+    def row(self, source: str, values: Any, different: bool = False) -> PromptRow | FailedPrompt | Dropped:
+        """Check a row; different: whether no later one can have its prompt, so that it need not be remembered."""
         prompt, given_id, *labels = values
         try:
-            text = _clean(prompt, "prompt", self._prompts.max_characters)
+            text, changes = _clean(prompt, "prompt", self._prompts.max_characters)
             if text is None:
                 raise _Unusable("EmptyPrompt", "the prompt is empty")
             explicit_id = _label(given_id, "prompt_id", self._prompts.max_characters)
             concept = _label(labels[0], "concept", self._prompts.max_characters)
             rarity = _label(labels[1], "rarity", self._prompts.max_characters)
             counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
-            prompt_id = self._identify(text, explicit_id)
+            prompt_id = self._identify(text, explicit_id, different)
         except _Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
             shown = None if unread else printable(str(prompt))[: self._prompts.max_characters]
             return FailedPrompt(source, shown, unusable.failure)
         if prompt_id is None:
             return Dropped(source)
-        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source)
+        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, changes or None)
 
-    def _identify(self, text: str, explicit_id: str | None) -> str | None:
+    def _identify(self, text: str, explicit_id: str | None, different: bool) -> str | None:
         """The prompt's id; None for a repeat that is dropped."""
         text_hash = _hash(text)
         repeated = text_hash in self._texts
@@ -137,7 +154,8 @@ class _Checker:
                     "RepeatedPromptId", f"prompt_id {explicit_id!r} was there before; every prompt needs its own"
                 )
             self._ids.add(id_hash)
-        self._texts.add(text_hash)
+        if not different:
+            self._texts.add(text_hash)
         if explicit_id is not None:
             return explicit_id
         if not repeated:
@@ -146,35 +164,32 @@ class _Checker:
         return f"{_hash(f'{text} #{self._repeats[text_hash]}'):016x}"
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_MARK = "\ufeff"
 _INVISIBLE = {"Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp"}
 """Categories of characters that show nothing by themselves."""
 _FILLERS = set("\u115f\u1160\u2800\u3164\uffa0")
 """Characters of other categories that show nothing either."""
 
 
-def _clean(value: Any, name: str, max_characters: int) -> str | None:
-    """`value` stripped and in NFC; None where it is missing, or nothing of it can be seen."""
+def _clean(value: Any, name: str, max_characters: int) -> tuple[str | None, tuple[str, ...]]:
+    """The normal form of `value`, None where it is missing or nothing of it can be seen, and what that has changed."""
     if not isinstance(value, str):
         if _missing(value):
-            return None
+            return None, ()
         if isinstance(value, Failure):
             raise _Unusable(value.error_type, value.error)
         raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text")
-    if not value.isascii():
-        if _SURROGATE.search(value):
-            raise _Unusable("UndecodableText", f"the {name} has bytes that are not UTF-8 (or half a surrogate pair)")
-        value = unicodedata.normalize("NFC", value).strip().strip(_MARK)
-    value = value.strip()
-    if len(value) > max_characters:
-        many = f"the {name} has {len(value)} characters; prompts.max_characters allows {max_characters}"
+    if not value.isascii() and _SURROGATE.search(value):
+        raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
+    if not value.isprintable() and _CONTROL.search(value.strip()):
+        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
+    text, changes = normal(value)
+    if len(text) > max_characters:
+        many = f"the {name} has {len(text)} characters; prompts.max_characters allows {max_characters}"
         raise _Unusable("TooLong", many)
-    if _CONTROL.search(value):
-        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL, or a byte order mark")
-    seen = bool(value) if value.isascii() else any(map(_visible, value))
-    return value if seen else None
+    seen = bool(text) if text.isascii() else any(map(_visible, text))
+    return (text if seen else None), changes
 
 
 def _missing(value: Any) -> bool:
@@ -188,8 +203,11 @@ def _visible(character: str) -> bool:
 
 def _label(value: Any, name: str, max_characters: int) -> str | None:
     """A further value of the row as text; JSON and Parquet files may have numbers as ids."""
+    if value is None:
+        return None
     number = isinstance(value, int | float) and not isinstance(value, bool) and not _missing(value)
-    return _clean(str(value) if number else value, name, max_characters)
+    text, _ = _clean(str(value) if number else value, name, max_characters)
+    return text
 
 
 def printable(text: str) -> str:

@@ -150,7 +150,11 @@ class GroupReport(BaseModel):
     guidance_scale: float
     negative_prompt: str
     max_sequence_length: int
+    tokens_cut: dict[str, int]
+    negative_tokens_cut: dict[str, int]
     clip_model: str | None = None
+    clip_margin_missing: str | None = None
+    clip_tokens_cut: dict[str, int] | None = None
     group_vendi: float | None = None
     group_pair_similarity: float | None = None
     groups_in_batch: int

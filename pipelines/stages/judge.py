@@ -39,6 +39,8 @@ class Judged:
             "clip_model": [self.model] * count,
             "clip_score": self.scores.score_B.tolist(),
             "clip_margin": nothing if margin_B is None else margin_B.tolist(),
+            "clip_margin_missing": [self.scores.no_margin] * count,
+            "clip_tokens_cut": [self.scores.tokens_cut] * count,
             "group_vendi": [diversity.vendi if diversity else None] * count,
             "group_pair_similarity": [diversity.pair_similarity if diversity else None] * count,
             "nearest_similarity": nothing if nearest_B is None else nearest_B.tolist(),
@@ -79,9 +81,14 @@ class Judge:
     def _judged(self, group: ImageGroup, scores: GroupScores) -> Judged:
         features_BD = scores.features_BD
         self._check(len(group.pixels_BHWC), scores)
+        never = group.counterfactual is not None and scores.margin_B is None and scores.no_margin is None
         return Judged(
             model=self.model,
-            scores=replace(scores, columns={name: scores.columns[name] for name in self._entry.columns}),
+            scores=replace(
+                scores,
+                no_margin=f"scorers of the kind {self._kind!r} give none" if never else scores.no_margin,
+                columns={name: scores.columns[name] for name in self._entry.columns},
+            ),
             diversity=None if features_BD is None else diversity_of(features_BD),
         )
 

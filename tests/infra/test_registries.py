@@ -102,9 +102,9 @@ def test_a_new_format_of_prompts_needs_no_other_place(
         config = configure(prompts={"path": str(tmp_path / name), "format": kind})
         read = [row.prompt for row in prompt_rows.read(config.prompts) if isinstance(row, PromptRow)]
         assert read == ["A RED STAR", "A DOT"]
-    with pytest.raises(UserError, match=r"'text', 'shout'; did you mean 'shout'\?"):
+    with pytest.raises(UserError, match=r"'classes', 'shout'; did you mean 'shout'\?"):
         configure(prompts={"path": str(tmp_path / "p.shout"), "format": "shuot"})
-    with pytest.raises(UserError, match=r"'text', 'shout'\]"):
+    with pytest.raises(UserError, match=r"'classes', 'shout'\]"):
         list(prompt_rows.read(configure(prompts={"path": str(tmp_path / "p.odd")}).prompts))
 
 

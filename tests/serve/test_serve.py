@@ -109,6 +109,11 @@ def test_scores(served: Served) -> None:
     assert on["group"]["clip_model"] == "local-dir:" + served.args.scoring.rpartition("/")[2]
     assert 1 <= on["group"]["group_vendi"] <= 2
     assert all(isinstance(on["data"][i][key], float) for i in (0, 1) for key in ("clip_score", "clip_margin"))
+    assert on["group"]["clip_tokens_cut"] == {"prompt": 0, "counterfactual": 0}
+    assert on["group"]["tokens_cut"] == on["group"]["negative_tokens_cut"] == {"text_encoder": 0, "text_encoder_2": 0}
+    same = post(served, n=1, seed=1, counterfactual="A RED STAR").json()
+    assert same["data"][0]["clip_margin"] is None
+    assert "same tokens" in same["group"]["clip_margin_missing"]
     off = post(served, n=2, seed=1, scores=False).json()
     assert off["group"]["group_vendi"] is off["data"][0]["clip_score"] is None
 

@@ -126,7 +126,16 @@ def test_a_refusal_says_how_long_a_group_takes() -> None:
         async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
             yield Started()
             await asyncio.sleep(0.05)
-            yield Done(images=(), image_ids=(), info=INFO, scores=None, groups_in_batch=1, generate_s=0.05)
+            yield Done(
+                images=(),
+                image_ids=(),
+                info=INFO,
+                tokens_cut={},
+                negative_tokens_cut={},
+                scores=None,
+                groups_in_batch=1,
+                generate_s=0.05,
+            )
 
         async def ready(self) -> bool:
             return True

@@ -20,6 +20,7 @@ GUIDES = {
         "README.md",
         "pipelines/README.md",
         "pipelines/export/README.md",
+        "pipelines/prompts/README.md",
         "pipelines/serve/README.md",
         "models/README.md",
         "tests/README.md",

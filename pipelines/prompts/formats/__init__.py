@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.prompts.formats import delimited, jsonl, parquet, text
+from pipelines.prompts.formats import classes, delimited, jsonl, parquet, text
 from pipelines.prompts.formats.base import Format
 
 FORMATS: dict[str, Format] = {
@@ -13,6 +13,7 @@ FORMATS: dict[str, Format] = {
         delimited.CSV,
         delimited.TSV,
         text.FORMAT,
+        classes.FORMAT,
     )
 }
 """Name, the value of `prompts.format` -> the format."""
