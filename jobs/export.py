@@ -1,4 +1,4 @@
-"""Export a finished dataset as WebDataset tars or as a Hugging Face dataset folder.
+"""Export a finished dataset in another format: tars for training, a folder for the hub, image files with metadata.
 
     python jobs/export.py --dataset out/demo --to out/demo-tars --format webdataset
     python jobs/export.py --dataset out/demo --to out/demo-hf --format huggingface --license cc-by-4.0
@@ -38,7 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split-by", default=BY[0], choices=BY, help="what no two splits share (default: %(default)s)")
     parser.add_argument("--license", default="other", metavar="ID", help="for the card, as the hub names licences")
     parser.add_argument("--ray-address", default="", metavar="ADDRESS", help="Ray cluster for exports of many files")
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="COLUMN", help="column with labels of images (default: concept)"
+    )
     options = parser.parse_args(arguments)
+    if options.label and not FORMATS[options.format].labelled:
+        parser.error(f"--label: a {options.format} export has no labels but its columns")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", options.license):
         parser.error(f"--license {options.license!r}: write an identifier of the hub, such as cc-by-4.0")
     return console.guarded(lambda: _run(options))
@@ -48,6 +53,7 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.config.tables import RayOptions
     from pipelines.dataset.storage import Storage
     from pipelines.export.flow import ExportOptions, export
+    from pipelines.export.labels import LABELS
     from pipelines.export.parts import parse
 
     target = Storage.open(options.to)
@@ -63,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
             shard_bytes=options.shard_bytes,
             license=options.license,
             splits=parse(options.split, options.split_by),
+            labels=tuple(options.label) or LABELS,
         ),
         RayOptions(address=options.ray_address, check_fit=False),
     )

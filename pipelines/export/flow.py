@@ -23,7 +23,7 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, FileEntry, file_entry
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.export import finished, manifest, record
+from pipelines.export import finished, labels, manifest, record
 from pipelines.export.card import Section, export_card
 from pipelines.export.formats import FORMATS
 from pipelines.export.formats.base import Written
@@ -58,6 +58,8 @@ class ExportOptions:
     """As the hub names licences."""
     splits: Splits = UNDIVIDED
     """How rows are divided."""
+    labels: tuple[str, ...] = labels.LABELS
+    """Columns whose values are labels, for formats that have some."""
 
 
 def export(dataset: Storage, target: Storage, options: ExportOptions, where: RayOptions) -> list[Written]:
@@ -83,6 +85,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         shard_bytes=options.shard_bytes,
         license=options.license,
         splits=options.splits,
+        labels=options.labels,
     )
     job = Export(
         dataset=dataset,
@@ -92,6 +95,8 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         splits=options.splits,
         schema=columns(dataset, choice, run.images("data")[0].path),
     )
+    if FORMATS[options.format].labelled:
+        labels.check(job.schema, options.labels)
     owned.check(target, record.FILE, setting="--to")
     with ExitStack() as stack:
         stack.enter_context(stoppable())
@@ -212,9 +217,7 @@ def _finish(
         part: [Written(path=task.path, rows=task.file.rows, bytes=made[task.path].bytes) for task in of]
         for part, of in tasks.items()
     }
-    others = [record.FILE, finished.CARD]
-    for part, files in written.items():
-        others += kind.index(job.target, part, files, job.schema)
+    index = kind.index(job.target, written, job.schema, claimed.identity.labels)
     sections = [
         Section(
             part=part,
@@ -236,5 +239,6 @@ def _finish(
         load=kind.load(len(written[Part(folder=KEPT, split=TRAIN)])),
     )
     job.target.write_bytes(finished.CARD, text.encode())
-    manifest.write(job.target, [*made.values(), *(file_entry(job.target, path) for path in others)])
+    others = [file_entry(job.target, path) for path in (record.FILE, finished.CARD, *index)]
+    manifest.write(job.target, [*made.values(), *others])
     return [file for files in written.values() for file in files]

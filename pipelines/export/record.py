@@ -15,6 +15,7 @@ from pipelines.dataset.records import differences, named, to_json
 from pipelines.dataset.scores import ScoresRecord
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.export.labels import LABELS
 from pipelines.export.layout import OutputFile
 from pipelines.export.parts import UNDIVIDED, Splits
 from pipelines.export.rows import Choice
@@ -48,6 +49,8 @@ class Identity:
     """As in `ExportOptions`."""
     splits: Splits = UNDIVIDED
     """How rows are divided."""
+    labels: tuple[str, ...] = LABELS
+    """As in `ExportOptions`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +75,14 @@ def identity(
     shard_bytes: int,
     license: str,
     splits: Splits,
+    labels: tuple[str, ...],
 ) -> Identity:
     """The identity of an export.
 
     run: the finished run.
     choice: which rows and columns.
     folders: of the run, whose images are exported.
-    format, rejected, shard_bytes, license, splits: as in `ExportOptions`.
+    format, rejected, shard_bytes, license, splits, labels: as in `ExportOptions`.
 
     Raises:
         UserError: when the run has no scores of a chosen scorer.
@@ -96,6 +100,7 @@ def identity(
         shard_bytes=shard_bytes,
         license=license,
         splits=splits,
+        labels=labels,
     )
 
 

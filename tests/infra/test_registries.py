@@ -53,6 +53,7 @@ class Lines:
     """An export format: one line of text per image."""
 
     name = "lines"
+    labelled = False
 
     def load(self, files: int) -> str:
         return f"Read {files} files, line by line.\n"
@@ -79,7 +80,9 @@ class Lines:
     def beside(self, folder: Storage, path: str) -> Sequence[str]:
         return ()
 
-    def index(self, folder: Storage, part: Part, files: Sequence[Written], schema: pa.Schema) -> Sequence[str]:
+    def index(
+        self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
+    ) -> Sequence[str]:
         return ()
 
 

@@ -163,6 +163,61 @@ def test_features_in_a_card_are_written_as_datasets_writes_them() -> None:
     assert yaml_features({name: content[name] for name in features}) == features._to_yaml_list()
 
 
+def test_an_image_folder_has_typed_columns_beside_the_files(toy_run: Path, tmp_path: Path) -> None:
+    to, cache = tmp_path / "images", str(tmp_path / "cache")
+    assert export(toy_run, to, "imagefolder", "--rejected", "--embeddings", shard_bytes=20000) == 0
+    folders = sorted((to / "train").iterdir())
+    assert [folder.name for folder in folders] == [f"{number:05d}" for number in range(len(folders))]
+    assert len(folders) > 1
+    for config, folder in (("default", "data"), ("rejected", "rejected")):
+        rows = rows_of(toy_run, folder)
+        loaded: Any = datasets.load_dataset(str(to), config, split="train", cache_dir=cache)
+        assert loaded.features == datasets.Features.from_arrow_schema(scored(DIM))
+        samples = {(sample["group_id"], sample["index_in_group"]): sample for sample in loaded}  # folders in any order
+        assert len(samples) == len(rows)
+        for row in rows:
+            sample = samples[row["group_id"], row["index_in_group"]]
+            assert np.array_equal(np.asarray(sample["image"]), images.decode(row["image"]["bytes"]))
+            assert without(sample, "image") == without(row, "image")
+    files = {path.name: path.read_bytes() for path in to.glob("train/*/*.png")}
+    assert files == {
+        f"{row['group_id']}-{row['index_in_group']}.png": row["image"]["bytes"] for row in rows_of(toy_run)
+    }
+
+
+def without(row: Row, *names: str) -> Row:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def test_coco_has_captions_and_labels(toy_run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "coco"
+    words = ("--label", "rarity", "--label", "group_seeds", "--split", "test=0.6", "--embeddings", "--arm", "both")
+    assert export(toy_run, to, "coco", *words) == 0
+    rows = {row["image_id"]: row for row in rows_of(toy_run) if row["arm"] == "both"}
+    ids, categories = [], []
+    for split in ("train", "test"):
+        captions, labels = (
+            json.loads((to / f"annotations/{kind}_{split}.json").read_bytes()) for kind in ("captions", "labels")
+        )
+        categories.append(labels["categories"])
+        assert labels["images"] == captions["images"]
+        names = {one["id"]: (one["supercategory"], one["name"]) for one in labels["categories"]}
+        for image, caption in zip(captions["images"], captions["annotations"], strict=True):
+            row = rows.pop(image["image_id"])
+            assert caption["image_id"] == image["id"]
+            assert caption["caption"] == row["prompt"]
+            assert (to / image["file_name"]).read_bytes() == row["image"]["bytes"]
+            assert without(image, "id", "file_name") == without(row, "image", "embedding")
+            found = {names[one["category_id"]] for one in labels["annotations"] if one["image_id"] == image["id"]}
+            seeds = {("group_seeds", str(seed)) for seed in row["group_seeds"]}
+            assert found == {("rarity", row["rarity"]), *seeds}
+            ids.append(image["id"])
+        assert [one["id"] for one in labels["annotations"]] == [*range(1, len(labels["annotations"]) + 1)]
+    assert rows == {}
+    assert ids == [*range(1, len(ids) + 1)]
+    assert categories[0] == categories[1]
+
+
 def test_without_embeddings_there_are_none(toy_run: Path, tmp_path: Path) -> None:
     assert export(toy_run, tmp_path / "hf", "huggingface") == 0
     names = pq.read_schema(next((tmp_path / "hf" / "data").iterdir())).names

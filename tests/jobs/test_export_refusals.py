@@ -140,6 +140,7 @@ def test_another_export_is_refused(toy_run: Path, tmp_path: Path, capsys: pytest
         (["--arm", "bath"], "--arm 'bath': the run in"),
         (["--scores", "b32"], "has no scores 'b32'; there are: none"),
         (["--shard-bytes", "1000"], "--shard-bytes 1000 leaves no room"),
+        (["--label", "image"], "--label 'image' is no column with labels; those that can be: image_id, index_in_group"),
         (["--split", "test=1e-9"], "for --split test=1e-09: with so few values of prompt, choose other shares"),
         (["--split", "test=0.999999999"], "for --split train, which is what the splits leave"),
     ],
@@ -147,8 +148,17 @@ def test_another_export_is_refused(toy_run: Path, tmp_path: Path, capsys: pytest
 def test_wrong_options_are_named(
     options: list[str], words: str, toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert words in refused(capsys, export(toy_run, tmp_path / "to", "webdataset", *options))
+    kind = "coco" if "--label" in options else "webdataset"
+    assert words in refused(capsys, export(toy_run, tmp_path / "to", kind, *options))
     assert export(toy_run, tmp_path / "to", "webdataset") == 0  # a mistake leaves nothing in the way
+
+
+def test_labels_are_for_formats_that_have_some(
+    toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        export(toy_run, tmp_path / "to", "webdataset", "--label", "concept")
+    assert "--label: a webdataset export has no labels but its columns" in capsys.readouterr().err
 
 
 def test_a_picture_that_no_reader_would_know_is_named(

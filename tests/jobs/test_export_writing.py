@@ -21,7 +21,7 @@ from pipelines.export.formats import FORMATS
 from tests.support.exports import bytes_of, export
 from tests.support.killing import ended
 
-KILLS = 5
+KILLS = 3
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -68,6 +68,15 @@ def test_a_file_of_another_size_is_written_again(toy_run: Path, tmp_path: Path) 
     whole = bytes_of(to)
     (to / "train-000000.tar").write_bytes(b"half")
     assert export(toy_run, to, "webdataset") == 0
+    assert bytes_of(to) == whole
+
+
+def test_an_image_that_is_lost_beside_its_metadata_is_written_again(toy_run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "images"
+    assert export(toy_run, to, "imagefolder") == 0
+    whole = bytes_of(to)
+    next(to.glob("train/00000/*.png")).unlink()
+    assert export(toy_run, to, "imagefolder") == 0
     assert bytes_of(to) == whole
 
 

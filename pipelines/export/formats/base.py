@@ -35,6 +35,8 @@ class Format(Protocol):
 
     name: str
     """The value of `--format`."""
+    labelled: bool
+    """Whether columns can be labels in it."""
 
     def load(self, files: int) -> str:
         """Markdown for the card: how to read the export, in its folder.
@@ -86,11 +88,13 @@ class Format(Protocol):
         endings: of the image files, such as png.
         """
 
-    def index(self, folder: Storage, part: Part, files: Sequence[Written], schema: pa.Schema) -> Sequence[str]:
-        """Write what tells readers of a part which files it has, and return the paths; none for some formats.
+    def index(
+        self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
+    ) -> Sequence[str]:
+        """Write what tells readers which files there are, and return the paths; none for some formats.
 
         folder: of the export.
-        part: whose files these are.
-        files: which are there.
+        files: part -> its files, which are there.
         schema: of the rows.
+        labels: the value of `--label`, for formats that are `labelled`.
         """

@@ -7,13 +7,13 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.dataset import parquet
 from pipelines.dataset import schema as row_schema
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
+from pipelines.export.formats.images import row_bytes
 from pipelines.export.parts import Part
 from pipelines.summary.card import DUCKDB
 
@@ -36,6 +36,7 @@ class HuggingFace:
     """A `Format`. `--shard-bytes` is the size before compression, as in `datasets`; images hardly compress."""
 
     name = "huggingface"
+    labelled = False
 
     def load(self, files: int) -> str:
         return _LOAD
@@ -50,12 +51,7 @@ class HuggingFace:
         return file_bytes
 
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
-        """The size of each row's image, plus the mean size of the other columns."""
-        if not rows.num_rows:
-            return np.zeros(0, np.int64)
-        images: Any = pc.fill_null(pc.binary_length(pc.struct_field(rows["image"], "bytes")), 0)
-        others = rows.drop_columns(["image"]).nbytes
-        return np.asarray(images.to_numpy(), np.int64) + -(-others // rows.num_rows)
+        return row_bytes(rows)
 
     def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
         with parquet.Writer(file, schema, parquet.HUB) as writer:
@@ -68,5 +64,7 @@ class HuggingFace:
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
         return row_schema.features(schema)
 
-    def index(self, folder: Storage, part: Part, files: Sequence[Written], schema: pa.Schema) -> Sequence[str]:
+    def index(
+        self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
+    ) -> Sequence[str]:
         return ()

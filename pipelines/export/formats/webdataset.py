@@ -6,7 +6,6 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from numpy.typing import NDArray
 from pipelines.dataset import schema as row_schema
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
+from pipelines.export.formats.images import ending, json_of, key
 from pipelines.export.parts import Part
 from pipelines.export.rows import is_embedding
 
-_ENDINGS = ("png", "webp")
 _IN_OTHER_MEMBERS = ("image", "prompt")
 _END = 2 * tarfile.BLOCKSIZE
 
@@ -52,6 +51,7 @@ class WebDataset:
     no time, owner or host name."""
 
     name = "webdataset"
+    labelled = False
 
     def load(self, files: int) -> str:
         return _LOAD.replace("LAST", f"{files - 1:06d}")
@@ -71,9 +71,9 @@ class WebDataset:
     def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for table in tables:
-                for key, members in _samples(table):
-                    for ending, data in members:
-                        member = tarfile.TarInfo(f"{key}.{ending}")  # its defaults: no time, no owner, mode 644
+                for name, members in _samples(table):
+                    for of, data in members:
+                        member = tarfile.TarInfo(f"{name}.{of}")  # its defaults: no time, no owner, mode 644
                         member.size = len(data)
                         tar.addfile(member, io.BytesIO(data))
 
@@ -93,17 +93,21 @@ class WebDataset:
             "__url__": text,
         }
 
-    def index(self, folder: Storage, part: Part, files: Sequence[Written], schema: pa.Schema) -> Sequence[str]:
-        """The index that WebDataset's random access (wids) reads."""
-        content = {
-            "__kind__": "wids-shard-index-v1",
-            "wids_version": 1,
-            "name": part.name,
-            "shardlist": [{"url": file.path, "nsamples": file.rows, "filesize": file.bytes} for file in files],
-        }
-        path = f"{part.name}-index.json"
-        folder.write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
-        return (path,)
+    def index(
+        self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
+    ) -> Sequence[str]:
+        """The indexes that WebDataset's random access (wids) reads, one of each part."""
+        paths = []
+        for part, of_part in files.items():
+            content = {
+                "__kind__": "wids-shard-index-v1",
+                "wids_version": 1,
+                "name": part.name,
+                "shardlist": [{"url": file.path, "nsamples": file.rows, "filesize": file.bytes} for file in of_part],
+            }
+            paths.append(f"{part.name}-index.json")
+            folder.write_bytes(paths[-1], (json.dumps(content, indent=1) + "\n").encode())
+        return paths
 
 
 def _samples(rows: pa.Table) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
@@ -111,27 +115,11 @@ def _samples(rows: pa.Table) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     vectors = {field.name: _vectors(rows[field.name]) for field in rows.schema if is_embedding(field)}
     texts = rows.drop_columns([*vectors])
     for number, row in enumerate(texts.to_pylist()):
-        key = f"{row['group_id']}-{row['index_in_group']}"
-        image, prompt = (row.pop(name) for name in _IN_OTHER_MEMBERS)
-        members = [(_ending(key, image), image["bytes"]), ("txt", prompt.encode()), ("json", _json(key, row))]
-        members += [(f"{name}.npy", of[number]) for name, of in vectors.items() if of[number]]
-        yield key, members
-
-
-def _ending(key: str, image: dict[str, Any] | None) -> str:
-    ending = PurePosixPath((image or {}).get("path") or "").suffix.removeprefix(".")
-    if "." in key or image is None or image["bytes"] is None or ending not in _ENDINGS:
-        named = None if image is None else image["path"]
-        raise ValueError(f"image {key} (image.path = {named!r}) has no bytes, or is not one of {_ENDINGS}")
-    return ending
-
-
-def _json(key: str, row: dict[str, Any]) -> bytes:
-    try:
-        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:
-        bad = [f"{name} = {value}" for name, value in row.items() if value != value]
-        raise ValueError(f"image {key}: {', '.join(bad) or error}: JSON has no such number") from error
+        name = key(row)
+        image, prompt = (row.pop(column) for column in _IN_OTHER_MEMBERS)
+        members = [(ending(name, image), image["bytes"]), ("txt", prompt.encode()), ("json", json_of(name, row))]
+        members += [(f"{column}.npy", of[number]) for column, of in vectors.items() if of[number]]
+        yield name, members
 
 
 def _vectors(column: pa.ChunkedArray[Any]) -> list[bytes]:
