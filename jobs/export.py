@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--shard-bytes", type=int, default=500_000_000, metavar="N", help="most bytes of a file (default: %(default)s)"
     )
     parser.add_argument("--license", default="other", metavar="ID", help="for the card, as the hub names licences")
+    parser.add_argument(
+        "--no-mark", action="store_true", help="leave out the XMP that says in every image file that a model made it"
+    )
     parser.add_argument("--ray-address", default="", metavar="ADDRESS", help="Ray cluster for exports of many files")
     options = parser.parse_args(arguments)
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", options.license):
@@ -56,6 +59,7 @@ def _run(options: argparse.Namespace) -> int:
             scores=None if options.scores is None else tuple(options.scores),
             shard_bytes=options.shard_bytes,
             license=options.license,
+            mark=not options.no_mark,
         ),
         RayOptions(address=options.ray_address, check_fit=False),
     )

@@ -57,6 +57,8 @@ class ExportOptions:
     """Largest size of a file in bytes."""
     license: str = "other"
     """As the hub names licences."""
+    mark: bool = True
+    """Whether every image file says that a model has made it (`pipelines.dataset.ai_mark`)."""
 
 
 def export(dataset: Storage, target: Storage, options: ExportOptions, where: RayOptions) -> list[Written]:
@@ -81,6 +83,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         rejected=options.rejected,
         shard_bytes=options.shard_bytes,
         license=options.license,
+        mark=options.mark,
     )
     job = Export(
         dataset=dataset,
@@ -88,6 +91,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         format=options.format,
         choice=choice,
         schema=columns(dataset, choice, run.images("data")[0].path),
+        mark=options.mark,
     )
     owned.check(target, record.FILE, setting="--to")
     with ExitStack() as stack:
@@ -208,6 +212,7 @@ def _finish(
         schema=job.schema,
         features=kind.features(job.schema, claimed.endings),
         license_name=claimed.identity.license,
+        mark=job.mark,
         load=kind.load(len(written["train"])),
     )
     job.target.write_bytes(_CARD, text.encode())

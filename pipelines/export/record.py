@@ -45,6 +45,8 @@ class Identity:
     """As in `ExportOptions`."""
     license: str
     """As in `ExportOptions`."""
+    mark: bool = False
+    """As in `ExportOptions`; exports that were made before there was one have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +70,14 @@ def identity(
     rejected: bool,
     shard_bytes: int,
     license: str,
+    mark: bool,
 ) -> Identity:
     """The identity of an export.
 
     run: the finished run.
     choice: which rows and columns.
     folders: of the run, whose images are exported.
-    format, rejected, shard_bytes, license: as in `ExportOptions`.
+    format, rejected, shard_bytes, license, mark: as in `ExportOptions`.
 
     Raises:
         UserError: when the run has no scores of a chosen scorer.
@@ -91,6 +94,7 @@ def identity(
         rejected=rejected,
         shard_bytes=shard_bytes,
         license=license,
+        mark=mark,
     )
 
 

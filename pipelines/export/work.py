@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dataset import ai_mark
 from pipelines.dataset.finished import CONTINUE, check
 from pipelines.dataset.names import FileEntry
 from pipelines.dataset.storage import Storage
@@ -44,6 +45,8 @@ class Export:
     """Which rows and columns."""
     schema: pa.Schema
     """Of the exported rows."""
+    mark: bool
+    """As in `ExportOptions`."""
 
 
 def weigh(job: Export, entry: FileEntry) -> Weighed:
@@ -61,7 +64,7 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
     piece = Piece(file=entry.path, first=0, end=entry.rows or 0)
     for numbers, rows in read(job.dataset, job.choice, job.schema, piece):
         try:
-            sizes.append(FORMATS[job.format].sizes(rows))
+            sizes.append(FORMATS[job.format].sizes(_marked(job, rows)))
         except ValueError as error:
             raise UserError(f"{job.dataset.path(entry.path)}, rows {numbers[0]} to {numbers[-1]}: {error}") from error
         places.append(numbers)
@@ -70,6 +73,18 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
     return Weighed(
         file=entry.path, places=np.concatenate(places), sizes=np.concatenate(sizes), endings=frozenset(endings)
     )
+
+
+def _marked(job: Export, rows: pa.Table) -> pa.Table:
+    """The rows with the images as the export has them."""
+    if not job.mark:
+        return rows
+    at = rows.schema.get_field_index("image")
+    cells = [
+        {**cell, "bytes": ai_mark.marked(cell["bytes"])} if cell and cell["bytes"] else cell
+        for cell in rows["image"].to_pylist()
+    ]
+    return rows.set_column(at, rows.schema.field(at), pa.array(cells, rows.schema.field(at).type))
 
 
 def write_file(job: Export, task: Task) -> int:
@@ -88,7 +103,7 @@ def write_file(job: Export, task: Task) -> int:
         for piece in task.file.pieces:
             for _, table in read(job.dataset, job.choice, job.schema, piece):
                 rows += table.num_rows
-                yield table
+                yield _marked(job, table)
 
     with job.target.open_output(task.path) as file:
         FORMATS[job.format].write(file, tables(), job.schema)

@@ -98,6 +98,8 @@ class ServeArgs(BaseModel):
     url_minutes: float = Field(default=60.0, gt=0.0)
     url_cache_mb: int = Field(default=256, ge=1)
     """How long, and in how much memory, images are kept whose URL was asked for."""
+    mark: bool = True
+    """Whether every image file says in its XMP that a model has made it (`pipelines.dataset.ai_mark`)."""
 
     api_keys_file: str = ""
     """File with one key per line, besides the keys in the environment variable RAYDIANCE_API_KEYS (commas between)."""

@@ -20,6 +20,7 @@ GUIDES = {
         "README.md",
         "pipelines/README.md",
         "pipelines/serve/README.md",
+        "pipelines/export/README.md",
         "models/README.md",
         "tests/README.md",
         "infra/README.md",
