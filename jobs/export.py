@@ -16,6 +16,8 @@ import re
 import sys
 
 from pipelines import console
+from pipelines.dataset.content_credentials import ALGORITHMS, Credentials
+from pipelines.errors import UserError
 from pipelines.export.formats import FORMATS
 
 
@@ -35,6 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--no-mark", action="store_true", help="leave out the XMP that says in every image file that a model made it"
     )
+    for part in ("certificate", "key"):
+        parser.add_argument(
+            f"--c2pa-{part}", default="", metavar="FILE", help=f"PEM file with the {part} that signs every image (C2PA)"
+        )
+    parser.add_argument(
+        "--c2pa-algorithm", default=ALGORITHMS[0], choices=ALGORITHMS, help="of the key (default: %(default)s)"
+    )
     parser.add_argument("--ray-address", default="", metavar="ADDRESS", help="Ray cluster for exports of many files")
     options = parser.parse_args(arguments)
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", options.license):
@@ -47,6 +56,11 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.dataset.storage import Storage
     from pipelines.export.flow import ExportOptions, export
 
+    wanted = {name: getattr(options, f"c2pa_{name}") for name in ("certificate", "key", "algorithm")}
+    try:
+        credentials = Credentials(**wanted) if options.c2pa_certificate or options.c2pa_key else None
+    except ValueError as error:
+        raise UserError(f"--c2pa: {error}") from error
     target = Storage.open(options.to)
     files = export(
         Storage.open(options.dataset),
@@ -60,6 +74,7 @@ def _run(options: argparse.Namespace) -> int:
             shard_bytes=options.shard_bytes,
             license=options.license,
             mark=not options.no_mark,
+            credentials=credentials,
         ),
         RayOptions(address=options.ray_address, check_fit=False),
     )

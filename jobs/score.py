@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         required=True,
         metavar="NAME=MODEL[:PRETRAINED]",
-        help="a model of the kind in scoring.kind, by default of open_clip: its name, local-dir:FOLDER or hf-hub:ID; NAME "
-        "begins its columns, and stands alone where the kind needs no model",
+        help="a model of the kind in scoring.kind, by default of open_clip: its name, local-dir:FOLDER or hf-hub:ID; "
+        "NAME begins its columns, and stands alone where the kind needs no model",
     )
     parser.add_argument(
         "--plugin",

@@ -18,6 +18,7 @@ from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import owned
 from pipelines.dataset import scores as score_files
+from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import FileEntry
@@ -59,6 +60,8 @@ class ExportOptions:
     """As the hub names licences."""
     mark: bool = True
     """Whether every image file says that a model has made it (`pipelines.dataset.ai_mark`)."""
+    credentials: Credentials | None = None
+    """Who signs every image file (`pipelines.dataset.content_credentials`); None for nobody."""
 
 
 def export(dataset: Storage, target: Storage, options: ExportOptions, where: RayOptions) -> list[Written]:
@@ -72,6 +75,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
     Raises:
         UserError: when the run is not finished, the target holds anything else, or a setting does not fit the run.
     """
+    finishing(mark=options.mark, credentials=options.credentials)  # tried before anything is read
     run = open_finished(dataset)
     splits = ("train", "rejected") if options.rejected else ("train",)
     choice = _choice(run, options)
@@ -84,6 +88,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         shard_bytes=options.shard_bytes,
         license=options.license,
         mark=options.mark,
+        credentials=options.credentials,
     )
     job = Export(
         dataset=dataset,
@@ -92,6 +97,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         choice=choice,
         schema=columns(dataset, choice, run.images("data")[0].path),
         mark=options.mark,
+        credentials=options.credentials,
     )
     owned.check(target, record.FILE, setting="--to")
     with ExitStack() as stack:
@@ -213,6 +219,7 @@ def _finish(
         features=kind.features(job.schema, claimed.endings),
         license_name=claimed.identity.license,
         mark=job.mark,
+        signed=job.credentials is not None,
         load=kind.load(len(written["train"])),
     )
     job.target.write_bytes(_CARD, text.encode())

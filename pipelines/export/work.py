@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dataset import ai_mark
+from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.dataset.finished import CONTINUE, check
 from pipelines.dataset.names import FileEntry
 from pipelines.dataset.storage import Storage
@@ -47,6 +47,8 @@ class Export:
     """Of the exported rows."""
     mark: bool
     """As in `ExportOptions`."""
+    credentials: Credentials | None
+    """As in `ExportOptions`."""
 
 
 def weigh(job: Export, entry: FileEntry) -> Weighed:
@@ -59,12 +61,13 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
         UserError: when the file is not the one in the manifest, or the format cannot hold a row.
     """
     check(job.dataset, entry)
+    finish = finishing(mark=job.mark, credentials=job.credentials)
     places, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     endings: set[str] = set()
     piece = Piece(file=entry.path, first=0, end=entry.rows or 0)
     for numbers, rows in read(job.dataset, job.choice, job.schema, piece):
         try:
-            sizes.append(FORMATS[job.format].sizes(_marked(job, rows)))
+            sizes.append(FORMATS[job.format].sizes(_finished(rows, finish)))
         except ValueError as error:
             raise UserError(f"{job.dataset.path(entry.path)}, rows {numbers[0]} to {numbers[-1]}: {error}") from error
         places.append(numbers)
@@ -75,13 +78,11 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
     )
 
 
-def _marked(job: Export, rows: pa.Table) -> pa.Table:
+def _finished(rows: pa.Table, finish: Callable[[bytes], bytes]) -> pa.Table:
     """The rows with the images as the export has them."""
-    if not job.mark:
-        return rows
     at = rows.schema.get_field_index("image")
     cells = [
-        {**cell, "bytes": ai_mark.marked(cell["bytes"])} if cell and cell["bytes"] else cell
+        {**cell, "bytes": finish(cell["bytes"])} if cell and cell["bytes"] else cell
         for cell in rows["image"].to_pylist()
     ]
     return rows.set_column(at, rows.schema.field(at), pa.array(cells, rows.schema.field(at).type))
@@ -97,13 +98,14 @@ def write_file(job: Export, task: Task) -> int:
         UserError: when the run has changed since the rows were counted.
     """
     rows = 0
+    finish = finishing(mark=job.mark, credentials=job.credentials)
 
     def tables() -> Iterator[pa.Table]:
         nonlocal rows
         for piece in task.file.pieces:
             for _, table in read(job.dataset, job.choice, job.schema, piece):
                 rows += table.num_rows
-                yield _marked(job, table)
+                yield _finished(table, finish)
 
     with job.target.open_output(task.path) as file:
         FORMATS[job.format].write(file, tables(), job.schema)

@@ -16,7 +16,7 @@ from models.generator import Drawn, ModelInfo
 from models.loading.revision import folder_revision
 from models.replica.replica import open_generator
 from models.scorers.base import ImageGroup
-from pipelines.dataset import ai_mark
+from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.failures import Failure
 from pipelines.serve.jobs import Done, Event, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
@@ -50,6 +50,7 @@ class Worker:
 
     def __init__(self, args: ServeArgs) -> None:
         self._args = args
+        self._finishing = finishing(mark=args.mark, credentials=args.credentials)
         serving = resolve(args)
         model, folder = serving.model, Path(serving.model.path)
         if folder.exists() and not model.revision:
@@ -164,12 +165,11 @@ class Worker:
     def _finish(self, made: Sequence[tuple[_Ticket, Drawn]], groups: int, seconds: float) -> None:
         try:
             scores = self._score(made)
-            mark = ai_mark.marked if self._args.mark else bytes
             for (ticket, drawn), of_group in zip(made, scores, strict=True):
                 encoded = [encode(picture, ticket.job.image_format) for picture in drawn.pixels]
                 ticket.emit(
                     Done(
-                        images=tuple(mark(picture.data) for picture in encoded),
+                        images=tuple(self._finishing(picture.data) for picture in encoded),
                         image_ids=tuple(picture.image_id for picture in encoded),
                         info=self.info,
                         tokens_cut=drawn.tokens_cut,

@@ -12,6 +12,8 @@ from PIL import Image, ImageSequence
 
 from pipelines.dataset import ai_mark, images
 from pipelines.dataset.ai_mark import SOURCE_TYPE
+from pipelines.dataset.content_credentials import Credentials, finishing
+from pipelines.errors import UserError
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 VIDEO = np.random.default_rng(1).integers(0, 256, (5, 9, 7, 3), dtype=np.uint8)
@@ -61,6 +63,12 @@ def test_transparency_stays() -> None:
     assert frames(ai_mark.marked(saved.getvalue())) == frames(saved.getvalue())
     with Image.open(io.BytesIO(ai_mark.marked(saved.getvalue()))) as opened:
         assert opened.mode == "RGBA"
+
+
+def test_to_sign_needs_a_package_which_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.dataset.content_credentials.find_spec", lambda _: None)
+    with pytest.raises(UserError, match="pip install c2pa-python"):
+        finishing(mark=True, credentials=Credentials(certificate="chain.pem", key="key.pem"))
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "WEBP"])
