@@ -177,6 +177,7 @@ _NOT_IDENTITY = {
 """Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""
 
 _ADDED_LATER: dict[str, Any] = {
+    "prompts.encoding": "auto",
     "scorers": [],
     "scoring.kind": "open_clip",
     "scoring.options": {},

@@ -15,9 +15,11 @@ from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.formats.base import INSIDE
 from pipelines.prompts.hash_set import HashSet
+from pipelines.prompts.places import find
 from pipelines.prompts.templates.rows import templates
-from pipelines.prompts.text import normal
+from pipelines.prompts.text import Normal, is_plain, normal
 
 
 class PromptRow(NamedTuple):
@@ -72,9 +74,10 @@ def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
 def _unchecked(prompts: Prompts) -> Iterator[tuple[str, Any, bool]]:
     """(source, values, whether no later row can have its prompt) of every row."""
     filled = templates(prompts)
-    for uri in prompt_files.files(prompts):
-        for number, values in prompt_files.read(uri, prompts):
-            yield f"{printable(uri)}:{number}", values, False
+    for source in find(prompts):
+        name = printable(source.uri)
+        for number, values in prompt_files.read(source, prompts):
+            yield f"{name}:{number}", values, False
     for template in filled:
         different = template is filled[-1] and template.all_different
         for number, values in template.rows():
@@ -93,13 +96,12 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
 
 
 def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """The content of every prompt file and template in order, without paths.
+    """The content of every prompt file and template in order, without paths but for the keys in them.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    of_files = [prompt_files.digest(uri) for uri in prompt_files.files(prompts)]
-    return (*of_files, *(template.digest() for template in templates(prompts)))
+    return (*map(prompt_files.digest, find(prompts)), *(template.digest() for template in templates(prompts)))
 
 
 class _Unusable(Exception):
@@ -179,17 +181,24 @@ def _clean(value: Any, name: str, max_characters: int) -> tuple[str | None, tupl
             return None, ()
         if isinstance(value, Failure):
             raise _Unusable(value.error_type, value.error)
-        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text")
-    if not value.isascii() and _SURROGATE.search(value):
-        raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
-    if not value.isprintable() and _CONTROL.search(value.strip()):
-        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
-    text, changes = normal(value)
+        hint = f"; {INSIDE}" if isinstance(value, list | dict) else ""
+        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text{hint}")
+    text, changes = (value, ()) if is_plain(value) else _checked(value, name)
     if len(text) > max_characters:
         many = f"the {name} has {len(text)} characters; prompts.max_characters allows {max_characters}"
         raise _Unusable("TooLong", many)
-    seen = bool(text) if text.isascii() else any(map(_visible, text))
-    return (text if seen else None), changes
+    return text or None, changes
+
+
+def _checked(text: str, name: str) -> Normal:
+    """The normal form of any text; "" where nothing of it can be seen."""
+    if not text.isprintable():
+        if _SURROGATE.search(text):
+            raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
+        if _CONTROL.search(text.strip()):
+            raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
+    found = normal(text)
+    return found if found.text.isascii() or any(map(_visible, found.text)) else Normal("", ())
 
 
 def _missing(value: Any) -> bool:
