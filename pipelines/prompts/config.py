@@ -7,6 +7,7 @@ from typing import Literal
 
 from models.errors import did_you_mean, require
 from pipelines.prompts.columns import Columns
+from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.formats import FORMATS
 from pipelines.prompts.templates.config import Template
 
@@ -27,6 +28,8 @@ class Prompts:
     line; a list of classes has no ending of its own)."""
     columns: Columns = field(default_factory=Columns)
     """Names of the columns."""
+    expand: Expand | None = None
+    """A language model that writes several prompts for each of them; None leaves them as they are."""
     limit: int = 0
     """Stop after this many rows; 0 reads all."""
     duplicates: Literal["fail", "keep", "drop"] = "fail"
