@@ -26,6 +26,7 @@ class Grammar:
         self._begin = frozenset(lexicon.determiners)
         self._end = frozenset(lexicon.boundaries)
         self._join = frozenset(lexicon.joiners)
+        self._objects = frozenset(lexicon.also_objects)
         self._no_objects = frozenset(lexicon.not_objects)
 
     def pairs(self, captions: Sequence[str]) -> Iterator[Pair]:
@@ -40,17 +41,21 @@ class Grammar:
         """The pairs of the description that begins at a word."""
         attributes: list[tuple[str, str]] = []
         nouns: list[str] = []
+        joined = False
         for here in range(at, len(words)):
             word = words[here]
             if kind := self._kind_of.get(word):
                 attributes.append((kind, word))
                 nouns.clear()  # what came before described the thing as well
+                joined = words[here - 1] in self._join
             elif word in self._join and words[here - 1] in self._kind_of and self._kind_of.get(_at(words, here + 1)):
                 continue
             elif word in self._end or not word[0].isalpha() or (nouns and attributes and _is_verb(word)):
                 break
             else:
                 nouns.append(word)
+        if attributes and not nouns and not joined and attributes[-1][1] in self._objects:
+            nouns.append(attributes.pop()[1])
         if attributes and 0 < len(nouns) <= _MOST_NOUNS and nouns[-1] not in self._no_objects:
             yield from one_of_a_kind(" ".join(nouns), attributes)
 

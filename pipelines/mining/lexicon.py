@@ -26,6 +26,8 @@ class Lexicon:
     """Words that end it, as punctuation does."""
     joiners: tuple[str, ...] = ()
     """Words and signs between attributes."""
+    also_objects: tuple[str, ...] = ()
+    """Attributes that are nouns as well: "a square table", "a red square"."""
     not_objects: tuple[str, ...] = ()
     """Nouns that name nothing to be seen."""
 

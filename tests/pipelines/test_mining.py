@@ -44,6 +44,8 @@ def pairs(text: str) -> list[str]:
         ("a red fire truck parked on the street", ["colour: red fire truck"]),
         ("A very old, Red truck", ["age: old truck", "colour: red truck"]),
         ("an orange", []),
+        ("a red square on a square table", ["colour: red square", "form: square table"]),
+        ("a red and silver", []),
         ("a gold ring", ["colour: gold ring"]),
         ("a red and white fence", []),  # it is neither
         ("a big and red barn", ["size: big barn", "colour: red barn"]),
