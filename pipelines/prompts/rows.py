@@ -18,6 +18,7 @@ from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.expansion.ask import answered
 from pipelines.prompts.expansion.config import Expand
+from pipelines.prompts.expansion.counterfactual import carried_over
 from pipelines.prompts.formats.base import FIELDS
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.templates.rows import templates
@@ -169,12 +170,11 @@ class _Checker:
         for number, text in enumerate(texts, start=1):
             found = self.row(f"{of.source}, answer {number}", (text, *[None] * (len(FIELDS) - 1)))
             if isinstance(found, PromptRow):
-                concept = of.concept or of.prompt
                 yield of._replace(
                     prompt_id=found.prompt_id,
                     prompt=found.prompt,
-                    concept=concept,
-                    counterfactual=None,
+                    concept=of.concept or of.prompt,
+                    counterfactual=carried_over(found.prompt, of.prompt, of.counterfactual),
                     source=found.source,
                 )
             elif isinstance(found, FailedPrompt) and found.failure.error_type == REPEATED:

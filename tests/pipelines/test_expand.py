@@ -27,6 +27,7 @@ from pipelines.plan.files import FAILED_PROMPTS, read_shard
 from pipelines.plan.write import count_plan, write_plan
 from pipelines.prompts.expansion import endpoint
 from pipelines.prompts.expansion.answers import NoAnswer, texts_in
+from pipelines.prompts.expansion.counterfactual import carried_over
 from tests.conftest import ROOT, Configure
 
 KEY = "sk-secret"
@@ -113,7 +114,8 @@ def expanding(configure: Configure, tmp_path: Path, model: Model) -> Any:
     """A config whose prompts are expanded by `model`."""
 
     def config(*prompts: str, **changes: Any) -> Any:
-        (tmp_path / "p.jsonl").write_text("\n".join(json.dumps({"prompt": p, "rarity": "rare"}) for p in prompts))
+        rows = [{"prompt": prompt, "rarity": "rare", "counterfactual": f"{prompt}?"} for prompt in prompts]
+        (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
         table = {"base_url": model.url, "model": "m", "key_variable": "LLM_KEY", "count": 2, "tries": 3, **changes}
         return configure(prompts={"path": str(tmp_path / "p.jsonl"), "expand": table})
 
@@ -140,9 +142,9 @@ def test_a_prompt_becomes_several_with_itself_as_concept(expanding: Any, tmp_pat
     output = Storage.open(tmp_path / "out")
     config = expanding("a cat", "a dog", options={"temperature": 0.5})
     assert planned(output, write_plan(config, output)) == [
-        {"prompt": text, "concept": concept, "rarity": "rare", "counterfactual": None}
+        {"prompt": prompt + place, "concept": concept, "rarity": "rare", "counterfactual": f"{prompt}?{place}"}
         for prompt in ("a cat", "a dog")
-        for text, concept in ((prompt, None), (f"{prompt} at home", prompt), (f"{prompt} at sea", prompt))
+        for place, concept in (("", None), (" at home", prompt), (" at sea", prompt))
     ]
     assert model.keys == {f"Bearer {KEY}"}
     assert all(request["temperature"] == 0.5 and request["model"] == "m" for request in model.requests)
@@ -277,6 +279,30 @@ def test_what_is_asked_is_part_of_a_run_and_where_is_not(configure: Configure, e
 def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], words: str, expanding: Any) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
         expanding("a cat", **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "counterfactual", "found"),
+    [
+        ("A hairy frog on a hairy log", "a hairy frog", "a green frog", "A green frog on a hairy log"),
+        ("Seen: an orange star, at sea", "an orange star", "a red star", "Seen: a red star, at sea"),
+        ("An Orange Star", "an orange star", "a red star", "A red star"),
+        ("Plaid fire trucks", "a plaid fire truck", "a red fire truck", "Red fire trucks"),
+        ("a furry frog", "a hairy frog", "a green frog", None),
+        ("a hairy frog and a hairy frog", "a hairy frog", "a green frog", None),
+        ("a star in a purple sky", "a purple star", "a red star", None),
+        ("hairy frogs", "a hairy frog", "a green frog", None),
+        ("a frog at sea", "a frog", "a green frog", None),
+        ("a big frog at sea", "a big frog", "a frog", "a frog at sea"),
+        ("a bird on a hat", "a hat", "a cap", "a bird on a cap"),
+        ("the frog", "frog", "toad", "the toad"),
+        ("a frog", "a frog", None, None),
+    ],
+)
+def test_a_counterfactual_is_carried_over_where_its_words_stand_once(
+    text: str, prompt: str, counterfactual: str | None, found: str | None
+) -> None:
+    assert carried_over(text, prompt, counterfactual) == found
 
 
 @pytest.mark.parametrize(
