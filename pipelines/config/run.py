@@ -37,6 +37,7 @@ from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selectio
 from pipelines.dataset import schema
 from pipelines.errors import UserError
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.expansion.config import PLACES as EXPAND_PLACES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +162,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
             return table
         if name == "run":
             return {"seed": table.get("seed")}
-        return {key: value for key, value in table.items() if key not in _NOT_IDENTITY.get(name, ())}
+        left_out = _NOT_IDENTITY.get(name, ())
+        return {key: part(f"{name}.{key}", value) for key, value in table.items() if key not in left_out}
 
     config = without_later_defaults(config)
     covered = {name: part(name, table) for name, table in config.items() if name != "ray"}
@@ -172,12 +174,14 @@ _NOT_IDENTITY = {
     "model": PLACES,
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     "prompts": ("path", "format", "limit", "template"),
+    "prompts.expand": EXPAND_PLACES,
     "group": ("groups_per_prompt",),
 }
 """Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""
 
 _ADDED_LATER: dict[str, Any] = {
     "prompts.encoding": "auto",
+    "prompts.expand": None,
     "scorers": [],
     "scoring.kind": "open_clip",
     "scoring.options": {},

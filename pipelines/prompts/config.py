@@ -7,6 +7,7 @@ from typing import Literal
 
 from models.errors import did_you_mean, require
 from pipelines.prompts.columns import Columns
+from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.formats import FORMATS
 from pipelines.prompts.stream import is_encoding
 from pipelines.prompts.templates.config import Template
@@ -31,6 +32,8 @@ class Prompts:
     """Of text, as Python names it, such as "latin-1" or "utf-16-le"; "auto" is UTF-8. A byte order mark says more."""
     columns: Columns = field(default_factory=Columns)
     """Names of the columns; of JSON and Parquet also paths, such as "meta.caption" or "captions.0"."""
+    expand: Expand | None = None
+    """A language model that writes several prompts for each of them; None leaves them as they are."""
     limit: int = 0
     """Stop after this many rows; 0 reads all."""
     duplicates: Literal["fail", "keep", "drop"] = "fail"

@@ -7,19 +7,25 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
+from pipelines.dataset.storage import Storage
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
-from pipelines.prompts.formats.base import INSIDE
+from pipelines.prompts.expansion.ask import answered
+from pipelines.prompts.expansion.config import Expand
+from pipelines.prompts.expansion.counterfactual import carried_over
+from pipelines.prompts.formats.base import FIELDS, INSIDE
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.places import find
 from pipelines.prompts.templates.rows import templates
 from pipelines.prompts.text import Normal, is_plain, normal
+
+REPEATED = "RepeatedPrompt"
 
 
 class PromptRow(NamedTuple):
@@ -59,16 +65,38 @@ class Dropped(NamedTuple):
     """As in `PromptRow`."""
 
 
-def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+def read(prompts: Prompts, answers: Storage | None = None) -> Iterator[PromptRow | FailedPrompt | Dropped]:
     """Every row of the prompt files in order, then those of the templates, with about 20 bytes of memory per prompt,
     and 20 more for given ids. The last template takes none where its parts show that no two of its prompts are equal.
 
+    prompts: the settings.
+    answers: the output folder of the run, which keeps what a language model has answered. Without one nobody is asked:
+        the rows are those that would be expanded.
+
     Raises:
-        UserError: when a file cannot be read.
+        UserError: when a file cannot be read, or the language model cannot be asked.
     """
     check = _Checker(prompts)
-    for source, values, different in islice(_unchecked(prompts), prompts.limit or None):
-        yield check.row(source, values, different)
+    unchecked = islice(_unchecked(prompts), prompts.limit or None)
+    rows = (check.row(source, values, different and not prompts.expand) for source, values, different in unchecked)
+    yield from rows if prompts.expand is None or answers is None else _expanded(rows, check, prompts.expand, answers)
+
+
+def _expanded(
+    rows: Iterator[PromptRow | FailedPrompt | Dropped], check: _Checker, expand: Expand, output: Storage
+) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+    """Each row, and what a language model has written for it."""
+    asked = ((row, row.prompt if isinstance(row, PromptRow) else None) for row in rows)
+    for row, answers in answered(asked, expand, output):
+        if not isinstance(row, PromptRow):
+            yield row
+            continue
+        if expand.keep_original:
+            yield row
+        if isinstance(answers, Failure):
+            yield FailedPrompt(row.source, row.prompt, answers)
+        else:
+            yield from check.answers(row, answers)
 
 
 def _unchecked(prompts: Prompts) -> Iterator[tuple[str, Any, bool]]:
@@ -141,6 +169,24 @@ class _Checker:
             return Dropped(source)
         return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, changes or None)
 
+    def answers(self, of: PromptRow, texts: Iterable[str]) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+        """Check prompts that are written for another one. All but the text is as there; a repeated one is left out."""
+        for number, text in enumerate(texts, start=1):
+            found = self.row(f"{of.source}, answer {number}", (text, *[None] * (len(FIELDS) - 1)))
+            if isinstance(found, PromptRow):
+                yield of._replace(
+                    prompt_id=found.prompt_id,
+                    prompt=found.prompt,
+                    concept=of.concept or of.prompt,
+                    counterfactual=carried_over(found.prompt, of.prompt, of.counterfactual),
+                    source=found.source,
+                    prompt_changes=found.prompt_changes,
+                )
+            elif isinstance(found, FailedPrompt) and found.failure.error_type == REPEATED:
+                yield Dropped(found.source)
+            else:
+                yield found
+
     def _identify(self, text: str, explicit_id: str | None, different: bool) -> str | None:
         """The prompt's id; None for a repeat that is dropped."""
         text_hash = _hash(text)
@@ -148,7 +194,7 @@ class _Checker:
         if repeated and self._prompts.duplicates == "drop":
             return None
         if repeated and self._prompts.duplicates == "fail":
-            raise _Unusable("RepeatedPrompt", "this prompt was there before; prompts.duplicates says what then happens")
+            raise _Unusable(REPEATED, "this prompt was there before; prompts.duplicates says what then happens")
         if explicit_id is not None:
             id_hash = _hash(explicit_id)
             if id_hash in self._ids:
