@@ -87,6 +87,7 @@ def _expanded(
         if not isinstance(row, PromptRow):
             yield row
             continue
+        row = row._replace(concept=row.concept or row.prompt)
         if expand.keep_original:
             yield row
         if isinstance(answers, Failure):
@@ -173,7 +174,6 @@ class _Checker:
                 yield of._replace(
                     prompt_id=found.prompt_id,
                     prompt=found.prompt,
-                    concept=of.concept or of.prompt,
                     counterfactual=carried_over(found.prompt, of.prompt, of.counterfactual),
                     source=found.source,
                 )
