@@ -77,9 +77,13 @@ class RunConfig:
         names = [scorer.name for scorer in self.scorers]
         known = ", ".join(names) or "none"
         require(rank_by in ("", *names), "selection.rank_by", rank_by, f"needs a name in [[scorers]] (there: {known})")
-        columns = self.columns(1).names
-        twice = [name for name, count in Counter(columns).items() if count > 1]
+        columns = self.columns(1)
+        twice = [name for name, count in Counter(columns.names).items() if count > 1]
         require(not twice, "scorers", names, f"they would give two columns of one name: {', '.join(twice)}")
+        scores = [field.name for field in columns if field.type == pa.float32()]
+        for limit in self.selection.limits:
+            rule = f"needs a column of scores: {', '.join(scores)}"
+            require(limit.column in scores, "selection.limits.column", limit.column, rule)
 
     @property
     def generated(self) -> pa.Schema:
@@ -176,13 +180,16 @@ _NOT_IDENTITY = {
 """Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""
 
 _ADDED_LATER: dict[str, Any] = {
+    "prompts.encoding": "auto",
     "prompts.expand": None,
     "scorers": [],
     "scoring.kind": "open_clip",
     "scoring.options": {},
     "selection.rank_by": "",
+    "selection.limits": [],
     "tora.encoders": "together",
     "tora.refresh_steps": 1,
+    "tora.lag_steps": 0,
     "model.variant": "",
     "model.drop": [],
     "model.scheduler": "",

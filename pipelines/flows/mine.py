@@ -26,6 +26,7 @@ from pipelines.mining.lexicon import Lexicon
 from pipelines.mining.parser import open_parser
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.places import Source, find
 
 _FILES_WORTH_RAY = 4
 _CAPTIONS_AT_A_TIME = 1024
@@ -74,14 +75,14 @@ def run(mining: Mining, choice: Choice, to: str, where: RayOptions) -> Mined:
     """
     output, name = _target(to)
     open_parser(mining.parser, mining.lexicon)  # here first: what is missing is said before a worker starts
-    uris = prompt_files.files(mining.captions)
+    files = find(mining.captions)
     counts = Counts(mining.most_pairs)
     with ExitStack() as stack:
         stack.enter_context(stoppable())
-        many = len(uris) >= _FILES_WORTH_RAY
+        many = len(files) >= _FILES_WORTH_RAY
         if many:
             stack.enter_context(session(where))
-        for counted in (ordered_map if many else map)(partial(count_file, mining), uris):
+        for counted in (ordered_map if many else map)(partial(count_file, mining), files):
             counts.merge(counted)
     written: Counter[str] = Counter()
     tables = _tables(counts, choice, written)
@@ -94,26 +95,26 @@ def run(mining: Mining, choice: Choice, to: str, where: RayOptions) -> Mined:
     return Mined(captions=counts.captions, unreadable=counts.unreadable, missed=counts.missed, prompts=written)
 
 
-def count_file(mining: Mining, uri: str) -> Counted:
+def count_file(mining: Mining, source: Source) -> Counted:
     """The pairs of one file; memory is bounded whatever its size.
 
     mining: how it is read.
-    uri: of the file.
+    source: the file.
 
     Raises:
         UserError: when it is not of its format, or has no such column.
     """
     parser = open_parser(mining.parser, mining.lexicon)
     counts = Counts(mining.most_pairs)
-    captions = _captions(mining, uri, counts)
+    captions = _captions(mining, source, counts)
     while some := list(islice(captions, _CAPTIONS_AT_A_TIME)):
         counts.captions += len(some)
         counts.add(parser.pairs(some))
     return counts.counted()
 
 
-def _captions(mining: Mining, uri: str, counts: Counts) -> Iterator[str]:
-    for _, (caption, *_) in prompt_files.read(uri, mining.captions):
+def _captions(mining: Mining, source: Source, counts: Counts) -> Iterator[str]:
+    for _, (caption, *_) in prompt_files.read(source, mining.captions):
         if isinstance(caption, str):
             yield caption
         else:

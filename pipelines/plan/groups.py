@@ -30,7 +30,7 @@ def group_table(config: RunConfig, prompts: list[PromptRow]) -> pa.Table:
     prompts: one or more.
     """
     repeats, size, arms = config.group.groups_per_prompt, config.group.size, len(config.arms)
-    ids, texts, concepts, rarities, counterfactuals, _ = zip(*prompts, strict=True)
+    ids, texts, concepts, rarities, counterfactuals, _, changes = zip(*prompts, strict=True)
     seeds_NS = np.array(
         [[image_seed(config.run.seed, prompt_id, index) for index in range(repeats * size)] for prompt_id in ids],
         dtype=np.int64,
@@ -42,6 +42,7 @@ def group_table(config: RunConfig, prompts: list[PromptRow]) -> pa.Table:
         {
             "prompt_id": pa.array(ids, pa.string()),
             "prompt": pa.array(texts, pa.string()),
+            "prompt_changes": pa.array(changes, pa.list_(pa.string())),
             "concept": pa.array(concepts, pa.string()),
             "rarity": pa.array(rarities, pa.string()),
             "counterfactual": pa.array(counterfactuals, pa.string()),

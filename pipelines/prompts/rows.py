@@ -19,15 +19,17 @@ from pipelines.prompts.config import Prompts
 from pipelines.prompts.expansion.ask import answered
 from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.expansion.counterfactual import carried_over
-from pipelines.prompts.formats.base import FIELDS
+from pipelines.prompts.formats.base import FIELDS, INSIDE
 from pipelines.prompts.hash_set import HashSet
+from pipelines.prompts.places import find
 from pipelines.prompts.templates.rows import templates
+from pipelines.prompts.text import Normal, is_plain, normal
 
 REPEATED = "RepeatedPrompt"
 
 
 class PromptRow(NamedTuple):
-    """A good prompt. Texts are stripped and in Unicode NFC."""
+    """A good prompt. Texts are in their normal form (`pipelines.prompts.text`)."""
 
     prompt_id: str
     """Given, or derived from the text."""
@@ -40,7 +42,9 @@ class PromptRow(NamedTuple):
     counterfactual: str | None
     """See `Columns`."""
     source: str
-    """file:line (Parquet: file:row, from 1), or the template and the number of the combination, from 1."""
+    """file:line (Parquet and JSON: file:row, from 1), or the template and the number of the combination, from 1."""
+    prompt_changes: tuple[str, ...] | None = None
+    """What the normal form has changed of the text; None where it was in it already."""
 
 
 class FailedPrompt(NamedTuple):
@@ -99,9 +103,10 @@ def _expanded(
 def _unchecked(prompts: Prompts) -> Iterator[tuple[str, Any, bool]]:
     """(source, values, whether no later row can have its prompt) of every row."""
     filled = templates(prompts)
-    for uri in prompt_files.files(prompts):
-        for number, values in prompt_files.read(uri, prompts):
-            yield f"{printable(uri)}:{number}", values, False
+    for source in find(prompts):
+        name = printable(source.uri)
+        for number, values in prompt_files.read(source, prompts):
+            yield f"{name}:{number}", values, False
     for template in filled:
         different = template is filled[-1] and template.all_different
         for number, values in template.rows():
@@ -120,13 +125,12 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
 
 
 def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """The content of every prompt file and template in order, without paths.
+    """The content of every prompt file and template in order, without paths but for the keys in them.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    of_files = [prompt_files.digest(uri) for uri in prompt_files.files(prompts)]
-    return (*of_files, *(template.digest() for template in templates(prompts)))
+    return (*map(prompt_files.digest, find(prompts)), *(template.digest() for template in templates(prompts)))
 
 
 class _Unusable(Exception):
@@ -150,7 +154,7 @@ class _Checker:
         """Check a row; different: whether no later one can have its prompt, so that it need not be remembered."""
         prompt, given_id, *labels = values
         try:
-            text = _clean(prompt, "prompt", self._prompts.max_characters)
+            text, changes = _clean(prompt, "prompt", self._prompts.max_characters)
             if text is None:
                 raise _Unusable("EmptyPrompt", "the prompt is empty")
             explicit_id = _label(given_id, "prompt_id", self._prompts.max_characters)
@@ -164,7 +168,7 @@ class _Checker:
             return FailedPrompt(source, shown, unusable.failure)
         if prompt_id is None:
             return Dropped(source)
-        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source)
+        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, changes or None)
 
     def answers(self, of: PromptRow, texts: Iterable[str]) -> Iterator[PromptRow | FailedPrompt | Dropped]:
         """Check prompts that are written for another one. All but the text is as there; a repeated one is left out."""
@@ -176,6 +180,7 @@ class _Checker:
                     prompt=found.prompt,
                     counterfactual=carried_over(found.prompt, of.prompt, of.counterfactual),
                     source=found.source,
+                    prompt_changes=found.prompt_changes,
                 )
             elif isinstance(found, FailedPrompt) and found.failure.error_type == REPEATED:
                 yield Dropped(found.source)
@@ -207,35 +212,39 @@ class _Checker:
         return f"{_hash(f'{text} #{self._repeats[text_hash]}'):016x}"
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_MARK = "\ufeff"
 _INVISIBLE = {"Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp"}
 """Categories of characters that show nothing by themselves."""
 _FILLERS = set("\u115f\u1160\u2800\u3164\uffa0")
 """Characters of other categories that show nothing either."""
 
 
-def _clean(value: Any, name: str, max_characters: int) -> str | None:
-    """`value` stripped and in NFC; None where it is missing, or nothing of it can be seen."""
+def _clean(value: Any, name: str, max_characters: int) -> tuple[str | None, tuple[str, ...]]:
+    """The normal form of `value`, None where it is missing or nothing of it can be seen, and what that has changed."""
     if not isinstance(value, str):
         if _missing(value):
-            return None
+            return None, ()
         if isinstance(value, Failure):
             raise _Unusable(value.error_type, value.error)
-        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text")
-    if not value.isascii():
-        if _SURROGATE.search(value):
-            raise _Unusable("UndecodableText", f"the {name} has bytes that are not UTF-8 (or half a surrogate pair)")
-        value = unicodedata.normalize("NFC", value).strip().strip(_MARK)
-    value = value.strip()
-    if len(value) > max_characters:
-        many = f"the {name} has {len(value)} characters; prompts.max_characters allows {max_characters}"
+        hint = f"; {INSIDE}" if isinstance(value, list | dict) else ""
+        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text{hint}")
+    text, changes = (value, ()) if is_plain(value) else _checked(value, name)
+    if len(text) > max_characters:
+        many = f"the {name} has {len(text)} characters; prompts.max_characters allows {max_characters}"
         raise _Unusable("TooLong", many)
-    if _CONTROL.search(value):
-        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL, or a byte order mark")
-    seen = bool(value) if value.isascii() else any(map(_visible, value))
-    return value if seen else None
+    return text or None, changes
+
+
+def _checked(text: str, name: str) -> Normal:
+    """The normal form of any text; "" where nothing of it can be seen."""
+    if not text.isprintable():
+        if _SURROGATE.search(text):
+            raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
+        if _CONTROL.search(text.strip()):
+            raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
+    found = normal(text)
+    return found if found.text.isascii() or any(map(_visible, found.text)) else Normal("", ())
 
 
 def _missing(value: Any) -> bool:
@@ -249,8 +258,11 @@ def _visible(character: str) -> bool:
 
 def _label(value: Any, name: str, max_characters: int) -> str | None:
     """A further value of the row as text; JSON and Parquet files may have numbers as ids."""
+    if value is None:
+        return None
     number = isinstance(value, int | float) and not isinstance(value, bool) and not _missing(value)
-    return _clean(str(value) if number else value, name, max_characters)
+    text, _ = _clean(str(value) if number else value, name, max_characters)
+    return text
 
 
 def printable(text: str) -> str:

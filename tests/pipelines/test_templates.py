@@ -50,7 +50,7 @@ def test_a_template_is_all_combinations_with_their_labels() -> None:
         rarity="{colour.rarity}",
         counterfactual="a(n) {colour.frequent} {shape}",
     )
-    assert [row[1:] for row in found] == [
+    assert [row[1:6] for row in found] == [
         ("a purple star", "purple star", "rare", "a red star", "prompts.template:1"),
         ("a purple 7", "purple 7", "rare", "a red 7", "prompts.template:2"),
         ("an orange star", "orange star", None, None, "prompts.template:3"),

@@ -6,6 +6,8 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+from pipelines.prompts.text import IGNORABLE, normal
+
 _MOST_STEPS = 200_000
 _LAST = "\U0010ffff"
 
@@ -63,9 +65,6 @@ def _steps(
 
 
 def _stable(text: str) -> bool:
-    """Whether a text stays as it is when others are put before and after it and all is normalised."""
-    if text.isascii():
-        return text.isprintable() and "  " not in text
-    plain = text.isprintable() and unicodedata.is_normalized("NFC", text) and "  " not in text
+    """Whether a text stays as it is when others are put before and after it and all gets its normal form."""
     joins = unicodedata.category(text[0]).startswith("M") or "\u1100" <= text[0] <= "\u11ff"
-    return plain and not joins and not any("\ufe00" <= character <= "\ufe0f" for character in text)
+    return not joins and not IGNORABLE.search(text) and not normal(f"x{text}x").changes
