@@ -91,6 +91,7 @@ def _expanded(
         if not isinstance(row, PromptRow):
             yield row
             continue
+        row = row._replace(concept=row.concept or row.prompt)
         if expand.keep_original:
             yield row
         if isinstance(answers, Failure):
@@ -177,7 +178,6 @@ class _Checker:
                 yield of._replace(
                     prompt_id=found.prompt_id,
                     prompt=found.prompt,
-                    concept=of.concept or of.prompt,
                     counterfactual=carried_over(found.prompt, of.prompt, of.counterfactual),
                     source=found.source,
                     prompt_changes=found.prompt_changes,
