@@ -74,5 +74,5 @@ def _prompts(config: CalibrationConfig) -> list[PromptRow]:
     good = (row for row in read(config.run.prompts) if isinstance(row, PromptRow))
     found = list(islice(good, config.grid.prompts))
     if len(found) < 2:
-        raise UserError(f"prompts.path = {config.run.prompts.path!r}: a calibration needs 2 good prompts or more")
+        raise UserError(f"{config.run.prompts.sources}: a calibration needs 2 good prompts or more")
     return found

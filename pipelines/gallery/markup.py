@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -13,7 +13,7 @@ from pipelines.dataset.report_json import ArmResult, Interval
 from pipelines.dataset.schema import interventions_in
 from pipelines.gallery.read import PIXEL_ART_SIDE, CardView, GroupView, Row, Shot
 from pipelines.pages.chart import ARM_COLOURS
-from pipelines.summary.tally import RARITY_ORDER
+from pipelines.summary.tally import CUT, RARITY_ORDER
 
 _LONG_PROMPT = 240
 
@@ -133,6 +133,8 @@ _GROUP_DETAILS = (
     "height",
     "negative_prompt",
     "max_sequence_length",
+    "tokens_cut",
+    "negative_tokens_cut",
     "frames",
     "model",
     "model_revision",
@@ -141,6 +143,8 @@ _GROUP_DETAILS = (
     "model_options",
     "scheduler",
     "clip_model",
+    "clip_tokens_cut",
+    "clip_margin_missing",
     "group_id",
     "prompt_id",
     "fingerprint",
@@ -160,17 +164,24 @@ def details(cards: Sequence[CardView]) -> str:
             row = group.shots[0].row
             known_columns = {*COLUMN_MEANING, *interventions_in([*row])}
             loras = [f"{lora['name']} at {lora['scale']:g}" for lora in row["loras"]]
-            groups.append({n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))} | {"loras": loras})
+            said = {"loras": loras, **{name: _said(row[name]) for name in CUT}}
+            groups.append({n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))} | said)
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # The columns of further scorers differ from run to run.
-                values["further"] = {n: _compact(v) for n, v in shot.row.items() if n not in known_columns}
+                further = {n: v for n, v in shot.row.items() if n not in known_columns}
+                values["further"] = {n: _said(v) if isinstance(v, dict) else _compact(v) for n, v in further.items()}
                 # Seeds go up to 2^63: as text, as a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
     for row in groups:
         row |= {name: _compact(value) for name, value in row.items()}
     content = {"groups": groups, "shots": shots, "interventions": known}
     return json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def _said(cut: Mapping[str, int | None] | None) -> str | None:
+    """The value of a column of cut tokens, as text; None where nothing was cut."""
+    return ", ".join(f"{name} {tokens}" for name, tokens in (cut or {}).items() if tokens) or None
 
 
 def _compact(value: Any) -> Any:

@@ -46,7 +46,7 @@ def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = N
     try:
         writer = PartWriter(output, next_first(segments), column_names(config.arms))
         with writer as parts, FailureWriter(output) as failures:
-            good = tally.good_prompts(prompt_rows.read(config.prompts), failures)
+            good = tally.good_prompts(prompt_rows.read(config.prompts, output), failures)
             per_shard = prompts_per_shard(config)
             per_chunk = per_shard * max(1, _PROMPTS_PER_CHUNK // per_shard)
             while chunk := list(islice(good, per_chunk)):
@@ -61,7 +61,8 @@ def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = N
 
 
 def count_plan(config: RunConfig) -> PlanCounts:
-    """The counts of the plan that `write_plan` would write; reads and checks all prompts, and writes nothing.
+    """The counts of the plan that `write_plan` would write; reads and checks all prompts, asks no language model (its
+    answers are taken to be as many as they are asked for), and writes nothing.
 
     Raises:
         UserError: when a prompt file cannot be read, or there is no usable prompt.
@@ -70,6 +71,7 @@ def count_plan(config: RunConfig) -> PlanCounts:
     for _ in tally.good_prompts(prompt_rows.read(config.prompts), None):
         pass
     tally.check_some(config.prompts)
+    tally.prompts *= config.prompts.expand.most if config.prompts.expand else 1
     return _counts(config, tally, (Segment(first=0, shards=-(-tally.prompts // prompts_per_shard(config))),))
 
 
@@ -97,7 +99,7 @@ class _Tally:
     def check_some(self, prompts: Prompts) -> None:
         if not self.prompts:
             reasons = "; ".join(self._reasons) or "the files hold no rows"
-            raise UserError(f"no usable prompt in {', '.join(prompts.paths)}; the reasons: {reasons}")
+            raise UserError(f"no usable prompt in {prompts.sources}; the reasons: {reasons}")
 
 
 class _Known:
@@ -123,7 +125,7 @@ class _Known:
         if missing:
             raise UserError(
                 f"{missing:,} of the {len(self._sorted):,} groups planned in {output.path('plan')} are not in what "
-                f"{', '.join(config.prompts.paths)}, prompts.limit and group.groups_per_prompt ask for now. A run can "
+                f"{config.prompts.sources}, prompts.limit and group.groups_per_prompt ask for now. A run can "
                 "be extended by further prompts and groups, but what it has planned stays. Choose another run.output, "
                 "or give the earlier prompts as well."
             )

@@ -8,7 +8,9 @@ from typing import Literal
 from models.errors import did_you_mean, require
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.encodings import is_encoding
+from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.formats import FORMATS
+from pipelines.prompts.templates.config import Template
 
 AUTO = "auto"
 """Value of `prompts.format` that goes by the file's ending."""
@@ -18,15 +20,19 @@ AUTO = "auto"
 class Prompts:
     """The prompts of a run."""
 
-    path: str | tuple[str, ...]
+    path: str | tuple[str, ...] = ()
     """File, folder or glob, in s3:// and hf:// too, or several; relative paths start at the working directory."""
+    template: Template | tuple[Template, ...] = ()
+    """A text with slots and their values (or several); its prompts come after those of the files."""
     format: str = AUTO
     """Name of a format of `pipelines.prompts.formats`; "auto" goes by the file's ending (.txt is text: one prompt per
-    line), before .gz or .zst of a compressed one."""
+    line; a list of classes has no ending of its own), before .gz or .zst of a compressed one."""
     encoding: str = AUTO
     """Of text, as Python names it, such as "latin-1" or "utf-16-le"; "auto" is UTF-8. A byte order mark says more."""
     columns: Columns = field(default_factory=Columns)
     """Names of the columns; of JSON and Parquet also paths, such as "meta.caption" or "captions.0"."""
+    expand: Expand | None = None
+    """A language model that writes several prompts for each of them; None leaves them as they are."""
     limit: int = 0
     """Stop after this many rows; 0 reads all."""
     duplicates: Literal["fail", "keep", "drop"] = "fail"
@@ -35,7 +41,8 @@ class Prompts:
     """Longest prompt, 1 to 100,000 characters; a longer one becomes a row in failed/."""
 
     def __post_init__(self) -> None:
-        require(bool(self.path) and all(self.paths), "path", self.path, "needs at least one file")
+        rule = "needs at least one file, or a table [prompts.template]"
+        require(all(self.paths) and bool(self.path or self.template), "path", self.path, rule)
         if self.format not in (AUTO, *FORMATS):
             known = ", ".join(map(repr, (AUTO, *FORMATS)))
             hint = did_you_mean(self.format, FORMATS)
@@ -49,3 +56,13 @@ class Prompts:
     def paths(self) -> tuple[str, ...]:
         """`path` as a tuple."""
         return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """`template` as a tuple."""
+        return (self.template,) if isinstance(self.template, Template) else self.template
+
+    @property
+    def sources(self) -> str:
+        """Where the prompts come from, for messages."""
+        return ", ".join([*self.paths, *["prompts.template"][: len(self.templates)]])

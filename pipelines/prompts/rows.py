@@ -7,18 +7,25 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
+from pipelines.dataset.storage import Storage
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
-from pipelines.prompts.formats.base import INSIDE
+from pipelines.prompts.expansion.ask import answered
+from pipelines.prompts.expansion.config import Expand
+from pipelines.prompts.expansion.counterfactual import carried_over
+from pipelines.prompts.formats.base import FIELDS, INSIDE
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.places import find
+from pipelines.prompts.templates.rows import templates
 from pipelines.prompts.text import Normal, is_plain, normal
+
+REPEATED = "RepeatedPrompt"
 
 
 class PromptRow(NamedTuple):
@@ -35,7 +42,7 @@ class PromptRow(NamedTuple):
     counterfactual: str | None
     """See `Columns`."""
     source: str
-    """file:line (Parquet and JSON: file:row, from 1)."""
+    """file:line (Parquet and JSON: file:row, from 1), or the template and the number of the combination, from 1."""
     prompt_changes: tuple[str, ...] | None = None
     """What the normal form has changed of the text; None where it was in it already."""
 
@@ -58,16 +65,52 @@ class Dropped(NamedTuple):
     """As in `PromptRow`."""
 
 
-def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
-    """Every row of the prompt files in order, with about 20 bytes of memory per prompt, and 20 more for given ids.
+def read(prompts: Prompts, answers: Storage | None = None) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+    """Every row of the prompt files in order, then those of the templates, with about 20 bytes of memory per prompt,
+    and 20 more for given ids. The last template takes none where its parts show that no two of its prompts are equal.
+
+    prompts: the settings.
+    answers: the output folder of the run, which keeps what a language model has answered. Without one nobody is asked:
+        the rows are those that would be expanded.
 
     Raises:
-        UserError: when a file cannot be read.
+        UserError: when a file cannot be read, or the language model cannot be asked.
     """
     check = _Checker(prompts)
-    rows = ((printable(source.uri), row) for source in find(prompts) for row in prompt_files.read(source, prompts))
-    for name, (number, values) in islice(rows, prompts.limit or None):
-        yield check.row(f"{name}:{number}", values)
+    unchecked = islice(_unchecked(prompts), prompts.limit or None)
+    rows = (check.row(source, values, different and not prompts.expand) for source, values, different in unchecked)
+    yield from rows if prompts.expand is None or answers is None else _expanded(rows, check, prompts.expand, answers)
+
+
+def _expanded(
+    rows: Iterator[PromptRow | FailedPrompt | Dropped], check: _Checker, expand: Expand, output: Storage
+) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+    """Each row, and what a language model has written for it."""
+    asked = ((row, row.prompt if isinstance(row, PromptRow) else None) for row in rows)
+    for row, answers in answered(asked, expand, output):
+        if not isinstance(row, PromptRow):
+            yield row
+            continue
+        row = row._replace(concept=row.concept or row.prompt)
+        if expand.keep_original:
+            yield row
+        if isinstance(answers, Failure):
+            yield FailedPrompt(row.source, row.prompt, answers)
+        else:
+            yield from check.answers(row, answers)
+
+
+def _unchecked(prompts: Prompts) -> Iterator[tuple[str, Any, bool]]:
+    """(source, values, whether no later row can have its prompt) of every row."""
+    filled = templates(prompts)
+    for source in find(prompts):
+        name = printable(source.uri)
+        for number, values in prompt_files.read(source, prompts):
+            yield f"{name}:{number}", values, False
+    for template in filled:
+        different = template is filled[-1] and template.all_different
+        for number, values in template.rows():
+            yield f"{template.at}:{number}", values, different
 
 
 def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
@@ -82,12 +125,12 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
 
 
 def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """The content of every prompt file in order, without paths but for the keys in them.
+    """The content of every prompt file and template in order, without paths but for the keys in them.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    return tuple(map(prompt_files.digest, find(prompts)))
+    return (*map(prompt_files.digest, find(prompts)), *(template.digest() for template in templates(prompts)))
 
 
 class _Unusable(Exception):
@@ -107,7 +150,8 @@ class _Checker:
         self._ids = HashSet()
         self._repeats: Counter[int] = Counter()
 
-    def row(self, source: str, values: Any) -> PromptRow | FailedPrompt | Dropped:
+    def row(self, source: str, values: Any, different: bool = False) -> PromptRow | FailedPrompt | Dropped:
+        """Check a row; different: whether no later one can have its prompt, so that it need not be remembered."""
         prompt, given_id, *labels = values
         try:
             text, changes = _clean(prompt, "prompt", self._prompts.max_characters)
@@ -117,7 +161,7 @@ class _Checker:
             concept = _label(labels[0], "concept", self._prompts.max_characters)
             rarity = _label(labels[1], "rarity", self._prompts.max_characters)
             counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
-            prompt_id = self._identify(text, explicit_id)
+            prompt_id = self._identify(text, explicit_id, different)
         except _Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
             shown = None if unread else printable(str(prompt))[: self._prompts.max_characters]
@@ -126,14 +170,31 @@ class _Checker:
             return Dropped(source)
         return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, changes or None)
 
-    def _identify(self, text: str, explicit_id: str | None) -> str | None:
+    def answers(self, of: PromptRow, texts: Iterable[str]) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+        """Check prompts that are written for another one. All but the text is as there; a repeated one is left out."""
+        for number, text in enumerate(texts, start=1):
+            found = self.row(f"{of.source}, answer {number}", (text, *[None] * (len(FIELDS) - 1)))
+            if isinstance(found, PromptRow):
+                yield of._replace(
+                    prompt_id=found.prompt_id,
+                    prompt=found.prompt,
+                    counterfactual=carried_over(found.prompt, of.prompt, of.counterfactual),
+                    source=found.source,
+                    prompt_changes=found.prompt_changes,
+                )
+            elif isinstance(found, FailedPrompt) and found.failure.error_type == REPEATED:
+                yield Dropped(found.source)
+            else:
+                yield found
+
+    def _identify(self, text: str, explicit_id: str | None, different: bool) -> str | None:
         """The prompt's id; None for a repeat that is dropped."""
         text_hash = _hash(text)
         repeated = text_hash in self._texts
         if repeated and self._prompts.duplicates == "drop":
             return None
         if repeated and self._prompts.duplicates == "fail":
-            raise _Unusable("RepeatedPrompt", "this prompt was there before; prompts.duplicates says what then happens")
+            raise _Unusable(REPEATED, "this prompt was there before; prompts.duplicates says what then happens")
         if explicit_id is not None:
             id_hash = _hash(explicit_id)
             if id_hash in self._ids:
@@ -141,7 +202,8 @@ class _Checker:
                     "RepeatedPromptId", f"prompt_id {explicit_id!r} was there before; every prompt needs its own"
                 )
             self._ids.add(id_hash)
-        self._texts.add(text_hash)
+        if not different:
+            self._texts.add(text_hash)
         if explicit_id is not None:
             return explicit_id
         if not repeated:

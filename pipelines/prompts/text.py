@@ -45,7 +45,7 @@ def normal(text: str) -> Normal:
         if composed != text:
             changes.append("composed")
         text = composed
-        while _IGNORABLE.search(text) and (seen := unicodedata.normalize("NFC", _RUNS.sub(_kept, text))) != text:
+        while IGNORABLE.search(text) and (seen := unicodedata.normalize("NFC", _RUNS.sub(_kept, text))) != text:
             text = seen
             if "invisible" not in changes:
                 changes.append("invisible")
@@ -63,8 +63,9 @@ _ZWJ = "\u200d"
 _MONGOLIAN = "\u180b-\u180f"
 _VARIATIONS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _TAGS = "\U000e0020-\U000e007f"
-_IGNORABLE = re.compile(f"[{_NOTHING}{_JOINERS}{_GRAPHEME_JOINER}{_MONGOLIAN}{_VARIATIONS}{_TAGS}]")
-_RUNS = re.compile(f"{_IGNORABLE.pattern}+")
+IGNORABLE = re.compile(f"[{_NOTHING}{_JOINERS}{_GRAPHEME_JOINER}{_MONGOLIAN}{_VARIATIONS}{_TAGS}]")
+"""Characters that are not seen by themselves, some of which act on their neighbours."""
+_RUNS = re.compile(f"{IGNORABLE.pattern}+")
 _ALWAYS, _MONGOL, _VARIES, _TAG = (re.compile(f"[{of}]") for of in (_NOTHING, _MONGOLIAN, _VARIATIONS, _TAGS))
 _FIRST_SHAPED = "\u0590"
 """Scripts whose letters join, or stack, begin here with Hebrew; those before have letters that stand alone."""
@@ -103,7 +104,7 @@ def _has_variants(base: str) -> bool:
     """A variation selector chooses a form of signs, ideographs and keycaps, of which the others have one form each."""
     if base in "0123456789#*":
         return True
-    if base.isascii() or base.isspace() or _IGNORABLE.match(base):
+    if base.isascii() or base.isspace() or IGNORABLE.match(base):
         return False
     return base >= _FIRST_MATHEMATICAL or not base.isalnum() or _shaped(base)
 
@@ -112,7 +113,7 @@ def _shaped(neighbour: str) -> bool:
     """A letter or a mark of a script whose letters join or stack, such as Arabic and those of India. Ideographs do
     not."""
     of_a_script = neighbour >= _FIRST_SHAPED and unicodedata.category(neighbour) in ("Lo", "Lm", "Mn", "Mc")
-    return of_a_script and unicodedata.east_asian_width(neighbour) != "W" and not _IGNORABLE.match(neighbour)
+    return of_a_script and unicodedata.east_asian_width(neighbour) != "W" and not IGNORABLE.match(neighbour)
 
 
 def _pictured(neighbour: str) -> bool:

@@ -19,7 +19,10 @@ GUIDES = {
     for name in (
         "README.md",
         "pipelines/README.md",
+        "pipelines/export/README.md",
+        "pipelines/prompts/README.md",
         "pipelines/serve/README.md",
+        "pipelines/export/README.md",
         "models/README.md",
         "tests/README.md",
         "infra/README.md",

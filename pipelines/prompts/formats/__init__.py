@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.prompts.formats import delimited, json_array, jsonl, parquet, text
+from pipelines.prompts.formats import classes, delimited, json_array, jsonl, parquet, text
 from pipelines.prompts.formats.base import Format
 
 FORMATS: dict[str, Format] = {
@@ -14,6 +14,7 @@ FORMATS: dict[str, Format] = {
         delimited.CSV,
         delimited.TSV,
         text.FORMAT,
+        classes.FORMAT,
     )
 }
 """Name, the value of `prompts.format` -> the format."""
