@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,13 @@ _ELSEWHERE = "Choose a folder that you may write to, on a disk with room"
 _WITHOUT_PERMISSION = {errno.EACCES, errno.EPERM}
 _IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP}
 _GO_ON = "; where a run has begun, put this right and start the same command again: it goes on from what is finished."
+
+_QUERY = re.compile(r"(?<=\w)\?[^\s'\"]*")
+
+
+def unsigned(text: str) -> str:
+    """A message without the queries of its addresses, which may hold signatures that let their reader in."""
+    return _QUERY.sub("", text)
 
 
 def remedy(error: BaseException, uri: str, *, writing: bool) -> str:

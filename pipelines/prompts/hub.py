@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
+from pipelines.dataset.outages import PATIENCE_AT_THE_START_SECONDS, retry_transient
+from pipelines.dataset.remedies import unsigned
 from pipelines.dataset.s3 import Input
 from pipelines.errors import UserError
+
+T = TypeVar("T")
 
 _SCHEME = "hf://"
 _DATASET = re.compile(r"hf://datasets/[^/]+/[^/]+(/.*)?", re.DOTALL)
@@ -59,25 +62,25 @@ class HubFolder:
 
     def glob(self, pattern: str) -> Sequence[str]:
         """The URIs of the files that a pattern matches."""
-        with self._explained("list", pattern):
-            found = self._filesystem.glob(self.path(pattern), detail=True)
-            return [f"{_SCHEME}{path}" for path, of in found.items() if of["type"] == "file"]
+        found = self._do("list", pattern, lambda: self._filesystem.glob(self.path(pattern), detail=True))
+        return [f"{_SCHEME}{path}" for path, of in found.items() if of["type"] == "file"]
 
     def files_below(self, rel_dir: str) -> Sequence[str]:
         """Sorted paths of the files at any depth below a folder, relative to it."""
         root = f"{self.path(rel_dir).removeprefix(_SCHEME)}/"
-        with self._explained("list", rel_dir):
-            return sorted(str(path).removeprefix(root) for path in self._filesystem.find(self.path(rel_dir)))
+        found = self._do("list", rel_dir, lambda: self._filesystem.find(self.path(rel_dir)))
+        return sorted(str(path).removeprefix(root) for path in found)
 
     def open_input(self, rel: str) -> BinaryIO:
         """A seekable file; only the parts that are read are fetched."""
-        with self._explained("read", rel):
-            file = self._filesystem.open(self.path(rel), "rb", cache_type="none")
+        file = self._do("read", rel, lambda: self._filesystem.open(self.path(rel), "rb", cache_type="none"))
+
+        def part(start: int, end: int) -> bytes:
+            file.seek(start)
+            return cast(bytes, file.read(end - start))
 
         def fetch(start: int, end: int) -> bytes:
-            with self._explained("read", rel):
-                file.seek(start)
-                return cast(bytes, file.read(end - start))
+            return self._do("read", rel, lambda: part(start, end))
 
         return cast(BinaryIO, io.BufferedReader(Input(file.size, fetch), _READ_AHEAD_BYTES))
 
@@ -91,7 +94,7 @@ class HubFolder:
     def _kind(self, rel: str) -> str | None:
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-        with self._explained("look for", rel):
+        def kind() -> str | None:
             try:
                 return str(self._filesystem.info(self.path(rel))["type"])
             except FileNotFoundError as error:
@@ -99,11 +102,13 @@ class HubFolder:
                     raise error.__cause__ from None
                 return None
 
-    @contextmanager
-    def _explained(self, action: str, rel: str) -> Iterator[None]:
-        """Turn what the hub's client raises into a UserError of one line, without the token."""
+        return self._do("look for", rel, kind)
+
+    def _do(self, action: str, rel: str, operation: Callable[[], T]) -> T:
+        """Retry it while somebody waits for the start, and turn what the hub's client raises into a UserError of
+        one line, without the token."""
         try:
-            yield
+            return retry_transient(operation, PATIENCE_AT_THE_START_SECONDS)
         except Exception as error:
             if isinstance(error, FileNotFoundError) or not _of_client(error):
                 raise
@@ -129,4 +134,5 @@ def _reason(error: Exception) -> str:
         return "the dataset has no such revision"
     said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
     token = get_token()
-    return f"{said.replace(token, '...') if token else said}. Check HF_TOKEN, HF_ENDPOINT and the connection"
+    said = unsigned(said.replace(token, "...") if token else said)
+    return f"{said}. Check HF_TOKEN, HF_ENDPOINT and the connection"

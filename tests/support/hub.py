@@ -1,4 +1,4 @@
-"""A server of the part of the Hugging Face hub's API that publishing needs, which drops every third request."""
+"""A server of the part of the Hugging Face hub's API that reading and publishing need; it can drop every third one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -29,6 +30,10 @@ class Repo:
     private: bool
     files: dict[str, tuple[bytes, bool]] = field(default_factory=lambda: {".gitattributes": (_ATTRIBUTES, False)})
     commits: list[list[str]] = field(default_factory=list)
+    gated: bool = False
+    """Whether its owner asks for agreement, which nobody has given."""
+    broken: bool = False
+    """Whether its files are named, but refused."""
 
 
 class HubServer(ThreadingHTTPServer):
@@ -75,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             return
-        data = json.dumps(answer).encode()
+        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(data))}.items():
             self.send_header(name, value)
@@ -98,10 +103,16 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None or repo is None:
             return 404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"}
         what = found[3] or ""
-        if not what:
+        if repo.gated:
+            return 403, {"error": "ask for access"}, {"X-Error-Code": "GatedRepo"}
+        if what in ("", "revision/main"):
             return 200, {"id": found[1], "private": repo.private, "sha": "0" * 40}, {}
-        if what == "tree/main":
-            return 200, [_entry(name, *file) for name, file in sorted(repo.files.items())], {}
+        if what.startswith("revision/"):
+            return 404, {"error": "no such revision"}, {"X-Error-Code": "RevisionNotFound"}
+        if what.startswith("tree/main"):
+            return self._tree(repo, what.removeprefix("tree/main").strip("/"))
+        if what.startswith("resolve/main/"):
+            return self._part(repo, what.removeprefix("resolve/main/"))
         if what == "paths-info/main":
             asked = parse_qs(body.decode())["paths"]
             return 200, [_entry(name, *repo.files[name]) for name in asked if name in repo.files], {}
@@ -112,6 +123,22 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "commit/main":
             return self._commit(repo, [json.loads(line) for line in body.splitlines()])
         return 404, {"error": f"no such thing: {path}"}, {}
+
+    def _tree(self, repo: Repo, folder: str) -> tuple[int, Any, dict[str, str]]:
+        folders = {str(parent) for name in repo.files for parent in PurePosixPath(name).parents} - {"."}
+        found: list[dict[str, Any]] = [{"type": "directory", "path": name, "oid": "0"} for name in sorted(folders)]
+        found += [_entry(name, *file) for name, file in sorted(repo.files.items())]
+        everything = parse_qs(urlsplit(self.path).query).get("recursive", [""])[0].lower() == "true"
+        here = PurePosixPath(folder)
+        parents = [(one, PurePosixPath(one["path"]).parents) for one in found]
+        inside = [one for one, above in parents if here in (above if everything else above[:1])]
+        return (200, inside, {}) if inside or not folder else (404, {"error": "none"}, {"X-Error-Code": "EntryNotFound"})
+
+    def _part(self, repo: Repo, name: str) -> tuple[int, Any, dict[str, str]]:
+        if repo.broken:
+            return 403, {"error": f"no, {self.server.url}/large/x?signature=secret"}, {}
+        first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+        return 206, repo.files[name][0][int(first) : int(last) + 1], {}
 
     def _create(self, asked: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
         name = f"{asked['organization']}/{asked['name']}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from pipelines.dataset.names import EXPORT_RECORD, FileEntry
 from pipelines.dataset.outages import PATIENCE_AT_THE_START_SECONDS, PATIENCE_SECONDS, causes, retry_transient
+from pipelines.dataset.remedies import unsigned
 from pipelines.dataset.storage import Storage
 from pipelines.dataset.uris import is_s3
 from pipelines.errors import UserError
@@ -25,8 +25,6 @@ _MOST_FILES_IN_A_FOLDER = 10_000
 """A rule of the hub."""
 _TOKEN = "Set HF_TOKEN to a token that may write there, or log in with: hf auth login"
 _AGAIN = "Start the same command again: what is there is not sent again"
-_SIGNED = re.compile(r"(?<=\w)\?[^\s'\"]*")
-"""The query of an address, which may hold a signature that lets its reader write."""
 
 
 class Hub:
@@ -171,8 +169,7 @@ def _reason(error: Exception) -> str:
     answer = next((cause for cause in causes(error) if isinstance(cause, HfHubHTTPError)), None)
     status = answer.response.status_code if answer else None
     said = " ".join(((answer.server_message if answer else None) or str(error)).split()).rstrip(".")
-    said = _SIGNED.sub("", said)
-    return f"{said}. {_TOKEN if status in (401, 403) else _AGAIN}"
+    return f"{unsigned(said)}. {_TOKEN if status in (401, 403) else _AGAIN}"
 
 
 def _message(paths: Sequence[str]) -> str:
