@@ -36,6 +36,7 @@ from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
 from pipelines.errors import UserError
+from pipelines.prompts.columns import SETTINGS
 from pipelines.prompts.config import Prompts
 
 
@@ -187,6 +188,7 @@ _ADDED_LATER: dict[str, Any] = {
     "model.quantize": [],
     "model.transformer_file": "",
     "model.transformer_file_revision": "",
+    **{f"columns.{name}": "" for name in SETTINGS},
 }
 """Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
 which of an array of tables is that key of each, and of an arm's own settings of an intervention that of its table."""

@@ -9,7 +9,7 @@ COLUMN_MEANING: dict[str, str] = {
     "group_size": "images in the group",
     "seed": "seed of the image's own starting noise",
     "group_id": "hash of everything the group is made from",
-    "prompt_id": "the prompt's id, from the prompt file or a hash of its text",
+    "prompt_id": "the prompt's id, from the prompt file or a hash of its text and its row's settings",
     "prompt": "the text that was drawn",
     "concept": "the concept the prompt is about, as the prompt file names it",
     "rarity": "how common the concept is, as the prompt file names it",

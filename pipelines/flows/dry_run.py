@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from models.interventions.registry import entry_of
 from models.recommended import Recommended
+from models.spec import Sampling
 from pipelines.config.run import RunConfig
 from pipelines.dataset import owned, run_json
 from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
-from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE, raw_image_bytes
+from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE
+from pipelines.plan.survey import Survey, work
 from pipelines.plan.write import count_plan
 
 _CPU_FLOPS, _GPU_FLOPS = 4e10, 2e14
@@ -26,22 +28,24 @@ def describe(config: RunConfig) -> str:
     output = Storage.open(config.run.output)
     owned.check(output, run_json.FILE, setting="run.output")
     preflight.check(config)
-    counts = count_plan(config)
-    size = counts.images * raw_image_bytes(config) * BYTES_PER_RAW_BYTE
+    survey = Survey(config)
+    counts = count_plan(config, survey)
+    size = survey.raw_bytes * BYTES_PER_RAW_BYTE
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
         ("arms", ", ".join(arm.name for arm in config.arms)),
+        *_rows(survey),
         ("groups", f"{counts.groups:,} of {config.group.size} images"),
-        ("images", f"{counts.images:,} of {config.sampling.width} x {config.sampling.height}"),
+        ("images", f"{counts.images:,} of {_sizes(config.sampling, survey.largest)}"),
         ("shards", f"{counts.shards:,}"),
         ("output", f"{output.uri}, about {_bytes(size)}"),
-        ("memory", memory.describe(config)),
+        ("memory", memory.describe(replace(config, sampling=survey.largest))),
         (
             "time",
             "unknown: no local files say how large the model is"
             if flops is None
-            else _time(config, counts.images, flops),
+            else _time(config, flops * survey.work / work(config)),
         ),
     ]
     lines = [f"{name:<9}{text}" for name, text in rows]
@@ -90,10 +94,20 @@ def flops_per_image(config: RunConfig) -> float | None:
     return float(2 * parameters * tokens * passes * config.sampling.steps)
 
 
-def _time(config: RunConfig, images: int, flops: float) -> str:
+def _rows(survey: Survey) -> Iterator[tuple[str, str]]:
+    if found := survey.wanted.settings:
+        yield "rows", f"have {', '.join(found)} of their own: {survey.buckets:,} kinds of groups (buckets)"
+
+
+def _sizes(run: Sampling, largest: Sampling) -> str:
+    size = f"{run.width} x {run.height}"
+    return size if largest == run else f"{size}, the largest of {largest.width} x {largest.height}"
+
+
+def _time(config: RunConfig, flops: float) -> str:
     where = config.ray
     speed = where.gpus_per_generator * _GPU_FLOPS or where.generator_threads * where.gpus_per_replica * _CPU_FLOPS
-    seconds = images * flops / (speed * where.generators)
+    seconds = flops / (speed * where.generators)
     amount = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.1f} minutes"
     kind = "GPU" if where.gpus_per_generator else "CPU"
     return f"about {amount} on {where.generators} {kind} generators, to a factor of 3; loading the model comes on top"

@@ -15,10 +15,7 @@ from pipelines.config.model_path import HUB_ID, check_model
 from pipelines.config.run import RunConfig
 from pipelines.config.scorers import checked
 from pipelines.errors import UserError
-from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard, raw_image_bytes
-
-_MAX_SHARD_BYTES = 1 << 31
-"""Most bytes that one Arrow array of binary values can hold."""
+from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, prompts_per_shard, raw_image_bytes
 
 
 def check(config: RunConfig) -> RunConfig:
@@ -34,8 +31,8 @@ def check(config: RunConfig) -> RunConfig:
     config = replace(config, scoring=checked(config.scoring), scorers=further)
     groups = prompts_per_shard(config) * groups_per_prompt(config)
     group_bytes = config.group.size * raw_image_bytes(config)
-    if groups * group_bytes > _MAX_SHARD_BYTES:
-        fitting = _MAX_SHARD_BYTES // group_bytes
+    if groups * group_bytes > MOST_SHARD_BYTES:
+        fitting = MOST_SHARD_BYTES // group_bytes
         raise UserError(
             f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {config.group.size} images of "
             f"{config.sampling.width} x {config.sampling.height} per group could exceed 2 GiB; use {fitting} or fewer"

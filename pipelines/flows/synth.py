@@ -135,7 +135,6 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
                 "selection": config.selection,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
-                "group_size": config.group.size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             reads=generated,

@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.prompts.config import AUTO, Prompts
 from pipelines.prompts.formats import FORMATS
 from pipelines.prompts.formats.base import Format, Row
+from pipelines.prompts.wanted import Wanted
 
 
 def files(prompts: Prompts) -> list[str]:
@@ -27,11 +28,12 @@ def files(prompts: Prompts) -> list[str]:
     return [uri for pattern in prompts.paths for uri in _expand(pattern)]
 
 
-def read(uri: str, prompts: Prompts) -> Iterator[Row]:
+def read(uri: str, prompts: Prompts, wanted: Wanted) -> Iterator[Row]:
     """All rows of one file.
 
     uri: of the file.
     prompts: the settings.
+    wanted: the columns to read.
 
     Raises:
         UserError: when the file is not of its format, or lacks a column.
@@ -39,7 +41,7 @@ def read(uri: str, prompts: Prompts) -> Iterator[Row]:
     format = _format_of(uri, prompts.format)
     with _opened(uri) as file:
         try:
-            yield from format.read(file, uri, prompts.columns)
+            yield from format.read(file, uri, wanted)
         except UnicodeError as error:
             raise UserError(f"{uri} is not readable as {format.name}: {error}") from error
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
+from pipelines.prompts.columns import SETTINGS, TEXTS
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.hash_set import HashSet
+from pipelines.prompts.settings import PLAIN, RowSettings, Settle, as_number
+from pipelines.prompts.wanted import Wanted
 
 
 class PromptRow(NamedTuple):
@@ -33,6 +37,11 @@ class PromptRow(NamedTuple):
     """See `Columns`."""
     source: str
     """file:line (Parquet: file:row, from 1)."""
+    noise: str = ""
+    """What image seeds follow from in place of the id; "" for the id. Rows of one text that differ in their settings
+    have the same, so that they can be compared image by image."""
+    settings: RowSettings = PLAIN
+    """What the row has of its own."""
 
 
 class FailedPrompt(NamedTuple):
@@ -53,15 +62,22 @@ class Dropped(NamedTuple):
     """As in `PromptRow`."""
 
 
-def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+def read(
+    prompts: Prompts, settle: Settle | None = None, wanted: Wanted | None = None
+) -> Iterator[PromptRow | FailedPrompt | Dropped]:
     """Every row of the prompt files in order, with about 20 bytes of memory per prompt, and 20 more for given ids.
+
+    prompts: the settings.
+    settle: checks the rows' own settings; None reads none.
+    wanted: the columns to read, which remembers the others; None for those that the arguments before say.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    check = _Checker(prompts)
+    check = _Checker(prompts, settle)
+    wanted = wanted or Wanted(prompts.columns, settings=settle is not None)
     uris = prompt_files.files(prompts)
-    rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts))
+    rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts, wanted))
     for uri, number, values in islice(rows, prompts.limit or None):
         yield check.row(f"{printable(uri)}:{number}", values)
 
@@ -72,7 +88,7 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
     text: the prompt.
     max_characters: longest prompt.
     """
-    row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *[None] * 4))
+    row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", {"prompt": text})
     assert not isinstance(row, Dropped)  # the first prompt is never a repeat
     return row
 
@@ -97,14 +113,20 @@ class _Unusable(Exception):
 class _Checker:
     """Checks rows, and remembers them to find repeated prompts and ids."""
 
-    def __init__(self, prompts: Prompts) -> None:
+    def __init__(self, prompts: Prompts, settle: Settle | None = None) -> None:
         self._prompts = prompts
+        self._columns = {field: prompts.columns.name_of(field) for field in TEXTS}
+        self._settings = {field: prompts.columns.name_of(field) for field in SETTINGS} if settle else {}
+        self._with_settings = frozenset(self._settings.values())
+        self._settle = settle
         self._texts = HashSet()
         self._ids = HashSet()
         self._repeats: Counter[int] = Counter()
 
-    def row(self, source: str, values: Any) -> PromptRow | FailedPrompt | Dropped:
-        prompt, given_id, *labels = values
+    def row(self, source: str, values: Mapping[str, Any] | Failure) -> PromptRow | FailedPrompt | Dropped:
+        if isinstance(values, Failure):
+            return FailedPrompt(source, None, values)
+        prompt, given_id, *labels = map(values.get, self._columns.values())
         try:
             text = _clean(prompt, "prompt", self._prompts.max_characters)
             if text is None:
@@ -113,21 +135,45 @@ class _Checker:
             concept = _label(labels[0], "concept", self._prompts.max_characters)
             rarity = _label(labels[1], "rarity", self._prompts.max_characters)
             counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
-            prompt_id = self._identify(text, explicit_id)
+            settings = PLAIN if self._with_settings.isdisjoint(values) else self._settings_of(values)
+            prompt_id, noise = self._identify(text, explicit_id, settings)
         except _Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
             shown = None if unread else printable(str(prompt))[: self._prompts.max_characters]
             return FailedPrompt(source, shown, unusable.failure)
         if prompt_id is None:
             return Dropped(source)
-        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source)
+        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, noise, settings)
 
-    def _identify(self, text: str, explicit_id: str | None) -> str | None:
-        """The prompt's id; None for a repeat that is dropped."""
-        text_hash = _hash(text)
+    def _settings_of(self, values: Mapping[str, Any]) -> RowSettings:
+        given = {}
+        for field, column in self._settings.items():
+            try:
+                value = self._setting(field, values.get(column))
+            except ValueError as error:
+                raise _Unusable("BadSetting", str(error) + _in_column(field, column)) from None
+            if value is not None:
+                given[field] = value
+        assert self._settle is not None
+        try:
+            return self._settle(given) if given else PLAIN
+        except ValueError as error:
+            renamed = (_in_column(field, column) for field, column in self._settings.items() if field in given)
+            raise _Unusable("BadSetting", str(error) + "".join(renamed)) from None
+
+    def _setting(self, field: str, value: Any) -> Any:
+        if isinstance(value, str | Failure) or _missing(value) or field in _TEXT_SETTINGS:
+            value = _label(value, field, self._prompts.max_characters)
+        return value if value is None or field in _TEXT_SETTINGS else as_number(field, value)
+
+    def _identify(self, text: str, explicit_id: str | None, settings: RowSettings) -> tuple[str | None, str]:
+        """The prompt's id, None for a repeat that is dropped; and its `noise`."""
+        own = (settings.own, settings.seed)  # more images of the same kind are no other prompt
+        whole = text if own == _NOTHING else f"{text}\0{json.dumps(own)}"
+        text_hash = _hash(whole)
         repeated = text_hash in self._texts
         if repeated and self._prompts.duplicates == "drop":
-            return None
+            return None, ""
         if repeated and self._prompts.duplicates == "fail":
             raise _Unusable("RepeatedPrompt", "this prompt was there before; prompts.duplicates says what then happens")
         if explicit_id is not None:
@@ -139,11 +185,20 @@ class _Checker:
             self._ids.add(id_hash)
         self._texts.add(text_hash)
         if explicit_id is not None:
-            return explicit_id
-        if not repeated:
-            return f"{text_hash:016x}"
-        self._repeats[text_hash] += 1
-        return f"{_hash(f'{text} #{self._repeats[text_hash]}'):016x}"
+            return explicit_id, ""
+        if repeated:
+            self._repeats[text_hash] += 1
+        times = f" #{self._repeats[text_hash]}" if repeated else ""
+        prompt_id = f"{_hash(whole + times) if times else text_hash:016x}"
+        return prompt_id, "" if whole is text else f"{_hash(text + times):016x}"
+
+
+_NOTHING = (PLAIN.own, PLAIN.seed)
+_TEXT_SETTINGS = ("negative_prompt", "aspect_ratio")
+
+
+def _in_column(field: str, column: str) -> str:
+    return "" if field == column else f" (the column {column!r} is prompts.columns.{field})"
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]")

@@ -72,8 +72,10 @@ class GenerateShard:
         planned = read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
-        made, failed = self._make(shard, groups_of(planned), deaths)
-        self._telemetry.failed((f.error_type for f in failed.values()), group_size=self._config.group.size)
+        groups = groups_of(planned)
+        made, failed = self._make(shard, groups, deaths)
+        lost = sum(len(groups[index].seeds) for index in failed)
+        self._telemetry.failed((f.error_type for f in failed.values()), images=lost)
         self._telemetry.images(sum(len(group.images) for group in made.values()), moved=True)
         return pack(
             Shard(

@@ -10,10 +10,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
 from pipelines.flows import synth
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats import FORMATS
+from pipelines.prompts.wanted import Wanted
 from tests.conftest import PROMPTS
 from tests.support.faults import FaultyGenerateShard
 from tests.support.job import PLAIN, WORDS, complete, files_of, rows, run_inline, write_job
@@ -86,8 +88,7 @@ def test_all_parti_prompts_are_accounted_for(tmp_path: Path, tiny_pipeline: str,
     assert drawn
     assert failed
     with path.open("rb") as file:
-        wanted = [
-            str(values[0]).strip() for _, values in FORMATS["tsv"].read(file, str(path), Columns(prompt="Prompt"))
-        ]
+        read = FORMATS["tsv"].read(file, str(path), Wanted(Columns(prompt="Prompt")))
+        wanted = [values["Prompt"].strip() for _, values in read if not isinstance(values, Failure)]
     assert len(wanted) == 1632
     assert Counter(prompt for (prompt,) in drawn + failed) == Counter(wanted)

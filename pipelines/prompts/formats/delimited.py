@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
-from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, lines_of, positions, unreadable, whole_lines_of
+from pipelines.prompts.formats.base import Format, Row, lines_of, unreadable, whole_lines_of
+from pipelines.prompts.wanted import Wanted
 
 _LARGEST_CELL = 1 << 24
 
@@ -19,25 +19,25 @@ Record = tuple[int, list[str] | Failure]
 """(number of the first line, cells)."""
 
 
-def read_csv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read_csv(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of CSV as in RFC 4180: a cell in double quotes may have commas, line ends and doubled quotes.
 
-    file, uri, columns: see `Format.read`.
+    file, uri, wanted: see `Format.read`.
     """
-    yield from _rows(_csv_records(whole_lines_of(file)), uri, columns)
+    yield from _rows(_csv_records(whole_lines_of(file)), uri, wanted)
 
 
-def read_tsv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read_tsv(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of TSV, one per line: many TSV files (PartiPrompts is one) have double quotes that are plain text.
 
-    file, uri, columns: see `Format.read`.
+    file, uri, wanted: see `Format.read`.
     """
     records = (
         (number, [_unquoted(cell) for cell in line.split("\t")])
         for number, line in enumerate(lines_of(file), start=1)
         if line
     )
-    yield from _rows(records, uri, columns)
+    yield from _rows(records, uri, wanted)
 
 
 def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
@@ -80,21 +80,20 @@ def _unquoted(cell: str) -> str:
     return match[1].replace('""', '"') if match else cell
 
 
-def _rows(records: Iterator[Record], uri: str, columns: Columns) -> Iterator[Row]:
+def _rows(records: Iterator[Record], uri: str, wanted: Wanted) -> Iterator[Row]:
     first, header = next(records, (0, None))
     if header is None:
         raise UserError(f"{uri} is empty; it needs a header line with the names of its columns")
     if isinstance(header, Failure):
         raise UserError(f"{uri}:{first}: {header.error}. The first line needs the names of the columns.")
-    places = positions(header, columns, uri)
+    places = [(name, header.index(name)) for name in wanted.of(header, uri)]
     for number, cells in records:
         if isinstance(cells, Failure):
-            yield number, (cells, None, None, None, None)
+            yield number, cells
         elif len(cells) == len(header):
-            yield number, [None if at is None else cells[at] for at in places]
+            yield number, {name: cells[at] for name, at in places}
         else:
-            problem = unreadable(f"{len(cells)} cells, but the header names {len(header)} columns")
-            yield number, (problem, None, None, None, None)
+            yield number, unreadable(f"{len(cells)} cells, but the header names {len(header)} columns")
 
 
 CSV = Format(name="csv", endings=(".csv",), read=read_csv)

@@ -5,42 +5,39 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from pipelines.dataset.failures import Failure
-from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, lines_of, positions, unreadable
+from pipelines.prompts.formats.base import Format, Row, lines_of, unreadable
+from pipelines.prompts.wanted import Wanted
 
 
-def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
-    _check_columns(file, uri, columns)
-    names = [name or field for field, name in asdict(columns).items()]
+    _check_columns(file, uri, wanted)
     for number, line in enumerate(lines_of(file), start=1):
         if not line.strip():
             continue
         record = _object(line)
-        if isinstance(record, Failure):
-            yield number, (record, None, None, None, None)
-        else:
-            yield number, [record.get(name) for name in names]
+        if not isinstance(record, Failure):
+            wanted.see(record)
+        yield number, record
 
 
-def _check_columns(file: BinaryIO, uri: str, columns: Columns) -> None:
+def _check_columns(file: BinaryIO, uri: str, wanted: Wanted) -> None:
     """A row may lack any key, but a name of the settings that no row has is a mistake. All are looked for before the
     first row is given, in as many lines as that takes: mostly one."""
-    wanted = {name for name in asdict(columns).values() if name}
+    required = {*wanted.required.values()}
     seen: dict[str, None] = {}
     with closing(lines_of(file)) as lines:
         for line in lines:
             record = _object(line)
             seen |= {} if isinstance(record, Failure) else dict.fromkeys(record)
-            if wanted <= seen.keys():
+            if required <= seen.keys():
                 break
     file.seek(0)
     if seen:
-        positions([*seen], columns, uri)
+        wanted.of([*seen], uri)
 
 
 def _object(line: str) -> dict[str, Any] | Failure:

@@ -8,23 +8,21 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from pipelines.dataset.parquet import Reader
-from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, no_text, positions
+from pipelines.prompts.formats.base import Format, Row, no_text
+from pipelines.prompts.wanted import Wanted
 
 _BATCH_ROWS = 8192
 
 
-def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
     source = Reader(file, uri)
-    available = source.schema.names
-    names = [None if at is None else available[at] for at in positions(available, columns, uri)]
+    names = wanted.of(source.schema.names, uri)
     number = 0
-    for batch in source.batches(_BATCH_ROWS, sorted({n for n in names if n is not None})):
-        cells = [[None] * batch.num_rows if name is None else _values(batch.column(name)) for name in names]
-        for values in zip(*cells, strict=True):
+    for batch in source.batches(_BATCH_ROWS, names):
+        for values in zip(*(_values(batch.column(name)) for name in names), strict=True):
             number += 1
-            yield number, values
+            yield number, dict(zip(names, values, strict=True))
 
 
 def _values(column: pa.Array[Any]) -> list[Any]:

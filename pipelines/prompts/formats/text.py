@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats.base import Format, Row, lines_of
+from pipelines.prompts.wanted import Wanted
 
 
-def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
+    name = wanted.prompt
     for number, line in enumerate(lines_of(file), start=1):
         if line.strip():
-            yield number, (line, None, None, None, None)
+            yield number, {name: line}
 
 
 FORMAT = Format(name="text", endings=(".txt",), read=read)
