@@ -7,6 +7,8 @@ from math import sqrt
 from pathlib import Path
 
 _LEAST = 16
+_MORE_LEVELS = {"block_out_channels": 0, "temperal_downsample": 1}
+"""Setting of an autoencoder with a value per level -> levels that have none in it."""
 _WITHOUT_FILES = 32
 """Of models that are not in a local folder, or whose autoencoder says it otherwise: published ones need 16 or 32."""
 
@@ -18,8 +20,9 @@ def size_unit(path: str) -> int:
     """
     try:
         settings = json.loads((Path(path) / "vae" / "config.json").read_bytes())
-        return max(_LEAST, int(2 ** len(settings["block_out_channels"])))
-    except (OSError, ValueError, RecursionError, TypeError, LookupError):
+        levels = next(len(settings[key]) + more for key, more in _MORE_LEVELS.items() if key in settings)
+        return max(_LEAST, int(2**levels))
+    except (OSError, ValueError, RecursionError, TypeError, StopIteration):
         return _WITHOUT_FILES
 
 
