@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipelines.config.run import RunConfig
 from pipelines.dataset import owned, run_json
 from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
+from pipelines.flows.warnings import of_rows
 from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE
 from pipelines.plan.survey import Survey, work
 from pipelines.plan.write import count_plan
@@ -30,12 +32,13 @@ def describe(config: RunConfig) -> str:
     preflight.check(config)
     survey = Survey(config)
     counts = count_plan(config, survey)
+    for line in of_rows(config, survey):
+        print(line, file=sys.stderr)
     size = survey.raw_bytes * BYTES_PER_RAW_BYTE
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
         ("arms", ", ".join(arm.name for arm in config.arms)),
-        *_rows(survey),
         ("groups", f"{counts.groups:,} of {config.group.size} images"),
         ("images", f"{counts.images:,} of {_sizes(config.sampling, survey.largest)}"),
         ("shards", f"{counts.shards:,}"),
@@ -92,11 +95,6 @@ def flops_per_image(config: RunConfig) -> float | None:
     tokens: float = config.sampling.width * config.sampling.height / pixels_per_token**2 + _TEXT_TOKENS
     passes = 2 if config.sampling.guidance_scale > 1 else 1
     return float(2 * parameters * tokens * passes * config.sampling.steps)
-
-
-def _rows(survey: Survey) -> Iterator[tuple[str, str]]:
-    if found := survey.wanted.settings:
-        yield "rows", f"have {', '.join(found)} of their own: {survey.buckets:,} kinds of groups (buckets)"
 
 
 def _sizes(run: Sampling, largest: Sampling) -> str:
