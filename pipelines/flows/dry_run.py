@@ -29,7 +29,7 @@ def describe(config: RunConfig) -> str:
     """The plan in words. Reads and checks all prompts; starts no model and writes nothing."""
     output = Storage.open(config.run.output)
     owned.check(output, run_json.FILE, setting="run.output")
-    preflight.check(config)
+    config = preflight.check(config)
     survey = Survey(config)
     counts = count_plan(config, survey)
     for line in of_rows(config, survey):

@@ -160,17 +160,26 @@ def details(cards: Sequence[CardView]) -> str:
             row = group.shots[0].row
             known_columns = {*COLUMN_MEANING, *interventions_in([*row])}
             loras = [f"{lora['name']} at {lora['scale']:g}" for lora in row["loras"]]
-            groups.append({n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))} | {"loras": loras})
+            carried = {n: _text(v) for n, v in group.plan.items() if n not in known_columns and n != "shard"}
+            settings = {n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))}
+            groups.append({**settings, "loras": loras, "carried": carried})
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # The columns of further scorers differ from run to run.
-                values["further"] = {n: _compact(v) for n, v in shot.row.items() if n not in known_columns}
+                values["further"] = {
+                    n: _compact(v) for n, v in shot.row.items() if n not in known_columns and n not in carried
+                }
                 # Seeds go up to 2^63: as text, as a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
     for row in groups:
         row |= {name: _compact(value) for name, value in row.items()}
     content = {"groups": groups, "shots": shots, "interventions": known}
     return json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def _text(value: Any) -> Any:
+    """A value that goes along with a prompt: what has parts as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def _compact(value: Any) -> Any:

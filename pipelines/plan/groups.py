@@ -16,7 +16,7 @@ from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
 from models.spec import Group, InterventionConfig, Lora, Sampling
 from pipelines.config.arms import Arm, column_names, loras_of
-from pipelines.config.run import RunConfig, identity, without_later_defaults
+from pipelines.config.run import RunConfig, carried_fields, identity, without_later_defaults
 from pipelines.dataset import schema
 from pipelines.plan.variants import Variant, Variants
 from pipelines.prompts.rows import PromptRow
@@ -59,9 +59,13 @@ def group_table(variants: Variants, prompts: Sequence[PromptRow]) -> pa.Table:
         **dict(zip(of_prompt.column_names, of_prompt.columns, strict=True)),
         **{name: values.take(of_arm) for name, values in _arm_columns(config, made).items()},
         "group_id": pa.array(_group_ids(config, made, prompts, variant_N, groups_N, seeds_G), pa.string()),
+        **{
+            one.name: pa.array([prompt.carried[at] for prompt in prompts], one.kind).take(prompt_GA)
+            for at, one in enumerate(config.carried)
+        },
         "group_seeds": _lists([seeds for seeds in seeds_G for _ in range(arms)]),
     }
-    target = schema.group_columns(column_names(config.arms))
+    target = schema.group_columns(column_names(config.arms), carried_fields(config.carried))
     return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 

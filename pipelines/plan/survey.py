@@ -28,7 +28,7 @@ class Survey:
         self._config = config
         self.variants = Variants(config)
         """Of the run."""
-        self.wanted = Wanted(config.prompts.columns)
+        self.wanted = Wanted(config.prompts.columns, carried=[one.path[0] for one in config.carried])
         """The columns."""
         self.groups = 0
         """Of all arms."""

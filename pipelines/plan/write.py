@@ -8,14 +8,15 @@ its own, prompts are in the order of the files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.config.arms import column_names
-from pipelines.config.run import RunConfig
-from pipelines.dataset import parquet
+from pipelines.config.run import RunConfig, carried_fields
+from pipelines.dataset import parquet, schema
 from pipelines.dataset.run_json import PlanCounts, Segment
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -49,9 +50,11 @@ def write_plan(
     segments = before.segments if before else ()
     known = _Known(output, segments)
     try:
-        writer = PartWriter(output, next_first(segments), column_names(config.arms))
+        columns = schema.plan(column_names(config.arms), carried_fields(config.carried))
+        _check_carried(columns, output, segments)
+        writer = PartWriter(output, next_first(segments), columns)
         with writer as parts, FailureWriter(output) as failures:
-            for chunk in chunks(variants, tally.good_prompts(config.prompts, failures)):
+            for chunk in chunks(variants, tally.good_prompts(config, failures)):
                 for shard in _cut(variants, chunk, known.without(group_table(variants, chunk))):
                     parts.write(shard)
             tally.check_some(config.prompts)
@@ -74,7 +77,7 @@ def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
     tally = _Tally(survey or Survey(config))
     variants = tally.survey.variants
     shards = 0
-    for chunk in chunks(variants, tally.good_prompts(config.prompts, None)):
+    for chunk in chunks(variants, tally.good_prompts(config, None)):
         shards += sum(1 for _ in cut(variants, [*map(bucket_of, chunk)]))
     tally.check_some(config.prompts)
     return tally.counts((Segment(first=0, shards=shards),))
@@ -86,11 +89,12 @@ class _Tally:
         self._prompts = self._bad = self._dropped = 0
         self._reasons: list[str] = []
 
-    def good_prompts(self, prompts: Prompts, failures: FailureWriter | None) -> Iterator[PromptRow]:
-        for row in prompt_rows.read(prompts, self.survey.variants.settle, self.survey.wanted):
+    def good_prompts(self, config: RunConfig, failures: FailureWriter | None) -> Iterator[PromptRow]:
+        survey = self.survey
+        for row in prompt_rows.read(config.prompts, survey.variants.settle, survey.wanted, config.carried):
             if isinstance(row, PromptRow):
                 self._prompts += 1
-                self.survey.add(row)
+                survey.add(row)
                 yield row
             elif isinstance(row, FailedPrompt):
                 self._bad += 1
@@ -100,7 +104,7 @@ class _Tally:
                     failures.add(row)
             else:
                 self._dropped += 1
-        self.survey.close()
+        survey.close()
 
     def check_some(self, prompts: Prompts) -> None:
         if not self._prompts:
@@ -145,6 +149,19 @@ class _Known:
                 "be extended by further prompts and groups, but what it has planned stays. Choose another run.output, "
                 "or give the earlier prompts as well."
             )
+
+
+def _check_carried(columns: pa.Schema, output: Storage, segments: tuple[Segment, ...]) -> None:
+    """All rows of a run have columns of the same types."""
+    now = {field.name: field.type for field in schema.carried_in(columns)}
+    for part in islice(part_names(segments), 1):
+        before = {field.name: field.type for field in schema.carried_in(parquet.schema_of(output, part))}
+        for name, kind in before.items():
+            if now.get(name) != kind:
+                raise UserError(
+                    f"prompts.carry: with the prompts of now {name!r} is {now.get(name)}, in {output.path('plan')} "
+                    f"it is {kind}: one dataset cannot have both. Change the new prompts, or choose another run.output."
+                )
 
 
 def _as_numbers(groups: pa.Table) -> np.ndarray[Any, np.dtype[np.uint64]]:

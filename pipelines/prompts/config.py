@@ -24,6 +24,9 @@ class Prompts:
     line)."""
     columns: Columns = field(default_factory=Columns)
     """Names of the columns."""
+    carry: tuple[str, ...] | dict[str, str] = ()
+    """Columns that go along into the rows, with their types: names and patterns such as "meta.*", or a table
+    { name in rows = "column" }."""
     limit: int = 0
     """Stop after this many rows; 0 reads all."""
     duplicates: Literal["fail", "keep", "drop"] = "fail"
@@ -37,6 +40,8 @@ class Prompts:
             known = ", ".join(map(repr, (AUTO, *FORMATS)))
             hint = did_you_mean(self.format, FORMATS)
             raise ValueError(f"prompts.format = {self.format!r}: must be one of {known}{hint}")
+        carried = [*self.carry, *(self.carry.values() if isinstance(self.carry, dict) else ())]
+        require(all(one and isinstance(one, str) for one in carried), "carry", self.carry, "needs names of columns")
         require(self.limit >= 0, "limit", self.limit, "needs 0 (all) or more")
         require(1 <= self.max_characters <= 100_000, "max_characters", self.max_characters, "needs 1 to 100,000")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+import pyarrow as pa
 
 from pipelines.dataset.run_json import PromptFile
 from pipelines.dataset.storage import Storage
@@ -42,6 +44,25 @@ def read(uri: str, prompts: Prompts, wanted: Wanted) -> Iterator[Row]:
     with _opened(uri) as file:
         try:
             yield from format.read(file, uri, wanted)
+        except UnicodeError as error:
+            raise UserError(f"{uri} is not readable as {format.name}: {error}") from error
+
+
+def kinds(uri: str, prompts: Prompts) -> Mapping[str, pa.DataType] | None:
+    """The columns of one file with their types; None where only the values say them.
+
+    uri: of the file.
+    prompts: the settings.
+
+    Raises:
+        UserError: when the file is not of its format.
+    """
+    format = _format_of(uri, prompts.format)
+    if format.kinds is None:
+        return None
+    with _opened(uri) as file:
+        try:
+            return format.kinds(file, uri)
         except UnicodeError as error:
             raise UserError(f"{uri} is not readable as {format.name}: {error}") from error
 

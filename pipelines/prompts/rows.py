@@ -8,13 +8,14 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
 from pipelines.prompts import files as prompt_files
+from pipelines.prompts.carry import Carried
 from pipelines.prompts.columns import SETTINGS, TEXTS
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.hash_set import HashSet
@@ -42,6 +43,8 @@ class PromptRow(NamedTuple):
     have the same, so that they can be compared image by image."""
     settings: RowSettings = PLAIN
     """What the row has of its own."""
+    carried: tuple[Any, ...] = ()
+    """What goes along with it, in the order of the columns that were asked for."""
 
 
 class FailedPrompt(NamedTuple):
@@ -63,18 +66,22 @@ class Dropped(NamedTuple):
 
 
 def read(
-    prompts: Prompts, settle: Settle | None = None, wanted: Wanted | None = None
+    prompts: Prompts,
+    settle: Settle | None = None,
+    wanted: Wanted | None = None,
+    carried: Sequence[Carried] = (),
 ) -> Iterator[PromptRow | FailedPrompt | Dropped]:
     """Every row of the prompt files in order, with about 20 bytes of memory per prompt, and 20 more for given ids.
 
     prompts: the settings.
     settle: checks the rows' own settings; None reads none.
     wanted: the columns to read, which remembers the others; None for those that the arguments before say.
+    carried: what goes along.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    check = _Checker(prompts, settle)
+    check = _Checker(prompts, settle, carried)
     wanted = wanted or Wanted(prompts.columns, settings=settle is not None)
     uris = prompt_files.files(prompts)
     rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts, wanted))
@@ -113,12 +120,13 @@ class _Unusable(Exception):
 class _Checker:
     """Checks rows, and remembers them to find repeated prompts and ids."""
 
-    def __init__(self, prompts: Prompts, settle: Settle | None = None) -> None:
+    def __init__(self, prompts: Prompts, settle: Settle | None = None, carried: Sequence[Carried] = ()) -> None:
         self._prompts = prompts
         self._columns = {field: prompts.columns.name_of(field) for field in TEXTS}
         self._settings = {field: prompts.columns.name_of(field) for field in SETTINGS} if settle else {}
         self._with_settings = frozenset(self._settings.values())
         self._settle = settle
+        self._carried = carried
         self._texts = HashSet()
         self._ids = HashSet()
         self._repeats: Counter[int] = Counter()
@@ -136,6 +144,7 @@ class _Checker:
             rarity = _label(labels[1], "rarity", self._prompts.max_characters)
             counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
             settings = PLAIN if self._with_settings.isdisjoint(values) else self._settings_of(values)
+            carried = tuple(self._along(one, values) for one in self._carried)
             prompt_id, noise = self._identify(text, explicit_id, settings)
         except _Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
@@ -143,7 +152,7 @@ class _Checker:
             return FailedPrompt(source, shown, unusable.failure)
         if prompt_id is None:
             return Dropped(source)
-        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, noise, settings)
+        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, noise, settings, carried)
 
     def _settings_of(self, values: Mapping[str, Any]) -> RowSettings:
         given = {}
@@ -165,6 +174,12 @@ class _Checker:
         if isinstance(value, str | Failure) or _missing(value) or field in _TEXT_SETTINGS:
             value = _label(value, field, self._prompts.max_characters)
         return value if value is None or field in _TEXT_SETTINGS else as_number(field, value)
+
+    def _along(self, carried: Carried, values: Mapping[str, Any]) -> Any:
+        try:
+            return carried.of(values)
+        except ValueError as error:
+            raise _Unusable("UndecodableText", f"{carried.source}, which is carried along, {error}") from None
 
     def _identify(self, text: str, explicit_id: str | None, settings: RowSettings) -> tuple[str | None, str]:
         """The prompt's id, None for a repeat that is dropped; and its `noise`."""

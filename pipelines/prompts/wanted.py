@@ -18,12 +18,15 @@ class Wanted:
 
     columns: the settings.
     settings: whether to read the rows' own settings.
+    carried: columns that go along.
     """
 
-    def __init__(self, columns: Columns, *, settings: bool = True) -> None:
+    def __init__(self, columns: Columns, *, settings: bool = True, carried: Iterable[str] = ()) -> None:
         self._columns = columns
         self._fields = FIELDS if settings else TEXTS
-        self._used = {name for field in self._fields if (name := columns.name_of(field)) != NONE}
+        self.carried = {*carried}
+        """Columns that go along."""
+        self._used = self.carried | {name for field in self._fields if (name := columns.name_of(field)) != NONE}
         self._seen: dict[str, None] = {}
 
     @property
@@ -77,4 +80,8 @@ class Wanted:
                     f"{uri} has {available.count(name)} columns {name!r}, and only one can be the {field}. Rename all "
                     f"but one, or set prompts.columns.{field} to another column."
                 )
+        if twice := [name for name in self.carried if available.count(name) > 1]:
+            raise UserError(
+                f"{uri} has several columns {twice[0]!r}, of which prompts.carry takes one: rename the others"
+            )
         return [name for name in available if name in self._used]

@@ -146,7 +146,8 @@ class GenerateShard:
         columns["model_revision"] = [info["revision"]] * len(flat)
         options = {field.name: getattr(self._config.model, field.name) for field in schema.MODEL_OPTIONS}
         columns["model_options"] = [options] * len(flat)
-        return _typed(columns, schema.generated(schema.interventions_in(planned.column_names)))
+        acting, carried = schema.interventions_in(planned.column_names), schema.carried_in(planned.schema)
+        return _typed(columns, schema.generated(acting, carried))
 
 
 def _typed(columns: dict[str, Any], target: pa.Schema) -> pa.Table:

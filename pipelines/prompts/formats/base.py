@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+
 from pipelines.dataset.failures import Failure
 from pipelines.prompts.wanted import Wanted
 
@@ -29,6 +31,8 @@ class Format:
     """Gives the rows of an open file as a stream, from the file, its name for messages, and the columns to read; rows
     may have more. It raises UserError for a file that is not of this format, and UnicodeError for one that is no
     text."""
+    kinds: Callable[[BinaryIO, str], Mapping[str, pa.DataType]] | None = None
+    """Gives the columns of an open file with their types; None where only the values say them."""
 
 
 def unreadable(problem: str) -> Failure:

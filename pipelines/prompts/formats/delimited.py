@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import BinaryIO
+
+import pyarrow as pa
 
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
@@ -24,7 +27,7 @@ def read_csv(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
 
     file, uri, wanted: see `Format.read`.
     """
-    yield from _rows(_csv_records(whole_lines_of(file)), uri, wanted)
+    yield from _rows(_csv(file), uri, wanted)
 
 
 def read_tsv(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
@@ -32,12 +35,17 @@ def read_tsv(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
 
     file, uri, wanted: see `Format.read`.
     """
-    records = (
-        (number, [_unquoted(cell) for cell in line.split("\t")])
-        for number, line in enumerate(lines_of(file), start=1)
-        if line
-    )
-    yield from _rows(records, uri, wanted)
+    yield from _rows(_tsv(file), uri, wanted)
+
+
+def _csv(file: BinaryIO) -> Iterator[Record]:
+    return _csv_records(whole_lines_of(file))
+
+
+def _tsv(file: BinaryIO) -> Iterator[Record]:
+    for number, line in enumerate(lines_of(file), start=1):
+        if line:
+            yield number, [_unquoted(cell) for cell in line.split("\t")]
 
 
 def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
@@ -80,12 +88,21 @@ def _unquoted(cell: str) -> str:
     return match[1].replace('""', '"') if match else cell
 
 
-def _rows(records: Iterator[Record], uri: str, wanted: Wanted) -> Iterator[Row]:
+def _header(records: Iterator[Record], uri: str) -> list[str]:
     first, header = next(records, (0, None))
     if header is None:
         raise UserError(f"{uri} is empty; it needs a header line with the names of its columns")
     if isinstance(header, Failure):
         raise UserError(f"{uri}:{first}: {header.error}. The first line needs the names of the columns.")
+    return header
+
+
+def _kinds(records: Callable[[BinaryIO], Iterator[Record]], file: BinaryIO, uri: str) -> dict[str, pa.DataType]:
+    return dict.fromkeys(_header(records(file), uri), pa.string())
+
+
+def _rows(records: Iterator[Record], uri: str, wanted: Wanted) -> Iterator[Row]:
+    header = _header(records, uri)
     places = [(name, header.index(name)) for name in wanted.of(header, uri)]
     for number, cells in records:
         if isinstance(cells, Failure):
@@ -96,5 +113,5 @@ def _rows(records: Iterator[Record], uri: str, wanted: Wanted) -> Iterator[Row]:
             yield number, unreadable(f"{len(cells)} cells, but the header names {len(header)} columns")
 
 
-CSV = Format(name="csv", endings=(".csv",), read=read_csv)
-TSV = Format(name="tsv", endings=(".tsv",), read=read_tsv)
+CSV = Format(name="csv", endings=(".csv",), read=read_csv, kinds=partial(_kinds, _csv))
+TSV = Format(name="tsv", endings=(".tsv",), read=read_tsv, kinds=partial(_kinds, _tsv))

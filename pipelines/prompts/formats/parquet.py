@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipelines.dataset.parquet import Reader
 from pipelines.prompts.formats.base import Format, Row, no_text
+from pipelines.prompts.kinds import plain
 from pipelines.prompts.wanted import Wanted
 
 _BATCH_ROWS = 8192
@@ -18,11 +19,27 @@ def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
     source = Reader(file, uri)
     names = wanted.of(source.schema.names, uri)
+    cells = {name: _carried if name in wanted.carried else _values for name in names}
     number = 0
     for batch in source.batches(_BATCH_ROWS, names):
-        for values in zip(*(_values(batch.column(name)) for name in names), strict=True):
+        for values in zip(*(cells[name](batch.column(name)) for name in names), strict=True):
             number += 1
             yield number, dict(zip(names, values, strict=True))
+
+
+def kinds(file: BinaryIO, uri: str) -> dict[str, pa.DataType]:
+    """The types of the columns; see `Format.kinds`."""
+    return {field.name: field.type for field in Reader(file, uri).schema}
+
+
+def _carried(column: pa.Array[Any]) -> list[Any]:
+    """Values of any type that rows can have."""
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    if any(of(column.type) for of in _TEXTS):
+        return _values(column)
+    plainer: Any = column.cast(plain(column.type))
+    return list(plainer.to_pylist())
 
 
 def _values(column: pa.Array[Any]) -> list[Any]:
@@ -44,4 +61,4 @@ def _values(column: pa.Array[Any]) -> list[Any]:
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
-FORMAT = Format(name="parquet", endings=(".parquet",), read=read)
+FORMAT = Format(name="parquet", endings=(".parquet",), read=read, kinds=kinds)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from pipelines.prompts.formats.base import Format, Row, lines_of
 from pipelines.prompts.wanted import Wanted
 
@@ -17,4 +19,9 @@ def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
             yield number, {name: line}
 
 
-FORMAT = Format(name="text", endings=(".txt",), read=read)
+def kinds(file: BinaryIO, uri: str) -> dict[str, pa.DataType]:
+    """None: a line is a prompt and nothing else."""
+    return {}
+
+
+FORMAT = Format(name="text", endings=(".txt",), read=read, kinds=kinds)
