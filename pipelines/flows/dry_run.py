@@ -98,8 +98,12 @@ def flops_per_image(config: RunConfig) -> float | None:
 
 
 def _sizes(run: Sampling, largest: Sampling) -> str:
-    size = f"{run.width} x {run.height}"
-    return size if largest == run else f"{size}, the largest of {largest.width} x {largest.height}"
+    return _size(run) if _size(largest) == _size(run) else f"{_size(run)}, the largest of {_size(largest)}"
+
+
+def _size(sampling: Sampling) -> str:
+    frames = f" x {sampling.frames} frames" if sampling.frames > 1 else ""
+    return f"{sampling.width} x {sampling.height}{frames}"
 
 
 def _time(config: RunConfig, flops: float) -> str:
