@@ -9,7 +9,7 @@ from itertools import groupby
 from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, prompts_per_shard, raw_image_bytes
 from pipelines.plan.variants import Variants
 from pipelines.prompts.rows import PromptRow
-from pipelines.prompts.settings import Own
+from pipelines.prompts.settings import PLAIN, Own
 
 PROMPTS_PER_CHUNK = 4096
 """Prompts whose groups are made at a time."""
@@ -21,9 +21,12 @@ Bucket = tuple[Own, int | None]
 """What prompts of one bucket have in common: `RowSettings.own` and `RowSettings.images`."""
 
 
+_PLAIN: Bucket = (PLAIN.own, PLAIN.images)
+
+
 def bucket_of(prompt: PromptRow) -> Bucket:
     """The bucket of a prompt."""
-    return prompt.settings.own, prompt.settings.images
+    return _PLAIN if prompt.settings is PLAIN else (prompt.settings.own, prompt.settings.images)
 
 
 def room(variants: Variants, bucket: Bucket) -> int:

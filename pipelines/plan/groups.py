@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from models.spec import Group, InterventionConfig, Lora, Sampling
 from pipelines.config.arms import Arm, column_names, loras_of
 from pipelines.config.run import RunConfig, carried_fields, identity, without_later_defaults
 from pipelines.dataset import schema
+from pipelines.plan.buckets import Bucket, bucket_of
 from pipelines.plan.variants import Variant, Variants
 from pipelines.prompts.rows import PromptRow
-from pipelines.prompts.settings import Own
 
 Int64s = NDArray[np.int64]
 
@@ -35,8 +36,8 @@ def group_table(variants: Variants, prompts: Sequence[PromptRow]) -> pa.Table:
     prompts: one or more.
     """
     config, arms = variants.config, len(variants.config.arms)
-    numbers: dict[tuple[Own, int | None], int] = {}
-    variant_N = [numbers.setdefault((one.settings.own, one.settings.images), len(numbers)) for one in prompts]
+    numbers: dict[Bucket, int] = {}
+    variant_N = [numbers.setdefault(bucket_of(one), len(numbers)) for one in prompts]
     made = [variants.of(*one) for one in numbers]
     sizes = [_sizes(config, images) for _, images in numbers]
     sizes_N = [sizes[variant] for variant in variant_N]
@@ -89,8 +90,9 @@ def _seeds(config: RunConfig, prompts: Sequence[PromptRow], sizes_N: Sequence[Se
             flat += [image_seed(config.run.seed, named, index) for index in range(count)]
         else:
             flat += [own, *(image_seed(own, "", index) for index in range(1, count))]
-    ends = np.cumsum([size for sizes in sizes_N for size in sizes])
-    return np.split(np.array(flat, "<i8"), ends[:-1])
+    all_seeds = np.array(flat, "<i8")
+    ends = [*accumulate((size for sizes in sizes_N for size in sizes), initial=0)]
+    return [all_seeds[start:end] for start, end in pairwise(ends)]
 
 
 def _lists(seeds_GA: Sequence[Int64s]) -> pa.Array[Any]:

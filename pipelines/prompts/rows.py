@@ -144,7 +144,7 @@ class _Checker:
             rarity = _label(labels[1], "rarity", self._prompts.max_characters)
             counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
             settings = PLAIN if self._with_settings.isdisjoint(values) else self._settings_of(values)
-            carried = tuple(self._along(one, values) for one in self._carried)
+            carried = tuple(self._along(one, values) for one in self._carried) if self._carried else ()
             prompt_id, noise = self._identify(text, explicit_id, settings)
         except _Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
@@ -258,6 +258,8 @@ def _visible(character: str) -> bool:
 
 def _label(value: Any, name: str, max_characters: int) -> str | None:
     """A further value of the row as text; JSON and Parquet files may have numbers as ids."""
+    if value is None:
+        return None
     number = isinstance(value, int | float) and not isinstance(value, bool) and not _missing(value)
     return _clean(str(value) if number else value, name, max_characters)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict
 
 from pipelines.errors import UserError
@@ -50,8 +50,10 @@ class Wanted:
         """The names of columns that were there and are not read, in the order in which they were found."""
         return [name for name in self._seen if name not in self._used]
 
-    def see(self, available: Iterable[str]) -> None:
+    def see(self, available: Set[str]) -> None:
         """Remember the columns of a file, or the keys of a row."""
+        if self._seen.keys() >= available:
+            return
         for name in available:
             if name not in self._seen and len(self._seen) < _REMEMBERED:
                 self._seen[name] = None
@@ -65,7 +67,7 @@ class Wanted:
         Raises:
             UserError: when a column that the settings name is missing, or two have the same name.
         """
-        self.see(available)
+        self.see(dict.fromkeys(available).keys())
         for setting, name in self.required.items():
             if name not in available:
                 more = f", and {len(available) - _SHOWN} more" if len(available) > _SHOWN else ""

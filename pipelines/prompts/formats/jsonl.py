@@ -20,7 +20,7 @@ def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
             continue
         record = _object(line)
         if not isinstance(record, Failure):
-            wanted.see(record)
+            wanted.see(record.keys())
         yield number, record
 
 
