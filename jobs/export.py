@@ -1,4 +1,4 @@
-"""Export a finished dataset as WebDataset tars or as a Hugging Face dataset folder.
+"""Export a finished dataset in another format: tars for training, a folder for the hub, image files with metadata.
 
     python jobs/export.py --dataset out/demo --to out/demo-tars --format webdataset
     python jobs/export.py --dataset out/demo --to out/demo-hf --format huggingface --license cc-by-4.0
@@ -16,7 +16,10 @@ import re
 import sys
 
 from pipelines import console
+from pipelines.dataset.content_credentials import ALGORITHMS, Credentials
+from pipelines.errors import UserError
 from pipelines.export.formats import FORMATS
+from pipelines.export.parts import BY
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,9 +34,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--shard-bytes", type=int, default=500_000_000, metavar="N", help="most bytes of a file (default: %(default)s)"
     )
+    parser.add_argument(
+        "--split", action="append", default=[], metavar="NAME=SHARE", help="a part of its own, such as test=0.1"
+    )
+    parser.add_argument("--split-by", default=BY[0], choices=BY, help="what no two splits share (default: %(default)s)")
     parser.add_argument("--license", default="other", metavar="ID", help="for the card, as the hub names licences")
+    parser.add_argument(
+        "--no-mark", action="store_true", help="leave out the XMP that says in every image file that a model made it"
+    )
+    for part in ("certificate", "key"):
+        parser.add_argument(
+            f"--c2pa-{part}", default="", metavar="FILE", help=f"PEM file with the {part} that signs every image (C2PA)"
+        )
+    parser.add_argument(
+        "--c2pa-algorithm", default=ALGORITHMS[0], choices=ALGORITHMS, help="of the key (default: %(default)s)"
+    )
     parser.add_argument("--ray-address", default="", metavar="ADDRESS", help="Ray cluster for exports of many files")
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="COLUMN", help="column with labels of images (default: concept)"
+    )
     options = parser.parse_args(arguments)
+    if options.label and not FORMATS[options.format].labelled:
+        parser.error(f"--label: a {options.format} export has no labels but its columns")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", options.license):
         parser.error(f"--license {options.license!r}: write an identifier of the hub, such as cc-by-4.0")
     return console.guarded(lambda: _run(options))
@@ -43,7 +65,14 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.config.tables import RayOptions
     from pipelines.dataset.storage import Storage
     from pipelines.export.flow import ExportOptions, export
+    from pipelines.export.labels import LABELS
+    from pipelines.export.parts import parse
 
+    wanted = {name: getattr(options, f"c2pa_{name}") for name in ("certificate", "key", "algorithm")}
+    try:
+        credentials = Credentials(**wanted) if options.c2pa_certificate or options.c2pa_key else None
+    except ValueError as error:
+        raise UserError(f"--c2pa: {error}") from error
     target = Storage.open(options.to)
     files = export(
         Storage.open(options.dataset),
@@ -56,6 +85,10 @@ def _run(options: argparse.Namespace) -> int:
             scores=None if options.scores is None else tuple(options.scores),
             shard_bytes=options.shard_bytes,
             license=options.license,
+            splits=parse(options.split, options.split_by),
+            labels=tuple(options.label) or LABELS,
+            mark=not options.no_mark,
+            credentials=credentials,
         ),
         RayOptions(address=options.ray_address, check_fit=False),
     )

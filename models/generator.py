@@ -54,10 +54,14 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """The images of a group, and what interventions did to their text."""
+    """The images of a group, how much of its text the model read, and what interventions did to it."""
 
     pixels: NDArray[np.uint8]
     """uint8 [B, H, W, 3]; [B, frames, H, W, 3] for video."""
+    tokens_cut: Mapping[str, int]
+    """Text encoder -> how many of the prompt's last tokens it was not given."""
+    negative_tokens_cut: Mapping[str, int]
+    """The same of the negative prompt; empty where the model was not given it."""
     edits: Mapping[str, Floats]
     """Name of each intervention with edits of text -> their numbers, float64 [blocks, steps, branches, B, k]; see
     `models.hooks.record`."""
@@ -176,9 +180,11 @@ class Generator:
         tokens: dict[Branch, Tokens] = {"cond": _tokens(encoded, samples, longest)}
         positive = stack([text.arguments for text in encoded], [samples] * len(groups))
         negative: dict[str, Tensor] = {}
+        negative_cut: Mapping[str, int] = {}
         if guided or any(entry_of(config).reads_negative for config in first.interventions):
             without = self._texts.encode(sampling.negative_prompt, first.image, sampling, self._adapters.now)
             negative = stack([without.arguments], [samples * len(groups)])
+            negative_cut = without.cut
             tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))
         run = Denoising(
             steps=self._steps(sampling),
@@ -209,8 +215,13 @@ class Generator:
             raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
         pixels, edits = np.rint(pictures * 255.0).astype(np.uint8), record.read()
         return [
-            Drawn(pixels=pixels[at : at + samples], edits=of_group(edits, at, samples))
-            for at in range(0, len(pixels), samples)
+            Drawn(
+                pixels=pixels[at : at + samples],
+                tokens_cut=text.cut,
+                negative_tokens_cut=negative_cut,
+                edits=of_group(edits, at, samples),
+            )
+            for text, at in zip(encoded, range(0, len(pixels), samples), strict=True)
         ]
 
     def _steps(self, sampling: Sampling) -> int:

@@ -32,6 +32,9 @@ Quantization = Literal["bitsandbytes-nf4", "bitsandbytes-int8", "torchao-int8", 
 Offload = Literal["none", "model", "group"]
 """What is on the GPU at a time: see `ModelSpec.offload`."""
 
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+"""What pipelines of diffusers name their text encoders."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 PLACES = ("device", "offload")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -53,13 +57,31 @@ class Texts:
         if family.edits != (image is not None):
             problem = "edits pictures: each prompt needs an input image" if family.edits else "takes no input image"
             raise PromptError(f"{family.name} {problem}")
-        excess = family.truncation(self._pipe, prompt, sampling)
-        if excess > 0:
+        with _counted_here(self._pipe):
+            cut = family.cut(self._pipe, prompt, sampling)
+        if excess := family.excess(cut):
             raise PromptError(
                 f"the prompt is {excess} tokens longer than the model reads; shorten it, or see "
                 f"sampling.max_sequence_length = {sampling.max_sequence_length}"
             )
-        return family.encode(self._pipe, prompt, None if image is None else _decoded(image), sampling)
+        picture = None if image is None else _decoded(image)
+        with _counted_here(self._pipe):
+            encoded = family.encode(self._pipe, prompt, picture, sampling)
+        return replace(encoded, cut=cut)
+
+
+@contextmanager
+def _counted_here(pipe: Any) -> Iterator[None]:
+    """Without the warnings of diffusers and transformers of each prompt that is cut: rows and report say it."""
+    logs = [logging.getLogger(name) for name in (type(pipe).__module__, "transformers.tokenization_utils_base")]
+    before = [log.disabled for log in logs]
+    try:
+        for log in logs:
+            log.disabled = True
+        yield
+    finally:
+        for log, disabled in zip(logs, before, strict=True):
+            log.disabled = disabled
 
 
 def _decoded(data: bytes) -> Image.Image:

@@ -52,7 +52,7 @@ class Encoded:
     attended_N: bool [N], which of them the model reads (it may read padding); encoder_N: int64 [N], the number of the
     text encoder that a token comes from, None where all come from one; empty: `own_N` holds nothing but marks of the
     encoders; shared: pipeline arguments of the whole batch, such as the image to edit; together: prompts can share a
-    denoising batch where this is equal.
+    denoising batch where this is equal; cut: what `Family.cut` gives, which `models.texts` fills in.
 
     A prompt's own tokens are those into which its text was cut: nothing of a template, a system message or a picture.
     The begin and end marks of CLIP and T5, which are given the bare prompt, count among them: the end marks have read
@@ -68,6 +68,7 @@ class Encoded:
     empty: bool = False
     shared: dict[str, Any] = field(default_factory=dict)
     together: Hashable = None
+    cut: Mapping[str, int] = field(default_factory=dict)
 
 
 def _guided_above_one(pipe: Any, sampling: Sampling) -> bool:
@@ -84,9 +85,14 @@ def text_length(pipe: Any, sampling: Sampling) -> dict[str, Any]:
     return {"max_sequence_length": sampling.max_sequence_length}
 
 
-def tokens_cut(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    """`truncation` of pipelines that cut one tokenizer's output at the length of the text."""
-    return max(0, len(pipe.tokenizer(prompt).input_ids) - sampling.max_sequence_length)
+def beyond(limit: int, ids: Sequence[int]) -> int:
+    """How many of a text's tokens lie beyond the most that are read."""
+    return max(0, len(ids) - int(limit))
+
+
+def cut_at_length(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
+    """`cut` of pipelines with one text encoder, which is given `max_sequence_length` tokens of the bare prompt."""
+    return {"text_encoder": beyond(sampling.max_sequence_length, pipe.tokenizer(prompt).input_ids)}
 
 
 def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
@@ -101,10 +107,12 @@ class Family:
     transformer; block_lists: its joint blocks, in the order in which they run; layout: how guidance calls it;
     text_inputs: argument of the transformer -> pipeline argument that holds the text for it; pooled_input: argument of
     the transformer with the text's pooled vector, "" where it has none; encode: text of one prompt (and image to edit);
-    truncation: number of tokens by which a prompt is too long (0 if it fits); size_multiple: width and height must be
-    multiples of it; guided: is there a negative branch with these settings?; options: further arguments of the
-    pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; edits: it needs an input
-    image; frames_per_second: above 0 for video; frame_step: the number of frames must be 1 more than a multiple of it;
+    cut: text encoder, as the pipeline names it -> how many of a prompt's last tokens it is not given; in_part: text
+    encoders that may read the beginning alone, as long as another one reads the whole prompt; size_multiple: width and
+    height must be multiples of it; guided: is there a negative branch with these settings?; options: further arguments
+    of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; edits: it needs an
+    input image; frames_per_second: above 0 for video; frame_step: the number of frames must be 1 more than a multiple
+    of it;
     optional: text encoder that it runs without -> what else of the pipeline is then not needed; sampler_inputs:
     arguments of the sampler's `set_timesteps` that its pipeline gives, besides their number; context_plan: how tokens
     are divided over ranks, as diffusers' context parallelism reads it, where the transformer brings no plan of its own.
@@ -117,8 +125,9 @@ class Family:
     layout: Layout
     text_inputs: Mapping[str, str]
     encode: Callable[[Any, str, Image.Image | None, Sampling], Encoded]
-    truncation: Callable[[Any, str, Sampling], int]
+    cut: Callable[[Any, str, Sampling], Mapping[str, int]]
     size_multiple: Callable[[Any], int]
+    in_part: tuple[str, ...] = ()
     guided: Callable[[Any, Sampling], bool] = _guided_above_one
     options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
     guidance_argument: str = "guidance_scale"
@@ -133,6 +142,14 @@ class Family:
     def blocks(self, transformer: Any) -> list[tuple[BlockList, Any]]:
         """The joint blocks of a transformer in the order in which they run, each with the facts of its list."""
         return [(facts, block) for facts in self.block_lists for block in getattr(transformer, facts.name)]
+
+    def excess(self, cut: Mapping[str, int]) -> int:
+        """Tokens by which a prompt is too long: those that no encoder is given which ought to read the whole.
+
+        cut: as of the function of this name.
+        """
+        whole = [tokens for encoder, tokens in cut.items() if encoder not in self.in_part]
+        return min(whole or cut.values())
 
     def has_negative(self, pipe: Any, sampling: Sampling) -> bool:
         """Does the transformer also run on the negative prompt?"""

@@ -15,9 +15,9 @@ from models.families.base import (
     BlockList,
     Encoded,
     Family,
+    cut_at_length,
     first_tokens,
     text_length,
-    tokens_cut,
     twice_the_autoencoder,
 )
 from models.spec import Sampling
@@ -49,7 +49,7 @@ FAMILY = Family(
     layout="two_calls",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
-    truncation=tokens_cut,
+    cut=cut_at_length,
     size_multiple=twice_the_autoencoder,
     options=text_length,
 )

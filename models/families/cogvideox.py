@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, first_tokens
+from models.families.base import BlockList, Encoded, Family, all_read, beyond, first_tokens
 from models.spec import Sampling
 
 
@@ -23,8 +23,8 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     )
 
 
-def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(pipe.tokenizer(prompt).input_ids) - int(pipe.transformer.config.max_text_seq_length))
+def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
+    return {"text_encoder": beyond(pipe.transformer.config.max_text_seq_length, pipe.tokenizer(prompt).input_ids)}
 
 
 FAMILY = Family(
@@ -35,7 +35,7 @@ FAMILY = Family(
     layout="one_call",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
-    truncation=truncation,
+    cut=cut,
     size_multiple=lambda pipe: int(pipe.vae_scale_factor_spatial * pipe.transformer.config.patch_size),
     frames_per_second=8,
     frame_step=8,

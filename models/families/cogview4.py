@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, at_places, prompt_tokens, tokens_cut
+from models.families.base import BlockList, Encoded, Family, all_read, at_places, cut_at_length, prompt_tokens
 from models.spec import Sampling
 
 
@@ -41,6 +41,6 @@ FAMILY = Family(
     sampler_inputs=("timesteps", "sigmas"),
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
-    truncation=tokens_cut,
+    cut=cut_at_length,
     size_multiple=lambda _: 16,
 )

@@ -12,7 +12,16 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, first_tokens, text_length, twice_the_autoencoder
+from models.families.base import (
+    BlockList,
+    Encoded,
+    Family,
+    all_read,
+    beyond,
+    first_tokens,
+    text_length,
+    twice_the_autoencoder,
+)
 from models.spec import Sampling
 
 
@@ -30,8 +39,11 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     )
 
 
-def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(pipe.tokenizer_2(prompt).input_ids) - sampling.max_sequence_length)
+def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
+    return {
+        "text_encoder": beyond(pipe.tokenizer_max_length, pipe.tokenizer(prompt).input_ids),
+        "text_encoder_2": beyond(sampling.max_sequence_length, pipe.tokenizer_2(prompt).input_ids),
+    }
 
 
 def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
@@ -61,7 +73,8 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     pooled_input="pooled_projections",
     encode=encode,
-    truncation=truncation,
+    cut=cut,
+    in_part=("text_encoder",),
     size_multiple=twice_the_autoencoder,
     options=text_length,
 )

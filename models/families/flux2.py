@@ -19,6 +19,7 @@ from models.families.base import (
     Family,
     all_read,
     at_places,
+    beyond,
     prompt_tokens,
     text_length,
     twice_the_autoencoder,
@@ -65,12 +66,12 @@ def encode_klein(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sa
     return _encode(pipe, prompt, sampling, klein_tokens)
 
 
-def truncation_dev(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(dev_tokens(pipe, prompt)["input_ids"][0]) - sampling.max_sequence_length)
+def cut_dev(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
+    return {"text_encoder": beyond(sampling.max_sequence_length, dev_tokens(pipe, prompt)["input_ids"][0])}
 
 
-def truncation_klein(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(klein_tokens(pipe, prompt)["input_ids"][0]) - sampling.max_sequence_length)
+def cut_klein(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
+    return {"text_encoder": beyond(sampling.max_sequence_length, klein_tokens(pipe, prompt)["input_ids"][0])}
 
 
 def guided_klein(pipe: Any, sampling: Sampling) -> bool:
@@ -88,7 +89,7 @@ DEV = Family(
     layout="distilled",
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode_dev,
-    truncation=truncation_dev,
+    cut=cut_dev,
     size_multiple=twice_the_autoencoder,
     options=text_length,
 )
@@ -99,6 +100,6 @@ KLEIN = replace(
     pipelines=("Flux2KleinPipeline",),
     layout="two_calls",
     encode=encode_klein,
-    truncation=truncation_klein,
+    cut=cut_klein,
     guided=guided_klein,
 )

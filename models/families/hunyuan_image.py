@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers.pipelines.hunyuan_image.pipeline_hunyuanimage import extract_glyph_text
 from PIL import Image
 from torch import Tensor
 
-from models.families.base import BlockList, Encoded, Family, at_places, first_tokens, prompt_tokens
+from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, prompt_tokens
 from models.spec import Sampling
 
 
@@ -52,8 +53,13 @@ def _own(pipe: Any, prompt: str) -> Tensor:
     return prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))[pipe.prompt_template_encode_start_idx :]
 
 
-def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(_ids(pipe, prompt)) - int(pipe.prompt_template_encode_start_idx + pipe.tokenizer_max_length))
+def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
+    limit, quoted = pipe.prompt_template_encode_start_idx + pipe.tokenizer_max_length, extract_glyph_text(prompt)
+    letters = pipe.tokenizer_2(quoted).input_ids if quoted else []
+    return {
+        "text_encoder": beyond(limit, _ids(pipe, prompt)),
+        "text_encoder_2": beyond(pipe.tokenizer_2_max_length, letters),
+    }
 
 
 def guided(pipe: Any, sampling: Sampling) -> bool:
@@ -86,7 +92,8 @@ FAMILY = Family(
         "encoder_attention_mask_2": "prompt_embeds_mask_2",
     },
     encode=encode,
-    truncation=truncation,
+    cut=cut,
+    in_part=("text_encoder_2",),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor),
     guided=guided,
     options=options,

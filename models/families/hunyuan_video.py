@@ -7,8 +7,10 @@ from typing import Any
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, at_places, first_tokens, prompt_tokens
+from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, prompt_tokens
 from models.spec import Sampling
+
+_CLIP_TOKENS = 77
 
 
 def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
@@ -29,8 +31,12 @@ def _ids(pipe: Any, prompt: str) -> list[int]:
     return ids
 
 
-def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(_ids(pipe, prompt)) - int(DEFAULT_PROMPT_TEMPLATE["crop_start"]) - sampling.max_sequence_length)
+def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
+    limit = int(DEFAULT_PROMPT_TEMPLATE["crop_start"]) + sampling.max_sequence_length
+    return {
+        "text_encoder": beyond(limit, _ids(pipe, prompt)),
+        "text_encoder_2": beyond(_CLIP_TOKENS, pipe.tokenizer_2(prompt).input_ids),
+    }
 
 
 FAMILY = Family(
@@ -45,7 +51,8 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds", "encoder_attention_mask": "prompt_attention_mask"},
     pooled_input="pooled_projections",
     encode=encode,
-    truncation=truncation,
+    cut=cut,
+    in_part=("text_encoder_2",),
     size_multiple=lambda _: 16,
     frames_per_second=24,
     frame_step=4,

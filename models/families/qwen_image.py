@@ -15,9 +15,10 @@ from models.families.base import (
     Encoded,
     Family,
     at_places,
+    beyond,
+    cut_at_length,
     prompt_tokens,
     text_length,
-    tokens_cut,
     twice_the_autoencoder,
 )
 from models.spec import Sampling
@@ -51,8 +52,9 @@ def _ids(pipe: Any, prompt: str) -> list[int]:
     return ids
 
 
-def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    return max(0, len(_ids(pipe, prompt)) - int(pipe.prompt_template_encode_start_idx) - sampling.max_sequence_length)
+def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
+    limit = pipe.prompt_template_encode_start_idx + sampling.max_sequence_length
+    return {"text_encoder": beyond(limit, _ids(pipe, prompt))}
 
 
 def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
@@ -85,7 +87,7 @@ FAMILY = Family(
         "encoder_hidden_states_mask": "prompt_embeds_mask",
     },
     encode=encode,
-    truncation=truncation,
+    cut=cut,
     size_multiple=twice_the_autoencoder,
     options=text_length,
     guidance_argument="true_cfg_scale",
@@ -96,6 +98,6 @@ EDIT = replace(
     name="qwen-image-edit",
     pipelines=("QwenImageEditPipeline",),
     encode=encode_edit,
-    truncation=tokens_cut,
+    cut=cut_at_length,
     edits=True,
 )

@@ -8,7 +8,7 @@ import torch
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, text_length
+from models.families.base import BlockList, Encoded, Family, all_read, beyond, text_length
 from models.spec import Sampling
 
 
@@ -39,14 +39,16 @@ def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling
     )
 
 
-def truncation(pipe: Any, prompt: str, sampling: Sampling) -> int:
-    """Tokens cut off where every encoder cuts: T5 reads past CLIP's limit, so with T5 only its own limit counts."""
-    if pipe.tokenizer_3 is not None:
-        excess = len(pipe.tokenizer_3(prompt).input_ids) - sampling.max_sequence_length
-    else:
-        tokenizers = (pipe.tokenizer, pipe.tokenizer_2)
-        excess = min(len(tokenizer(prompt).input_ids) for tokenizer in tokenizers) - pipe.tokenizer_max_length
-    return max(0, int(excess))
+def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
+    clip, t5 = pipe.tokenizer_max_length, sampling.max_sequence_length
+    encoders = {
+        "text_encoder": (clip, pipe.tokenizer),
+        "text_encoder_2": (clip, pipe.tokenizer_2),
+        "text_encoder_3": (t5, pipe.tokenizer_3),
+    }
+    return {
+        name: beyond(limit, words(prompt).input_ids) for name, (limit, words) in encoders.items() if words is not None
+    }
 
 
 FAMILY = Family(
@@ -59,7 +61,8 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     pooled_input="pooled_projections",
     encode=encode,
-    truncation=truncation,
+    cut=cut,
+    in_part=("text_encoder", "text_encoder_2"),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=text_length,
     optional={"text_encoder_3": ("tokenizer_3",)},

@@ -62,6 +62,11 @@ class GroupScores:
     """float32 [B]: how well each image fits the prompt; higher is better."""
     margin_B: Floats | None = None
     """float32 [B]: score for the prompt minus score for the counterfactual; None where the scorer gives none."""
+    no_margin: str | None = None
+    """Why there is no margin although the group has a counterfactual; None where the scorer never gives one."""
+    tokens_cut: Mapping[str, int] | None = None
+    """"prompt", "counterfactual" -> how many of the text's last tokens were not read; None from scorers that read no
+    text, or do not know."""
     features_BD: Floats | None = None
     """float32 [B, D]: image vectors of unit length, for diversity and duplicates; None from kinds without vectors."""
     columns: Mapping[str, Floats] = field(default_factory=dict)
@@ -102,7 +107,10 @@ class Entry:
     """Raises ModelError for settings that are wrong; the message begins with the name of the setting."""
     revision: Callable[[ScorerSpec], str] = attrgetter("revision")
     """Gives the current revision of the weights that the spec names."""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Its own columns, of float32: name (a-z, then a-z, 0-9 and _) -> meaning."""
+    score: str = ""
+    """Meaning of its score, where that is not the cosine of image and prompt."""
+    columns: Mapping[str, str] | Callable[[ScorerSpec], Mapping[str, str]] = field(default_factory=dict)
+    """Its own columns, of float32: name (a-z, then a-z, 0-9 and _) -> meaning; or what gives them for a spec, where its
+    options decide."""
     options: tuple[str, ...] = ()
     """The keys that `ScorerSpec.options` may have."""

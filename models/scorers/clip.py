@@ -1,20 +1,26 @@
 """Image-text scores with open_clip: the embedded scorer and real models through the same calls.
 
-Tensor names: n images or texts, B images of a group, H x W pixels, C = 3 colours, D values of a vector.
+Tensor names: n (N) images or texts, B images of a group, H x W pixels, C = 3 colours, L tokens, D values of a vector.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from models.errors import ModelError
-from models.scorers.base import GroupScores, ImageGroup
+from models.scorers.base import Floats, GroupScores, ImageGroup
+from models.scorers.clip_tokens import tokens_cut
+
+SAME_TOKENS = "the counterfactual has the same tokens as the prompt, as far as they are read"
 
 
 class ClipScorer:
@@ -47,15 +53,26 @@ class ClipScorer:
         features_ND = self.embed_images([image_HWC for group in groups for image_HWC in group.pixels_BHWC])
         texts = [text for group in groups for text in (group.prompt, group.counterfactual) if text is not None]
         texts = list(dict.fromkeys(texts))
-        feature_of = dict(zip(texts, self.embed_texts(texts), strict=True))
+        tokens_NL = self._tokenize(texts)
+        read = {text: _Read(*of) for text, *of in zip(texts, tokens_NL, self._embed(tokens_NL), strict=True)}
         ends = np.cumsum([len(group.pixels_BHWC) for group in groups])
-        scores = []
-        for group, features_BD in zip(groups, np.split(features_ND, ends[:-1]), strict=True):
-            score_B = features_BD @ feature_of[group.prompt]
-            other = group.counterfactual
-            margin_B = None if other is None else score_B - features_BD @ feature_of[other]
-            scores.append(GroupScores(score_B=score_B, margin_B=margin_B, features_BD=features_BD))
-        return scores
+        return [
+            self._scores(group, features_BD, read)
+            for group, features_BD in zip(groups, np.split(features_ND, ends[:-1]), strict=True)
+        ]
+
+    def _scores(self, group: ImageGroup, features_BD: Floats, read: Mapping[str, _Read]) -> GroupScores:
+        texts = {"prompt": group.prompt, "counterfactual": group.counterfactual}
+        cut = {name: tokens_cut(self._tokenize, text) for name, text in texts.items() if text is not None}
+        prompt = read[group.prompt]
+        score_B = features_BD @ prompt.vector_D
+        scores = GroupScores(score_B=score_B, features_BD=features_BD, tokens_cut=cut)
+        if group.counterfactual is None:
+            return scores
+        other = read[group.counterfactual]
+        if torch.equal(prompt.tokens_L, other.tokens_L):
+            return replace(scores, no_margin=SAME_TOKENS)
+        return replace(scores, margin_B=score_B - features_BD @ other.vector_D)
 
     @torch.inference_mode()
     def embed_images(self, images_HWC: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -69,12 +86,22 @@ class ClipScorer:
         )
         return vectors
 
-    @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Text vectors of unit length, float32 [n, dim].
 
         texts: n texts.
         """
-        tokens = self._tokenize(list(texts)).to(self._device)
-        vectors: NDArray[np.float32] = self._net.encode_text(tokens, normalize=True).float().cpu().numpy()
+        return self._embed(self._tokenize(list(texts)))
+
+    @torch.inference_mode()
+    def _embed(self, tokens_NL: Tensor) -> NDArray[np.float32]:
+        tokens_NL = tokens_NL.to(self._device)
+        vectors: NDArray[np.float32] = self._net.encode_text(tokens_NL, normalize=True).float().cpu().numpy()
         return vectors
+
+
+class _Read(NamedTuple):
+    """A text, as the model has read it."""
+
+    tokens_L: Tensor
+    vector_D: Floats

@@ -11,6 +11,10 @@ COLUMN_MEANING: dict[str, str] = {
     "group_id": "hash of everything the group is made from",
     "prompt_id": "the prompt's id, from the prompt file or a hash of its text and its row's settings",
     "prompt": "the text that was drawn",
+    "prompt_changes": (
+        "what was done to the prompt file's text: `composed` (Unicode NFC), `invisible` (characters that show nothing "
+        "were taken out), `spaces` (runs of white space became one space); null for nothing"
+    ),
     "concept": "the concept the prompt is about, as the prompt file names it",
     "rarity": "how common the concept is, as the prompt file names it",
     "counterfactual": "the prompt with its rare attribute replaced by the common one",
@@ -29,6 +33,11 @@ COLUMN_MEANING: dict[str, str] = {
         "that it moves, on average over blocks, steps and branches; 0 where it moved nothing, null where it is off or "
         "edits no text"
     ),
+    "tokens_cut": (
+        "for each text encoder of the model, how many of the prompt's last tokens it was not given; null where the "
+        "model has no such encoder"
+    ),
+    "negative_tokens_cut": "the same of the negative prompt; null where the model did not read it",
     "model": "folder or hub id of the model",
     "model_revision": "revision of the model",
     "family": "architecture of the model",
@@ -39,6 +48,10 @@ COLUMN_MEANING: dict[str, str] = {
     "clip_model": "the model that scored the image",
     "clip_score": "cosine between image and prompt",
     "clip_margin": "cosine to the prompt less cosine to the counterfactual; null without one",
+    "clip_margin_missing": "why there is no margin although there is a counterfactual; null otherwise",
+    "clip_tokens_cut": (
+        "how many of the last tokens of prompt and counterfactual the scorer did not read; null where it reads no text"
+    ),
     "rank_in_group": "1 is the group's best",
     "group_vendi": "diversity of the group: Vendi score of its embeddings, from 1 to the group size",
     "group_pair_similarity": "mean cosine over pairs of the group's images; null for a group of one",

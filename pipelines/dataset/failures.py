@@ -43,4 +43,6 @@ def of_group(table: pa.Table, row: int) -> dict[str, Any]:
     table: rows of a plan or of images.
     row: number of a row of the group.
     """
-    return table.select(["group_id", "prompt_id", "prompt", "arm"]).slice(row, 1).to_pylist()[0]
+    names = ["group_id", "prompt_id", "prompt", "prompt_changes", "arm"]
+    there = [name for name in names if name in table.column_names]  # rows of older versions have fewer
+    return table.select(there).slice(row, 1).to_pylist()[0]

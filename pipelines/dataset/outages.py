@@ -30,7 +30,7 @@ _TRANSIENT_BOTOCORE |= {"ResponseParserError", "ChecksumError", "FlexibleChecksu
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request can succeed later: after 5xx, throttling, timeouts, broken connections or bodies."""
-    return any(_transient(cause) for cause in _causes(error))
+    return any(_transient(cause) for cause in causes(error))
 
 
 def retry_transient(operation: Callable[[], T], patience_seconds: float) -> T:
@@ -61,7 +61,8 @@ def retry_transient(operation: Callable[[], T], patience_seconds: float) -> T:
             longest = min(2 * longest, _LONGEST_WAIT_SECONDS)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it was raised from, in their order."""
     while error is not None:
         yield error
         error = error.__cause__
@@ -71,12 +72,15 @@ def _transient(error: BaseException) -> bool:
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     response = getattr(error, "response", None)
+    if isinstance(status := getattr(response, "status_code", None), int):  # of the Hugging Face hub
+        return status >= 500 or status in _TRANSIENT_STATUS
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status >= 500 or status in _TRANSIENT_STATUS or response.get("Error", {}).get("Code") in _TRANSIENT_CODES
     kinds = type(error).__mro__
     return any(
         kind.__module__.startswith(_TRANSIENT_MODULES)
+        or (kind.__module__.startswith("httpx") and kind.__name__ == "TransportError")
         or (kind.__module__.startswith(("botocore", "aiobotocore")) and kind.__name__ in _TRANSIENT_BOTOCORE)
         for kind in kinds
     )

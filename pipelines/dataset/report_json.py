@@ -87,6 +87,9 @@ class Measures:
     """Mean Vendi score over the pairs of a group, from 1 to 2, comparable between group sizes."""
     displacement: dict[str, Interval] | None = None
     """Intervention -> the column of this name; None where no intervention edits text."""
+    cut: dict[str, float] | None = None
+    """Field of a column such as `tokens_cut.text_encoder` -> the share of groups whose text was longer than is read
+    there; None where nothing says so."""
     further: dict[str, Interval] | None = None
     """The score columns of further scorers, such as `b32_clip_score`; None where the run has none."""
 

@@ -14,12 +14,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pyarrow as pa
 
 from models.interventions.registry import find, registered
-from models.spec import PLACES, Interval, Lora, ModelSpec
+from models.spec import PLACES, TEXT_ENCODERS, Interval, Lora, ModelSpec
 
-VERSION = 3
+VERSION = 4
 """Version of the row contract; it increases whenever every run gets another column, or a column changes."""
 
-READABLE = (2, 3)
+READABLE = (2, 3, 4)
 """Versions whose finished runs can be exported, scored and replayed: what a later one has more is not needed for it."""
 
 MEANING = b"meaning"
@@ -73,6 +73,11 @@ def _displacement(names: Sequence[str]) -> pa.Field[Any]:
     return pa.field("displacement", pa.struct([pa.field(name, pa.float32()) for name in names]), nullable=False)
 
 
+def _cut(name: str, texts: Sequence[str]) -> pa.Field[Any]:
+    """A number of tokens for each text, or for each reader of a text; null where there is none."""
+    return pa.field(name, pa.struct([pa.field(text, pa.int32()) for text in texts]))
+
+
 MODEL_OPTIONS = _struct_of(ModelSpec, but=("path", "revision", "dtype", "loras", *PLACES))
 """Struct with the settings of `ModelSpec` that change pixels and have no column of their own."""
 
@@ -80,6 +85,7 @@ _GROUP_FIELDS = [
     pa.field("group_id", pa.string(), nullable=False),
     pa.field("prompt_id", pa.string(), nullable=False),
     pa.field("prompt", pa.string(), nullable=False),
+    pa.field("prompt_changes", pa.list_(pa.string())),
     pa.field("concept", pa.string()),
     pa.field("rarity", pa.string()),
     pa.field("counterfactual", pa.string()),
@@ -142,6 +148,8 @@ def generated(interventions: Sequence[str] | None = None, carried: Sequence[pa.F
         pa.field("seed", pa.int64(), nullable=False),
         *group_columns(interventions, carried),
         _displacement(in_every_row() if interventions is None else interventions),
+        _cut("tokens_cut", TEXT_ENCODERS),
+        _cut("negative_tokens_cut", TEXT_ENCODERS),
         pa.field("model", pa.string(), nullable=False),
         pa.field("model_revision", pa.string(), nullable=False),
         pa.field("family", pa.string(), nullable=False),
@@ -157,6 +165,7 @@ _FAILED_FIELDS: list[pa.Field[Any]] = [
     pa.field("group_id", pa.string()),
     pa.field("prompt_id", pa.string()),
     pa.field("prompt", pa.string()),
+    pa.field("prompt_changes", pa.list_(pa.string())),
     pa.field("arm", pa.string()),
     pa.field("source", pa.string()),
     pa.field("stage", pa.string(), nullable=False),
@@ -189,6 +198,8 @@ def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Sc
             pa.field("clip_model", pa.string(), nullable=False),
             pa.field("clip_score", pa.float32(), nullable=False),
             pa.field("clip_margin", pa.float32()),
+            pa.field("clip_margin_missing", pa.string()),
+            _cut("clip_tokens_cut", ("prompt", "counterfactual")),
             pa.field("rank_in_group", pa.int32(), nullable=False),
             pa.field("group_vendi", pa.float32(), nullable=False),
             pa.field("group_pair_similarity", pa.float32()),

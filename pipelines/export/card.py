@@ -11,17 +11,19 @@ import pyarrow as pa
 
 from pipelines.config.recorded import recorded
 from pipelines.config.tables import Run
+from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.report_json import Report
 from pipelines.dataset.run_json import RunRecord
+from pipelines.export.parts import KEPT, Part
 from pipelines.summary import card
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
+class Section:
     """A part of an export, as its card describes it."""
 
-    name: str
-    """"train" or "rejected"."""
+    part: Part
+    """Which."""
     files: str
     """A glob, relative to the target folder."""
     rows: int
@@ -31,21 +33,18 @@ class Split:
     file_bytes: int
     """Size of all files."""
 
-    @property
-    def config(self) -> str:
-        """Name of its Hugging Face config."""
-        return "default" if self.name == "train" else self.name
-
 
 def export_card(
     *,
     run: RunRecord,
     report: Report,
     arms: Sequence[str],
-    splits: Sequence[Split],
+    sections: Sequence[Section],
     schema: pa.Schema,
     features: Mapping[str, Any],
     license_name: str,
+    mark: bool,
+    signed: bool,
     load: str,
 ) -> str:
     """The text of README.md.
@@ -53,22 +52,26 @@ def export_card(
     run: run.json of the run.
     report: report.json of the run.
     arms: names of the exported arms.
-    splits: the parts of the export.
+    sections: the parts of the export.
     schema: of the exported rows.
     features: Hugging Face features that a reader of the files finds.
     license_name: as the hub names licences.
+    mark: whether the image files are marked.
+    signed: whether they are signed, too.
     load: Markdown that tells how to read the files.
     """
     title = recorded(run, "run", Run).name
-    images = sum(split.rows for split in splits if split.config == "default")
+    images = sum(section.rows for section in sections if section.part.folder == KEPT)
+    names = dict.fromkeys(section.part.config for section in sections)
+    configs = {name: [section for section in sections if section.part.config == name] for name in names}
     head = card.front_matter(
         title=title,
         images=images,
-        configs={split.config: split.files for split in splits},
+        configs={config: {s.part.split: s.files for s in of} for config, of in configs.items()},
         license_name=license_name,
-        more=["dataset_info:", *(line for split in splits for line in _info(split, features))],
+        more=["dataset_info:", *(line for config, of in configs.items() for line in _info(config, of, features))],
     )
-    here = [(f"`{s.files}`", f"{s.rows:,} {'kept' if s.config == 'default' else 'dropped'} images") for s in splits]
+    here = [(f"`{s.files}`", f"{s.rows:,} {'kept' if s.part.folder == KEPT else 'dropped'} images") for s in sections]
     parts = [
         head,
         f"# {card.code(title)}\n",
@@ -76,7 +79,11 @@ def export_card(
         "## What is here\n",
         card.table(
             ("path", "holds"),
-            [*here, ("`export.json`", "the run it comes from, the choices, and the source rows of every file")],
+            [
+                *here,
+                ("`export.json`", "the run it comes from, the choices, and the source rows of every file"),
+                ("`manifest.json`", "every file with bytes and sha256"),
+            ],
         ),
         card.results([arm for arm in report.by_arm if arm.arm in arms]),
         "## Load it\n",
@@ -84,24 +91,42 @@ def export_card(
         "## Columns\n",
         f"Row schema version {run.schema_version}.\n",
         card.column_table(schema),
+        _mark(mark, signed),
         card.settings(run),
         card.licence(license_name),
     ]
     return "\n".join(parts)
 
 
-def _info(split: Split, features: Mapping[str, Any]) -> list[str]:
+def _mark(mark: bool, signed: bool) -> str:
+    """The section on how a file says that a model has made it."""
+    text = (
+        f"Every image file says so itself: its XMP has the IPTC's DigitalSourceType `{SOURCE_TYPE}`. The pixels, and "
+        "`image_id`, are as the model made them."
+    )
+    text += " It is signed with content credentials (C2PA), which say by whom." if signed else ""
+    without = "The image files do not say so themselves: they were exported with `--no-mark`."
+    return f"## Made by a model\n\n{text if mark else without}\n"
+
+
+def _info(config: str, sections: Sequence[Section], features: Mapping[str, Any]) -> list[str]:
     """`dataset_info` of a config: one line of JSON (which is YAML too) per column."""
     return [
-        f"- config_name: {split.config}",
+        f"- config_name: {config}",
         "  features:",
         *(f"  - {json.dumps(column)}" for column in yaml_features(features)),
         "  splits:",
-        "  - name: train",
-        f"    num_bytes: {split.row_bytes}",
-        f"    num_examples: {split.rows}",
-        f"  download_size: {split.file_bytes}",
-        f"  dataset_size: {split.row_bytes}",
+        *(
+            line
+            for of in sections
+            for line in (
+                f"  - name: {of.part.split}",
+                f"    num_bytes: {of.row_bytes}",
+                f"    num_examples: {of.rows}",
+            )
+        ),
+        f"  download_size: {sum(of.file_bytes for of in sections)}",
+        f"  dataset_size: {sum(of.row_bytes for of in sections)}",
     ]
 
 

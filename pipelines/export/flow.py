@@ -18,25 +18,25 @@ from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import owned
 from pipelines.dataset import scores as score_files
+from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
-from pipelines.dataset.names import FileEntry
+from pipelines.dataset.names import IMAGE_FOLDERS, FileEntry, file_entry
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.export import record
-from pipelines.export.card import Split, export_card
+from pipelines.export import finished, labels, manifest, record
+from pipelines.export.card import Section, export_card
 from pipelines.export.formats import FORMATS
 from pipelines.export.formats.base import Written
 from pipelines.export.layout import OutputFile, Weighed, lay_out
+from pipelines.export.parts import KEPT, TRAIN, UNDIVIDED, Part, Splits
 from pipelines.export.rows import Choice, columns
-from pipelines.export.work import Export, Task, weigh, write_file
+from pipelines.export.work import Export, Task, files_of, make_file, weigh
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_FOLDERS = {"train": "data", "rejected": "rejected"}
 _FILES_WORTH_RAY = 16
-_CARD = "README.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,14 @@ class ExportOptions:
     """Largest size of a file in bytes."""
     license: str = "other"
     """As the hub names licences."""
+    splits: Splits = UNDIVIDED
+    """How rows are divided."""
+    labels: tuple[str, ...] = labels.LABELS
+    """Columns whose values are labels, for formats that have some."""
+    mark: bool = True
+    """Whether every image file says that a model has made it (`pipelines.dataset.ai_mark`)."""
+    credentials: Credentials | None = None
+    """Who signs every image file (`pipelines.dataset.content_credentials`); None for nobody."""
 
 
 def export(dataset: Storage, target: Storage, options: ExportOptions, where: RayOptions) -> list[Written]:
@@ -70,25 +78,35 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
     Raises:
         UserError: when the run is not finished, the target holds anything else, or a setting does not fit the run.
     """
+    finishing(mark=options.mark, credentials=options.credentials)  # tried before anything is read
     run = open_finished(dataset)
-    splits = ("train", "rejected") if options.rejected else ("train",)
+    folders = IMAGE_FOLDERS if options.rejected else (KEPT,)
     choice = _choice(run, options)
     wanted = record.identity(
         run,
         choice,
-        [_FOLDERS[split] for split in splits],
+        folders,
         format=options.format,
         rejected=options.rejected,
         shard_bytes=options.shard_bytes,
         license=options.license,
+        splits=options.splits,
+        labels=options.labels,
+        mark=options.mark,
+        credentials=options.credentials,
     )
     job = Export(
         dataset=dataset,
         target=target,
         format=options.format,
         choice=choice,
+        splits=options.splits,
         schema=columns(dataset, choice, run.images("data")[0].path),
+        mark=options.mark,
+        credentials=options.credentials,
     )
+    if FORMATS[options.format].labelled:
+        labels.check(job.schema, options.labels)
     owned.check(target, record.FILE, setting="--to")
     with ExitStack() as stack:
         stack.enter_context(stoppable())
@@ -97,17 +115,33 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         target.sweep("")
         spread = partial(_spread, stack, where)
         if claimed.files is None:
-            claimed = _lay_out(run, job, claimed, splits, options.shard_bytes, spread)
+            claimed = _lay_out(run, job, claimed, folders, options.shard_bytes, spread)
         tasks = _tasks(job, claimed)
-        written = _existing(target, tasks)
-        to_do = [task for of in tasks.values() for task in of if task.path not in written]
-        images = sum(file.rows for of in (claimed.files or {}).values() for file in of)
-        done = images - sum(task.file.rows for task in to_do)
-        with bars.bar(images, done, "write", " images") as bar:
-            for rows in spread(len(to_do))(partial(write_file, job), to_do):
-                bar.update(rows)
-                lock.check()
-        return _finish(run, job, claimed, tasks)
+        made = _make(job, tasks, lock, spread)
+        return _finish(run, job, claimed, tasks, made)
+
+
+def _make(
+    job: Export,
+    tasks: Mapping[Part, Sequence[Task]],
+    lock: RunLock,
+    spread: Callable[[int], Callable[..., Iterable[tuple[FileEntry, ...]]]],
+) -> dict[str, FileEntry]:
+    """Write the files that are not there; path -> entry of all files of images, and of those beside them."""
+    kept = finished.keep_intact(job.target)
+    made: dict[str, FileEntry] = {}
+    for task in (task for of in tasks.values() for task in of):
+        job.target.sweep(str(PurePosixPath(task.path).parent).removeprefix("."))
+        if task.path in kept and {*(paths := files_of(job, task.path))} <= {*kept}:
+            made |= {path: kept[path] for path in paths}
+    to_do = [task for of in tasks.values() for task in of if task.path not in made]
+    images = sum(task.file.rows for of in tasks.values() for task in of)
+    with bars.bar(images, images - sum(task.file.rows for task in to_do), "write", " images") as bar:
+        for task, entries in zip(to_do, spread(len(to_do))(partial(make_file, job), to_do), strict=True):
+            made |= {entry.path: entry for entry in entries}
+            bar.update(task.file.rows)
+            lock.check()
+    return made
 
 
 def _choice(run: FinishedRun, options: ExportOptions) -> Choice:
@@ -131,14 +165,14 @@ def _lay_out(
     run: FinishedRun,
     job: Export,
     claimed: record.ExportRecord,
-    splits: Sequence[str],
+    folders: Sequence[str],
     shard_bytes: int,
     spread: Callable[[int], Callable[..., Iterable[Weighed]]],
 ) -> record.ExportRecord:
     room = FORMATS[job.format].room(shard_bytes)
     if room < 1:
         raise UserError(f"--shard-bytes {shard_bytes} leaves no room for images: use at least 20480")
-    sources = {split: run.images(_FOLDERS[split]) for split in splits}
+    sources = {folder: run.images(folder) for folder in folders}
     endings: set[str] = set()
     files: dict[str, list[OutputFile]] = {}
     with bars.bar(sum(map(len, sources.values())), 0, "weigh", " shards") as bar:
@@ -149,66 +183,74 @@ def _lay_out(
                 bar.update(1)
                 yield shard
 
-        for split, entries in sources.items():
-            if of_split := list(lay_out(weighed(entries), room)):
-                files[split] = of_split
-    if "train" not in files:
-        raise UserError(f"{run.dataset.path('data')} holds no image of the arms {', '.join(job.choice.arms)}")
+        for folder, entries in sources.items():
+            for split, of_split in lay_out(weighed(entries), room, job.splits.names).items():
+                if of_split:
+                    files[Part(folder=folder, split=split).name] = of_split
+    for split in job.splits.names:
+        if split not in files:
+            raise UserError(_empty(run, job, split))
     return record.laid_out(job.target, claimed, files, sorted(endings))
 
 
-def _tasks(job: Export, claimed: record.ExportRecord) -> Mapping[str, Sequence[Task]]:
+def _empty(run: FinishedRun, job: Export, split: str) -> str:
+    chosen = f"{run.dataset.path(KEPT)} holds no image of the arms {', '.join(job.choice.arms)}"
+    if not job.splits.shares:
+        return chosen
+    of_split = "train, which is what the splits leave" if split == TRAIN else f"{split}={job.splits.shares[split]:g}"
+    return f"{chosen} for --split {of_split}: with so few values of {job.splits.by}, choose other shares or --split-by"
+
+
+def _tasks(job: Export, claimed: record.ExportRecord) -> Mapping[Part, Sequence[Task]]:
+    parts = [Part(folder=folder, split=split) for folder in IMAGE_FOLDERS for split in job.splits.names]
+    laid_out = claimed.files or {}
     return {
-        split: [
-            Task(path=FORMATS[job.format].path(split, number, len(files)), file=file)
+        part: [
+            Task(path=FORMATS[job.format].path(part, number, len(files)), part=part, file=file)
             for number, file in enumerate(files)
         ]
-        for split, files in (claimed.files or {}).items()
+        for part in parts
+        if (files := laid_out.get(part.name, ()))
     }
-
-
-def _existing(target: Storage, tasks: Mapping[str, Sequence[Task]]) -> dict[str, int]:
-    """Path -> size in bytes of the output files that exist."""
-    folders = {str(PurePosixPath(task.path).parent) for of in tasks.values() for task in of}
-    found: dict[str, int] = {}
-    for folder in folders:
-        target.sweep("" if folder == "." else folder)
-        prefix = "" if folder == "." else f"{folder}/"
-        found |= {f"{prefix}{name}": size for name, size in target.sizes(prefix.rstrip("/")).items()}
-    return found
 
 
 def _finish(
-    run: FinishedRun, job: Export, claimed: record.ExportRecord, tasks: Mapping[str, Sequence[Task]]
+    run: FinishedRun,
+    job: Export,
+    claimed: record.ExportRecord,
+    tasks: Mapping[Part, Sequence[Task]],
+    made: Mapping[str, FileEntry],
 ) -> list[Written]:
-    """Write the indexes, and the card last."""
-    kind, sizes = FORMATS[job.format], _existing(job.target, tasks)
+    """Write the indexes, the card, and the manifest last."""
+    kind = FORMATS[job.format]
     written = {
-        split: [Written(path=task.path, rows=task.file.rows, bytes=sizes[task.path]) for task in of]
-        for split, of in tasks.items()
+        part: [Written(path=task.path, rows=task.file.rows, bytes=made[task.path].bytes) for task in of]
+        for part, of in tasks.items()
     }
-    for split, files in written.items():
-        for path, content in kind.index(split, files).items():
-            job.target.write_bytes(path, content)
-    splits = [
-        Split(
-            name=split,
-            files=kind.pattern(split),
+    index = kind.index(job.target, written, job.schema, claimed.identity.labels)
+    sections = [
+        Section(
+            part=part,
+            files=kind.pattern(part),
             rows=sum(file.rows for file in files),
-            row_bytes=sum(task.file.bytes for task in tasks[split]),
+            row_bytes=sum(task.file.bytes for task in tasks[part]),
             file_bytes=sum(file.bytes for file in files),
         )
-        for split, files in written.items()
+        for part, files in written.items()
     ]
     text = export_card(
         run=run.run,
         report=run.report,
         arms=job.choice.arms,
-        splits=splits,
+        sections=sections,
         schema=job.schema,
         features=kind.features(job.schema, claimed.endings),
         license_name=claimed.identity.license,
-        load=kind.load(len(written["train"])),
+        mark=job.mark,
+        signed=job.credentials is not None,
+        load=kind.load(len(written[Part(folder=KEPT, split=TRAIN)])),
     )
-    job.target.write_bytes(_CARD, text.encode())
+    job.target.write_bytes(finished.CARD, text.encode())
+    others = [file_entry(job.target, path) for path in (record.FILE, finished.CARD, *index)]
+    manifest.write(job.target, [*made.values(), *others])
     return [file for files in written.values() for file in files]

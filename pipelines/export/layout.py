@@ -3,7 +3,7 @@ worker, and again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ class Weighed:
     """int64 [rows]: their numbers in the shard file."""
     sizes: NDArray[np.int64]
     """int64 [rows]: their bytes in a file of the export."""
+    splits: NDArray[np.int8]
+    """int8 [rows]: numbers of their splits."""
     endings: frozenset[str]
     """Endings of the image files, such as png."""
 
@@ -38,21 +40,27 @@ class OutputFile:
     """Their sources, in order."""
 
 
-def lay_out(weighed: Iterable[Weighed], room: int) -> Iterator[OutputFile]:
-    """The files of a split, filled in order; a row larger than `room` gets its own file.
+def lay_out(weighed: Iterable[Weighed], room: int, splits: Sequence[str]) -> dict[str, list[OutputFile]]:
+    """Split -> its files, filled in order; a row larger than `room` gets its own file.
 
     weighed: the chosen rows, shard by shard.
     room: most bytes of rows in a file.
+    splits: their names.
     """
-    filling = _Filling()
+    files: dict[str, list[OutputFile]] = {name: [] for name in splits}
+    fillings = {name: _Filling() for name in splits}
     for shard in weighed:
-        for place, size in zip(shard.places.tolist(), shard.sizes.tolist(), strict=True):
-            if filling.rows and filling.bytes + size > room:
-                yield filling.file()
-                filling = _Filling()
-            filling.add(shard.file, place, size)
-    if filling.rows:
-        yield filling.file()
+        of_rows = zip(shard.places.tolist(), shard.sizes.tolist(), shard.splits.tolist(), strict=True)
+        for place, size, number in of_rows:
+            name = splits[number]
+            if fillings[name].rows and fillings[name].bytes + size > room:
+                files[name].append(fillings[name].file())
+                fillings[name] = _Filling()
+            fillings[name].add(shard.file, place, size)
+    for name, filling in fillings.items():
+        if filling.rows:
+            files[name].append(filling.file())
+    return files
 
 
 class _Filling:

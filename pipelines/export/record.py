@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pipelines.dataset import records
 from pipelines.dataset import scores as score_files
+from pipelines.dataset.content_credentials import Credentials
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.lock import FILE as LOCK
 from pipelines.dataset.names import EXPORT_RECORD
@@ -15,7 +17,9 @@ from pipelines.dataset.records import differences, named, to_json
 from pipelines.dataset.scores import ScoresRecord
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.export.labels import LABELS
 from pipelines.export.layout import OutputFile
+from pipelines.export.parts import UNDIVIDED, Splits
 from pipelines.export.rows import Choice
 
 FILE = EXPORT_RECORD
@@ -45,6 +49,14 @@ class Identity:
     """As in `ExportOptions`."""
     license: str
     """As in `ExportOptions`."""
+    splits: Splits = UNDIVIDED
+    """How rows are divided."""
+    labels: tuple[str, ...] = LABELS
+    """As in `ExportOptions`."""
+    mark: bool = False
+    """As in `ExportOptions`; exports that were made before there was one have none."""
+    certificate: str = ""
+    """A hash of the certificate of who signs; "" for nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +68,7 @@ class ExportRecord:
     endings: tuple[str, ...] = field(metadata=named("image_endings"))
     """Endings of the image files, such as png."""
     files: dict[str, tuple[OutputFile, ...]] | None
-    """Split -> its files; None until they are laid out."""
+    """Name of a part -> its files; None until they are laid out."""
 
 
 def identity(
@@ -68,13 +80,17 @@ def identity(
     rejected: bool,
     shard_bytes: int,
     license: str,
+    splits: Splits,
+    labels: tuple[str, ...],
+    mark: bool,
+    credentials: Credentials | None,
 ) -> Identity:
     """The identity of an export.
 
     run: the finished run.
     choice: which rows and columns.
     folders: of the run, whose images are exported.
-    format, rejected, shard_bytes, license: as in `ExportOptions`.
+    format, rejected, shard_bytes, license, splits, labels, mark, credentials: as in `ExportOptions`.
 
     Raises:
         UserError: when the run has no scores of a chosen scorer.
@@ -91,6 +107,12 @@ def identity(
         rejected=rejected,
         shard_bytes=shard_bytes,
         license=license,
+        splits=splits,
+        labels=labels,
+        mark=mark,
+        certificate=""
+        if credentials is None
+        else hashlib.sha256(Path(credentials.certificate).read_bytes()).hexdigest(),
     )
 
 
@@ -124,10 +146,10 @@ def laid_out(
 
     target: the folder of the export.
     record: the record without files.
-    files: split -> its files.
+    files: name of a part -> its files.
     endings: of the image files, such as png.
     """
-    record = replace(record, files={split: tuple(of) for split, of in files.items()}, endings=tuple(endings))
+    record = replace(record, files={part: tuple(of) for part, of in files.items()}, endings=tuple(endings))
     _write(target, record)
     return record
 

@@ -81,5 +81,5 @@ def _prompts(config: CalibrationConfig) -> list[PromptRow]:
     if ignored := [field for field in SETTINGS if columns.name_of(field) in wanted.unused]:
         print(f"warning: settings of rows do not act in a calibration: {', '.join(ignored)}", file=sys.stderr)
     if len(found) < 2:
-        raise UserError(f"prompts.path = {config.run.prompts.path!r}: a calibration needs 2 good prompts or more")
+        raise UserError(f"{config.run.prompts.sources}: a calibration needs 2 good prompts or more")
     return found

@@ -19,6 +19,10 @@ from pipelines.flows.warnings import of_rows
 from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE
 from pipelines.plan.survey import Survey, work
 from pipelines.plan.write import count_plan
+from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts.expansion.ask import unanswered
+from pipelines.prompts.rows import PromptRow
+from pipelines.prompts.templates.rows import templates
 
 _CPU_FLOPS, _GPU_FLOPS = 4e10, 2e14
 """Arithmetic a generator achieves per second, on one CPU core and on one large GPU in bfloat16."""
@@ -38,6 +42,8 @@ def describe(config: RunConfig) -> str:
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
+        *(("template", str(filled)) for filled in templates(config.prompts)),
+        *_asked(config, output),
         ("arms", ", ".join(arm.name for arm in config.arms)),
         ("groups", f"{counts.groups:,} of {config.group.size} images"),
         ("images", f"{counts.images:,} of {_sizes(config.sampling, survey.largest)}"),
@@ -53,6 +59,13 @@ def describe(config: RunConfig) -> str:
     ]
     lines = [f"{name:<9}{text}" for name, text in rows]
     return "\n".join([*lines, "", *settings(config)])
+
+
+def _asked(config: RunConfig, output: Storage) -> Iterator[tuple[str, str]]:
+    if expand := config.prompts.expand:
+        good = (row.prompt for row in prompt_rows.read(config.prompts) if isinstance(row, PromptRow))
+        requests = unanswered(good, expand, output)
+        yield "expand", f"{requests:,} requests to {expand.model} at {expand.base_url}, for {expand.count} prompts each"
 
 
 def settings(config: RunConfig) -> Iterator[str]:

@@ -77,7 +77,7 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
     if run.plan is None:
         raise UserError(f"{output.path(run_json.FILE)}: the plan is not whole yet. Start the run's own command again.")
     plan_files.check_there(output, run.plan.segments)
-    further = [f"{scorer['name']}_clip_score" for scorer in recorded_tables(run, "scorers")]
+    further = [scorer["name"] for scorer in recorded_tables(run, "scorers")]
     audit = _audit(output, further, map_shards)
     audit.totals = replace(audit.totals, prompts_planned=run.plan.prompts)
     content = report(audit, run.fingerprint, timings(output))

@@ -33,7 +33,7 @@ from pipelines.dataset.records import differences, to_json
 from pipelines.dataset.schema import generated_in
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
+from pipelines.stages.block import COUNTS_OF_SCORES, REQUEST, make_request, with_images
 from pipelines.stages.read import ReadShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write_scores import WriteScores
@@ -81,6 +81,8 @@ class Rescored:
     """Images in these shards."""
     groups_failed: int
     """Groups that could not be scored."""
+    cut: int
+    """Images whose prompt or counterfactual is longer than the scorer reads."""
 
 
 def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
@@ -103,7 +105,7 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
         claim(run, name, config)
         pending = pending_shards(run, name)
         if not pending:
-            return Rescored(shards=0, images=0, groups_failed=0)
+            return Rescored(shards=0, images=0, groups_failed=0, cut=0)
         stack.enter_context(session(config.ray, _POOLS))
         images = _images(run, None)
         done = images - _images(run, {row["shard"] for row in pending})
@@ -114,9 +116,9 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
         made: Counter[str] = Counter()
         per_round = shards_per_round(config.ray.scorers)
         for row in make_all(pending, stages(run, name, config, progress), per_round):
-            made.update(shards=1, images=row["images"], failed=row["failed"])
+            made.update(shards=1, images=row["images"], failed=row["failed"], cut=row["cut"])
             lock.check()
-    return Rescored(shards=made["shards"], images=made["images"], groups_failed=made["failed"])
+    return Rescored(shards=made["shards"], images=made["images"], groups_failed=made["failed"], cut=made["cut"])
 
 
 def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
@@ -235,7 +237,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
             kind=WriteScores,
             arguments={"run": run, "name": name, "columns": [f.name for f in further], "progress": progress},
             reads=with_images([*(images.field(key) for key in score_files.KEYS), *further]),
-            writes=COUNTS,
+            writes=COUNTS_OF_SCORES,
             workers=where.writers,
             cpus=where.cpus_per_writer,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -13,7 +13,7 @@ from pipelines.dataset.report_json import ArmResult, Interval
 from pipelines.dataset.schema import interventions_in
 from pipelines.gallery.read import PIXEL_ART_SIDE, CardView, GroupView, Row, Shot
 from pipelines.pages.chart import ARM_COLOURS
-from pipelines.summary.tally import RARITY_ORDER
+from pipelines.summary.tally import CUT, RARITY_ORDER
 
 _LONG_PROMPT = 240
 
@@ -133,6 +133,8 @@ _GROUP_DETAILS = (
     "height",
     "negative_prompt",
     "max_sequence_length",
+    "tokens_cut",
+    "negative_tokens_cut",
     "frames",
     "model",
     "model_revision",
@@ -141,6 +143,8 @@ _GROUP_DETAILS = (
     "model_options",
     "scheduler",
     "clip_model",
+    "clip_tokens_cut",
+    "clip_margin_missing",
     "group_id",
     "prompt_id",
     "fingerprint",
@@ -161,14 +165,13 @@ def details(cards: Sequence[CardView]) -> str:
             known_columns = {*COLUMN_MEANING, *interventions_in([*row])}
             loras = [f"{lora['name']} at {lora['scale']:g}" for lora in row["loras"]]
             carried = {n: _text(v) for n, v in group.plan.items() if n not in known_columns and n != "shard"}
-            settings = {n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))}
-            groups.append({**settings, "loras": loras, "carried": carried})
+            said = {"loras": loras, "carried": carried, **{name: _said(row[name]) for name in CUT}}
+            groups.append({n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))} | said)
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # The columns of further scorers differ from run to run.
-                values["further"] = {
-                    n: _compact(v) for n, v in shot.row.items() if n not in known_columns and n not in carried
-                }
+                further = {n: v for n, v in shot.row.items() if n not in known_columns and n not in carried}
+                values["further"] = {n: _said(v) if isinstance(v, dict) else _compact(v) for n, v in further.items()}
                 # Seeds go up to 2^63: as text, as a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
     for row in groups:
@@ -180,6 +183,11 @@ def details(cards: Sequence[CardView]) -> str:
 def _text(value: Any) -> Any:
     """A value that goes along with a prompt: what has parts as JSON."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def _said(cut: Mapping[str, int | None] | None) -> str | None:
+    """The value of a column of cut tokens, as text; None where nothing was cut."""
+    return ", ".join(f"{name} {tokens}" for name, tokens in (cut or {}).items() if tokens) or None
 
 
 def _compact(value: Any) -> Any:

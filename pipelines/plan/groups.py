@@ -43,13 +43,14 @@ def group_table(variants: Variants, prompts: Sequence[PromptRow]) -> pa.Table:
     sizes_N = [sizes[variant] for variant in variant_N]
     groups_N = [len(one) for one in sizes_N]
     seeds_G = _seeds(config, prompts, sizes_N)
-    ids, texts, concepts, rarities, counterfactuals, *_ = zip(*prompts, strict=True)
+    ids, texts, concepts, rarities, counterfactuals, _, changes, *_ = zip(*prompts, strict=True)
     prompt_GA = np.repeat(np.arange(len(prompts)), np.array(groups_N) * arms)
     arm_GA = np.tile(np.arange(arms), len(seeds_G))
     of_prompt = pa.table(
         {
             "prompt_id": pa.array(ids, pa.string()),
             "prompt": pa.array(texts, pa.string()),
+            "prompt_changes": pa.array(changes, pa.list_(pa.string())),
             "concept": pa.array(concepts, pa.string()),
             "rarity": pa.array(rarities, pa.string()),
             "counterfactual": pa.array(counterfactuals, pa.string()),

@@ -54,7 +54,7 @@ def write_plan(
         _check_carried(columns, output, segments)
         writer = PartWriter(output, next_first(segments), columns)
         with writer as parts, FailureWriter(output) as failures:
-            for chunk in chunks(variants, tally.good_prompts(config, failures)):
+            for chunk in chunks(variants, tally.good_prompts(config, failures, output)):
                 for shard in _cut(variants, chunk, known.without(group_table(variants, chunk))):
                     parts.write(shard)
             tally.check_some(config.prompts)
@@ -66,7 +66,8 @@ def write_plan(
 
 
 def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
-    """The counts of the plan that `write_plan` would write; reads and checks all prompts, and writes nothing.
+    """The counts of the plan that `write_plan` would write; reads and checks all prompts, asks no language model (its
+    answers are taken to be as many as they are asked for), and writes nothing.
 
     config: the run.
     survey: takes what is found in the files.
@@ -74,28 +75,40 @@ def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
     Raises:
         UserError: when a prompt file cannot be read, or there is no usable prompt.
     """
-    tally = _Tally(survey or Survey(config))
+    expand = config.prompts.expand
+    tally = _Tally(survey or Survey(config), times=expand.most if expand else 1)
     variants = tally.survey.variants
     shards = 0
-    for chunk in chunks(variants, tally.good_prompts(config, None)):
+    for chunk in chunks(variants, tally.good_prompts(config)):
         shards += sum(1 for _ in cut(variants, [*map(bucket_of, chunk)]))
     tally.check_some(config.prompts)
     return tally.counts((Segment(first=0, shards=shards),))
 
 
 class _Tally:
-    def __init__(self, survey: Survey) -> None:
+    """Counts rows.
+
+    survey: takes the good ones.
+    times: how often each of them counts.
+    """
+
+    def __init__(self, survey: Survey, times: int = 1) -> None:
         self.survey = survey
+        self._times = times
         self._prompts = self._bad = self._dropped = 0
         self._reasons: list[str] = []
 
-    def good_prompts(self, config: RunConfig, failures: FailureWriter | None) -> Iterator[PromptRow]:
+    def good_prompts(
+        self, config: RunConfig, failures: FailureWriter | None = None, answers: Storage | None = None
+    ) -> Iterator[PromptRow]:
         survey = self.survey
-        for row in prompt_rows.read(config.prompts, survey.variants.settle, survey.wanted, config.carried):
+        settle, wanted = survey.variants.settle, survey.wanted
+        for row in prompt_rows.read(config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried):
             if isinstance(row, PromptRow):
-                self._prompts += 1
-                survey.add(row)
-                yield row
+                for _ in range(self._times):
+                    self._prompts += 1
+                    survey.add(row)
+                    yield row
             elif isinstance(row, FailedPrompt):
                 self._bad += 1
                 if len(self._reasons) < _REASONS_SHOWN:
@@ -109,7 +122,7 @@ class _Tally:
     def check_some(self, prompts: Prompts) -> None:
         if not self._prompts:
             reasons = "; ".join(self._reasons) or "the files hold no rows"
-            raise UserError(f"no usable prompt in {', '.join(prompts.paths)}; the reasons: {reasons}")
+            raise UserError(f"no usable prompt in {prompts.sources}; the reasons: {reasons}")
 
     def counts(self, segments: tuple[Segment, ...]) -> PlanCounts:
         return PlanCounts(
@@ -145,7 +158,7 @@ class _Known:
         if missing:
             raise UserError(
                 f"{missing:,} of the {len(self._sorted):,} groups planned in {output.path('plan')} are not in what "
-                f"{', '.join(config.prompts.paths)}, prompts.limit and group.groups_per_prompt ask for now. A run can "
+                f"{config.prompts.sources}, prompts.limit and group.groups_per_prompt ask for now. A run can "
                 "be extended by further prompts and groups, but what it has planned stays. Choose another run.output, "
                 "or give the earlier prompts as well."
             )

@@ -17,7 +17,9 @@ from pipelines.errors import UserError
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.columns import FIELDS
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.formats.paths import ABSENT, inside
 from pipelines.prompts.kinds import clean, joined, kind_of, plain, settled
+from pipelines.prompts.places import find
 from pipelines.prompts.wanted import Wanted
 
 _MAGIC = "*?["
@@ -45,14 +47,13 @@ class Carried:
         values: column -> value.
 
         Raises:
-            ValueError: when a text of it is none.
+            ValueError: when a text of it is none; the message has the path.
         """
-        found: Any = values
-        for key in self.path:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        if isinstance(found, Failure):
-            raise ValueError(f"cannot be carried: {found.error}")
-        return clean(found)
+        found = inside(values, self.path)
+        try:
+            return None if found is ABSENT else clean(found)
+        except ValueError as error:
+            raise ValueError(f"{self.source}, which is carried along, {error}") from None
 
 
 def discover(prompts: Prompts, taken: Collection[str]) -> tuple[Carried, ...]:
@@ -137,16 +138,16 @@ class _Kinds:
     def __init__(self, prompts: Prompts) -> None:
         self.known: dict[str, pa.DataType] = {}
         self.problems: dict[str, str] = {}
-        for uri in prompt_files.files(prompts):
-            told = prompt_files.kinds(uri, prompts)
+        for source in find(prompts):
+            told = prompt_files.kinds(source, prompts)
             if told is not None:
                 for name, kind in told.items():
-                    self._add(name, partial(plain, kind), uri)
+                    self._add(name, partial(plain, kind), source.uri)
                 continue
-            rows = prompt_files.read(uri, prompts, Wanted(prompts.columns))
+            rows = prompt_files.read(source, prompts, Wanted(prompts.columns))
             for number, values in islice(rows, prompts.limit or None):
                 for name, value in () if isinstance(values, Failure) else values.items():
-                    self._add(name, partial(kind_of, value), f"{uri}:{number}")
+                    self._add(name, partial(kind_of, value), f"{source.uri}:{number}")
 
     def _add(self, name: str, find: Callable[[], pa.DataType], where: str) -> None:
         if name in self.problems:

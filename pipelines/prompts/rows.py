@@ -8,23 +8,33 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
+from pipelines.dataset.storage import Storage
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.carry import Carried
-from pipelines.prompts.columns import SETTINGS, TEXTS
+from pipelines.prompts.columns import NONE, SETTINGS, TEXTS, Columns
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.expansion.ask import answered
+from pipelines.prompts.expansion.config import Expand
+from pipelines.prompts.expansion.counterfactual import carried_over
+from pipelines.prompts.formats.base import INSIDE
 from pipelines.prompts.hash_set import HashSet
+from pipelines.prompts.places import find
 from pipelines.prompts.settings import PLAIN, RowSettings, Settle, as_number
+from pipelines.prompts.templates.rows import templates
+from pipelines.prompts.text import Normal, is_plain, normal
 from pipelines.prompts.wanted import Wanted
+
+REPEATED = "RepeatedPrompt"
 
 
 class PromptRow(NamedTuple):
-    """A good prompt. Texts are stripped and in Unicode NFC."""
+    """A good prompt. Texts are in their normal form (`pipelines.prompts.text`)."""
 
     prompt_id: str
     """Given, or derived from the text."""
@@ -37,7 +47,9 @@ class PromptRow(NamedTuple):
     counterfactual: str | None
     """See `Columns`."""
     source: str
-    """file:line (Parquet: file:row, from 1)."""
+    """file:line (Parquet and JSON: file:row, from 1), or the template and the number of the combination, from 1."""
+    prompt_changes: tuple[str, ...] | None = None
+    """What the normal form has changed of the text; None where it was in it already."""
     noise: str = ""
     """What image seeds follow from in place of the id; "" for the id. Rows of one text that differ in their settings
     have the same, so that they can be compared image by image."""
@@ -67,26 +79,61 @@ class Dropped(NamedTuple):
 
 def read(
     prompts: Prompts,
+    answers: Storage | None = None,
+    *,
     settle: Settle | None = None,
     wanted: Wanted | None = None,
     carried: Sequence[Carried] = (),
 ) -> Iterator[PromptRow | FailedPrompt | Dropped]:
-    """Every row of the prompt files in order, with about 20 bytes of memory per prompt, and 20 more for given ids.
+    """Every row of the prompt files in order, then those of the templates, with about 20 bytes of memory per prompt,
+    and 20 more for given ids. The last template takes none where its parts show that no two of its prompts are equal.
 
     prompts: the settings.
+    answers: the output folder of the run, which keeps what a language model has answered. Without one nobody is asked:
+        the rows are those that would be expanded.
     settle: checks the rows' own settings; None reads none.
-    wanted: the columns to read, which remembers the others; None for those that the arguments before say.
+    wanted: the columns to read, which remembers the others; None for those that the other arguments say.
     carried: what goes along.
 
     Raises:
-        UserError: when a file cannot be read.
+        UserError: when a file cannot be read, or the language model cannot be asked.
     """
     check = _Checker(prompts, settle, carried)
-    wanted = wanted or Wanted(prompts.columns, settings=settle is not None)
-    uris = prompt_files.files(prompts)
-    rows = ((uri, number, values) for uri in uris for number, values in prompt_files.read(uri, prompts, wanted))
-    for uri, number, values in islice(rows, prompts.limit or None):
-        yield check.row(f"{printable(uri)}:{number}", values)
+    wanted = wanted or Wanted(prompts.columns, settings=settle is not None, carried=[one.path[0] for one in carried])
+    unchecked = islice(_unchecked(prompts, wanted), prompts.limit or None)
+    rows = (check.row(source, values, different and not prompts.expand) for source, values, different in unchecked)
+    yield from rows if prompts.expand is None or answers is None else _expanded(rows, check, prompts.expand, answers)
+
+
+def _expanded(
+    rows: Iterator[PromptRow | FailedPrompt | Dropped], check: _Checker, expand: Expand, output: Storage
+) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+    """Each row, and what a language model has written for it."""
+    asked = ((row, row.prompt if isinstance(row, PromptRow) else None) for row in rows)
+    for row, answers in answered(asked, expand, output):
+        if not isinstance(row, PromptRow):
+            yield row
+            continue
+        row = row._replace(concept=row.concept or row.prompt)
+        if expand.keep_original:
+            yield row
+        if isinstance(answers, Failure):
+            yield FailedPrompt(row.source, row.prompt, answers)
+        else:
+            yield from check.answers(row, answers)
+
+
+def _unchecked(prompts: Prompts, wanted: Wanted) -> Iterator[tuple[str, Any, bool]]:
+    """(source, values, whether no later row can have its prompt) of every row."""
+    filled = templates(prompts)
+    for source in find(prompts):
+        name = printable(source.uri)
+        for number, values in prompt_files.read(source, prompts, wanted):
+            yield f"{name}:{number}", values, False
+    for template in filled:
+        different = template is filled[-1] and template.all_different
+        for number, texts in template.rows():
+            yield f"{template.at}:{number}", texts, different
 
 
 def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
@@ -95,18 +142,18 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
     text: the prompt.
     max_characters: longest prompt.
     """
-    row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", {"prompt": text})
+    row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *_NO_OTHERS))
     assert not isinstance(row, Dropped)  # the first prompt is never a repeat
     return row
 
 
 def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """The content of every prompt file in order, without paths.
+    """The content of every prompt file and template in order, without paths but for the keys in them.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    return tuple(prompt_files.digest(uri) for uri in prompt_files.files(prompts))
+    return (*map(prompt_files.digest, find(prompts)), *(template.digest() for template in templates(prompts)))
 
 
 class _Unusable(Exception):
@@ -122,8 +169,8 @@ class _Checker:
 
     def __init__(self, prompts: Prompts, settle: Settle | None = None, carried: Sequence[Carried] = ()) -> None:
         self._prompts = prompts
-        self._columns = {field: prompts.columns.name_of(field) for field in TEXTS}
-        self._settings = {field: prompts.columns.name_of(field) for field in SETTINGS} if settle else {}
+        self._columns = _named(prompts.columns, TEXTS)
+        self._settings = _named(prompts.columns, SETTINGS) if settle else {}
         self._with_settings = frozenset(self._settings.values())
         self._settle = settle
         self._carried = carried
@@ -131,30 +178,60 @@ class _Checker:
         self._ids = HashSet()
         self._repeats: Counter[int] = Counter()
 
-    def row(self, source: str, values: Mapping[str, Any] | Failure) -> PromptRow | FailedPrompt | Dropped:
+    def row(
+        self, source: str, values: Any, different: bool = False, settings: RowSettings = PLAIN
+    ) -> PromptRow | FailedPrompt | Dropped:
+        """Check a row.
+
+        source: as in `PromptRow`.
+        values: as a format of files gives them, or a tuple of those of `TEXTS`.
+        different: whether no later one can have its prompt, so that it need not be remembered.
+        settings: of a tuple.
+        """
         if isinstance(values, Failure):
             return FailedPrompt(source, None, values)
-        prompt, given_id, *labels = map(values.get, self._columns.values())
+        of_texts = isinstance(values, tuple)
+        prompt, given_id, *labels = values if of_texts else map(values.get, self._columns.values())
         try:
-            text = _clean(prompt, "prompt", self._prompts.max_characters)
+            text, changes = _clean(prompt, "prompt", self._prompts.max_characters)
             if text is None:
                 raise _Unusable("EmptyPrompt", "the prompt is empty")
             explicit_id = _label(given_id, "prompt_id", self._prompts.max_characters)
             concept = _label(labels[0], "concept", self._prompts.max_characters)
             rarity = _label(labels[1], "rarity", self._prompts.max_characters)
             counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
-            settings = PLAIN if self._with_settings.isdisjoint(values) else self._settings_of(values)
-            carried = tuple(self._along(one, values) for one in self._carried) if self._carried else ()
-            prompt_id, noise = self._identify(text, explicit_id, settings)
+            if not of_texts and not self._with_settings.isdisjoint(values):
+                settings = self._settings_of(values)
+            carried = self._along({} if of_texts else values) if self._carried else ()
+            prompt_id, noise = self._identify(text, explicit_id, different, settings)
         except _Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
             shown = None if unread else printable(str(prompt))[: self._prompts.max_characters]
             return FailedPrompt(source, shown, unusable.failure)
         if prompt_id is None:
             return Dropped(source)
-        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, noise, settings, carried)
+        further = (changes or None, noise, settings, carried)
+        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, *further)
 
-    def _settings_of(self, values: Mapping[str, Any]) -> RowSettings:
+    def answers(self, of: PromptRow, texts: Iterable[str]) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+        """Check prompts that are written for another one. All but the text is as there; a repeated one is left out."""
+        for number, text in enumerate(texts, start=1):
+            found = self.row(f"{of.source}, answer {number}", (text, *_NO_OTHERS), settings=of.settings)
+            if isinstance(found, PromptRow):
+                yield of._replace(
+                    prompt_id=found.prompt_id,
+                    prompt=found.prompt,
+                    counterfactual=carried_over(found.prompt, of.prompt, of.counterfactual),
+                    source=found.source,
+                    prompt_changes=found.prompt_changes,
+                    noise=found.noise,
+                )
+            elif isinstance(found, FailedPrompt) and found.failure.error_type == REPEATED:
+                yield Dropped(found.source)
+            else:
+                yield found
+
+    def _settings_of(self, values: Mapping[Any, Any]) -> RowSettings:
         given = {}
         for field, column in self._settings.items():
             try:
@@ -175,13 +252,15 @@ class _Checker:
             value = _label(value, field, self._prompts.max_characters)
         return value if value is None or field in _TEXT_SETTINGS else as_number(field, value)
 
-    def _along(self, carried: Carried, values: Mapping[str, Any]) -> Any:
+    def _along(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         try:
-            return carried.of(values)
+            return tuple(one.of(values) for one in self._carried)
         except ValueError as error:
-            raise _Unusable("UndecodableText", f"{carried.source}, which is carried along, {error}") from None
+            raise _Unusable("UndecodableText", str(error)) from None
 
-    def _identify(self, text: str, explicit_id: str | None, settings: RowSettings) -> tuple[str | None, str]:
+    def _identify(
+        self, text: str, explicit_id: str | None, different: bool, settings: RowSettings
+    ) -> tuple[str | None, str]:
         """The prompt's id, None for a repeat that is dropped; and its `noise`."""
         own = (settings.own, settings.seed)  # more images of the same kind are no other prompt
         whole = text if own == _NOTHING else f"{text}\0{json.dumps(own)}"
@@ -190,7 +269,7 @@ class _Checker:
         if repeated and self._prompts.duplicates == "drop":
             return None, ""
         if repeated and self._prompts.duplicates == "fail":
-            raise _Unusable("RepeatedPrompt", "this prompt was there before; prompts.duplicates says what then happens")
+            raise _Unusable(REPEATED, "this prompt was there before; prompts.duplicates says what then happens")
         if explicit_id is not None:
             id_hash = _hash(explicit_id)
             if id_hash in self._ids:
@@ -198,7 +277,8 @@ class _Checker:
                     "RepeatedPromptId", f"prompt_id {explicit_id!r} was there before; every prompt needs its own"
                 )
             self._ids.add(id_hash)
-        self._texts.add(text_hash)
+        if not different:
+            self._texts.add(text_hash)
         if explicit_id is not None:
             return explicit_id, ""
         if repeated:
@@ -208,43 +288,54 @@ class _Checker:
         return prompt_id, "" if whole is text else f"{_hash(text + times):016x}"
 
 
+_NO_OTHERS = (None,) * (len(TEXTS) - 1)
 _NOTHING = (PLAIN.own, PLAIN.seed)
 _TEXT_SETTINGS = ("negative_prompt", "aspect_ratio")
 
 
-def _in_column(field: str, column: str) -> str:
+def _named(columns: Columns, fields: Iterable[str]) -> dict[str, str | None]:
+    """Field -> its column; None for a field that takes none, as no column is called so."""
+    names = {field: columns.name_of(field) for field in fields}
+    return {field: None if name == NONE else name for field, name in names.items()}
+
+
+def _in_column(field: str, column: str | None) -> str:
     return "" if field == column else f" (the column {column!r} is prompts.columns.{field})"
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_MARK = "\ufeff"
 _INVISIBLE = {"Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp"}
 """Categories of characters that show nothing by themselves."""
 _FILLERS = set("\u115f\u1160\u2800\u3164\uffa0")
 """Characters of other categories that show nothing either."""
 
 
-def _clean(value: Any, name: str, max_characters: int) -> str | None:
-    """`value` stripped and in NFC; None where it is missing, or nothing of it can be seen."""
+def _clean(value: Any, name: str, max_characters: int) -> tuple[str | None, tuple[str, ...]]:
+    """The normal form of `value`, None where it is missing or nothing of it can be seen, and what that has changed."""
     if not isinstance(value, str):
         if _missing(value):
-            return None
+            return None, ()
         if isinstance(value, Failure):
             raise _Unusable(value.error_type, value.error)
-        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text")
-    if not value.isascii():
-        if _SURROGATE.search(value):
-            raise _Unusable("UndecodableText", f"the {name} has bytes that are not UTF-8 (or half a surrogate pair)")
-        value = unicodedata.normalize("NFC", value).strip().strip(_MARK)
-    value = value.strip()
-    if len(value) > max_characters:
-        many = f"the {name} has {len(value)} characters; prompts.max_characters allows {max_characters}"
+        hint = f"; {INSIDE}" if isinstance(value, list | dict) else ""
+        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text{hint}")
+    text, changes = (value, ()) if is_plain(value) else _checked(value, name)
+    if len(text) > max_characters:
+        many = f"the {name} has {len(text)} characters; prompts.max_characters allows {max_characters}"
         raise _Unusable("TooLong", many)
-    if _CONTROL.search(value):
-        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL, or a byte order mark")
-    seen = bool(value) if value.isascii() else any(map(_visible, value))
-    return value if seen else None
+    return text or None, changes
+
+
+def _checked(text: str, name: str) -> Normal:
+    """The normal form of any text; "" where nothing of it can be seen."""
+    if not text.isprintable():
+        if _SURROGATE.search(text):
+            raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
+        if _CONTROL.search(text.strip()):
+            raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
+    found = normal(text)
+    return found if found.text.isascii() or any(map(_visible, found.text)) else Normal("", ())
 
 
 def _missing(value: Any) -> bool:
@@ -261,7 +352,8 @@ def _label(value: Any, name: str, max_characters: int) -> str | None:
     if value is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool) and not _missing(value)
-    return _clean(str(value) if number else value, name, max_characters)
+    text, _ = _clean(str(value) if number else value, name, max_characters)
+    return text
 
 
 def printable(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -54,6 +54,9 @@ class Scores:
     """One per image."""
     clip_margin: tuple[float, ...] | None
     """One per image; None without a counterfactual."""
+    clip_margin_missing: str | None
+    """One for the group, as the next one."""
+    clip_tokens_cut: Mapping[str, int] | None
     nearest_similarity: tuple[float, ...] | None
     """One per image; None for a single image, or a scorer without image vectors."""
     group_vendi: float | None
@@ -72,6 +75,10 @@ class Done:
     """One per image: see `pipelines.dataset.images.image_id`."""
     info: ModelInfo
     """The model."""
+    tokens_cut: Mapping[str, int]
+    """As in the column of this name, without encoders that the model does not have."""
+    negative_tokens_cut: Mapping[str, int]
+    """The same; empty where the model did not read it."""
     scores: Scores | None
     """None where scores are off."""
     groups_in_batch: int

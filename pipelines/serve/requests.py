@@ -24,7 +24,7 @@ from pipelines.serve.settings import ServeArgs, Serving
 
 _RANDOM_SEEDS = 2**31
 _IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity")
-_GROUP_SCORES = ("clip_model", "group_vendi", "group_pair_similarity")
+_GROUP_SCORES = ("clip_model", "clip_margin_missing", "clip_tokens_cut", "group_vendi", "group_pair_similarity")
 
 
 def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Job, int | None]:
@@ -108,6 +108,8 @@ def response_of(
         size=f"{width}x{height}",
         **sampling,
         **settings,
+        tokens_cut=dict(done.tokens_cut),
+        negative_tokens_cut=dict(done.negative_tokens_cut),
         **({} if done.scores is None else {name: getattr(done.scores, name) for name in _GROUP_SCORES}),
         groups_in_batch=done.groups_in_batch,
         queue_seconds=round(queue_s, 4),

@@ -53,7 +53,7 @@ class ImageRequest(_Body):
     scores: bool | None = Field(True, description="Extension. Score the images; false saves a little time.")
     exact: bool | None = Field(
         False,
-        description="Extension. Share the denoising batch with no other request, for the very bytes of a batch job "
+        description="Extension. Share the denoising batch with no other request, for the very pixels of a batch job "
         "that has one group per batch. Otherwise pixels may differ by a last bit (1/255).",
     )
     quality: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
@@ -150,7 +150,11 @@ class GroupReport(BaseModel):
     guidance_scale: float
     negative_prompt: str
     max_sequence_length: int
+    tokens_cut: dict[str, int]
+    negative_tokens_cut: dict[str, int]
     clip_model: str | None = None
+    clip_margin_missing: str | None = None
+    clip_tokens_cut: dict[str, int] | None = None
     group_vendi: float | None = None
     group_pair_similarity: float | None = None
     groups_in_batch: int

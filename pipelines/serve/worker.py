@@ -12,13 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from models.generator import ModelInfo
+from models.generator import Drawn, ModelInfo
 from models.loading.revision import folder_revision
 from models.replica.replica import open_generator
 from models.scorers.base import ImageGroup
+from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.failures import Failure
 from pipelines.serve.jobs import Done, Event, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
@@ -27,9 +25,6 @@ from pipelines.stages.draw import OnStep, draw, encode
 from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
-
-Pixels = NDArray[np.uint8]
-"""The pictures of a group, uint8 [B, H, W, 3]."""
 
 
 class _Abandoned(ValueError):
@@ -55,6 +50,7 @@ class Worker:
 
     def __init__(self, args: ServeArgs) -> None:
         self._args = args
+        self._finishing = finishing(mark=args.mark, credentials=args.credentials)
         serving = resolve(args)
         model, folder = serving.model, Path(serving.model.path)
         if folder.exists() and not model.revision:
@@ -134,7 +130,7 @@ class Worker:
 
     def _denoise(self, tickets: Sequence[_Ticket]) -> None:
         began = time.perf_counter()
-        made: list[tuple[_Ticket, Pixels]] = []
+        made: list[tuple[_Ticket, Drawn]] = []
 
         @contextmanager
         def around(batch: Sequence[int]) -> Iterator[OnStep]:
@@ -147,9 +143,9 @@ class Worker:
             if isinstance(outcome, Failure):
                 self._fail(tickets[index], outcome)
             else:
-                made.append((tickets[index], outcome.pixels))
+                made.append((tickets[index], outcome))
         seconds = time.perf_counter() - began
-        made = [(ticket, pixels) for ticket, pixels in made if not ticket.cancelled.is_set()]
+        made = [(ticket, drawn) for ticket, drawn in made if not ticket.cancelled.is_set()]
         if made:  # during the denoising of the next pack
             self._finisher.submit(self._finish, made, len(tickets), seconds)
 
@@ -166,16 +162,18 @@ class Worker:
         _log.warning("a group failed: %s%s", failure.error_type, details)
         ticket.emit(failure)
 
-    def _finish(self, made: Sequence[tuple[_Ticket, Pixels]], groups: int, seconds: float) -> None:
+    def _finish(self, made: Sequence[tuple[_Ticket, Drawn]], groups: int, seconds: float) -> None:
         try:
             scores = self._score(made)
-            for (ticket, pixels), of_group in zip(made, scores, strict=True):
-                encoded = [encode(picture, ticket.job.image_format) for picture in pixels]
+            for (ticket, drawn), of_group in zip(made, scores, strict=True):
+                encoded = [encode(picture, ticket.job.image_format) for picture in drawn.pixels]
                 ticket.emit(
                     Done(
-                        images=tuple(picture.data for picture in encoded),
+                        images=tuple(self._finishing(picture.data) for picture in encoded),
                         image_ids=tuple(picture.image_id for picture in encoded),
                         info=self.info,
+                        tokens_cut=drawn.tokens_cut,
+                        negative_tokens_cut=drawn.negative_tokens_cut,
                         scores=of_group,
                         groups_in_batch=groups,
                         generate_s=seconds,
@@ -185,14 +183,16 @@ class Worker:
             for ticket, _ in made:
                 self._fail(ticket, Failure(error_type=type(error).__name__, error=str(error)))
 
-    def _score(self, made: Sequence[tuple[_Ticket, Pixels]]) -> list[Scores | None]:
+    def _score(self, made: Sequence[tuple[_Ticket, Drawn]]) -> list[Scores | None]:
         """The scores of each group, as the batch job's score stage gives them; None where they are off."""
         wanted = [at for at, (ticket, _) in enumerate(made) if self._judge is not None and ticket.job.scores]
         if self._judge is None or not wanted:
             return [None] * len(made)
         groups = [
-            ImageGroup(pixels_BHWC=pixels, prompt=ticket.job.group.prompt, counterfactual=ticket.job.counterfactual)
-            for ticket, pixels in (made[at] for at in wanted)
+            ImageGroup(
+                pixels_BHWC=drawn.pixels, prompt=ticket.job.group.prompt, counterfactual=ticket.job.counterfactual
+            )
+            for ticket, drawn in (made[at] for at in wanted)
         ]
         judged = dict(zip(wanted, self._judge(groups), strict=True))
         return [_scores(judged[at]) if at in judged else None for at in range(len(made))]
@@ -218,6 +218,8 @@ def _scores(judged: Judged) -> Scores:
         clip_model=_public_name(judged.model),
         clip_score=tuple(columns["clip_score"]),
         clip_margin=_known(columns["clip_margin"]),
+        clip_margin_missing=columns["clip_margin_missing"][0],
+        clip_tokens_cut=columns["clip_tokens_cut"][0],
         nearest_similarity=_known(columns["nearest_similarity"]),
         group_vendi=columns["group_vendi"][0],
         group_pair_similarity=columns["group_pair_similarity"][0],

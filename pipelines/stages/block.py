@@ -25,6 +25,9 @@ COUNTS: Columns = {
 }
 """Columns of the last stage's block."""
 
+COUNTS_OF_SCORES: Columns = {**COUNTS, "cut": "of how many of its images the scorer did not read a text to its end"}
+"""The same of a rescoring."""
+
 
 def with_images(columns: Iterable[pa.Field[Any]]) -> Columns:
     """The columns of a block with images.

@@ -39,6 +39,10 @@ class _Made:
     """In order."""
     displacement: Mapping[str, NDArray[np.float32]]
     """As of `models.generator.Drawn`."""
+    tokens_cut: Mapping[str, int]
+    """As of `models.generator.Drawn`."""
+    negative_tokens_cut: Mapping[str, int]
+    """As of `models.generator.Drawn`."""
 
 
 class GenerateShard:
@@ -115,7 +119,12 @@ class GenerateShard:
                         self._encoders.submit(encode, picture, image_format, frames_per_second=frames_per_second)
                         for picture in outcome.pixels
                     ]
-                    made[index] = _Made(images=images, displacement=outcome.displacement)
+                    made[index] = _Made(
+                        images=images,
+                        displacement=outcome.displacement,
+                        tokens_cut=outcome.tokens_cut,
+                        negative_tokens_cut=outcome.negative_tokens_cut,
+                    )
             self._telemetry.progress.end(shard)
         return made, failed
 
@@ -139,6 +148,8 @@ class GenerateShard:
                 {name: of_images[index] for name, of_images in made[group].displacement.items()}
                 for group, index, _ in flat
             ],
+            "tokens_cut": [made[group].tokens_cut for group, _, _ in flat],
+            "negative_tokens_cut": [made[group].negative_tokens_cut or None for group, _, _ in flat],
             "fingerprint": [self._fingerprint] * len(flat),
         }
         info = asdict(self._generator.info)

@@ -36,7 +36,9 @@ class WriteScores:
         with self._telemetry.busy("write"):
             rows = self._write(shard)
         self._telemetry.images(shard.images.num_rows)
-        return pa.table({"shard": [shard.shard], "images": [rows], "failed": [shard.failed.num_rows]})
+        cut = [column for column in self._columns if column.endswith("_clip_tokens_cut")]
+        count = sum(any((one or {}).values()) for column in cut for one in shard.images[column].to_pylist())
+        return pa.table({"shard": [shard.shard], "images": [rows], "failed": [shard.failed.num_rows], "cut": [count]})
 
     def _write(self, shard: Shard) -> int:
         """Write the files, the one in `data/` last, which marks a finished shard; returns the number of rows."""

@@ -18,7 +18,7 @@ from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import FAILED_PROMPTS, PlannedShard, is_part, parts
-from pipelines.summary.tally import COLUMNS, Cell, CellKey, add_cells, cell_keys, tally_images
+from pipelines.summary.tally import COLUMNS, Cell, CellKey, add_cells, cell_keys, further_columns, tally_images
 
 PROBLEMS_SHOWN = 20
 """Most problems that are kept."""
@@ -63,7 +63,7 @@ def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) 
     """The audit of one shard.
 
     output: the output folder.
-    further: score columns of the run's further scorers.
+    further: names of the run's further scorers.
     planned: the shard in the plan.
     """
     audit = Audit(totals=replace(NOTHING, groups_planned=planned.groups.num_rows))
@@ -85,7 +85,7 @@ def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) 
         if folder == "failed":
             failed = parquet.read(output, path, ["group_id"])
         else:
-            images.append(parquet.read(output, path, [*COLUMNS, *further]))
+            images.append(parquet.read(output, path, [*COLUMNS, *further_columns(further)]))
     kept, rejected = images[0].num_rows, sum(table.num_rows for table in images[1:])
     audit.totals = replace(audit.totals, images_kept=kept, images_rejected=rejected)
     rows = pa.concat_tables(images)

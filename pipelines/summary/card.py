@@ -48,7 +48,10 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
         front_matter(
             title=title,
             images=counts.images_kept,
-            configs={"default": "data/*.parquet", **({"rejected": "rejected/*.parquet"} if rejected else {})},
+            configs={
+                "default": {"train": "data/*.parquet"},
+                **({"rejected": {"train": "rejected/*.parquet"}} if rejected else {}),
+            },
         ),
         f"# {code(title)}\n",
         introduction(counts.images_kept, counts.prompts),
@@ -123,20 +126,26 @@ def licence(name: str) -> str:
 
 
 def front_matter(
-    *, title: str, images: int, configs: Mapping[str, str], license_name: str = OTHER, more: Sequence[str] = ()
+    *,
+    title: str,
+    images: int,
+    configs: Mapping[str, Mapping[str, str]],
+    license_name: str = OTHER,
+    more: Sequence[str] = (),
 ) -> str:
     """The YAML at the head of a card.
 
     title: name of the dataset.
     images: number of images.
-    configs: name -> glob of the files of its split `train`, the default config first.
+    configs: name -> split -> glob of its files, the default config first.
     license_name: as the hub names licences.
     more: further lines of YAML.
     """
 
-    def config(name: str, files: str, default: bool) -> list[str]:
+    def config(name: str, splits: Mapping[str, str], default: bool) -> list[str]:
         mark = ["  default: true"] if default else []
-        return [f"- config_name: {name}", *mark, "  data_files:", "  - split: train", f"    path: {files}"]
+        files = [line for split, path in splits.items() for line in (f"  - split: {split}", f"    path: {path}")]
+        return [f"- config_name: {name}", *mark, "  data_files:", *files]
 
     lines = [
         "---",
@@ -149,7 +158,7 @@ def front_matter(
         "size_categories:",
         f"- {size_category(images)}",
         "configs:",
-        *(line for at, (name, files) in enumerate(configs.items()) for line in config(name, files, at == 0)),
+        *(line for at, (name, splits) in enumerate(configs.items()) for line in config(name, splits, at == 0)),
         *more,
         "---\n",
     ]

@@ -6,7 +6,9 @@ kept images alone would say more about the selection than about the arm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from operator import add
 
 from models.statistics import Mean
 from pipelines.dataset.progress_json import Timings
@@ -23,6 +25,7 @@ _NOTES = {
     "images": "scores and diversity are over all scored images, kept and dropped",
     "group_vendi": "Vendi score of a group's image embeddings, from 1 to the group size",
     "pair_vendi": "mean Vendi score over pairs of a group, from 1 to 2, comparable between group sizes",
+    "cut": "share of groups with a text longer than is read; the column of the field's name says by how many tokens",
     "displacement": "length of an intervention's change of the text as a share of the text's, mean over its edits",
 }
 
@@ -57,7 +60,7 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
             for arm, rarity in keys
         ),
         notes=_NOTES,
-        warnings=tuple(_warnings(by_arm)),
+        warnings=(*_warnings(by_arm), *_warning_of_cuts(_shares(list(audit.cells.values())))),
         timings=None if timings is None else _time_spent(timings),
     )
 
@@ -75,8 +78,24 @@ def _measures(cell: Cell, further: Sequence[str]) -> Measures:
         group_vendi=_interval(cell.group_vendi),
         pair_vendi=_interval(cell.pair_vendi),
         displacement={name: _interval(mean) for name, mean in cell.displacement.items() if mean.values} or None,
+        cut=_shares([cell]) or None,
         further={column: _interval(cell.further.get(column, Mean())) for column in further} or None,
     )
+
+
+def _shares(cells: Sequence[Cell]) -> dict[str, float]:
+    """`Measures.cut` of some cells together."""
+    names = dict.fromkeys(name for cell in cells for name in cell.cut)
+    means = {name: reduce(add, (cell.cut.get(name, Mean()) for cell in cells)).mean for name in names}
+    return {name: round(mean, _DIGITS) for name, mean in means.items() if mean is not None}
+
+
+def _warning_of_cuts(shares: Mapping[str, float]) -> Iterator[str]:
+    if cut := [f"{name} {share:.1%}" for name, share in shares.items() if share]:
+        yield (
+            f"some texts are longer than is read of them, in this share of the groups: {', '.join(cut)}; these columns "
+            "of the rows say by how many tokens"
+        )
 
 
 def _warnings(by_arm: Sequence[ArmResult]) -> Iterator[str]:

@@ -25,6 +25,9 @@ MOST_RARITIES = 100
 OTHER_RARITIES = "(others)"
 """Rarity of the cell that counts all others."""
 
+CUT = ("tokens_cut", "negative_tokens_cut", "clip_tokens_cut")
+"""The columns that say how much of a text was not read."""
+
 COLUMNS = (
     "group_id",
     "index_in_group",
@@ -35,6 +38,7 @@ COLUMNS = (
     "clip_margin",
     "group_vendi",
     "displacement",
+    *CUT,
     "duplicate_of",
     "embedding",
     "keep",
@@ -71,6 +75,9 @@ class Cell:
     """Score column of a further scorer, such as `NAME_clip_score` -> its mean."""
     displacement: dict[str, Mean] = field(default_factory=dict)
     """Intervention -> the mean of its field of the column of this name."""
+    cut: dict[str, Mean] = field(default_factory=dict)
+    """Field of a column of cut tokens, such as `tokens_cut.text_encoder` -> the share of groups in which it is above
+    0."""
 
     def add(self, other: Cell) -> None:
         """Add the counts and sums of further images."""
@@ -84,7 +91,11 @@ class Cell:
         self.clip_margin += other.clip_margin
         self.group_vendi += other.group_vendi
         self.pair_vendi += other.pair_vendi
-        for mine, others in ((self.further, other.further), (self.displacement, other.displacement)):
+        for mine, others in (
+            (self.further, other.further),
+            (self.displacement, other.displacement),
+            (self.cut, other.cut),
+        ):
             for name, mean in others.items():
                 mine[name] = mine.get(name, Mean()) + mean
 
@@ -133,11 +144,19 @@ def arms_of(cells: Iterable[CellKey]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(arm for arm, _ in cells))
 
 
+def further_columns(scorers: Sequence[str]) -> list[str]:
+    """The columns of further scorers that are read.
+
+    scorers: their names.
+    """
+    return [f"{scorer}_{column}" for scorer in scorers for column in ("clip_score", "clip_tokens_cut")]
+
+
 def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey, Cell]:
     """The cells of the scored images of whole groups.
 
-    images: kept and rejected rows, with `COLUMNS` and `further`.
-    further: score columns of further scorers.
+    images: kept and rejected rows, with `COLUMNS` and `further_columns`.
+    further: names of the further scorers.
     """
     cells: dict[CellKey, Cell] = {}
     if images.num_rows == 0:
@@ -151,8 +170,14 @@ def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey,
     duplicates = groups.counts(~_nulls(images["duplicate_of"]))
     vendi = _numbers(images["group_vendi"])[groups.first_row]
     pairs = groups.pair_vendi()
-    of_further = {column: groups.sums(column) for column in further}
+    scores = [f"{scorer}_clip_score" for scorer in further]
+    of_further = {column: groups.sums(column) for column in scores}
     moved = groups.fields("displacement")
+    cut = {
+        f"{column}.{field}": ((sums > 0).astype(np.float64), (counts > 0).astype(np.int64))
+        for column in (*CUT, *(f"{scorer}_clip_tokens_cut" for scorer in further))
+        for field, (sums, counts) in groups.fields(column).items()
+    }
     for key in dict.fromkeys(key_of_group):
         here = np.array([k == key for k in key_of_group])
         defined = ~np.isnan(pairs[here])
@@ -166,6 +191,7 @@ def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey,
             pair_vendi=Mean.of(np.nan_to_num(pairs[here]), defined.astype(np.int64)),
             further={column: Mean.of(sums[here], counts[here]) for column, (sums, counts) in of_further.items()},
             displacement={name: Mean.of(sums[here], counts[here]) for name, (sums, counts) in moved.items()},
+            cut={name: Mean.of(sums[here], counts[here]) for name, (sums, counts) in cut.items()},
         )
     for key, reason in zip(keys, images["drop_reason"].to_pylist(), strict=True):
         if reason is not None:

@@ -21,24 +21,29 @@ from models.errors import ModelError
 from models.interventions.registry import registered
 from models.scorers import registry
 from pipelines.dataset import schema as row_schema
+from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export import formats as export_formats
+from pipelines.export.formats.base import Beside, Written
 from pipelines.export.formats.base import Format as ExportFormat
-from pipelines.export.formats.base import Written
+from pipelines.export.parts import Part
 from pipelines.flows.finish import finish
 from pipelines.prompts import formats as prompt_formats
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.formats.base import Format as PromptFormat
-from pipelines.prompts.formats.base import Row, lines_of
+from pipelines.prompts.formats.base import Row
+from pipelines.prompts.formats.lines import lines_of
 from pipelines.prompts.rows import PromptRow
 from pipelines.prompts.wanted import Wanted
 from tests.conftest import ROOT, Configure
-from tests.support.docs import README
+from tests.support.docs import GUIDES, README
 from tests.support.toy_run import Toy, write_run
+
+EXPORTS = GUIDES["pipelines/export/README.md"]
 
 
 def shouted(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
-    for number, line in enumerate(lines_of(file), start=1):
+    for number, line in enumerate(lines_of(file, uri), start=1):
         yield number, {"prompt": line.upper()}
 
 
@@ -49,15 +54,16 @@ class Lines:
     """An export format: one line of text per image."""
 
     name = "lines"
+    labelled = False
 
     def load(self, files: int) -> str:
         return f"Read {files} files, line by line.\n"
 
-    def path(self, split: str, number: int, count: int) -> str:
-        return f"{split}-{number}.txt"
+    def path(self, part: Part, number: int, count: int) -> str:
+        return f"{part.name}-{number}.txt"
 
-    def pattern(self, split: str) -> str:
-        return f"{split}-*.txt"
+    def pattern(self, part: Part) -> str:
+        return f"{part.name}-*.txt"
 
     def room(self, file_bytes: int) -> int:
         return file_bytes
@@ -65,15 +71,20 @@ class Lines:
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
         return np.full(rows.num_rows, 100, np.int64)
 
-    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
         for table in tables:
             file.writelines(f"{prompt}\n".encode() for prompt in table["prompt"].to_pylist())
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
         return {"text": row_schema.features(schema)["prompt"]}
 
-    def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
-        return {}
+    def beside(self, folder: Storage, path: str) -> Sequence[str]:
+        return ()
+
+    def index(
+        self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
+    ) -> Sequence[str]:
+        return ()
 
 
 class ToyPipeline:
@@ -95,9 +106,9 @@ def test_a_new_format_of_prompts_needs_no_other_place(
         config = configure(prompts={"path": str(tmp_path / name), "format": kind})
         read = [row.prompt for row in prompt_rows.read(config.prompts) if isinstance(row, PromptRow)]
         assert read == ["A RED STAR", "A DOT"]
-    with pytest.raises(UserError, match=r"'text', 'shout'; did you mean 'shout'\?"):
+    with pytest.raises(UserError, match=r"'classes', 'shout'; did you mean 'shout'\?"):
         configure(prompts={"path": str(tmp_path / "p.shout"), "format": "shuot"})
-    with pytest.raises(UserError, match=r"'text', 'shout'\]"):
+    with pytest.raises(UserError, match=r"'classes', 'shout'\]"):
         list(prompt_rows.read(configure(prompts={"path": str(tmp_path / "p.odd")}).prompts))
 
 
@@ -126,16 +137,16 @@ def test_a_new_family_needs_no_other_place(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def missing_words() -> list[str]:
-    """What README.md ought to say of the entries of the tables and does not."""
+    """What READMEs ought to say of the entries of the tables and do not."""
     wanted = [", ".join(f"`{ending}`" for format in prompt_formats.FORMATS.values() for ending in format.endings)]
-    wanted += [f"- **{name}**: " for name in export_formats.FORMATS]
     wanted += [f"`{pipeline}`" for family in families.FAMILIES for pipeline in family.pipelines]
     wanted += [f"`{family.name}`" for family in families.FAMILIES]
     wanted += [f"`{kind}`" for kind in registry.BUILT_IN]
-    return [words for words in wanted if words not in README]
+    exports = [f"- **{name}**: " for name in export_formats.FORMATS]
+    return [words for words in wanted if words not in README] + [words for words in exports if words not in EXPORTS]
 
 
-def test_the_readme_has_every_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_have_every_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing_words() == []
     monkeypatch.setitem(prompt_formats.FORMATS, SHOUT.name, SHOUT)
     monkeypatch.setitem(export_formats.FORMATS, "lines", Lines())
@@ -143,7 +154,7 @@ def test_the_readme_has_every_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.BUILT_IN, "taste", "models.scorers.taste")
     endings, *others = missing_words()
     assert endings.endswith("`.txt`, `.shout`")
-    assert others == ["- **lines**: ", "`ToyPipeline`", "`toy-family`", "`taste`"]
+    assert others == ["`ToyPipeline`", "`toy-family`", "`taste`", "- **lines**: "]
 
 
 TABLES = {

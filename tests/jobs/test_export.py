@@ -18,13 +18,14 @@ import pytest
 from PIL import Image
 
 from pipelines.dataset import images
+from pipelines.dataset.ai_mark import SOURCE_TYPE, marked
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.export.card import yaml_features
 from pipelines.export.formats import FORMATS
 from pipelines.flows.finish import finish
 from tests.support.docs import run_blocks
-from tests.support.exports import SHARD_BYTES, Row, export, rows_of
+from tests.support.exports import SHARD_BYTES, Row, export, marked_rows_of, rows_of
 from tests.support.toy_run import DIM
 
 
@@ -51,7 +52,7 @@ def test_tars_hold_every_image_once_with_all_its_columns(toy_run: Path, tmp_path
     assert len(tars) > 1
     assert [tar.name for tar in tars] == [f"train-{number:06d}.tar" for number in range(len(tars))]
     assert all(tar.stat().st_size <= SHARD_BYTES for tar in tars)
-    samples, rows = list(samples_of(tars)), rows_of(toy_run)
+    samples, rows = list(samples_of(tars)), marked_rows_of(toy_run)
     assert len({key for key, _ in samples}) == len(samples) == len(rows) > 0
     for (key, sample), row in zip(samples, rows, strict=True):
         assert key == f"{row['group_id']}-{row['index_in_group']}"
@@ -115,7 +116,7 @@ def test_a_hugging_face_folder(toy_run: Path, tmp_path: Path) -> None:
         f"train-{number:05d}-of-{count:05d}.parquet" for number in range(count)
     ]
     for config, folder in (("default", "data"), ("rejected", "rejected")):
-        rows = rows_of(toy_run, folder)
+        rows = marked_rows_of(toy_run, folder)
         loaded: Any = datasets.load_dataset(str(to), config, split="train", cache_dir=str(tmp_path / "cache"))
         assert loaded.features == datasets.Features.from_arrow_schema(scored(DIM))
         assert np.array_equal(np.asarray(loaded[0]["image"]), images.decode(rows[0]["image"]["bytes"]))
@@ -140,16 +141,105 @@ def test_examples_of_an_export_s_card_run(
     assert rows.features == datasets.load_dataset_builder(str(to), cache_dir=str(tmp_path / "cache")).info.features
 
 
+@pytest.mark.parametrize("kind", [*FORMATS])
+def test_splits_share_no_concept_and_lose_no_image(kind: str, toy_run: Path, tmp_path: Path) -> None:
+    to, cache = tmp_path / "to", str(tmp_path / "cache")
+    words = ("--split", "test=0.6", "--split", "val=0.2", "--split-by", "concept", "--rejected")
+    assert export(toy_run, to, kind, *words) == 0
+    for config, folder in (("default", "data"), ("rejected", "rejected")):
+        concepts, ids = [], []
+        loaded: Any = datasets.load_dataset(str(to), config, cache_dir=cache)
+        for split in loaded.values():
+            columns = [sample.get("json", sample) for sample in split]
+            concepts.append({row["concept"] for row in columns})
+            ids += [row["image_id"] for row in columns]
+        assert sorted(ids) == sorted(row["image_id"] for row in rows_of(toy_run, folder))
+        assert len(concepts) == 3
+        assert sum(map(len, concepts)) == len(set.union(*concepts))
+
+
 def test_features_in_a_card_are_written_as_datasets_writes_them() -> None:
     features = datasets.Features.from_arrow_schema(scored(DIM))
     content = json.loads(json.dumps(features.to_dict()))
     assert yaml_features({name: content[name] for name in features}) == features._to_yaml_list()
 
 
+def test_an_image_folder_has_typed_columns_beside_the_files(toy_run: Path, tmp_path: Path) -> None:
+    to, cache = tmp_path / "images", str(tmp_path / "cache")
+    assert export(toy_run, to, "imagefolder", "--rejected", "--embeddings", shard_bytes=20000) == 0
+    folders = sorted((to / "train").iterdir())
+    assert [folder.name for folder in folders] == [f"{number:05d}" for number in range(len(folders))]
+    assert len(folders) > 1
+    for config, folder in (("default", "data"), ("rejected", "rejected")):
+        rows = rows_of(toy_run, folder)
+        loaded: Any = datasets.load_dataset(str(to), config, split="train", cache_dir=cache)
+        assert loaded.features == datasets.Features.from_arrow_schema(scored(DIM))
+        samples = {(sample["group_id"], sample["index_in_group"]): sample for sample in loaded}  # folders in any order
+        assert len(samples) == len(rows)
+        for row in rows:
+            sample = samples[row["group_id"], row["index_in_group"]]
+            assert np.array_equal(np.asarray(sample["image"]), images.decode(row["image"]["bytes"]))
+            assert without(sample, "image") == without(row, "image")
+    files = {path.name: path.read_bytes() for path in to.glob("train/*/*.png")}
+    assert files == {
+        f"{row['group_id']}-{row['index_in_group']}.png": row["image"]["bytes"] for row in rows_of(toy_run)
+    }
+
+
+def without(row: Row, *names: str) -> Row:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def test_coco_has_captions_and_labels(toy_run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "coco"
+    words = ("--label", "rarity", "--label", "group_seeds", "--split", "test=0.6", "--embeddings", "--arm", "both")
+    assert export(toy_run, to, "coco", *words) == 0
+    rows = {row["image_id"]: row for row in rows_of(toy_run) if row["arm"] == "both"}
+    ids, categories = [], []
+    for split in ("train", "test"):
+        captions, labels = (
+            json.loads((to / f"annotations/{kind}_{split}.json").read_bytes()) for kind in ("captions", "labels")
+        )
+        categories.append(labels["categories"])
+        assert labels["images"] == captions["images"]
+        names = {one["id"]: (one["supercategory"], one["name"]) for one in labels["categories"]}
+        for image, caption in zip(captions["images"], captions["annotations"], strict=True):
+            row = rows.pop(image["image_id"])
+            assert caption["image_id"] == image["id"]
+            assert caption["caption"] == row["prompt"]
+            assert (to / image["file_name"]).read_bytes() == row["image"]["bytes"]
+            assert without(image, "id", "file_name") == without(row, "image", "embedding")
+            found = {names[one["category_id"]] for one in labels["annotations"] if one["image_id"] == image["id"]}
+            seeds = {("group_seeds", str(seed)) for seed in row["group_seeds"]}
+            assert found == {("rarity", row["rarity"]), *seeds}
+            ids.append(image["id"])
+        assert [one["id"] for one in labels["annotations"]] == [*range(1, len(labels["annotations"]) + 1)]
+    assert rows == {}
+    assert ids == [*range(1, len(ids) + 1)]
+    assert categories[0] == categories[1]
+
+
 def test_without_embeddings_there_are_none(toy_run: Path, tmp_path: Path) -> None:
     assert export(toy_run, tmp_path / "hf", "huggingface") == 0
     names = pq.read_schema(next((tmp_path / "hf" / "data").iterdir())).names
     assert names == [name for name in scored(DIM).names if name != "embedding"]
+
+
+@pytest.mark.parametrize("kind", [*FORMATS])
+def test_a_switch_leaves_the_mark_out_and_the_card_says_so(kind: str, toy_run: Path, tmp_path: Path) -> None:
+    for words, mark in (((), True), (("--no-mark",), False)):
+        to = tmp_path / f"marked-{mark}"
+        assert export(toy_run, to, kind, *words, shard_bytes=10**9) == 0
+        (file,) = [path for path in to.rglob("*") if path.suffix in (".tar", ".parquet")]
+        files = [row["image"]["bytes"] for row in (marked_rows_of if mark else rows_of)(toy_run)]
+        if kind == "huggingface":
+            cells: Any = pq.read_table(file)["image"].to_pylist()
+            assert [cell["bytes"] for cell in cells] == files
+        else:
+            assert [sample["png"] for _, sample in samples_of([file])] == files
+        assert (SOURCE_TYPE in (to / "README.md").read_text()) == mark
+        assert json.loads((to / "export.json").read_bytes())["export"].get("mark", False) == mark
+    assert export(toy_run, tmp_path / "marked-True", kind, "--no-mark", shard_bytes=10**9) == 2
 
 
 def test_videos_stay_animated(own_toy_run: Path, tmp_path: Path) -> None:
@@ -165,6 +255,6 @@ def test_videos_stay_animated(own_toy_run: Path, tmp_path: Path) -> None:
     finish(Storage.open(own_toy_run))
     assert export(own_toy_run, tmp_path / "tars", "webdataset") == 0
     _, sample = next(samples_of(sorted((tmp_path / "tars").glob("*.tar"))))
-    assert sample["webp"] == data
+    assert sample["webp"] == marked(data)
     with Image.open(io.BytesIO(sample["webp"])) as opened:
         assert getattr(opened, "n_frames", 1) == 3

@@ -108,11 +108,11 @@ def test_an_export_that_wrote_nothing_is_not_in_the_way(
 ) -> None:
     to = tmp_path / "to"
 
-    def full_disk(*_: object) -> int:
+    def full_disk(*_: object) -> None:
         raise UserError("the disk is full")
 
     with monkeypatch.context() as failing:
-        failing.setattr("pipelines.export.flow.write_file", full_disk)
+        failing.setattr("pipelines.export.work.write_file", full_disk)
         assert export(toy_run, to, "webdataset", "--license", "mti") == 2
     assert [path.name for path in to.iterdir()] == ["export.json"]
     assert export(toy_run, to, "webdataset", "--license", "mit") == 0
@@ -140,13 +140,25 @@ def test_another_export_is_refused(toy_run: Path, tmp_path: Path, capsys: pytest
         (["--arm", "bath"], "--arm 'bath': the run in"),
         (["--scores", "b32"], "has no scores 'b32'; there are: none"),
         (["--shard-bytes", "1000"], "--shard-bytes 1000 leaves no room"),
+        (["--label", "image"], "--label 'image' is no column with labels; those that can be: image_id, index_in_group"),
+        (["--split", "test=1e-9"], "for --split test=1e-09: with so few values of prompt, choose other shares"),
+        (["--split", "test=0.999999999"], "for --split train, which is what the splits leave"),
     ],
 )
 def test_wrong_options_are_named(
     options: list[str], words: str, toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert words in refused(capsys, export(toy_run, tmp_path / "to", "webdataset", *options))
+    kind = "coco" if "--label" in options else "webdataset"
+    assert words in refused(capsys, export(toy_run, tmp_path / "to", kind, *options))
     assert export(toy_run, tmp_path / "to", "webdataset") == 0  # a mistake leaves nothing in the way
+
+
+def test_labels_are_for_formats_that_have_some(
+    toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        export(toy_run, tmp_path / "to", "webdataset", "--label", "concept")
+    assert "--label: a webdataset export has no labels but its columns" in capsys.readouterr().err
 
 
 def test_a_picture_that_no_reader_would_know_is_named(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import tarfile
 import time
@@ -19,7 +21,7 @@ from pipelines.export.formats import FORMATS
 from tests.support.exports import bytes_of, export
 from tests.support.killing import ended
 
-KILLS = 5
+KILLS = 3
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -58,6 +60,33 @@ def test_what_is_there_is_not_written_again(toy_run: Path, tmp_path: Path) -> No
     assert export(toy_run, to, "webdataset") == 0
     assert bytes_of(to) == whole
     assert kept.stat().st_mtime_ns == before
+
+
+def test_a_file_of_another_size_is_written_again(toy_run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "tars"
+    assert export(toy_run, to, "webdataset") == 0
+    whole = bytes_of(to)
+    (to / "train-000000.tar").write_bytes(b"half")
+    assert export(toy_run, to, "webdataset") == 0
+    assert bytes_of(to) == whole
+
+
+def test_an_image_that_is_lost_beside_its_metadata_is_written_again(toy_run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "images"
+    assert export(toy_run, to, "imagefolder") == 0
+    whole = bytes_of(to)
+    next(to.glob("train/00000/*.png")).unlink()
+    assert export(toy_run, to, "imagefolder") == 0
+    assert bytes_of(to) == whole
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_manifest_names_every_other_file(kind: str, toy_run: Path, tmp_path: Path) -> None:
+    assert export(toy_run, tmp_path / "to", kind, "--rejected") == 0
+    files = bytes_of(tmp_path / "to")
+    entries = json.loads(files.pop("manifest.json"))["files"]
+    found = {entry["path"]: (entry["bytes"], entry["sha256"]) for entry in entries}
+    assert found == {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items()}
 
 
 def test_from_s3_to_s3(s3: Storage, toy_run: Path, tmp_path: Path) -> None:

@@ -71,5 +71,5 @@ def test_it_is_exported_with_its_own_version_and_scored(older: Path, tiny_clip: 
 def test_it_is_not_gone_on_with(older: Path, configure: Configure) -> None:
     """Its rows would lack a column."""
     config = configure()
-    with pytest.raises(UserError, match=r"version 2 of the row contract.*those of version 3.*release that began"):
+    with pytest.raises(UserError, match=r"version 2 of the row contract.*those of version 4.*release that began"):
         run_record.claim(config, run_record.plan_inputs(config), Storage.open(older))

@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+from open_clip.tokenizer import HFTokenizer
 
 from models.errors import ModelError
 from models.scorers import open_clip_files, registry
 from models.scorers.base import Entry, GroupScores, ImageGroup, ScorerSpec
-from models.scorers.clip import ClipScorer
+from models.scorers.clip import SAME_TOKENS, ClipScorer
+from models.scorers.clip_tokens import tokens_cut
 from pipelines.stages.judge import Judge
 from tests.conftest import ROOT
 from tests.support.light import ENTRY, LightScorer
+from tests.support.toys.parts import t5_tokenizer
 
 
 def groups() -> list[ImageGroup]:
@@ -68,6 +71,47 @@ def test_open_clip_scores_several_groups_as_it_does_each(tiny_clip: str) -> None
         assert judged.diversity is not None
     assert together[1].scores.margin_B is not None
     assert np.array_equal(together[1].ranked_by_B, together[1].scores.margin_B)
+
+
+def test_what_open_clip_does_not_read_is_counted(tiny_clip: str) -> None:
+    """A counterfactual that differs only behind the 77 tokens has no margin, and the reason."""
+    judge = Judge(ScorerSpec(model=tiny_clip), "cpu")
+    first, second = groups()
+    long = "x " * 90
+    for counterfactual, margin, cut in (
+        (long + "sun", False, {"prompt": 16, "counterfactual": 16}),
+        ("sun " + long, True, {"prompt": 16, "counterfactual": 16}),
+        ("a sun", True, {"prompt": 16, "counterfactual": 0}),
+        (None, False, {"prompt": 16}),
+    ):
+        asked = replace(second, prompt=long + "star", counterfactual=counterfactual)
+        (judged, beside) = judge([asked, first])
+        columns = judged.columns()
+        assert columns["clip_tokens_cut"] == [cut] * 3
+        assert (judged.scores.margin_B is not None) == margin
+        assert columns["clip_margin_missing"] == [SAME_TOKENS if counterfactual and not margin else None] * 3
+        assert beside.columns()["clip_tokens_cut"] == [{"prompt": 0}] * 2
+    (light,) = Judge(ScorerSpec(kind="light"), "cpu")([second])
+    assert light.columns()["clip_tokens_cut"] == [None] * 3
+    assert light.columns()["clip_margin_missing"] == ["scorers of the kind 'light' give none"] * 3
+
+
+@pytest.mark.parametrize("mode", ["", "clips"])
+def test_other_tokenizers_of_open_clip_are_counted_too(mode: str, tmp_path: Path) -> None:
+    """With room for as many tokens more as are counted a text is read whole, and with room for one less it is not."""
+    words = t5_tokenizer()
+    words.cls_token = "c"
+    words.save_pretrained(tmp_path)
+    text, length = "a red star over the sea", 8
+    tokenizer = HFTokenizer(str(tmp_path), context_length=length, tokenizer_mode=mode)
+
+    def read(room: int) -> list[int]:
+        ids = tokenizer(text, context_length=length + room)[0].tolist()
+        return [token for token in ids if token != words.pad_token_id]
+
+    cut = tokens_cut(tokenizer, text)
+    assert cut > 0
+    assert read(cut) == read(cut + 5) != read(cut - 1)
 
 
 def test_what_open_clip_cannot_load_is_named(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from openai import OpenAI
 
 from models.generator import Generator
 from pipelines.config.run import build, load
+from pipelines.dataset.ai_mark import marked
 from pipelines.dataset.images import decode, encode
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
@@ -95,7 +96,7 @@ def test_the_bytes_of_the_batch_jobs_groups(served: Served, tmp_path: Path) -> N
     generator = Generator(job.model)
     extras: list[dict[str, Any]] = [{}, {"tora": {"sigma": 1.5}, "repulsion": True}]
     for planned, extra in zip(groups_of(read_shard(output, 0)), extras, strict=True):
-        files = [encode(image, "png") for image in generator.generate([planned])[0]]
+        files = [marked(encode(image, "png")) for image in generator.generate([planned])[0]]
         body = post(served, n=3, seed=3, steps=3, exact=True, **extra).json()
         assert [base64.b64decode(image["b64_json"]) for image in body["data"]] == files
         assert body["group"]["seeds"] == list(planned.seeds)
@@ -104,11 +105,24 @@ def test_the_bytes_of_the_batch_jobs_groups(served: Served, tmp_path: Path) -> N
         assert [image["b64_json"] for image in again["data"]] == [image["b64_json"] for image in body["data"]]
 
 
+def test_a_setting_leaves_the_mark_of_images_out(served: Served, args: ServeArgs) -> None:
+    (with_mark,) = post(served, seed=1, exact=True, output_format="webp").json()["data"]
+    with serving(args.model_copy(update={"mark": False})) as plain:
+        (without,) = post(plain, seed=1, exact=True, output_format="webp").json()["data"]
+    assert base64.b64decode(with_mark["b64_json"]) == marked(base64.b64decode(without["b64_json"]))
+    assert with_mark["image_id"] == without["image_id"]
+
+
 def test_scores(served: Served) -> None:
     on = post(served, n=2, seed=1, counterfactual="a blue star").json()
     assert on["group"]["clip_model"] == "local-dir:" + served.args.scoring.rpartition("/")[2]
     assert 1 <= on["group"]["group_vendi"] <= 2
     assert all(isinstance(on["data"][i][key], float) for i in (0, 1) for key in ("clip_score", "clip_margin"))
+    assert on["group"]["clip_tokens_cut"] == {"prompt": 0, "counterfactual": 0}
+    assert on["group"]["tokens_cut"] == on["group"]["negative_tokens_cut"] == {"text_encoder": 0, "text_encoder_2": 0}
+    same = post(served, n=1, seed=1, counterfactual="A RED STAR").json()
+    assert same["data"][0]["clip_margin"] is None
+    assert "same tokens" in same["group"]["clip_margin_missing"]
     off = post(served, n=2, seed=1, scores=False).json()
     assert off["group"]["group_vendi"] is off["data"][0]["clip_score"] is None
 

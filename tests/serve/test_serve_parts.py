@@ -126,7 +126,16 @@ def test_a_refusal_says_how_long_a_group_takes() -> None:
         async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
             yield Started()
             await asyncio.sleep(0.05)
-            yield Done(images=(), image_ids=(), info=INFO, scores=None, groups_in_batch=1, generate_s=0.05)
+            yield Done(
+                images=(),
+                image_ids=(),
+                info=INFO,
+                tokens_cut={},
+                negative_tokens_cut={},
+                scores=None,
+                groups_in_batch=1,
+                generate_s=0.05,
+            )
 
         async def ready(self) -> bool:
             return True
@@ -218,6 +227,8 @@ def test_arguments_that_contradict_each_other() -> None:
         {"min_replicas": 0, "replicas": 3, "max_replicas": 2},
         {"config": "a.toml", "model": "b/c"},
         {"gpus_per_replica": 1.5},
+        {"mark": False, "c2pa_certificate": "chain.pem", "c2pa_key": "key.pem"},
+        {"c2pa_key": "key.pem"},
         {"size": "0x8"},
         {"x": 1},
     ):

@@ -21,6 +21,7 @@ GUIDES = {
         "pipelines/README.md",
         "pipelines/prompts/README.md",
         "pipelines/serve/README.md",
+        "pipelines/export/README.md",
         "models/README.md",
         "tests/README.md",
         "infra/README.md",

@@ -1,10 +1,12 @@
-"""The formats of exports. A new one is a file like these, a line in the table and a paragraph in README.md, and passes
-`tests/jobs/test_export.py`."""
+"""The formats of exports. A new one is a file like these, a line in the table and a paragraph in the room's README.md,
+and passes `tests/jobs/test_export.py`."""
 
 from __future__ import annotations
 
 from pipelines.export.formats.base import Format
+from pipelines.export.formats.coco import Coco
 from pipelines.export.formats.huggingface import HuggingFace
+from pipelines.export.formats.imagefolder import ImageFolder
 from pipelines.export.formats.webdataset import WebDataset
 
 FORMATS: dict[str, Format] = {
@@ -12,6 +14,8 @@ FORMATS: dict[str, Format] = {
     for format in (
         WebDataset(),
         HuggingFace(),
+        ImageFolder(),
+        Coco(),
     )
 }
 """Name, the value of `--format` -> the format."""

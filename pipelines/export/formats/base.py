@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from pipelines.dataset.storage import Storage
+from pipelines.export.parts import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +26,17 @@ class Written:
     """Its size."""
 
 
+Beside = Callable[[str, bytes], None]
+"""Writes a whole file, by its name, into the folder of the one that is being written."""
+
+
 class Format(Protocol):
-    """How images become files. Splits are `train` for kept images and `rejected` for dropped ones."""
+    """How images become files."""
 
     name: str
     """The value of `--format`."""
+    labelled: bool
+    """Whether columns can be labels in it."""
 
     def load(self, files: int) -> str:
         """Markdown for the card: how to read the export, in its folder.
@@ -35,33 +44,41 @@ class Format(Protocol):
         files: number of files of the split `train`.
         """
 
-    def path(self, split: str, number: int, count: int) -> str:
+    def path(self, part: Part, number: int, count: int) -> str:
         """The path of a file, relative to the target folder.
 
-        split: name of the split.
+        part: whose rows it has.
         number: of the file, from 0.
-        count: number of files of the split.
+        count: number of files of the part.
         """
 
-    def pattern(self, split: str) -> str:
-        """A glob for the files of a split."""
+    def pattern(self, part: Part) -> str:
+        """A glob for what readers read of a part."""
 
     def room(self, file_bytes: int) -> int:
         """Bytes of rows that fit into a file of `file_bytes` bytes; below 1 where none do."""
 
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
-        """The bytes of each row in a file, int64 [rows].
+        """The bytes of each row in a file, and beside it, int64 [rows].
 
         Raises:
             ValueError: when the format cannot hold a row; the message names row and column.
         """
 
-    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
         """Write one file; equal rows give equal bytes.
 
-        file: open for writing.
+        file: open for writing; it appears when all is written.
         tables: the rows, in the schema.
         schema: of the rows.
+        beside: for formats with a file per image.
+        """
+
+    def beside(self, folder: Storage, path: str) -> Sequence[str]:
+        """Paths of the files that `write` has put beside a file; none for most formats.
+
+        folder: of the export.
+        path: of the file, which is there.
         """
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
@@ -71,9 +88,13 @@ class Format(Protocol):
         endings: of the image files, such as png.
         """
 
-    def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
-        """Small files beside those of a split: path -> content.
+    def index(
+        self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
+    ) -> Sequence[str]:
+        """Write what tells readers which files there are, and return the paths; none for some formats.
 
-        split: name of the split.
-        files: its files.
+        folder: of the export.
+        files: part -> its files, which are there.
+        schema: of the rows.
+        labels: the value of `--label`, for formats that are `labelled`.
         """

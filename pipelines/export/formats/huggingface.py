@@ -7,15 +7,15 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.dataset import parquet
 from pipelines.dataset import schema as row_schema
-from pipelines.export.formats.base import Written
+from pipelines.dataset.storage import Storage
+from pipelines.export.formats.base import Beside, Written
+from pipelines.export.formats.images import row_bytes
+from pipelines.export.parts import Part
 from pipelines.summary.card import DUCKDB
-
-_FOLDERS = {"train": "data"}
 
 _LOAD = f"""Run these in this folder.
 
@@ -36,34 +36,35 @@ class HuggingFace:
     """A `Format`. `--shard-bytes` is the size before compression, as in `datasets`; images hardly compress."""
 
     name = "huggingface"
+    labelled = False
 
     def load(self, files: int) -> str:
         return _LOAD
 
-    def path(self, split: str, number: int, count: int) -> str:
-        return f"{_FOLDERS.get(split, split)}/train-{number:05d}-of-{count:05d}.parquet"
+    def path(self, part: Part, number: int, count: int) -> str:
+        return f"{part.folder}/{part.split}-{number:05d}-of-{count:05d}.parquet"
 
-    def pattern(self, split: str) -> str:
-        return f"{_FOLDERS.get(split, split)}/train-*.parquet"
+    def pattern(self, part: Part) -> str:
+        return f"{part.folder}/{part.split}-*.parquet"
 
     def room(self, file_bytes: int) -> int:
         return file_bytes
 
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
-        """The size of each row's image, plus the mean size of the other columns."""
-        if not rows.num_rows:
-            return np.zeros(0, np.int64)
-        images: Any = pc.fill_null(pc.binary_length(pc.struct_field(rows["image"], "bytes")), 0)
-        others = rows.drop_columns(["image"]).nbytes
-        return np.asarray(images.to_numpy(), np.int64) + -(-others // rows.num_rows)
+        return row_bytes(rows)
 
-    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
         with parquet.Writer(file, schema, parquet.HUB) as writer:
             for rows in parquet.small_groups(tables):
                 writer.write(rows)
 
+    def beside(self, folder: Storage, path: str) -> Sequence[str]:
+        return ()
+
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
         return row_schema.features(schema)
 
-    def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
-        return {}
+    def index(
+        self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
+    ) -> Sequence[str]:
+        return ()

@@ -6,7 +6,6 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -14,10 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.dataset import schema as row_schema
-from pipelines.export.formats.base import Written
+from pipelines.dataset.storage import Storage
+from pipelines.export.formats.base import Beside, Written
+from pipelines.export.formats.images import ending, json_of, key
+from pipelines.export.parts import Part
 from pipelines.export.rows import is_embedding
 
-_ENDINGS = ("png", "webp")
 _IN_OTHER_MEMBERS = ("image", "prompt")
 _END = 2 * tarfile.BLOCKSIZE
 
@@ -50,15 +51,16 @@ class WebDataset:
     no time, owner or host name."""
 
     name = "webdataset"
+    labelled = False
 
     def load(self, files: int) -> str:
         return _LOAD.replace("LAST", f"{files - 1:06d}")
 
-    def path(self, split: str, number: int, count: int) -> str:
-        return f"{split}-{number:06d}.tar"
+    def path(self, part: Part, number: int, count: int) -> str:
+        return f"{part.name}-{number:06d}.tar"
 
-    def pattern(self, split: str) -> str:
-        return f"{split}-*.tar"
+    def pattern(self, part: Part) -> str:
+        return f"{part.name}-[0-9]*.tar"  # rejected-*.tar would take rejected-test-000000.tar along
 
     def room(self, file_bytes: int) -> int:
         return file_bytes // tarfile.RECORDSIZE * tarfile.RECORDSIZE - _END
@@ -66,14 +68,17 @@ class WebDataset:
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
         return np.array([sum(map(_member_bytes, members)) for _, members in _samples(rows)], np.int64)
 
-    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             for table in tables:
-                for key, members in _samples(table):
-                    for ending, data in members:
-                        member = tarfile.TarInfo(f"{key}.{ending}")  # its defaults: no time, no owner, mode 644
+                for name, members in _samples(table):
+                    for of, data in members:
+                        member = tarfile.TarInfo(f"{name}.{of}")  # its defaults: no time, no owner, mode 644
                         member.size = len(data)
                         tar.addfile(member, io.BytesIO(data))
+
+    def beside(self, folder: Storage, path: str) -> Sequence[str]:
+        return ()
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
         text = {"_type": "Value", "dtype": "string"}
@@ -88,15 +93,21 @@ class WebDataset:
             "__url__": text,
         }
 
-    def index(self, split: str, files: Sequence[Written]) -> Mapping[str, bytes]:
-        """The index that WebDataset's random access (wids) reads."""
-        content = {
-            "__kind__": "wids-shard-index-v1",
-            "wids_version": 1,
-            "name": split,
-            "shardlist": [{"url": file.path, "nsamples": file.rows, "filesize": file.bytes} for file in files],
-        }
-        return {f"{split}-index.json": (json.dumps(content, indent=1) + "\n").encode()}
+    def index(
+        self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
+    ) -> Sequence[str]:
+        """The indexes that WebDataset's random access (wids) reads, one of each part."""
+        paths = []
+        for part, of_part in files.items():
+            content = {
+                "__kind__": "wids-shard-index-v1",
+                "wids_version": 1,
+                "name": part.name,
+                "shardlist": [{"url": file.path, "nsamples": file.rows, "filesize": file.bytes} for file in of_part],
+            }
+            paths.append(f"{part.name}-index.json")
+            folder.write_bytes(paths[-1], (json.dumps(content, indent=1) + "\n").encode())
+        return paths
 
 
 def _samples(rows: pa.Table) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
@@ -104,27 +115,11 @@ def _samples(rows: pa.Table) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     vectors = {field.name: _vectors(rows[field.name]) for field in rows.schema if is_embedding(field)}
     texts = rows.drop_columns([*vectors])
     for number, row in enumerate(texts.to_pylist()):
-        key = f"{row['group_id']}-{row['index_in_group']}"
-        image, prompt = (row.pop(name) for name in _IN_OTHER_MEMBERS)
-        members = [(_ending(key, image), image["bytes"]), ("txt", prompt.encode()), ("json", _json(key, row))]
-        members += [(f"{name}.npy", of[number]) for name, of in vectors.items() if of[number]]
-        yield key, members
-
-
-def _ending(key: str, image: dict[str, Any] | None) -> str:
-    ending = PurePosixPath((image or {}).get("path") or "").suffix.removeprefix(".")
-    if "." in key or image is None or image["bytes"] is None or ending not in _ENDINGS:
-        named = None if image is None else image["path"]
-        raise ValueError(f"image {key} (image.path = {named!r}) has no bytes, or is not one of {_ENDINGS}")
-    return ending
-
-
-def _json(key: str, row: dict[str, Any]) -> bytes:
-    try:
-        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:
-        bad = [f"{name} = {value}" for name, value in row.items() if value != value]
-        raise ValueError(f"image {key}: {', '.join(bad) or error}: JSON has no such number") from error
+        name = key(row)
+        image, prompt = (row.pop(column) for column in _IN_OTHER_MEMBERS)
+        members = [(ending(name, image), image["bytes"]), ("txt", prompt.encode()), ("json", json_of(name, row))]
+        members += [(f"{column}.npy", of[number]) for column, of in vectors.items() if of[number]]
+        yield name, members
 
 
 def _vectors(column: pa.ChunkedArray[Any]) -> list[bytes]:

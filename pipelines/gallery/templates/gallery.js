@@ -80,10 +80,10 @@ form.addEventListener("change", oneStopPerCard);
 /* The dialog */
 const dialog = $$("dialog");
 const sections = [
-  ["Scores", ["clip_score", "clip_margin", "rank_in_group", "nearest_similarity", "group_vendi", "group_pair_similarity", "clip_model"]],
+  ["Scores", ["clip_score", "clip_margin", "rank_in_group", "nearest_similarity", "group_vendi", "group_pair_similarity", "clip_model", "clip_margin_missing", "clip_tokens_cut"]],
   ["Further scores", "further"],
   ["Selection", ["keep", "drop_reason", "duplicate_of"]],
-  ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "negative_prompt", "max_sequence_length"]],
+  ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "negative_prompt", "max_sequence_length", "tokens_cut", "negative_tokens_cut"]],
   ...details.interventions,
   ["Model", ["model", "model_revision", "family", "dtype", "scheduler", "loras"]],
   ["Model options", "model_options"],

@@ -1,4 +1,4 @@
-"""Parquet: one row is one prompt; its columns are those of the file."""
+"""Parquet: one row is one prompt; its columns are those of the file, and paths inside of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipelines.dataset.parquet import Reader
 from pipelines.prompts.formats.base import Format, Row, no_text
+from pipelines.prompts.formats.paths import column_inside, is_list, leads_on
 from pipelines.prompts.kinds import plain
 from pipelines.prompts.wanted import Wanted
 
@@ -18,18 +19,43 @@ _BATCH_ROWS = 8192
 def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
     source = Reader(file, uri)
-    names = wanted.of(source.schema.names, uri)
-    cells = {name: _carried if name in wanted.carried else _values for name in names}
+    top = source.schema.names
+    inside = {name for name in wanted.paths if name not in top and any(_leads(one, name) for one in source.schema)}
+    names = wanted.of(top, uri, inside=inside)
+    paths = [name.split(".") if name in inside else [name] for name in names]
+    values = [_carried if name in wanted.carried else _values for name in names]
+    columns = sorted({_read_of(source.schema, path) for path in paths})
     number = 0
-    for batch in source.batches(_BATCH_ROWS, names):
-        for values in zip(*(cells[name](batch.column(name)) for name in names), strict=True):
+    for batch in source.batches(_BATCH_ROWS, columns):
+        cells = [of(_cells(batch, path)) for of, path in zip(values, paths, strict=True)]
+        for row in zip(*cells, strict=True):
             number += 1
-            yield number, dict(zip(names, values, strict=True))
+            yield number, dict(zip(names, row, strict=True))
 
 
-def kinds(file: BinaryIO, uri: str) -> dict[str, pa.DataType]:
+def kinds(file: BinaryIO, uri: str, wanted: Wanted) -> dict[str, pa.DataType]:
     """The types of the columns; see `Format.kinds`."""
     return {field.name: field.type for field in Reader(file, uri).schema}
+
+
+def _leads(column: pa.Field[Any], path: str) -> bool:
+    first, *parts = path.split(".")
+    return column.name == first and leads_on(column.type, parts)
+
+
+def _read_of(schema: pa.Schema, path: list[str]) -> str:
+    """What has to be read for a path: of an object that value alone, of a list all of its items."""
+    kind, parts = schema.field(path[0]).type, path[:1]
+    for part in path[1:]:
+        if is_list(kind):
+            break
+        kind = kind.field(kind.get_field_index(part)).type
+        parts.append(part)
+    return ".".join(parts)
+
+
+def _cells(batch: pa.RecordBatch, path: list[str]) -> pa.Array[Any]:
+    return column_inside(batch.column(path[0]), path[1:])
 
 
 def _carried(column: pa.Array[Any]) -> list[Any]:
@@ -54,11 +80,11 @@ def _values(column: pa.Array[Any]) -> list[Any]:
     if any(of(kind) for of in _TEXTS):
         raw = column.cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
-    problem = no_text(f"a value of the type {kind}")
+    problem = no_text(f"a value of the type {kind}", nested=is_list(kind) or pa.types.is_struct(kind))
     return [problem if valid else None for valid in column.is_valid().to_pylist()]
 
 
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
-FORMAT = Format(name="parquet", endings=(".parquet",), read=read, kinds=kinds)
+FORMAT = Format(name="parquet", endings=(".parquet",), read=read, kinds=kinds, text=False)

@@ -7,19 +7,20 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from pipelines.prompts.formats.base import Format, Row, lines_of
+from pipelines.prompts.formats.base import Format, Row
+from pipelines.prompts.formats.lines import lines_of
 from pipelines.prompts.wanted import Wanted
 
 
 def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
-    name = wanted.prompt
-    for number, line in enumerate(lines_of(file), start=1):
+    name = wanted.columns.name_of("prompt")
+    for number, line in enumerate(lines_of(file, uri), start=1):
         if line.strip():
             yield number, {name: line}
 
 
-def kinds(file: BinaryIO, uri: str) -> dict[str, pa.DataType]:
+def kinds(file: BinaryIO, uri: str, wanted: Wanted) -> dict[str, pa.DataType]:
     """None: a line is a prompt and nothing else."""
     return {}
 

@@ -1,0 +1,92 @@
+"""An `imagefolder` of Hugging Face: image files in folders, each with a metadata.parquet that has all columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipelines.dataset import parquet
+from pipelines.dataset import schema as row_schema
+from pipelines.dataset.storage import Storage
+from pipelines.export.formats.base import Beside, Written
+from pipelines.export.formats.images import ending, key, row_bytes
+from pipelines.export.parts import Part
+
+FILE_NAME = "file_name"
+"""The column with the name of the image's file, in its folder."""
+_METADATA = "metadata.parquet"
+
+_LOAD = """Run these in this folder.
+
+```python
+from pathlib import Path
+
+from datasets import load_dataset
+
+rows = load_dataset(str(Path.cwd()), split="train")
+rows[0]["image"]  # a PIL image
+```
+
+The images are files; `metadata.parquet` beside them has all other columns, with `file_name`.
+"""
+
+
+class ImageFolder:
+    """A `Format`. `--shard-bytes` is the size of a folder's images; they appear before the metadata that names them."""
+
+    name = "imagefolder"
+    labelled = False
+
+    def load(self, files: int) -> str:
+        return _LOAD
+
+    def path(self, part: Part, number: int, count: int) -> str:
+        return f"{part.name}/{number:05d}/{_METADATA}"
+
+    def pattern(self, part: Part) -> str:
+        return f"{part.name}/**"
+
+    def room(self, file_bytes: int) -> int:
+        return file_bytes
+
+    def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
+        _names(rows)
+        return row_bytes(rows)
+
+    def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
+        others = [field for field in schema if field.name != "image"]
+        with parquet.Writer(file, pa.schema([pa.field(FILE_NAME, pa.string()), *others]), parquet.HUB) as writer:
+            for rows in parquet.small_groups(self._written(tables, beside)):
+                writer.write(rows)
+
+    def beside(self, folder: Storage, path: str) -> Sequence[str]:
+        names = parquet.read(folder, path, [FILE_NAME])[FILE_NAME].to_pylist()
+        return [str(PurePosixPath(path).parent / str(name)) for name in names]
+
+    def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
+        return row_schema.features(schema)
+
+    def index(
+        self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
+    ) -> Sequence[str]:
+        return ()
+
+    def _written(self, tables: Iterable[pa.Table], beside: Beside) -> Iterator[pa.Table]:
+        """The rows with the names of their files, once those are written."""
+        for rows in tables:
+            names = _names(rows)
+            for name, content in zip(names, pc.struct_field(rows["image"], "bytes"), strict=True):
+                beside(name, content.as_py())
+            yield rows.drop_columns(["image"]).add_column(0, FILE_NAME, pa.array(names, pa.string()))
+
+
+def _names(rows: pa.Table) -> list[str]:
+    """The names of the files of the images of some rows."""
+    needed = rows.select(["image", "group_id", "index_in_group"]).to_pylist()
+    return [f"{(name := key(row))}.{ending(name, row['image'])}" for row in needed]

@@ -1,0 +1,65 @@
+"""What formats of exports have in common: the names, the endings and the sizes of images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+ENDINGS = ("png", "webp")
+"""Endings of image files that readers know."""
+
+
+def key(row: Mapping[str, Any]) -> str:
+    """The name of an image in an export, which no other one has.
+
+    row: with its group and its number in it.
+    """
+    return f"{row['group_id']}-{row['index_in_group']}"
+
+
+def ending(name: str, image: Mapping[str, Any] | None) -> str:
+    """The ending of the file of an image.
+
+    name: of the image, as `key` gives it.
+    image: the value of the column `image`.
+
+    Raises:
+        ValueError: when it has no bytes, or readers do not know the ending.
+    """
+    found = PurePosixPath((image or {}).get("path") or "").suffix.removeprefix(".")
+    if "." in name or image is None or image["bytes"] is None or found not in ENDINGS:
+        named = None if image is None else image["path"]
+        raise ValueError(f"image {name} (image.path = {named!r}) has no bytes, or is not one of {ENDINGS}")
+    return found
+
+
+def json_of(name: str, row: Mapping[str, Any]) -> bytes:
+    """Columns of a row as JSON.
+
+    name: of the image, as `key` gives it.
+    row: the columns.
+
+    Raises:
+        ValueError: when a number is NaN or infinite.
+    """
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        bad = [f"{column} = {value}" for column, value in row.items() if value != value]
+        raise ValueError(f"image {name}: {', '.join(bad) or error}: JSON has no such number") from error
+
+
+def row_bytes(rows: pa.Table) -> NDArray[np.int64]:
+    """The size of each row's image, plus the mean size of the other columns, int64 [rows]."""
+    if not rows.num_rows:
+        return np.zeros(0, np.int64)
+    images: Any = pc.fill_null(pc.binary_length(pc.struct_field(rows["image"], "bytes")), 0)
+    others = rows.drop_columns(["image"]).nbytes
+    return np.asarray(images.to_numpy(), np.int64) + -(-others // rows.num_rows)
