@@ -241,6 +241,12 @@ def test_what_no_prompt_can_help_ends_the_run(
     assert model.asked == {"a cat": 1, "a dog": 2}  # the answer that came was kept
 
 
+def test_a_key_that_is_none_is_named(expanding: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_KEY", "sk-\u2026")
+    with pytest.raises(UserError, match="LLM_KEY: the key in it has letters"):
+        write_plan(expanding("a cat"), Storage.open(tmp_path / "out"))
+
+
 def test_an_endpoint_that_is_not_there_is_named(expanding: Any, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         url = f"http://127.0.0.1:{gone.getsockname()[1]}"
@@ -282,6 +288,7 @@ def test_what_is_asked_is_part_of_a_run_and_where_is_not(configure: Configure, e
     [
         ({"base_url": "http://user:pw@host"}, "base_url = 'host' is out of range: needs http://"),
         ({"base_url": "host/v1"}, "base_url = None is out of range"),
+        ({"base_url": "http://host:99999/v1"}, "Port out of range"),
         ({"count": 0}, "count = 0 is out of range"),
         ({"options": {"messages": []}}, "options = 'messages' is out of range: is set by"),
         ({"instruction": "Say {promt}"}, r"knows {prompt} and {n} only"),
@@ -335,6 +342,7 @@ def test_a_counterfactual_is_carried_over_where_its_words_stand_once(
         ),
         ("one [very] {old} dog", ["one [very] {old} dog"]),
         ("A dog\none dog [1]", ["one dog [1]"]),
+        ("[" * 100_000 + "\none dog", ["one dog"]),
         ('["1", "2", "3", "4", "5"]', ["1", "2", "3"]),
         ('["Sorry cats", "I\'m sorry"]', None),
         ("", None),

@@ -36,6 +36,8 @@ class Endpoint:
     def __init__(self, expand: Expand) -> None:
         self._expand = expand
         self._key = os.environ.get(expand.key_variable, "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise UserError(f"{expand.key_variable}: the key in it has letters or line ends that no key has")
         self._stopped = threading.Event()
         self._url = f"{expand.base_url.rstrip('/')}/chat/completions"
         limits = httpx2.Limits(max_connections=expand.concurrency)
@@ -68,7 +70,7 @@ class Endpoint:
                 wait = _asked_to_wait(response, wait)
             except NoAnswer as error:
                 problem, wait = str(error), 0.0
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 silent = silent and isinstance(error, httpx2.ConnectError)
                 problem = f"{type(error).__name__}: {error}"
             if attempt == self._expand.tries or self._stopped.wait(min(wait, _LONGEST_WAIT_SECONDS)):
