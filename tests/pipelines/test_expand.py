@@ -207,7 +207,7 @@ def test_what_fails_is_tried_again_and_then_a_row(expanding: Any, tmp_path: Path
     said = failures(output)
     assert {*said} == {"a silent one", "a bad one", "a wrong one", "a lost one"}
     assert said["a wrong one"] == 'NoAnswer 1: HTTP 400: {"error": "no, ***!"}'
-    assert said["a lost one"].startswith("NoAnswer 3: HTTP 500")
+    assert said["a lost one"].startswith("EndpointFailed 3: HTTP 500")
     assert said["a bad one"].startswith("NoAnswer 3: the model refuses")
     assert said["a silent one"].startswith("NoAnswer 3: the answer has no text of its own: '[]'")
 
@@ -239,6 +239,18 @@ def test_what_no_prompt_can_help_ends_the_run(
     assert KEY not in str(raised.value)
     write_plan(expanding("a cat", "a dog"), output)
     assert model.asked == {"a cat": 1, "a dog": 2}  # the answer that came was kept
+
+
+def test_an_endpoint_that_fails_for_every_prompt_ends_the_run(expanding: Any, tmp_path: Path, model: Model) -> None:
+    prompts = [f"a cat {number}" for number in range(40)]
+    model.faults = {prompt: [500] for prompt in prompts[1:]}
+    output = Storage.open(tmp_path / "out")
+    with pytest.raises(UserError, match=r"failed for 20 prompts in a row, last with HTTP 500.* the same command"):
+        write_plan(expanding(*prompts, tries=1, concurrency=1), output)
+    assert model.asked.total() < 40
+    model.faults = {}
+    assert write_plan(expanding(*prompts), output).prompts == 40 * 3
+    assert model.asked["a cat 0"] == 1
 
 
 def test_a_key_that_is_none_is_named(expanding: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
