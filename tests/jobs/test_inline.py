@@ -86,8 +86,7 @@ def test_all_parti_prompts_are_accounted_for(tmp_path: Path, tiny_pipeline: str,
     assert drawn
     assert failed
     with path.open("rb") as file:
-        wanted = [
-            str(values[0]).strip() for _, values in FORMATS["tsv"].read(file, str(path), Columns(prompt="Prompt"))
-        ]
+        read = FORMATS["tsv"].read(file, str(path), Columns(prompt="Prompt"))
+        wanted = [" ".join(str(values[0]).split()) for _, values in read]
     assert len(wanted) == 1632
     assert Counter(prompt for (prompt,) in drawn + failed) == Counter(wanted)
