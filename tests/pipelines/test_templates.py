@@ -88,6 +88,13 @@ def test_constraints_go_by_values_and_by_their_fields() -> None:
     assert pairs == {"purple star", "purple ring", "orange ring", "red ring"}
 
 
+def test_several_fields_of_a_constraint_have_to_fit_together() -> None:
+    colours = [*COLOURS, {"value": "teal", "rarity": "rare", "frequent": "blue"}]
+    both = {"colour": {"rarity": "rare", "frequent": ["red", "blue"]}}
+    one = {"colour": {"rarity": "rare", "frequent": "blue"}}
+    assert texts("a {colour}", slots={"colour": colours}, only=(both,), not_together=(one,)) == ["a purple"]
+
+
 BOXES = st.lists(st.tuples(*(st.sets(st.integers(0, size - 1)).map(lambda s: tuple(sorted(s))) for size in (4, 3, 2))))
 
 
