@@ -48,7 +48,10 @@ class Filled:
     def __init__(self, template: Template, prompts: Prompts, at: str) -> None:
         self.at = at
         self._template = template
-        self._slots = {name: values_of(given, prompts, f"{at}.slots.{name}") for name, given in template.slots.items()}
+        self._slots = {
+            name: values_of(given, prompts, f"{at}.slots.{name}", template.fields_of(name))
+            for name, given in template.slots.items()
+        }
         self._weights = [[value.weight for value in values] for values in self._slots.values()]
         weighted = any(weight != 1 for of in self._weights for weight in of)
         if weighted and not template.sample:
