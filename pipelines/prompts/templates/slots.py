@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,18 +37,19 @@ class Value:
         return (self.fields.get(name) or None) if name else self.text
 
 
-def values_of(given: Any, prompts: Prompts, at: str) -> tuple[Value, ...]:
+def values_of(given: Any, prompts: Prompts, at: str, used: Iterable[str]) -> tuple[Value, ...]:
     """The values of a slot.
 
     given: what stands in the table `slots`.
     prompts: the settings; `duplicates` says what a repeated value leads to.
     at: name of the setting, for messages.
+    used: the fields that the template uses; of files they are columns.
 
     Raises:
         UserError: when it has no such form, or a file cannot be read.
     """
     if isinstance(given, str | Mapping):
-        found = list(_from_files(given, at))
+        found = list(_from_files(given, at, {*used} - {"", *TEXTS}))
     elif isinstance(given, list | tuple):
         found = [_from_table(one, f"{at}[{number}]") for number, one in enumerate(given)]
     else:
@@ -92,11 +93,11 @@ def _text(given: Any, at: str) -> str:
     return normal(str(given)).text
 
 
-def _from_files(given: str | Mapping[str, Any], at: str) -> Iterator[Value]:
+def _from_files(given: str | Mapping[str, Any], at: str, used: set[str]) -> Iterator[Value]:
     source = _source(given, at)
-    names = {field: source.columns.name_of(field) for field in TEXTS}
+    names = {field: source.columns.name_of(field) for field in TEXTS} | {field: field for field in used}
     for file in find(source):
-        for number, row in files.read(file, source, Wanted(source.columns, settings=False)):
+        for number, row in files.read(file, source, Wanted(source.columns, settings=False, carried=used)):
             columns = {} if isinstance(row, Failure) else {field: row.get(name) for field, name in names.items()}
             value = row if isinstance(row, Failure) else columns.pop("prompt")
             if isinstance(value, Failure):
