@@ -131,8 +131,8 @@ def test_a_hugging_face_folder(toy_run: Path, tmp_path: Path) -> None:
 def test_examples_of_an_export_s_card_run(
     kind: str, toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to = tmp_path / "seed=7" / f"my {kind}"
-    assert export(toy_run, to, kind, "--rejected") == 0
+    assert export(toy_run, tmp_path / f"my {kind}", kind, "--rejected") == 0
+    to = (tmp_path / f"my {kind}").rename(tmp_path / "seed=7")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     by_datasets, *_ = run_blocks((to / "README.md").read_text(), to)
     rows = by_datasets["rows"]
