@@ -63,7 +63,7 @@ def check_readable(uri: str, setting: str) -> None:
         if special := sorted({*part} & {*_PATTERNS}):
             raise UserError(
                 f"{setting} = {uri!r}: some of DuckDB, polars, datasets, Daft, Spark and webdataset "
-                f"take {' '.join(special)} in {part!r} for a pattern or a variable, and find nothing; choose another name"
+                f"take {' '.join(special)} in {part!r} for a pattern or a variable, and find nothing; choose another"
             )
         if _COLUMN.fullmatch(part):
             raise UserError(
