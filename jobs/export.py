@@ -16,6 +16,8 @@ import re
 import sys
 
 from pipelines import console
+from pipelines.dataset.content_credentials import ALGORITHMS, Credentials
+from pipelines.errors import UserError
 from pipelines.export.formats import FORMATS
 from pipelines.export.parts import BY
 
@@ -37,6 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--split-by", default=BY[0], choices=BY, help="what no two splits share (default: %(default)s)")
     parser.add_argument("--license", default="other", metavar="ID", help="for the card, as the hub names licences")
+    parser.add_argument(
+        "--no-mark", action="store_true", help="leave out the XMP that says in every image file that a model made it"
+    )
+    for part in ("certificate", "key"):
+        parser.add_argument(
+            f"--c2pa-{part}", default="", metavar="FILE", help=f"PEM file with the {part} that signs every image (C2PA)"
+        )
+    parser.add_argument(
+        "--c2pa-algorithm", default=ALGORITHMS[0], choices=ALGORITHMS, help="of the key (default: %(default)s)"
+    )
     parser.add_argument("--ray-address", default="", metavar="ADDRESS", help="Ray cluster for exports of many files")
     parser.add_argument(
         "--label", action="append", default=[], metavar="COLUMN", help="column with labels of images (default: concept)"
@@ -56,6 +68,11 @@ def _run(options: argparse.Namespace) -> int:
     from pipelines.export.labels import LABELS
     from pipelines.export.parts import parse
 
+    wanted = {name: getattr(options, f"c2pa_{name}") for name in ("certificate", "key", "algorithm")}
+    try:
+        credentials = Credentials(**wanted) if options.c2pa_certificate or options.c2pa_key else None
+    except ValueError as error:
+        raise UserError(f"--c2pa: {error}") from error
     target = Storage.open(options.to)
     files = export(
         Storage.open(options.dataset),
@@ -70,6 +87,8 @@ def _run(options: argparse.Namespace) -> int:
             license=options.license,
             splits=parse(options.split, options.split_by),
             labels=tuple(options.label) or LABELS,
+            mark=not options.no_mark,
+            credentials=credentials,
         ),
         RayOptions(address=options.ray_address, check_fit=False),
     )

@@ -3,6 +3,9 @@
     python jobs/score.py --dataset out/demo --scorer b32=ViT-B-32:openai
     python jobs/score.py --dataset s3://bucket/run --scorer l14=ViT-L-14:openai --set ray.gpus_per_scorer=1
     python jobs/score.py --dataset out/demo --scorer NAME --plugin MODULE --set scoring.kind=KIND
+    python jobs/score.py --dataset out/demo --scorer safety=OWNER/CLASSIFIER --set scoring.kind=classifier
+
+A kind's own settings are given as well, for a classifier --set 'scoring.options.labels=["nsfw"]'.
 
 The files of the dataset are not changed: scores/NAME/data/shard-X.parquet has a row for each row of
 data/shard-X.parquet, in its order. The same command continues an interrupted one, scores new images of the run, and
@@ -31,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         required=True,
         metavar="NAME=MODEL[:PRETRAINED]",
-        help="an open_clip model, local-dir:FOLDER or hf-hub:ID; NAME begins its columns, and stands alone where "
-        "scoring.kind is one that needs no model",
+        help="a model of the kind in scoring.kind, by default of open_clip: its name, local-dir:FOLDER or hf-hub:ID; "
+        "NAME begins its columns, and stands alone where the kind needs no model",
     )
     parser.add_argument(
         "--plugin",

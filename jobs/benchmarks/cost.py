@@ -2,14 +2,15 @@
 
 A block's work is counted as operations, bytes and kernels, and as rounds: what a program that holds a whole matrix in
 one multiprocessor does between two barriers. A `Gpu` says how long each takes; its defaults are assumptions about an
-H100. Assumed too: kernels run one after the other, and the host is always ahead of the device. The model itself counts
+H100. Assumed too: kernels run one after the other, but for those of a decomposition that comes a step late, and the
+host is always ahead of the device. The model itself counts
 as its matrix products and attention, at a rate that covers all the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from math import ceil
 
@@ -149,11 +150,20 @@ def application(model: Model, images: int, own: int, gpu: Gpu) -> Work:
     )
 
 
-def tora(model: Model, images: int, own: int, gpu: Gpu, refresh_steps: int = 1) -> Work:
-    """TORA in all blocks, as it falls to each step of a run that decomposes in one of `refresh_steps`."""
-    found = ceil(model.steps / refresh_steps) / model.steps
-    block = application(model, images, own, gpu) + decomposition(model, images, own, gpu).times(found)
-    return block.times(model.blocks)
+def beside(model: Model, images: int, own: int, gpu: Gpu) -> Work:
+    """What a decomposition beside the model takes from it: its products, and as many multiprocessors as it has
+    matrices, for as long as it needs them. It is assumed to be done when the next step asks for it."""
+    alone = decomposition(model, images, own, replace(gpu, multiprocessors=1))
+    products = Work(single=alone.single, double=alone.double)
+    return products + replace(alone, single=0.0, double=0.0).times(images / gpu.multiprocessors)
+
+
+def tora(model: Model, images: int, own: int, gpu: Gpu, refresh_steps: int = 1, lag_steps: int = 0) -> Work:
+    """TORA in all blocks, as it falls to each step of a run. The two settings are those of `ToraConfig`."""
+    found = ceil(model.steps / refresh_steps)
+    waited = 1 if lag_steps else found
+    block = decomposition(model, images, own, gpu).times(waited) + beside(model, images, own, gpu).times(found - waited)
+    return (application(model, images, own, gpu) + block.times(1 / model.steps)).times(model.blocks)
 
 
 def repulsion(model: Model, images: int, gpu: Gpu) -> Work:
@@ -176,10 +186,12 @@ def share(work: Work, model: Model, images: int, gpu: Gpu) -> float:
     return sum(work.seconds(gpu).values()) / step_seconds(model, images, gpu)
 
 
-def fewest_refresh_steps(model: Model, images: int, own: int, gpu: Gpu, budget: float) -> int | None:
+def fewest_refresh_steps(
+    model: Model, images: int, own: int, gpu: Gpu, budget: float, lag_steps: int = 0
+) -> int | None:
     """The least `refresh_steps` at which TORA keeps to a share of the step; None where none does."""
     for every in range(1, model.steps + 1):
-        if share(tora(model, images, own, gpu, every), model, images, gpu) <= budget:
+        if share(tora(model, images, own, gpu, every, lag_steps), model, images, gpu) <= budget:
             return every
     return None
 
@@ -210,23 +222,27 @@ def show(models: Sequence[Model], groups: Sequence[int], prompts: Sequence[int],
     """
     assumed = ", ".join(f"{f.name} {getattr(gpu, f.name):.3g}" for f in fields(gpu))
     print(f"\nexpected on a GPU by a cost model, not measured, in % of a step of the model; assumed: {assumed}")
-    print(f"  {'':12}{'':24}{'TORA':>8}  {'of it':8}{'':34}{f'within {TORA_BUDGET:.0%}':>14}")
+    late = f"a step late, within {TORA_BUDGET:.0%}"
+    print(f"  {'':12}{'':24}{'TORA':>8}  {'of it':8}{'':34}{f'within {TORA_BUDGET:.0%}':>14}{late:>37}")
     print(
         f"  {'':12}{'images':>7}{'tokens':>8}{'step, s':>9}{'':8}{'kernels':>10}{'products':>10}{'memory':>8}"
-        f"{'eigenproblems':>15}{'refresh_steps':>15}{'TORA':>8}{'repulsion':>11}"
+        f"{'eigenproblems':>15}{'refresh_steps':>15}{'TORA':>8}{'TORA':>8}{'refresh_steps':>15}{'TORA':>8}{'repulsion':>11}"
     )
     for model in models:
         for images, own in product(groups, prompts):
             step = step_seconds(model, images, gpu)
             kernels, products, memory, eigen = tora(model, images, own, gpu).seconds(gpu).values()
-            every = fewest_refresh_steps(model, images, own, gpu, TORA_BUDGET)
-            least = share(tora(model, images, own, gpu, every or model.steps), model, images, gpu)
+            beside_it = share(tora(model, images, own, gpu, lag_steps=1), model, images, gpu)
+            within = ""
+            for lag in (0, 1):
+                every = fewest_refresh_steps(model, images, own, gpu, TORA_BUDGET, lag)
+                least = share(tora(model, images, own, gpu, every or model.steps, lag), model, images, gpu)
+                within += f"{beside_it:8.1%}" * lag + f"{every or 'no':>15}{least:8.1%}"
             print(
                 f"  {model.name:12}{images:7}{own:8}{step:9.3f}{(kernels + products + memory + eigen) / step:8.1%}"
-                f"{kernels / step:10.1%}{products / step:10.1%}{memory / step:8.1%}{eigen / step:15.1%}"
-                f"{every or 'no':>15}{least:8.1%}"
+                f"{kernels / step:10.1%}{products / step:10.1%}{memory / step:8.1%}{eigen / step:15.1%}{within}"
             )
         for images in (*groups, *([large_group] if large_group else [])):
             if images > 1:
                 pushed = share(repulsion(model, images, gpu), model, images, gpu)
-                print(f"  {model.name:12}{images:7}{'':81}{pushed:8.2%}")
+                print(f"  {model.name:12}{images:7}{'':112}{pushed:8.2%}")

@@ -100,8 +100,12 @@ def measure(
     for images, own in product(groups, prompts):
         run = _denoising(transformer, model, images, own, steps, device)
         print(f"\n{_title(model, steps, images)}, {own} tokens of the prompt")
-        once = replace(TORA, refresh_steps=steps)
-        show(timed({"base": run, "TORA": partial(run, TORA), "TORA, decomposed once": partial(run, once)}), "base")
+        variants = {
+            "TORA": TORA,
+            "TORA, a step late": replace(TORA, lag_steps=1),
+            "TORA, decomposed once": replace(TORA, refresh_steps=steps),
+        }
+        show(timed({"base": run, **{name: partial(run, config) for name, config in variants.items()}}), "base")
         parts.show(timed(parts.without_papers_forms(parts.tora(model, images, own, device, torch.bfloat16))))
     for images in (*groups, *([large_group] if large_group else [])):
         if images > 1:

@@ -42,11 +42,11 @@ def tora(model: Model, images: int, own: int, device: str, dtype: torch.dtype) -
     uncond_BND, cond_BND = text_XBND[0], text_XBND[-1]
     found: list[Any] = []
 
-    def note(find: Callable[[], Any]) -> Any:
-        found[:] = [find()]
+    def note(find: Callable[[Any], Any], rows: Any) -> Any:
+        found[:] = [find(rows)]
         return found[0]
 
-    def again(find: Callable[[], Any]) -> Any:
+    def again(find: Callable[[Any], Any], rows: Any) -> Any:
         return found[0]
 
     def whole(align: Callable[..., object]) -> None:

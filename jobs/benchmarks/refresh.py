@@ -1,9 +1,9 @@
-"""What TORA's `refresh_steps` changes, on the embedded model.
+"""What TORA's `refresh_steps` and `lag_steps` change, on the embedded model.
 
-For each value: how far the change of a block's text that is kept from an earlier step is from the one of its own
-decomposition, as a share of TORA's effect there (median and 90th percentile over samples, blocks and the steps that
-decompose nothing, in a run that decomposes in every step); and how far the pictures of each prompt move, as a share of
-the way that TORA moves them.
+For each pair of values: how far the change of a block's text that is kept from an earlier step is from the one of its
+own decomposition, as a share of TORA's effect there (median and 90th percentile over samples, blocks and the steps that
+apply an earlier decomposition, in a run that applies each in its own step); and how far the pictures of each prompt
+move, as a share of the way that TORA moves them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 from unittest import mock
 
@@ -24,6 +25,7 @@ from models.embedded import SAMPLING, WEIGHTS
 from models.generator import Generator
 from models.interventions.tora import alignment
 from models.interventions.tora.config import ToraConfig
+from models.interventions.tora.last_change import LastChange
 from models.interventions.tora.selection import TokenSelection
 from models.interventions.tora.transform import Keep, space_and_align
 from models.spec import Group, InterventionConfig, ModelSpec
@@ -40,10 +42,9 @@ SETTINGS = (ToraConfig(), ToraConfig(sigma=2.0, site="attention"))
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    values = range(2, SAMPLING.steps + 1)
-    parser.add_argument(
-        "--refresh-steps", type=int, nargs="+", choices=values, default=[2, 4, 7, 14, 28], metavar="R", help="2 or more"
-    )
+    values = range(1, SAMPLING.steps + 1)
+    default = [1, 2, 4, 7, 14, 28]
+    parser.add_argument("--refresh-steps", type=int, nargs="+", choices=values, default=default, metavar="R")
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), help="how many of the benchmark's prompts")
     parser.add_argument("--images", type=int, default=4, help="of each prompt")
 
@@ -58,9 +59,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(generator: Generator, config: ToraConfig, options: argparse.Namespace) -> None:
-    print(f"\nsite {config.site}, sigma {config.sigma}\n  steps    a block's change   the pictures of each prompt")
-    errors: dict[int, list[float]] = {every: [] for every in options.refresh_steps}
-    moved: dict[int, list[float]] = {every: [] for every in options.refresh_steps}
+    print(f"\nsite {config.site}, sigma {config.sigma}")
+    print("  steps, lag    a block's change   the pictures of each prompt")
+    pairs = product(options.refresh_steps, (0, 1))
+    variants = [replace(config, refresh_steps=every, lag_steps=lag) for every, lag in pairs if (every, lag) != (1, 0)]
+    errors: dict[ToraConfig, list[float]] = {variant: [] for variant in variants}
+    moved: dict[ToraConfig, list[float]] = {variant: [] for variant in variants}
 
     def draw(prompt: str, *interventions: InterventionConfig) -> NDArray[Any]:
         seeds = tuple(range(1, 1 + options.images))
@@ -71,14 +75,14 @@ def _show(generator: Generator, config: ToraConfig, options: argparse.Namespace)
         with _noted() as changes:
             exact = draw(prompt, config)
         effect = np.linalg.norm(exact - draw(prompt))
-        for every in options.refresh_steps:
-            errors[every] += _errors(changes, config, every)
-            kept = draw(prompt, replace(config, refresh_steps=every))
-            moved[every].append(float(np.linalg.norm(kept - exact) / effect))
-    for every in options.refresh_steps:
-        middle, high = np.quantile(errors[every], (0.5, 0.9))
-        shares = " ".join(f"{share:6.1%}" for share in moved[every])
-        print(f"  {every:5}     {middle:6.1%} {high:6.1%}     {shares}", flush=True)
+        for variant in variants:
+            errors[variant] += _errors(changes, variant)
+            moved[variant].append(float(np.linalg.norm(draw(prompt, variant) - exact) / effect))
+    for variant in variants:
+        middle, high = np.quantile(errors[variant], (0.5, 0.9))
+        shares = " ".join(f"{share:6.1%}" for share in moved[variant])
+        pair = f"{variant.refresh_steps:5} {variant.lag_steps:4}"
+        print(f"  {pair}     {middle:6.1%} {high:6.1%}     {shares}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class _Change:
     found: Any
     aligned_BND: Tensor
 
-    def again(self, find: Callable[[], Any]) -> Any:
+    def again(self, find: Callable[[Any], Any], rows: Any) -> Any:
         """A `Keep`."""
         return self.found
 
@@ -106,8 +110,8 @@ def _noted() -> Iterator[list[_Change]]:
     ) -> Tensor:
         found: list[Any] = []
 
-        def kept(find: Callable[[], Any]) -> Any:
-            found.append(keep(find))
+        def kept(find: Callable[[Any], Any], rows: Any) -> Any:
+            found.append(keep(find, rows))
             return found[0]
 
         aligned_BND = space_and_align(tokens_BND, direction_BD, selection, config, kept)
@@ -118,12 +122,15 @@ def _noted() -> Iterator[list[_Change]]:
         yield noted
 
 
-def _errors(changes: list[_Change], config: ToraConfig, every: int) -> list[float]:
+def _errors(changes: list[_Change], config: ToraConfig) -> list[float]:
     blocks, shares = len(changes) // SAMPLING.steps, []
-    for number, now in enumerate(changes):
-        step, block = divmod(number, blocks)
-        if step % every:
-            before = changes[(step - step % every) * blocks + block]
+    last = LastChange(config)
+    for step in range(SAMPLING.steps):
+        found_at = last.at(step, lambda now: now, step)
+        if found_at == step:
+            continue
+        for block in range(blocks):
+            now, before = (changes[of * blocks + block] for of in (step, found_at))
             kept_BND = space_and_align(now.tokens_BND, now.direction_BD, now.selection, config, before.again)
             effect_B = torch.linalg.vector_norm(now.aligned_BND - now.tokens_BND, dim=(1, 2))
             shares += (torch.linalg.vector_norm(kept_BND - now.aligned_BND, dim=(1, 2)) / effect_B).tolist()

@@ -107,7 +107,10 @@ class Entry:
     """Raises ModelError for settings that are wrong; the message begins with the name of the setting."""
     revision: Callable[[ScorerSpec], str] = attrgetter("revision")
     """Gives the current revision of the weights that the spec names."""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Its own columns, of float32: name (a-z, then a-z, 0-9 and _) -> meaning."""
+    score: str = ""
+    """Meaning of its score, where that is not the cosine of image and prompt."""
+    columns: Mapping[str, str] | Callable[[ScorerSpec], Mapping[str, str]] = field(default_factory=dict)
+    """Its own columns, of float32: name (a-z, then a-z, 0-9 and _) -> meaning; or what gives them for a spec, where its
+    options decide."""
     options: tuple[str, ...] = ()
     """The keys that `ScorerSpec.options` may have."""

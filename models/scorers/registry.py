@@ -15,7 +15,11 @@ from models.plugins import COLUMN_NAME
 if TYPE_CHECKING:
     from models.scorers.base import Entry, Scorer, ScorerSpec
 
-BUILT_IN = {"open_clip": "models.scorers.open_clip"}
+BUILT_IN = {
+    "open_clip": "models.scorers.open_clip",
+    "aesthetic": "models.scorers.aesthetic",
+    "classifier": "models.scorers.classifier",
+}
 """Kind -> the module whose `ENTRY` it is; imported when it is first asked for."""
 
 _registered: dict[str, Entry] = {}
@@ -32,9 +36,8 @@ def register(kind: str, entry: Entry) -> None:
     """
     if kind in BUILT_IN or _registered.get(kind, entry) is not entry:
         raise ValueError(f"there is a scorer of the kind {kind!r} already; choose another name")
-    for column in entry.columns:
-        if not COLUMN_NAME.fullmatch(column):
-            raise ValueError(f"scorer {kind!r}: the column {column!r} needs a-z, then a-z, 0-9 and _")
+    if not callable(entry.columns):
+        _check_names(kind, entry.columns)
     _registered[kind] = entry
 
 
@@ -55,6 +58,21 @@ def entry_of(kind: str) -> Entry:
     if kind not in _registered:
         raise ValueError(f"kind = {kind!r} is no known scorer{_nearest(kind, kinds())}")
     return _registered[kind]
+
+
+def columns_of(spec: ScorerSpec) -> Mapping[str, str]:
+    """The own columns of a scorer: name -> meaning.
+
+    Raises:
+        ValueError: when the name of one of them is not allowed.
+        ModelError: when its options do not say them.
+    """
+    columns = entry_of(spec.kind).columns
+    if not callable(columns):
+        return columns
+    named = columns(spec)
+    _check_names(spec.kind, named)
+    return named
 
 
 def check_settings(kind: str, options: Mapping[str, Any]) -> None:
@@ -88,6 +106,12 @@ def open_scorer(spec: ScorerSpec, device: str) -> Scorer:
     if (scorer.dim is not None) != entry.vectors:
         raise ModelError(f"scorer {spec.kind!r}: its entry says vectors = {entry.vectors}, but dim = {scorer.dim}")
     return scorer
+
+
+def _check_names(kind: str, columns: Iterable[str]) -> None:
+    for column in columns:
+        if not COLUMN_NAME.fullmatch(column):
+            raise ValueError(f"scorer {kind!r}: the column {column!r} needs a-z, then a-z, 0-9 and _")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -37,6 +37,7 @@ from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selectio
 from pipelines.dataset import schema
 from pipelines.errors import UserError
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.expansion.config import PLACES as EXPAND_PLACES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +77,13 @@ class RunConfig:
         names = [scorer.name for scorer in self.scorers]
         known = ", ".join(names) or "none"
         require(rank_by in ("", *names), "selection.rank_by", rank_by, f"needs a name in [[scorers]] (there: {known})")
-        columns = self.columns(1).names
-        twice = [name for name, count in Counter(columns).items() if count > 1]
+        columns = self.columns(1)
+        twice = [name for name, count in Counter(columns.names).items() if count > 1]
         require(not twice, "scorers", names, f"they would give two columns of one name: {', '.join(twice)}")
+        scores = [field.name for field in columns if field.type == pa.float32()]
+        for limit in self.selection.limits:
+            rule = f"needs a column of scores: {', '.join(scores)}"
+            require(limit.column in scores, "selection.limits.column", limit.column, rule)
 
     @property
     def generated(self) -> pa.Schema:
@@ -157,7 +162,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
             return table
         if name == "run":
             return {"seed": table.get("seed")}
-        return {key: value for key, value in table.items() if key not in _NOT_IDENTITY.get(name, ())}
+        left_out = _NOT_IDENTITY.get(name, ())
+        return {key: part(f"{name}.{key}", value) for key, value in table.items() if key not in left_out}
 
     config = without_later_defaults(config)
     covered = {name: part(name, table) for name, table in config.items() if name != "ray"}
@@ -168,17 +174,22 @@ _NOT_IDENTITY = {
     "model": PLACES,
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     "prompts": ("path", "format", "limit", "template"),
+    "prompts.expand": EXPAND_PLACES,
     "group": ("groups_per_prompt",),
 }
 """Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""
 
 _ADDED_LATER: dict[str, Any] = {
+    "prompts.encoding": "auto",
+    "prompts.expand": None,
     "scorers": [],
     "scoring.kind": "open_clip",
     "scoring.options": {},
     "selection.rank_by": "",
+    "selection.limits": [],
     "tora.encoders": "together",
     "tora.refresh_steps": 1,
+    "tora.lag_steps": 0,
     "model.variant": "",
     "model.drop": [],
     "model.scheduler": "",

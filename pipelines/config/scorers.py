@@ -44,6 +44,7 @@ class FurtherScorer(ScorerSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(bool(COLUMN_NAME.fullmatch(self.name)), "name", self.name, score_columns.NAME_RULE)
+        registry.columns_of(self)
         vectors = registry.entry_of(self.kind).vectors
         require(vectors or not self.embeddings, "embeddings", True, f"scorers of the kind {self.kind!r} have none")
 
@@ -52,8 +53,8 @@ class FurtherScorer(ScorerSpec):
 
         dim: length of its image vectors, None where it gives none.
         """
-        own = registry.entry_of(self.kind).columns
-        return score_columns.further(self.name, dim, own, embeddings=self.embeddings)
+        score = registry.entry_of(self.kind).score
+        return score_columns.further(self.name, dim, registry.columns_of(self), embeddings=self.embeddings, score=score)
 
 
 def check(spec: ScorerSpec, table: str = "scoring") -> None:
@@ -104,7 +105,7 @@ def score_fields(
     scorers: the others.
     dims: length of the image vectors of each of `scorers`, None where it gives none.
     """
-    own = score_columns.own(registry.entry_of(scoring.kind).columns) if scoring else []
+    own = score_columns.own(registry.columns_of(scoring)) if scoring else []
     return [*own, *(field for one, dim in zip(scorers, dims, strict=True) for field in one.fields(dim))]
 
 

@@ -48,6 +48,24 @@ class GroupSize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limit:
+    """Drops images by a column of scores; those without a value are kept."""
+
+    column: str
+    """Name of the column, such as `clip_score`, or one of a scorer in [[scorers]]."""
+    above: float = math.inf
+    """Values above it are dropped."""
+    below: float = -math.inf
+    """Values below it are dropped."""
+
+    def __post_init__(self) -> None:
+        require(not math.isnan(self.below), "below", self.below, "needs a number")
+        require(self.below <= self.above, "above", self.above, f"needs at least below = {self.below}")
+        bounded = math.isfinite(self.above) or math.isfinite(self.below)
+        require(bounded, "column", self.column, "needs a number for above or for below")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which images are kept in data/; the others go to rejected/ with the reason."""
 
@@ -59,6 +77,8 @@ class Selection:
     """Images of a group at least this similar (cosine of embeddings) are duplicates; 1 means equal pixels only."""
     rank_by: str = ""
     """Name of the scorer in [[scorers]] that ranks the images of a group; "" is the one in [scoring]."""
+    limits: tuple[Limit, ...] = ()
+    """Absolute limits, for what must not be there at all; the reason is the name of the column."""
 
     def __post_init__(self) -> None:
         require(self.keep_per_group >= 0, "keep_per_group", self.keep_per_group, "needs 0 (all) or more")

@@ -113,7 +113,9 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 def _convert_union(kinds: tuple[Any, ...], value: Any, file: str, at: str) -> Any:
-    """`str | tuple[str, ...]`: an array goes to the tuple. `X | None`: TOML has no null, so X."""
+    """`str | tuple[str, ...]`: an array goes to the tuple. `X | None`: run.json has null for None."""
+    if value is None and type(None) in kinds:
+        return None
     kinds = tuple(k for k in kinds if k is not type(None))
     chosen = next((k for k in kinds if (get_origin(k) is tuple) == isinstance(value, list)), kinds[0])
     return _convert(chosen, value, file, at)

@@ -199,9 +199,10 @@ class Reader:
             yield batch
 
     def _there(self, columns: Sequence[str] | None) -> list[str] | None:
-        """The columns as pyarrow takes them, which passes over those that a file does not have."""
+        """The columns as pyarrow takes them, which passes over those that a file does not have. They may be paths
+        inside of columns, such as "meta.caption"."""
         for column in columns or ():
-            if column not in self._names:
+            if column not in self._names and column.partition(".")[0] not in self._names:
                 raise UserError(f"{self._name} has no column {column!r}; it has {self._names}. {self._remedy}".rstrip())
         return None if columns is None else list(columns)
 

@@ -47,7 +47,7 @@ def filesystem(*, patient: bool) -> Any:
 
 
 class Input(io.RawIOBase):
-    """A file in S3; every read is a request of its own, which continues after broken connections.
+    """A file on a server; every read is a request of its own, which continues after broken connections.
 
     size: of the file in bytes.
     fetch: gives the bytes from one place to another.

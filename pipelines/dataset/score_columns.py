@@ -42,17 +42,22 @@ def own(columns: Mapping[str, str], scorer: str = "") -> list[pa.Field[Any]]:
     ]
 
 
-def further(scorer: str, dim: int | None, columns: Mapping[str, str], *, embeddings: bool) -> list[pa.Field[Any]]:
+def further(
+    scorer: str, dim: int | None, columns: Mapping[str, str], *, embeddings: bool, score: str = ""
+) -> list[pa.Field[Any]]:
     """Fields of a further scorer, null where a group could not be scored, or where the scorer has no image vectors.
 
     scorer: its name.
     dim: length of its image vectors, None where it has none.
     columns: its kind's own, name -> meaning.
     embeddings: keep the image vectors too.
+    score: meaning of its `clip_score`, where that is another one than the main scorer's.
     """
     named = schema.scored(dim or 1)
     common = [named.field(column) for column in COLUMNS if column != "embedding"]
     fields = [pa.field(f"{scorer}_{field.name}", field.type) for field in common]
+    if score:
+        fields[COLUMNS.index("clip_score")] = own({"clip_score": score}, scorer)[0]
     vectors = [pa.field(f"{scorer}_embedding", named.field("embedding").type)] if embeddings and dim else []
     return [*fields, *vectors, *own(columns, scorer)]
 

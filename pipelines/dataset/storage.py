@@ -191,6 +191,15 @@ class Storage:
         write of this class has left."""
         return [name for name in self._entries(rel_dir) if not local_files.is_temporary(name)]
 
+    def files_below(self, rel_dir: str = "") -> Sequence[str]:
+        """Sorted paths of the files at any depth below a folder, relative to it; [] where there is no such folder."""
+        root = f"{self.path(rel_dir).removeprefix(S3).rstrip('/')}/"
+
+        def find() -> Sequence[str]:
+            return [str(path).removeprefix(root) for path in self.filesystem.find(self.path(rel_dir))]
+
+        return sorted(self._do("list", rel_dir, find))
+
     def remove(self, rel: str) -> None:
         """Remove a file, if it exists."""
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipelines.config.recorded import recorded
 from pipelines.config.tables import Run
+from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.report_json import Report
 from pipelines.dataset.run_json import RunRecord
 from pipelines.export.parts import KEPT, Part
@@ -42,6 +43,8 @@ def export_card(
     schema: pa.Schema,
     features: Mapping[str, Any],
     license_name: str,
+    mark: bool,
+    signed: bool,
     load: str,
 ) -> str:
     """The text of README.md.
@@ -53,6 +56,8 @@ def export_card(
     schema: of the exported rows.
     features: Hugging Face features that a reader of the files finds.
     license_name: as the hub names licences.
+    mark: whether the image files are marked.
+    signed: whether they are signed, too.
     load: Markdown that tells how to read the files.
     """
     title = recorded(run, "run", Run).name
@@ -86,10 +91,22 @@ def export_card(
         "## Columns\n",
         f"Row schema version {run.schema_version}.\n",
         card.column_table(schema),
+        _mark(mark, signed),
         card.settings(run),
         card.licence(license_name),
     ]
     return "\n".join(parts)
+
+
+def _mark(mark: bool, signed: bool) -> str:
+    """The section on how a file says that a model has made it."""
+    text = (
+        f"Every image file says so itself: its XMP has the IPTC's DigitalSourceType `{SOURCE_TYPE}`. The pixels, and "
+        "`image_id`, are as the model made them."
+    )
+    text += " It is signed with content credentials (C2PA), which say by whom." if signed else ""
+    without = "The image files do not say so themselves: they were exported with `--no-mark`."
+    return f"## Made by a model\n\n{text if mark else without}\n"
 
 
 def _info(config: str, sections: Sequence[Section], features: Mapping[str, Any]) -> list[str]:

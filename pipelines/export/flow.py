@@ -18,6 +18,7 @@ from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import owned
 from pipelines.dataset import scores as score_files
+from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, FileEntry, file_entry
@@ -61,6 +62,10 @@ class ExportOptions:
     """How rows are divided."""
     labels: tuple[str, ...] = labels.LABELS
     """Columns whose values are labels, for formats that have some."""
+    mark: bool = True
+    """Whether every image file says that a model has made it (`pipelines.dataset.ai_mark`)."""
+    credentials: Credentials | None = None
+    """Who signs every image file (`pipelines.dataset.content_credentials`); None for nobody."""
 
 
 def export(dataset: Storage, target: Storage, options: ExportOptions, where: RayOptions) -> list[Written]:
@@ -74,6 +79,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
     Raises:
         UserError: when the run is not finished, the target holds anything else, or a setting does not fit the run.
     """
+    finishing(mark=options.mark, credentials=options.credentials)  # tried before anything is read
     run = open_finished(dataset)
     folders = IMAGE_FOLDERS if options.rejected else (KEPT,)
     choice = _choice(run, options)
@@ -87,6 +93,8 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         license=options.license,
         splits=options.splits,
         labels=options.labels,
+        mark=options.mark,
+        credentials=options.credentials,
     )
     job = Export(
         dataset=dataset,
@@ -95,6 +103,8 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         choice=choice,
         splits=options.splits,
         schema=columns(dataset, choice, run.images("data")[0].path),
+        mark=options.mark,
+        credentials=options.credentials,
     )
     if FORMATS[options.format].labelled:
         labels.check(job.schema, options.labels)
@@ -238,6 +248,8 @@ def _finish(
         schema=job.schema,
         features=kind.features(job.schema, claimed.endings),
         license_name=claimed.identity.license,
+        mark=job.mark,
+        signed=job.credentials is not None,
         load=kind.load(len(written[Part(folder=KEPT, split=TRAIN)])),
     )
     job.target.write_bytes(finished.CARD, text.encode())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pipelines.dataset import records
 from pipelines.dataset import scores as score_files
+from pipelines.dataset.content_credentials import Credentials
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.lock import FILE as LOCK
 from pipelines.dataset.names import EXPORT_RECORD
@@ -51,6 +53,10 @@ class Identity:
     """How rows are divided."""
     labels: tuple[str, ...] = LABELS
     """As in `ExportOptions`."""
+    mark: bool = False
+    """As in `ExportOptions`; exports that were made before there was one have none."""
+    certificate: str = ""
+    """A hash of the certificate of who signs; "" for nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +82,15 @@ def identity(
     license: str,
     splits: Splits,
     labels: tuple[str, ...],
+    mark: bool,
+    credentials: Credentials | None,
 ) -> Identity:
     """The identity of an export.
 
     run: the finished run.
     choice: which rows and columns.
     folders: of the run, whose images are exported.
-    format, rejected, shard_bytes, license, splits, labels: as in `ExportOptions`.
+    format, rejected, shard_bytes, license, splits, labels, mark, credentials: as in `ExportOptions`.
 
     Raises:
         UserError: when the run has no scores of a chosen scorer.
@@ -101,6 +109,10 @@ def identity(
         license=license,
         splits=splits,
         labels=labels,
+        mark=mark,
+        certificate=""
+        if credentials is None
+        else hashlib.sha256(Path(credentials.certificate).read_bytes()).hexdigest(),
     )
 
 

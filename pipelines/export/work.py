@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.dataset.finished import CONTINUE, check
 from pipelines.dataset.names import FileEntry, file_entry
 from pipelines.dataset.storage import Storage
@@ -50,6 +51,10 @@ class Export:
     """How rows are divided."""
     schema: pa.Schema
     """Of the exported rows."""
+    mark: bool
+    """As in `ExportOptions`."""
+    credentials: Credentials | None
+    """As in `ExportOptions`."""
 
 
 def weigh(job: Export, entry: FileEntry) -> Weighed:
@@ -62,12 +67,13 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
         UserError: when the file is not the one in the manifest, or the format cannot hold a row.
     """
     check(job.dataset, entry)
+    finish = finishing(mark=job.mark, credentials=job.credentials)
     places, sizes, splits = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int8)]
     endings: set[str] = set()
     piece = Piece(file=entry.path, first=0, end=entry.rows or 0)
     for numbers, rows in read(job.dataset, job.choice, job.schema, piece):
         try:
-            sizes.append(FORMATS[job.format].sizes(rows))
+            sizes.append(FORMATS[job.format].sizes(_finished(rows, finish)))
         except ValueError as error:
             raise UserError(f"{job.dataset.path(entry.path)}, rows {numbers[0]} to {numbers[-1]}: {error}") from error
         places.append(numbers)
@@ -81,6 +87,16 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
         splits=np.concatenate(splits),
         endings=frozenset(endings),
     )
+
+
+def _finished(rows: pa.Table, finish: Callable[[bytes], bytes]) -> pa.Table:
+    """The rows with the images as the export has them."""
+    at = rows.schema.get_field_index("image")
+    cells = [
+        {**cell, "bytes": finish(cell["bytes"])} if cell and cell["bytes"] else cell
+        for cell in rows["image"].to_pylist()
+    ]
+    return rows.set_column(at, rows.schema.field(at), pa.array(cells, rows.schema.field(at).type))
 
 
 def files_of(job: Export, path: str) -> tuple[str, ...]:
@@ -118,6 +134,7 @@ def write_file(job: Export, task: Task) -> None:
     rows = 0
     number = job.splits.names.index(task.part.split)
     folder = PurePosixPath(task.path).parent
+    finish = finishing(mark=job.mark, credentials=job.credentials)
 
     def tables() -> Iterator[pa.Table]:
         nonlocal rows
@@ -125,7 +142,7 @@ def write_file(job: Export, task: Task) -> None:
             for _, table in read(job.dataset, job.choice, job.schema, piece):
                 of_split = table.filter(pa.array(job.splits.of(table) == number))
                 rows += of_split.num_rows
-                yield of_split
+                yield _finished(of_split, finish)
 
     def beside(name: str, content: bytes) -> None:
         job.target.write_bytes(str(folder / name), content)

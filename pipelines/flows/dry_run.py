@@ -15,6 +15,9 @@ from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
 from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE, raw_image_bytes
 from pipelines.plan.write import count_plan
+from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts.expansion.ask import unanswered
+from pipelines.prompts.rows import PromptRow
 from pipelines.prompts.templates.rows import templates
 
 _CPU_FLOPS, _GPU_FLOPS = 4e10, 2e14
@@ -33,6 +36,7 @@ def describe(config: RunConfig) -> str:
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
         *(("template", str(filled)) for filled in templates(config.prompts)),
+        *_asked(config, output),
         ("arms", ", ".join(arm.name for arm in config.arms)),
         ("groups", f"{counts.groups:,} of {config.group.size} images"),
         ("images", f"{counts.images:,} of {config.sampling.width} x {config.sampling.height}"),
@@ -48,6 +52,13 @@ def describe(config: RunConfig) -> str:
     ]
     lines = [f"{name:<9}{text}" for name, text in rows]
     return "\n".join([*lines, "", *settings(config)])
+
+
+def _asked(config: RunConfig, output: Storage) -> Iterator[tuple[str, str]]:
+    if expand := config.prompts.expand:
+        good = (row.prompt for row in prompt_rows.read(config.prompts) if isinstance(row, PromptRow))
+        requests = unanswered(good, expand, output)
+        yield "expand", f"{requests:,} requests to {expand.model} at {expand.base_url}, for {expand.count} prompts each"
 
 
 def settings(config: RunConfig) -> Iterator[str]:

@@ -49,7 +49,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
         lock = stack.enter_context(RunLock(output, broken=break_lock))
         for folder in FOLDERS:
             output.sweep(folder)
-        counts = _planned(config, output)
+        counts = _planned(config, output, again=retry_failed and config.prompts.expand is not None)
         if retry_failed:
             retry.request(output, counts.shard_numbers())
         pending = pending_shards(output, counts)
@@ -61,14 +61,17 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
         return finish(output) if few else finish(output, ordered_map)
 
 
-def _planned(config: RunConfig, output: Storage) -> PlanCounts:
-    """The existing plan, extended where the prompts or the number of groups have grown."""
+def _planned(config: RunConfig, output: Storage, *, again: bool = False) -> PlanCounts:
+    """The existing plan, extended where the prompts or the number of groups have grown.
+
+    again: whether prompts that a language model did not answer are asked again.
+    """
     inputs = run_record.plan_inputs(config)
     record = run_record.claim(config, inputs, output)
     segments = record.plan.segments if record.plan else ()
     plan_files.check_there(output, segments)
     plan_files.trim(output, segments)
-    if record.plan and record.plan_made_from == inputs:
+    if record.plan and record.plan_made_from == inputs and not again:
         return record.plan
     counts = write_plan(config, output, record.plan)
     run_record.planned(config, output, counts, inputs)

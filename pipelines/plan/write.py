@@ -46,7 +46,7 @@ def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = N
     try:
         writer = PartWriter(output, next_first(segments), column_names(config.arms))
         with writer as parts, FailureWriter(output) as failures:
-            good = tally.good_prompts(prompt_rows.read(config.prompts), failures)
+            good = tally.good_prompts(prompt_rows.read(config.prompts, output), failures)
             per_shard = prompts_per_shard(config)
             per_chunk = per_shard * max(1, _PROMPTS_PER_CHUNK // per_shard)
             while chunk := list(islice(good, per_chunk)):
@@ -61,7 +61,8 @@ def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = N
 
 
 def count_plan(config: RunConfig) -> PlanCounts:
-    """The counts of the plan that `write_plan` would write; reads and checks all prompts, and writes nothing.
+    """The counts of the plan that `write_plan` would write; reads and checks all prompts, asks no language model (its
+    answers are taken to be as many as they are asked for), and writes nothing.
 
     Raises:
         UserError: when a prompt file cannot be read, or there is no usable prompt.
@@ -70,6 +71,7 @@ def count_plan(config: RunConfig) -> PlanCounts:
     for _ in tally.good_prompts(prompt_rows.read(config.prompts), None):
         pass
     tally.check_some(config.prompts)
+    tally.prompts *= config.prompts.expand.most if config.prompts.expand else 1
     return _counts(config, tally, (Segment(first=0, shards=-(-tally.prompts // prompts_per_shard(config))),))
 
 

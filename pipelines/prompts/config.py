@@ -7,7 +7,9 @@ from typing import Literal
 
 from models.errors import did_you_mean, require
 from pipelines.prompts.columns import Columns
+from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.formats import FORMATS
+from pipelines.prompts.stream import is_encoding
 from pipelines.prompts.templates.config import Template
 
 AUTO = "auto"
@@ -19,14 +21,19 @@ class Prompts:
     """The prompts of a run."""
 
     path: str | tuple[str, ...] = ()
-    """File, glob or s3:// URI (or several); relative paths start at the working directory."""
+    """File, folder or glob, also in s3:// and hf://datasets/, or several; relative paths start at the working
+    folder."""
     template: Template | tuple[Template, ...] = ()
     """A text with slots and their values (or several); its prompts come after those of the files."""
     format: str = AUTO
     """Name of a format of `pipelines.prompts.formats`; "auto" goes by the file's ending (.txt is text: one prompt per
-    line; a list of classes has no ending of its own)."""
+    line; a list of classes has no ending of its own), before .gz or .zst of a compressed one."""
+    encoding: str = AUTO
+    """Of text, as Python names it, such as "latin-1" or "utf-16-le"; "auto" is UTF-8. A byte order mark says more."""
     columns: Columns = field(default_factory=Columns)
-    """Names of the columns."""
+    """Names of the columns; of JSON and Parquet also paths, such as "meta.caption" or "captions.0"."""
+    expand: Expand | None = None
+    """A language model that writes several prompts for each of them; None leaves them as they are."""
     limit: int = 0
     """Stop after this many rows; 0 reads all."""
     duplicates: Literal["fail", "keep", "drop"] = "fail"
@@ -41,6 +48,8 @@ class Prompts:
             known = ", ".join(map(repr, (AUTO, *FORMATS)))
             hint = did_you_mean(self.format, FORMATS)
             raise ValueError(f"prompts.format = {self.format!r}: must be one of {known}{hint}")
+        known_encoding = self.encoding == AUTO or is_encoding(self.encoding)
+        require(known_encoding, "encoding", self.encoding, "needs auto, or an encoding as Python names it: latin-1")
         require(self.limit >= 0, "limit", self.limit, "needs 0 (all) or more")
         require(1 <= self.max_characters <= 100_000, "max_characters", self.max_characters, "needs 1 to 100,000")
 

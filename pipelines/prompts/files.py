@@ -1,93 +1,74 @@
-"""Finds prompt files and reads them as streams, from local disks or S3."""
+"""Reads prompt files as streams, from local disks or S3."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import BinaryIO
 
 from pipelines.dataset.run_json import PromptFile
-from pipelines.dataset.storage import Storage
-from pipelines.dataset.uris import is_s3, without_scheme
 from pipelines.errors import UserError
 from pipelines.prompts.config import AUTO, Prompts
-from pipelines.prompts.formats import FORMATS
 from pipelines.prompts.formats.base import Format, Row
+from pipelines.prompts.places import Source, format_of, place
+from pipelines.prompts.stream import as_utf8, compression, unpacked
 
 
-def files(prompts: Prompts) -> list[str]:
-    """The existing prompt files of a run, with globs resolved and sorted.
+def read(source: Source, prompts: Prompts) -> Iterator[Row]:
+    """All rows of one file. A key of its folders comes before a column of the same name in the file.
 
-    Raises:
-        UserError: when a file does not exist, or a glob matches none.
-    """
-    return [uri for pattern in prompts.paths for uri in _expand(pattern)]
-
-
-def read(uri: str, prompts: Prompts) -> Iterator[Row]:
-    """All rows of one file.
-
-    uri: of the file.
+    source: the file.
     prompts: the settings.
 
     Raises:
         UserError: when the file is not of its format, or lacks a column.
     """
-    format = _format_of(uri, prompts.format)
-    with _opened(uri) as file:
+    names = [(at, field, name or field) for at, (field, name) in enumerate(asdict(prompts.columns).items())]
+    given = {at: source.keys[name] for at, _, name in names if name in source.keys}
+    columns = replace(prompts.columns, **{field: "" for at, field, _ in names if at in given})
+    format = format_of(source.uri, prompts.format)
+    with _opened(source.uri) as file:
         try:
-            yield from format.read(file, uri, prompts.columns)
+            content = _content(file, source.uri, format, prompts.encoding)
+            rows = format.read(content, source.uri, columns)
+            yield from _with(given, rows) if given else rows
         except UnicodeError as error:
-            raise UserError(f"{uri} is not readable as {format.name}: {error}") from error
+            raise UserError(f"{source.uri} is not readable as {format.name}: {error}") from error
 
 
-def _format_of(uri: str, name: str) -> Format:
-    if name != AUTO:
-        return FORMATS[name]
-    ending = Path(uri).suffix.lower()
-    for format in FORMATS.values():
-        if ending in format.endings:
-            return format
-    raise UserError(f"{uri}: cannot tell the format from the ending; set prompts.format to one of {[*FORMATS]}")
+def _with(given: Mapping[int, str | None], rows: Iterator[Row]) -> Iterator[Row]:
+    for number, values in rows:
+        yield number, [given.get(at, value) for at, value in enumerate(values)]
 
 
-def digest(uri: str) -> PromptFile:
-    """Size and hash of a file.
+def digest(source: Source) -> PromptFile:
+    """Size and hash of a file, and of the keys of its folders where it has any.
 
     Raises:
         UserError: when it cannot be read.
     """
-    with _opened(uri) as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-        return PromptFile(bytes=file.tell(), sha256=sha256)
+    with _opened(source.uri) as file:
+        hashed = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+        if source.keys:
+            hashed.update(json.dumps([*source.keys.items()]).encode())
+        return PromptFile(bytes=file.tell(), sha256=hashed.hexdigest())
 
 
-def _expand(pattern: str) -> list[str]:
-    folder, name = _split(pattern)
-    pattern = folder.path(name) if is_s3(folder.uri) else without_scheme(pattern)
-    if not glob.has_magic(pattern) or folder.exists(name):
-        if not folder.exists(name):
-            raise UserError(f"prompts.path: there is no file {pattern}")
-        if folder.is_folder(name):
-            raise UserError(f"prompts.path: {pattern} is a folder; name its files, for example {pattern}/*.parquet")
-        if not is_s3(pattern) and not Path(pattern).is_file():
-            raise UserError(f"prompts.path: {pattern} is a pipe or a device, which cannot be read twice; give a file")
-        return [pattern]
-    if is_s3(pattern):
-        found = folder.glob(name)
-    else:
-        found = [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207
-    if not found:
-        raise UserError(f"prompts.path: no file matches {pattern}")
-    return sorted(found)
+def _content(file: BinaryIO, uri: str, format: Format, encoding: str) -> BinaryIO:
+    """What a format reads: of text the unpacked content in UTF-8."""
+    if format.text:
+        return as_utf8(unpacked(file, uri), None if encoding == AUTO else encoding)
+    if packed := compression(file, uri):
+        raise UserError(f"{uri} is compressed with {packed} as a whole, and {format.name} is read in parts: unpack it")
+    return file
 
 
 @contextmanager
 def _opened(uri: str) -> Iterator[BinaryIO]:
-    folder, name = _split(uri)
+    folder, name = place(uri)
     try:
         file = folder.open_input(name)
     except FileNotFoundError:
@@ -97,12 +78,3 @@ def _opened(uri: str) -> Iterator[BinaryIO]:
             yield file
         except OSError as error:
             raise UserError(f"prompts.path: {uri} cannot be read: {error}") from error
-
-
-def _split(uri: str) -> tuple[Storage, str]:
-    """The folder of a file, which answers soon or not at all, and the file's name in it."""
-    path = without_scheme(uri)
-    if is_s3(path):
-        folder, _, name = path.rpartition("/")
-        return Storage.open(folder).at_the_start, name
-    return Storage.open(Path(path).parent), Path(path).name

@@ -7,17 +7,25 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
+from pipelines.dataset.storage import Storage
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.expansion.ask import answered
+from pipelines.prompts.expansion.config import Expand
+from pipelines.prompts.expansion.counterfactual import carried_over
+from pipelines.prompts.formats.base import FIELDS, INSIDE
 from pipelines.prompts.hash_set import HashSet
+from pipelines.prompts.places import find
 from pipelines.prompts.templates.rows import templates
-from pipelines.prompts.text import normal
+from pipelines.prompts.text import Normal, is_plain, normal
+
+REPEATED = "RepeatedPrompt"
 
 
 class PromptRow(NamedTuple):
@@ -57,24 +65,47 @@ class Dropped(NamedTuple):
     """As in `PromptRow`."""
 
 
-def read(prompts: Prompts) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+def read(prompts: Prompts, answers: Storage | None = None) -> Iterator[PromptRow | FailedPrompt | Dropped]:
     """Every row of the prompt files in order, then those of the templates, with about 20 bytes of memory per prompt,
     and 20 more for given ids. The last template takes none where its parts show that no two of its prompts are equal.
 
+    prompts: the settings.
+    answers: the output folder of the run, which keeps what a language model has answered. Without one nobody is asked:
+        the rows are those that would be expanded.
+
     Raises:
-        UserError: when a file cannot be read.
+        UserError: when a file cannot be read, or the language model cannot be asked.
     """
     check = _Checker(prompts)
-    for source, values, different in islice(_unchecked(prompts), prompts.limit or None):
-        yield check.row(source, values, different)
+    unchecked = islice(_unchecked(prompts), prompts.limit or None)
+    rows = (check.row(source, values, different and not prompts.expand) for source, values, different in unchecked)
+    yield from rows if prompts.expand is None or answers is None else _expanded(rows, check, prompts.expand, answers)
+
+
+def _expanded(
+    rows: Iterator[PromptRow | FailedPrompt | Dropped], check: _Checker, expand: Expand, output: Storage
+) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+    """Each row, and what a language model has written for it."""
+    asked = ((row, row.prompt if isinstance(row, PromptRow) else None) for row in rows)
+    for row, answers in answered(asked, expand, output):
+        if not isinstance(row, PromptRow):
+            yield row
+            continue
+        if expand.keep_original:
+            yield row
+        if isinstance(answers, Failure):
+            yield FailedPrompt(row.source, row.prompt, answers)
+        else:
+            yield from check.answers(row, answers)
 
 
 def _unchecked(prompts: Prompts) -> Iterator[tuple[str, Any, bool]]:
     """(source, values, whether no later row can have its prompt) of every row."""
     filled = templates(prompts)
-    for uri in prompt_files.files(prompts):
-        for number, values in prompt_files.read(uri, prompts):
-            yield f"{printable(uri)}:{number}", values, False
+    for source in find(prompts):
+        name = printable(source.uri)
+        for number, values in prompt_files.read(source, prompts):
+            yield f"{name}:{number}", values, False
     for template in filled:
         different = template is filled[-1] and template.all_different
         for number, values in template.rows():
@@ -93,13 +124,12 @@ def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
 
 
 def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """The content of every prompt file and template in order, without paths.
+    """The content of every prompt file and template in order, without paths but for the keys in them.
 
     Raises:
         UserError: when a file cannot be read.
     """
-    of_files = [prompt_files.digest(uri) for uri in prompt_files.files(prompts)]
-    return (*of_files, *(template.digest() for template in templates(prompts)))
+    return (*map(prompt_files.digest, find(prompts)), *(template.digest() for template in templates(prompts)))
 
 
 class _Unusable(Exception):
@@ -139,6 +169,24 @@ class _Checker:
             return Dropped(source)
         return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, changes or None)
 
+    def answers(self, of: PromptRow, texts: Iterable[str]) -> Iterator[PromptRow | FailedPrompt | Dropped]:
+        """Check prompts that are written for another one. All but the text is as there; a repeated one is left out."""
+        for number, text in enumerate(texts, start=1):
+            found = self.row(f"{of.source}, answer {number}", (text, *[None] * (len(FIELDS) - 1)))
+            if isinstance(found, PromptRow):
+                yield of._replace(
+                    prompt_id=found.prompt_id,
+                    prompt=found.prompt,
+                    concept=of.concept or of.prompt,
+                    counterfactual=carried_over(found.prompt, of.prompt, of.counterfactual),
+                    source=found.source,
+                    prompt_changes=found.prompt_changes,
+                )
+            elif isinstance(found, FailedPrompt) and found.failure.error_type == REPEATED:
+                yield Dropped(found.source)
+            else:
+                yield found
+
     def _identify(self, text: str, explicit_id: str | None, different: bool) -> str | None:
         """The prompt's id; None for a repeat that is dropped."""
         text_hash = _hash(text)
@@ -146,7 +194,7 @@ class _Checker:
         if repeated and self._prompts.duplicates == "drop":
             return None
         if repeated and self._prompts.duplicates == "fail":
-            raise _Unusable("RepeatedPrompt", "this prompt was there before; prompts.duplicates says what then happens")
+            raise _Unusable(REPEATED, "this prompt was there before; prompts.duplicates says what then happens")
         if explicit_id is not None:
             id_hash = _hash(explicit_id)
             if id_hash in self._ids:
@@ -179,17 +227,24 @@ def _clean(value: Any, name: str, max_characters: int) -> tuple[str | None, tupl
             return None, ()
         if isinstance(value, Failure):
             raise _Unusable(value.error_type, value.error)
-        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text")
-    if not value.isascii() and _SURROGATE.search(value):
-        raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
-    if not value.isprintable() and _CONTROL.search(value.strip()):
-        raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
-    text, changes = normal(value)
+        hint = f"; {INSIDE}" if isinstance(value, list | dict) else ""
+        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text{hint}")
+    text, changes = (value, ()) if is_plain(value) else _checked(value, name)
     if len(text) > max_characters:
         many = f"the {name} has {len(text)} characters; prompts.max_characters allows {max_characters}"
         raise _Unusable("TooLong", many)
-    seen = bool(text) if text.isascii() else any(map(_visible, text))
-    return (text if seen else None), changes
+    return text or None, changes
+
+
+def _checked(text: str, name: str) -> Normal:
+    """The normal form of any text; "" where nothing of it can be seen."""
+    if not text.isprintable():
+        if _SURROGATE.search(text):
+            raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
+        if _CONTROL.search(text.strip()):
+            raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
+    found = normal(text)
+    return found if found.text.isascii() or any(map(_visible, found.text)) else Normal("", ())
 
 
 def _missing(value: Any) -> bool:

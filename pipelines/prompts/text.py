@@ -24,6 +24,16 @@ CHANGES = {
 """Code -> what was done to a text."""
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text is words of ASCII with single spaces between them, as most are: it is in its normal form."""
+    return text.isascii() and _is_single_spaced(text)
+
+
+def _is_single_spaced(text: str) -> bool:
+    """Whether plain, single spaces are all of its white space; of others Python says that they do not print."""
+    return "  " not in text and text.isprintable() and text[:1] != " " and text[-1:] != " "
+
+
 def normal(text: str) -> Normal:
     """The normal form of a text; the normal form of that is the same, without changes.
 
@@ -35,14 +45,14 @@ def normal(text: str) -> Normal:
         if composed != text:
             changes.append("composed")
         text = composed
-        while IGNORABLE.search(text) and (seen := unicodedata.normalize("NFC", IGNORABLE.sub(_kept, text))) != text:
+        while IGNORABLE.search(text) and (seen := unicodedata.normalize("NFC", _RUNS.sub(_kept, text))) != text:
             text = seen
             if "invisible" not in changes:
                 changes.append("invisible")
-    single = " ".join(text.split())
-    if single != text:
+    if not _is_single_spaced(text) and (single := " ".join(text.split())) != text:
+        text = single
         changes.append("spaces")
-    return Normal(single, tuple(changes))
+    return Normal(text, tuple(changes))
 
 
 _NOTHING = "\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0001"
@@ -53,8 +63,9 @@ _ZWJ = "\u200d"
 _MONGOLIAN = "\u180b-\u180f"
 _VARIATIONS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _TAGS = "\U000e0020-\U000e007f"
-IGNORABLE = re.compile(f"[{_NOTHING}{_JOINERS}{_GRAPHEME_JOINER}{_MONGOLIAN}{_VARIATIONS}{_TAGS}]+")
-"""Runs of characters that are not seen by themselves, some of which act on their neighbours."""
+IGNORABLE = re.compile(f"[{_NOTHING}{_JOINERS}{_GRAPHEME_JOINER}{_MONGOLIAN}{_VARIATIONS}{_TAGS}]")
+"""Characters that are not seen by themselves, some of which act on their neighbours."""
+_RUNS = re.compile(f"{IGNORABLE.pattern}+")
 _ALWAYS, _MONGOL, _VARIES, _TAG = (re.compile(f"[{of}]") for of in (_NOTHING, _MONGOLIAN, _VARIATIONS, _TAGS))
 _FIRST_SHAPED = "\u0590"
 """Scripts whose letters join, or stack, begin here with Hebrew; those before have letters that stand alone."""

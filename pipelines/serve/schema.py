@@ -53,7 +53,7 @@ class ImageRequest(_Body):
     scores: bool | None = Field(True, description="Extension. Score the images; false saves a little time.")
     exact: bool | None = Field(
         False,
-        description="Extension. Share the denoising batch with no other request, for the very bytes of a batch job "
+        description="Extension. Share the denoising batch with no other request, for the very pixels of a batch job "
         "that has one group per batch. Otherwise pixels may differ by a last bit (1/255).",
     )
     quality: str | None = Field(None, description="Accepted for compatibility; it has no effect.")

@@ -18,6 +18,7 @@ from pipelines.config.model_path import check_model
 from pipelines.config.recommended import settings_of
 from pipelines.config.run import load
 from pipelines.config.scorers import Scoring, check, open_clip_table
+from pipelines.dataset.content_credentials import ALGORITHMS, Credentials
 from pipelines.errors import UserError
 
 EMBEDDED = "raydiance-embedded"
@@ -98,6 +99,13 @@ class ServeArgs(BaseModel):
     url_minutes: float = Field(default=60.0, gt=0.0)
     url_cache_mb: int = Field(default=256, ge=1)
     """How long, and in how much memory, images are kept whose URL was asked for."""
+    mark: bool = True
+    """Whether every image file says in its XMP that a model has made it (`pipelines.dataset.ai_mark`)."""
+    c2pa_certificate: str = ""
+    c2pa_key: str = ""
+    c2pa_algorithm: str = ALGORITHMS[0]
+    """PEM files on every worker, and the key's algorithm: with them every image file is signed
+    (`pipelines.dataset.content_credentials`)."""
 
     api_keys_file: str = ""
     """File with one key per line, besides the keys in the environment variable RAYDIANCE_API_KEYS (commas between)."""
@@ -118,7 +126,16 @@ class ServeArgs(BaseModel):
             raise ValueError(f"gpus_per_replica = {self.gpus_per_replica}: above 1 it is a whole number")
         if self.config and self.model:
             raise ValueError("give config or model, not both: a config names its own model")
+        if self.credentials and not self.mark:
+            raise ValueError("images that are signed are marked: leave out mark=false, or c2pa_certificate")
         return self
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Who signs the images; None for nobody."""
+        if not self.c2pa_certificate and not self.c2pa_key:
+            return None
+        return Credentials(certificate=self.c2pa_certificate, key=self.c2pa_key, algorithm=self.c2pa_algorithm)
 
     @property
     def fewest_replicas(self) -> int:

@@ -16,6 +16,7 @@ from models.generator import Drawn, ModelInfo
 from models.loading.revision import folder_revision
 from models.replica.replica import open_generator
 from models.scorers.base import ImageGroup
+from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.failures import Failure
 from pipelines.serve.jobs import Done, Event, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
@@ -49,6 +50,7 @@ class Worker:
 
     def __init__(self, args: ServeArgs) -> None:
         self._args = args
+        self._finishing = finishing(mark=args.mark, credentials=args.credentials)
         serving = resolve(args)
         model, folder = serving.model, Path(serving.model.path)
         if folder.exists() and not model.revision:
@@ -167,7 +169,7 @@ class Worker:
                 encoded = [encode(picture, ticket.job.image_format) for picture in drawn.pixels]
                 ticket.emit(
                     Done(
-                        images=tuple(picture.data for picture in encoded),
+                        images=tuple(self._finishing(picture.data) for picture in encoded),
                         image_ids=tuple(picture.image_id for picture in encoded),
                         info=self.info,
                         tokens_cut=drawn.tokens_cut,

@@ -64,7 +64,7 @@ class Judge:
             self._scorer = registry.open_scorer(spec, device)
         except ModelError as error:
             raise ModelError(f"{table}.{error}") from error
-        self._entry = registry.entry_of(spec.kind)
+        self._columns = registry.columns_of(spec)
         self._kind = spec.kind
         self.model = self._scorer.name + (f"@{spec.revision}" if spec.revision else "")
         self.dim = self._scorer.dim
@@ -87,7 +87,7 @@ class Judge:
             scores=replace(
                 scores,
                 no_margin=f"scorers of the kind {self._kind!r} give none" if never else scores.no_margin,
-                columns={name: scores.columns[name] for name in self._entry.columns},
+                columns={name: scores.columns[name] for name in self._columns},
             ),
             diversity=None if features_BD is None else diversity_of(features_BD),
         )
@@ -98,8 +98,8 @@ class Judge:
         returned: Mapping[str, Any] = {"score_B": scores.score_B, "margin_B": scores.margin_B, **scores.columns}
         shapes = {name: np.shape(values) for name, values in returned.items() if values is not None}
         wrong = [f"{name} has the shape {shape}, not ({count},)" for name, shape in shapes.items() if shape != (count,)]
-        if scores.columns.keys() != self._entry.columns.keys():
-            wrong.append(f"its columns are {sorted(scores.columns)}, declared are {sorted(self._entry.columns)}")
+        if scores.columns.keys() != self._columns.keys():
+            wrong.append(f"its columns are {sorted(scores.columns)}, declared are {sorted(self._columns)}")
         expected = None if self.dim is None else (count, self.dim)
         if (None if features_BD is None else features_BD.shape) != expected:
             wrong.append(f"features_BD does not have the shape {expected}")

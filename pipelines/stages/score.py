@@ -121,7 +121,8 @@ class ScoreShard:
         if self._main:
             for at, (group, main) in enumerate(zip(groups, self._main(pictures), strict=True)):
                 ranked_by = further[self._selection.rank_by][at] if self._selection.rank_by else main
-                columns[at] |= _columns_of(main) | self._selected(group["image_id"].to_pylist(), main, ranked_by)
+                columns[at] |= _columns_of(main)
+                columns[at] |= self._selected(group["image_id"].to_pylist(), main, ranked_by, columns[at])
         return columns
 
     def _pictures(self, group: pa.Table) -> ImageGroup:
@@ -132,7 +133,7 @@ class ScoreShard:
             counterfactual=group["counterfactual"][0].as_py(),
         )
 
-    def _selected(self, image_ids: list[Any], main: Judged, ranked_by: Judged) -> Columns:
+    def _selected(self, image_ids: list[Any], main: Judged, ranked_by: Judged, columns: Columns) -> Columns:
         assert main.scores.features_BD is not None
         chosen = select(
             self._selection,
@@ -140,6 +141,7 @@ class ScoreShard:
             features_BD=main.scores.features_BD,
             margins_B=main.scores.margin_B,
             ranked_by_B=ranked_by.ranked_by_B,
+            columns=columns,
         )
         return {
             "rank_in_group": chosen.rank,

@@ -133,6 +133,7 @@ RUN = {
     "pipelines/README.md": ["python"],  # below, as all modules of PLUGINS
     "models/README.md": ["python"],
     "pipelines/serve/README.md": ["python"],  # below
+    "pipelines/prompts/README.md": ["python"],  # in tests/pipelines/test_mining.py
     "models/embedded/weights/README.md": ["python"],  # in tests/models/test_embedded.py
 }
 """Document -> the code in it that a test runs. Cards of runs and exports: `test_card.py` and `test_export.py`."""

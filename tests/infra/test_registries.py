@@ -32,7 +32,8 @@ from pipelines.prompts import formats as prompt_formats
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats.base import Format as PromptFormat
-from pipelines.prompts.formats.base import Row, lines_of
+from pipelines.prompts.formats.base import Row
+from pipelines.prompts.formats.lines import lines_of
 from pipelines.prompts.rows import PromptRow
 from tests.conftest import ROOT, Configure
 from tests.support.docs import GUIDES, README
@@ -42,7 +43,7 @@ EXPORTS = GUIDES["pipelines/export/README.md"]
 
 
 def shouted(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
-    for number, line in enumerate(lines_of(file), start=1):
+    for number, line in enumerate(lines_of(file, uri), start=1):
         yield number, (line.upper(), None, None, None, None)
 
 

@@ -18,13 +18,14 @@ import pytest
 from PIL import Image
 
 from pipelines.dataset import images
+from pipelines.dataset.ai_mark import SOURCE_TYPE, marked
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.export.card import yaml_features
 from pipelines.export.formats import FORMATS
 from pipelines.flows.finish import finish
 from tests.support.docs import run_blocks
-from tests.support.exports import SHARD_BYTES, Row, export, rows_of
+from tests.support.exports import SHARD_BYTES, Row, export, marked_rows_of, rows_of
 from tests.support.toy_run import DIM
 
 
@@ -51,7 +52,7 @@ def test_tars_hold_every_image_once_with_all_its_columns(toy_run: Path, tmp_path
     assert len(tars) > 1
     assert [tar.name for tar in tars] == [f"train-{number:06d}.tar" for number in range(len(tars))]
     assert all(tar.stat().st_size <= SHARD_BYTES for tar in tars)
-    samples, rows = list(samples_of(tars)), rows_of(toy_run)
+    samples, rows = list(samples_of(tars)), marked_rows_of(toy_run)
     assert len({key for key, _ in samples}) == len(samples) == len(rows) > 0
     for (key, sample), row in zip(samples, rows, strict=True):
         assert key == f"{row['group_id']}-{row['index_in_group']}"
@@ -115,7 +116,7 @@ def test_a_hugging_face_folder(toy_run: Path, tmp_path: Path) -> None:
         f"train-{number:05d}-of-{count:05d}.parquet" for number in range(count)
     ]
     for config, folder in (("default", "data"), ("rejected", "rejected")):
-        rows = rows_of(toy_run, folder)
+        rows = marked_rows_of(toy_run, folder)
         loaded: Any = datasets.load_dataset(str(to), config, split="train", cache_dir=str(tmp_path / "cache"))
         assert loaded.features == datasets.Features.from_arrow_schema(scored(DIM))
         assert np.array_equal(np.asarray(loaded[0]["image"]), images.decode(rows[0]["image"]["bytes"]))
@@ -180,9 +181,8 @@ def test_an_image_folder_has_typed_columns_beside_the_files(toy_run: Path, tmp_p
             assert np.array_equal(np.asarray(sample["image"]), images.decode(row["image"]["bytes"]))
             assert without(sample, "image") == without(row, "image")
     files = {path.name: path.read_bytes() for path in to.glob("train/*/*.png")}
-    assert files == {
-        f"{row['group_id']}-{row['index_in_group']}.png": row["image"]["bytes"] for row in rows_of(toy_run)
-    }
+    marked = marked_rows_of(toy_run)
+    assert files == {f"{row['group_id']}-{row['index_in_group']}.png": row["image"]["bytes"] for row in marked}
 
 
 def without(row: Row, *names: str) -> Row:
@@ -193,7 +193,7 @@ def test_coco_has_captions_and_labels(toy_run: Path, tmp_path: Path) -> None:
     to = tmp_path / "coco"
     words = ("--label", "rarity", "--label", "group_seeds", "--split", "test=0.6", "--embeddings", "--arm", "both")
     assert export(toy_run, to, "coco", *words) == 0
-    rows = {row["image_id"]: row for row in rows_of(toy_run) if row["arm"] == "both"}
+    rows = {row["image_id"]: row for row in marked_rows_of(toy_run) if row["arm"] == "both"}
     ids, categories = [], []
     for split in ("train", "test"):
         captions, labels = (
@@ -224,6 +224,28 @@ def test_without_embeddings_there_are_none(toy_run: Path, tmp_path: Path) -> Non
     assert names == [name for name in scored(DIM).names if name != "embedding"]
 
 
+def beside(metadata: Path, row: Row) -> bytes:
+    return (metadata.parent / row["file_name"]).read_bytes()
+
+
+@pytest.mark.parametrize("kind", [*FORMATS])
+def test_a_switch_leaves_the_mark_out_and_the_card_says_so(kind: str, toy_run: Path, tmp_path: Path) -> None:
+    for words, mark in (((), True), (("--no-mark",), False)):
+        to = tmp_path / f"marked-{mark}"
+        assert export(toy_run, to, kind, *words, shard_bytes=10**9) == 0
+        (file,) = [path for path in to.rglob("*") if path.suffix in (".tar", ".parquet")]
+        files = [row["image"]["bytes"] for row in (marked_rows_of if mark else rows_of)(toy_run)]
+        if file.suffix == ".tar":
+            assert [sample["png"] for _, sample in samples_of([file])] == files
+        else:
+            rows: Any = pq.read_table(file).to_pylist()
+            stored = [row["image"]["bytes"] if kind == "huggingface" else beside(file, row) for row in rows]
+            assert stored == files
+        assert (SOURCE_TYPE in (to / "README.md").read_text()) == mark
+        assert json.loads((to / "export.json").read_bytes())["export"].get("mark", False) == mark
+    assert export(toy_run, tmp_path / "marked-True", kind, "--no-mark", shard_bytes=10**9) == 2
+
+
 def test_videos_stay_animated(own_toy_run: Path, tmp_path: Path) -> None:
     video = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     data = images.encode_video(video, 8)
@@ -237,6 +259,6 @@ def test_videos_stay_animated(own_toy_run: Path, tmp_path: Path) -> None:
     finish(Storage.open(own_toy_run))
     assert export(own_toy_run, tmp_path / "tars", "webdataset") == 0
     _, sample = next(samples_of(sorted((tmp_path / "tars").glob("*.tar"))))
-    assert sample["webp"] == data
+    assert sample["webp"] == marked(data)
     with Image.open(io.BytesIO(sample["webp"])) as opened:
         assert getattr(opened, "n_frames", 1) == 3

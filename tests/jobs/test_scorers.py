@@ -22,7 +22,7 @@ from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import rescore
 from pipelines.flows.rescore import RescoreConfig
-from tests.support import light
+from tests.support import light, tiny
 from tests.support.job import PLAIN, complete, make_inline, rows, run_inline, write_job
 
 assert light.ENTRY  # imported for its registration
@@ -83,6 +83,30 @@ def test_exports_take_it_along(lit: Path, tmp_path: Path) -> None:
     loaded: Any = datasets.load_dataset(str(tmp_path / "hf"), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded["light_contrast"][:] == pq.read_table(lit / "data")["light_contrast"].to_pylist()
     assert "standard deviation of the pixels; by the scorer `light`" in (tmp_path / "hf" / "README.md").read_text()
+
+
+def test_what_a_classifier_finds_is_recorded_and_dropped_where_that_is_asked_for(
+    tmp_path: Path, tiny_pipeline: str, tiny_clip: str
+) -> None:
+    write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN[:3])
+    safe = tiny.save_classifier(tmp_path / "classifier")
+    scorers = f"scorers=[{{name='safe', kind='classifier', model='{safe}', options={{labels=['Not Safe']}}}}]"
+    assert run_inline(tmp_path, STOCK, scorers).images_rejected == 0
+    out = tmp_path / "out"
+    unfiltered = {row["image_id"]: row["safe_not_safe"] for row in pq.read_table(out / "data").to_pylist()}
+    limit = float(np.median([*unfiltered.values()]))
+    shutil.rmtree(out)
+    assert run_inline(
+        tmp_path, STOCK, scorers, f"selection.limits=[{{column='safe_not_safe', above={limit}}}]"
+    ).complete
+    for row in all_rows(out):
+        assert row["safe_not_safe"] == row["safe_clip_score"] == unfiltered[row["image_id"]]
+        assert row["drop_reason"] == ("safe_not_safe" if row["safe_not_safe"] > limit else None)
+    (arm,) = json.loads((out / "report.json").read_bytes())["by_arm"]
+    assert arm["drop_reasons"] == {"safe_not_safe": 4}
+    card = (out / "README.md").read_text()
+    assert "| `safe_not_safe` | `float` | probability of the label `Not Safe`; by the scorer `safe` |" in card
+    assert "| `safe_clip_score` | `float` | probability of the first label" in card
 
 
 def test_a_group_that_a_further_scorer_cannot_score_fails_and_heals(
@@ -162,6 +186,7 @@ def test_a_finished_run_is_scored_by_it(
         (["--scorer", "light", "--set", "scoring.kind=light"], "the run has the column light_clip_model already"),
         (["--scorer", "x", "--set", "scoring.kind=lihgt"], "did you mean 'light'?"),
         (["--scorer", "x", "--set", "scoring.kind=light", "--embeddings"], "give no image vectors"),
+        (["--scorer", "x=a/b", "--set", "scoring.kind=classifier"], "options.labels = None: needs labels"),
     ):
         assert score.main(["--dataset", str(lit), *words]) == 2
         assert message in capsys.readouterr().err

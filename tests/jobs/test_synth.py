@@ -19,6 +19,7 @@ import pytest
 import s3fs
 from PIL import Image, ImageSequence
 
+from jobs import mine
 from models.generator import Generator
 from models.spec import ModelSpec
 from pipelines.dataset.images import decode
@@ -272,3 +273,12 @@ def test_all_parti_prompts_are_accounted_for(synth: Synth, tmp_path: Path) -> No
     assert counted["data"] > 0
     assert counted["failed"] > 0
     assert json.loads((out / "manifest.json").read_bytes())["complete"]
+
+
+def test_captions_of_many_files_are_counted_by_workers(local_ray: None, tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.csv").write_text("caption\n" + "a red frog\n" * 30 + f"a pink frog\na cat{number}\n")
+    wanted = ["--rarity", "uncommon", "--object-mentions", "124"]
+    assert mine.main(["--captions", f"{tmp_path}/?.csv", "--to", f"{tmp_path}/rare.jsonl", *wanted]) == 0
+    (line,) = (tmp_path / "rare.jsonl").read_text().splitlines()
+    assert json.loads(line).items() >= {"prompt": "a pink frog", "count": 4, "object_count": 124}.items()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.repulsion.push import repel
 from models.interventions.repulsion.reference import repel_by_autograd
 from models.interventions.tora.config import ToraConfig
+from models.interventions.tora.last_change import LastChange
 from models.interventions.tora.reference import align_by_svd
 from models.interventions.tora.selection import TokenSelection
 from models.interventions.tora.transform import semantic_direction, space_and_align
@@ -88,6 +90,36 @@ def test_the_host_waits_for_nothing(count: int) -> None:
     both()  # compiles the kernels
     with waits_are_errors():
         both()
+
+
+@pytest.mark.parametrize("count", [60, 333])
+def test_a_decomposition_beside_the_model_is_the_same(count: int) -> None:
+    """Products that keep the device busy play the model's part, and memory is given away and taken meanwhile."""
+    tokens = torch.randn(6, 8, count, 512, device=DEVICE)
+    direction, selection = torch.randn(8, 512, device=DEVICE), selection_of(tokens[0])
+    config = ToraConfig(lag_steps=1)
+    side = 4096 if DEVICE == "cuda" else 16
+    last, weights = LastChange(config), torch.randn(side, side, device=DEVICE)
+
+    def all_steps() -> list[Tensor]:
+        made = []
+        for step, text in enumerate(tokens):
+            made.append(space_and_align(text.clone(), direction, selection, config, partial(last.at, step)))
+            for _ in range(20):
+                weights.copy_(weights @ weights / 64.0)
+        return made
+
+    space_and_align(tokens[0], direction, selection, config)  # compiles the kernels
+    with waits_are_errors():
+        late = all_steps()
+    changes: list[Tensor] = []
+
+    def before(find: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        changes.append(find(rows))
+        return changes[max(0, len(changes) - 2)]
+
+    for text, found in zip(tokens, late, strict=True):
+        assert torch.equal(found, space_and_align(text, direction, selection, config, before))
 
 
 def make(folder: str, *, family: str, interventions: Any = (), **spec: Any) -> Tensor:

@@ -298,3 +298,14 @@ def test_every_step_is_decomposed_where_nobody_says_otherwise() -> None:
     tokens, _, _ = tokens_and_direction()
     first, then = torch.cat([tokens.flip(0), tokens]), torch.cat([tokens.flip(1), 2.0 * tokens.flip(0)])
     assert torch.equal(through(run_of(B), [first, then])[1], through(run_of(B), [then])[0])
+
+
+@pytest.mark.parametrize(("refresh_steps", "found_at"), [(1, [0, 0, 1, 2, 3]), (2, [0, 0, 0, 2, 2])])
+def test_a_change_that_comes_a_step_late(refresh_steps: int, found_at: list[int]) -> None:
+    tokens, _, _ = tokens_and_direction()
+    texts = [torch.cat([tokens.flip(0), (number + 1.0) * tokens.flip(number % 2)]) for number in range(5)]
+    late = through(run_of(B), texts, refresh_steps=refresh_steps, lag_steps=1)
+    for number, step in enumerate(found_at):
+        held = through(run_of(B), [texts[step], texts[number]], refresh_steps=2)[step != number]
+        torch.testing.assert_close(late[number], held)
+    assert not torch.equal(late[1], through(run_of(B), texts[:2])[1])

@@ -141,6 +141,10 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("scorers=[{model='ViT-B-32'}]", ["scorers[0]", "'name' is missing"]),
         ("scorers=[{name='b', kind='clip'}]", ["scorers[0]", "kind = 'clip'", "open_clip"]),
         ("scorers=[{name='b'}, {name='b'}]", ["scorers", "two columns of one name", "b_clip_score"]),
+        ("selection.limits=[{column='keep', above=1}]", ["selection.limits.column = 'keep'", "clip_score"]),
+        ("selection.limits=[{column='clip_score'}]", ["[selection.limits[0]]", "a number for above or for below"]),
+        ("selection.limits=[{column='clip_score', above=0, below=1}]", ["above = 0.0", "at least below = 1.0"]),
+        ("scorers=[{name='n', kind='classifier', model='a/b'}]", ["[scorers[0]]", "options.labels = None"]),
         ("selection.rank_by=b32", ["selection.rank_by = 'b32'", "[[scorers]] (there: none)"]),
     ],
 )
@@ -211,8 +215,14 @@ def test_settings_that_came_later_leave_fingerprints_alone(
         "model.scheduler=''",
         "model.shift=0",
     ]
-    spelled = ["scoring.kind=open_clip", "scoring.options={}", "scorers=[]", 'selection.rank_by=""']
-    spelled += ["tora.encoders=together", "tora.refresh_steps=1", *loaded]
+    spelled = [
+        "scoring.kind=open_clip",
+        "scoring.options={}",
+        "scorers=[]",
+        'selection.rank_by=""',
+        "selection.limits=[]",
+    ]
+    spelled += ["tora.encoders=together", "tora.refresh_steps=1", "tora.lag_steps=0", *loaded]
     assert fingerprint(load(toml, [*first, *spelled])) == before
 
 

@@ -147,7 +147,7 @@ def test_a_mark_inside_of_a_line_is_taken_out_and_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
 def test_utf_16_without_a_mark_is_named(tmp_path: Path, name: str, encoding: str) -> None:
     path = written(tmp_path / name, '{"prompt": "a cat"}\n'.encode(encoding))
-    with pytest.raises(UserError, match=rf"{name} is not readable as .*UTF-16, save it as UTF-8"):
+    with pytest.raises(UserError, match=rf"{name} is not readable as .*UTF-16 without .*prompts\.encoding to"):
         read(path)
 
 

@@ -15,7 +15,7 @@ from pipelines.errors import UserError
 from tests.support.prompt_files import read, written
 
 
-@pytest.mark.parametrize("scheme", ["hf", "https", "gs", "gcs", "abfs", "az", "HTTP", "s3a", "hdfs"])
+@pytest.mark.parametrize("scheme", ["https", "gs", "gcs", "abfs", "az", "HTTP", "s3a", "hdfs"])
 def test_a_scheme_that_is_not_supported_is_named(scheme: str) -> None:
     for form in ("{}://place/p.csv", "{}://place/*.csv", "{}:/place/p.csv"):
         uri = form.format(scheme)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines.dataset.storage import Storage
 from pipelines.plan.write import write_plan
 from pipelines.prompts.rows import PromptRow
-from pipelines.prompts.text import CHANGES, normal
+from pipelines.prompts.text import CHANGES, is_plain, normal
 from tests.conftest import Configure
 from tests.support.prompt_files import read, shown, written
 
@@ -78,10 +78,12 @@ ODDER = st.sampled_from(
 
 @given(st.lists(ODD | ODDER | st.characters(exclude_categories=["Cs"]), max_size=12).map("".join))
 @example("\u212a\ufe0f")
+@example("a cat")
 @example("\u0645\u200c\u200c\u0645")
 def test_a_normal_text_is_left_as_it_is(text: str) -> None:
     once = normal(text).text
     assert normal(once) == (once, ())
+    assert not is_plain(text) or once == text
 
 
 def test_rows_say_what_was_changed(tmp_path: Path, configure: Configure) -> None:

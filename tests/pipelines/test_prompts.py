@@ -107,7 +107,7 @@ def test_paths(tmp_path: Path) -> None:
     assert good(f"{tmp_path}/[x].txt") == ["from [x].txt"]
     both = Prompts(path=(f"{tmp_path}/b.txt", f"{tmp_path}/a.txt"))
     assert [row.source for row in prompt_rows.read(both)] == [f"{tmp_path}/b.txt:1", f"{tmp_path}/a.txt:1"]
-    for gone in ("gone.txt", "gone*.txt", "."):
+    for gone in ("gone.txt", "gone*.txt", "gone/", "gone/*.txt"):
         with pytest.raises(UserError, match=r"prompts\.path"):
             read(f"{tmp_path}/{gone}")
 

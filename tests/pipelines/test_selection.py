@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scorers.base import GroupScores
-from pipelines.config.tables import Selection
+from pipelines.config.tables import Limit, Selection
 from pipelines.stages.judge import Judged
 from pipelines.stages.selection import Selected, ranks, select
 
@@ -21,6 +21,7 @@ def features(*angles: float) -> NDArray[np.float32]:
 
 def chosen(scores: list[float], margins: list[float] | None = None, ids: str = "abcd", **rules: Any) -> Selected:
     angles = rules.pop("angles", (0, 30, 60, 90))
+    columns = rules.pop("columns", {})
     known = None if margins is None else np.array(margins, np.float32)
     return select(
         Selection(**rules),
@@ -28,6 +29,7 @@ def chosen(scores: list[float], margins: list[float] | None = None, ids: str = "
         features_BD=features(*angles),
         margins_B=known,
         ranked_by_B=np.array(scores, np.float32) if known is None else known,
+        columns=columns,
     )
 
 
@@ -50,6 +52,15 @@ def test_the_best_are_kept() -> None:
 def test_a_low_margin_drops_only_where_it_is_known() -> None:
     assert chosen([0.1] * 4, [0.1, -0.1, 0.0, 0.2], min_margin=0.0).drop_reason == [None, "margin", None, None]
     assert chosen([0.1] * 4, min_margin=0.0).drop_reason == [None] * 4
+
+
+def test_what_is_beyond_a_limit_is_dropped_with_the_column_s_name() -> None:
+    columns = {"nsfw_nsfw": [0.1, 0.6, None, 0.5], "aesthetic_clip_score": [4.0, 4.0, 6.0, 2.0]}
+    limits = (Limit(column="nsfw_nsfw", above=0.5), Limit(column="aesthetic_clip_score", below=3.0))
+    dropped = chosen([0.1, 0.3, 0.4, 0.2], columns=columns, limits=limits).drop_reason
+    assert dropped == [None, "nsfw_nsfw", None, "aesthetic_clip_score"]
+    best = chosen([0.1, 0.3, 0.4, 0.2], columns=columns, limits=limits, keep_per_group=1).drop_reason
+    assert best == ["rank", "nsfw_nsfw", None, "aesthetic_clip_score"]
 
 
 def test_equal_pixels_are_duplicates_of_the_first() -> None:

@@ -18,6 +18,7 @@ from openai import OpenAI
 
 from models.generator import Generator
 from pipelines.config.run import build, load
+from pipelines.dataset.ai_mark import marked
 from pipelines.dataset.images import decode, encode
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
@@ -95,13 +96,21 @@ def test_the_bytes_of_the_batch_jobs_groups(served: Served, tmp_path: Path) -> N
     generator = Generator(job.model)
     extras: list[dict[str, Any]] = [{}, {"tora": {"sigma": 1.5}, "repulsion": True}]
     for planned, extra in zip(groups_of(read_shard(output, 0)), extras, strict=True):
-        files = [encode(image, "png") for image in generator.generate([planned])[0]]
+        files = [marked(encode(image, "png")) for image in generator.generate([planned])[0]]
         body = post(served, n=3, seed=3, steps=3, exact=True, **extra).json()
         assert [base64.b64decode(image["b64_json"]) for image in body["data"]] == files
         assert body["group"]["seeds"] == list(planned.seeds)
         assert body["group"]["model_revision"].startswith("content-")
         again = post(served, seeds=body["group"]["seeds"], steps=3, exact=True, **extra).json()
         assert [image["b64_json"] for image in again["data"]] == [image["b64_json"] for image in body["data"]]
+
+
+def test_a_setting_leaves_the_mark_of_images_out(served: Served, args: ServeArgs) -> None:
+    (with_mark,) = post(served, seed=1, exact=True, output_format="webp").json()["data"]
+    with serving(args.model_copy(update={"mark": False})) as plain:
+        (without,) = post(plain, seed=1, exact=True, output_format="webp").json()["data"]
+    assert base64.b64decode(with_mark["b64_json"]) == marked(base64.b64decode(without["b64_json"]))
+    assert with_mark["image_id"] == without["image_id"]
 
 
 def test_scores(served: Served) -> None:

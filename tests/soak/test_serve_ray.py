@@ -20,6 +20,7 @@ from openai import OpenAI
 
 from models.generator import Generator
 from models.spec import Group, ModelSpec, Sampling
+from pipelines.dataset.ai_mark import marked
 from pipelines.dataset.images import encode
 from pipelines.serve.app import app
 from pipelines.serve.settings import ServeArgs
@@ -97,7 +98,7 @@ def test_the_bytes_of_the_bare_generator(url: str, tiny_pipeline: str) -> None:
     generator = Generator(ModelSpec(path=tiny_pipeline, dtype="float32"))
     (images,) = generator.generate([Group(prompt="a dot", seeds=(1, 2), sampling=sampling)])
     files = [httpx2.get(image.url or "", timeout=60).content for image in made.data or []]
-    assert files == [encode(image, "png") for image in images]
+    assert files == [marked(encode(image, "png")) for image in images]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from jobs.export import main
+from pipelines.dataset.ai_mark import marked
 
 SHARD_BYTES = 40960
 
@@ -22,6 +23,12 @@ def export(dataset: Path | str, to: Path | str, kind: str, *more: str, shard_byt
 def rows_of(run: Path, folder: str = "data") -> list[Row]:
     """All rows of a run in the order of its shards."""
     return [row for file in sorted((run / folder).iterdir()) for row in pq.read_table(file).to_pylist()]
+
+
+def marked_rows_of(run: Path, folder: str = "data") -> list[Row]:
+    """The same with the images as exports have them."""
+    rows = rows_of(run, folder)
+    return [{**row, "image": {**row["image"], "bytes": marked(row["image"]["bytes"])}} for row in rows]
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -67,3 +67,17 @@ def save_clip(folder: Path) -> str:
     model = open_clip.CLIP(**model_config)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
     return str(folder)
+
+
+def save_classifier(folder: Path) -> str:
+    """An image classifier of one layer with the labels "normal" and "Not Safe"."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    labels = {0: "normal", 1: "Not Safe"}
+    config = ViTConfig(image_size=16, patch_size=8, initializer_range=1.0, id2label=labels, **sizes)
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return str(folder)

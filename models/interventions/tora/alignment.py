@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from models.denoising import Denoising
 from models.families.base import Branch
 from models.interventions.base import Edit, TextEdit
 from models.interventions.tora.config import ToraConfig
+from models.interventions.tora.last_change import LastChange
 from models.interventions.tora.prompt_direction import PromptDirection
 from models.interventions.tora.selection import TokenSelection
 from models.interventions.tora.transform import semantic_direction, space_and_align
@@ -82,8 +83,7 @@ class Alignment:
         return own
 
     def _none_yet(self) -> dict[Branch, list[LastChange]]:
-        steps = self._config.refresh_steps
-        return {branch: [LastChange(steps) for _ in sets] for branch, sets in self._sets.items()}
+        return {branch: [LastChange(self._config) for _ in sets] for branch, sets in self._sets.items()}
 
     def __call__(self, text_RND: Tensor) -> Tensor:
         """The changed text, like `text_RND`.
@@ -109,29 +109,6 @@ class Alignment:
             keep = partial(last.at, self._run.step)
             tokens_BND = space_and_align(tokens_BND, direction_BD, selection, self._config, keep)
         return tokens_BND
-
-
-class LastChange:
-    """The change of one set of tokens in one block that the last decomposition found. It is of one denoising run, so
-    that the same settings give the same pictures whatever was drawn before.
-
-    steps: from one decomposition to the next.
-    """
-
-    def __init__(self, steps: int) -> None:
-        self._steps, self._found_at, self._change = steps, -steps, None
-
-    def at(self, step: int, find: Callable[[], Any]) -> Any:
-        """The change to apply in a step.
-
-        step: of the run.
-        find: decomposes the tokens of now.
-        """
-        if self._steps == 1:
-            return find()
-        if step - self._found_at >= self._steps:
-            self._change, self._found_at = find(), step
-        return self._change
 
 
 def _negative(parts: dict[Branch, Tensor], run: Denoising) -> Tensor:

@@ -50,6 +50,9 @@ class ToraConfig(InterventionConfig):
     applied to the tokens as they are then. On the embedded model, with the paper's settings, that change is off by 2 %
     of TORA's effect in a block at 2 steps, 3 % at 4 and 5 % at 7, by the median; a tenth of the changes by more than
     17, 21 and 37 %. `python jobs/bench.py refresh` measures it."""
+    lag_steps: int = 0
+    """Denoising steps from a decomposition to the first step that applies it: 0, or 1, where a GPU decomposes beside
+    the model and only the first step waits for it. LAG_ERRORS"""
 
     def __post_init__(self) -> None:
         require(0.1 <= self.sigma <= 10.0, self, "sigma", "needs 0.1 to 10 (the paper uses 1.3)")
@@ -64,3 +67,4 @@ class ToraConfig(InterventionConfig):
         require_interval(self, "steps")
         require_interval(self, "blocks")
         require(self.refresh_steps >= 1, self, "refresh_steps", "needs 1 (every step) or more")
+        require(self.lag_steps in (0, 1), self, "lag_steps", "needs 0 (the same step) or 1 (the next one)")

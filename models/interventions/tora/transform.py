@@ -7,6 +7,7 @@ change that was found in an earlier step is applied, no Gram matrix is made.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from models.interventions.tora.algebra import transform, transform_without_vecto
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.selection import TokenSelection
 
-Keep = Callable[[Callable[[], Any]], Any]
-"""Gives the change that a decomposition finds: that of the argument, or the one that it found before."""
+Keep = Callable[[Callable[[Any], Any], Any], Any]
+"""Gives the change that a decomposition finds, from the function that decomposes rows, and the rows of now: that of
+these, or one that was found before."""
 
 
 def space_and_align(
@@ -29,7 +31,7 @@ def space_and_align(
     direction_BD: Tensor,
     selection: TokenSelection,
     config: ToraConfig,
-    keep: Keep = lambda find: find(),
+    keep: Keep = lambda find, rows: find(rows),
 ) -> Tensor:
     """Apply TORA to each sample on its own. The result has the shape and dtype of `tokens_BND`.
 
@@ -57,18 +59,18 @@ def _aligned(
         constants: Any = {"elbow_rows_BMM": elbow.numpy(), "order_M1": order.numpy(), "sigma": sigma, "angle": angle}
 
         def in_numpy(rows_BRD: Any) -> Any:
-            return keep(lambda: by_vectors(NUMPY, np.linalg.eigh, rows_BRD, **constants))
+            return by_vectors(NUMPY, np.linalg.eigh, rows_BRD, **constants)
 
         arrays: Any = [array.numpy() for array in (tokens_BND, direction_BD, *select)]
-        return torch.from_numpy(align(NUMPY, in_numpy, *arrays))
+        return torch.from_numpy(align(NUMPY, partial(keep, in_numpy), *arrays))
     values = large_eigenvalues(tokens_BND.device, elbow.shape[-1])
 
     def on_device(rows_BRD: Tensor) -> Any:
         if values is None:
-            return keep(lambda: by_vectors(TORCH, eigh, rows_BRD, elbow, order, sigma=sigma, angle=angle))
-        return keep(lambda: by_values(values, rows_BRD, elbow, sigma=sigma, angle=angle))
+            return by_vectors(TORCH, eigh, rows_BRD, elbow, order, sigma=sigma, angle=angle)
+        return by_values(values, rows_BRD, elbow, sigma=sigma, angle=angle)
 
-    return align(TORCH, on_device, tokens_BND, direction_BD, *select)
+    return align(TORCH, partial(keep, on_device), tokens_BND, direction_BD, *select)
 
 
 def align(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.prompts.formats import classes, delimited, jsonl, parquet, text
+from pipelines.prompts.formats import classes, delimited, json_array, jsonl, parquet, text
 from pipelines.prompts.formats.base import Format
 
 FORMATS: dict[str, Format] = {
@@ -10,6 +10,7 @@ FORMATS: dict[str, Format] = {
     for format in (
         parquet.FORMAT,
         jsonl.FORMAT,
+        json_array.FORMAT,
         delimited.CSV,
         delimited.TSV,
         text.FORMAT,

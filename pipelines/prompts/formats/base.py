@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-import io
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, BinaryIO
 
@@ -16,7 +14,7 @@ FIELDS = tuple(field.name for field in fields(Columns))
 """The values of a row, in order."""
 
 Row = tuple[int, Sequence[Any]]
-"""(number, values): the line in the file (of a Parquet file the row, from 1), and the unchecked value of each of
+"""(number, values): the line in the file (of Parquet and JSON the row, from 1), and the unchecked value of each of
 `FIELDS`, None where there is none, a `Failure` where it cannot be read. Bytes that are not UTF-8 are lone surrogates,
 so that only their row is bad."""
 
@@ -31,7 +29,9 @@ class Format:
     """Endings of the files, such as ".csv"."""
     read: Callable[[BinaryIO, str, Columns], Iterator[Row]]
     """Gives the rows of an open file as a stream, from the file, its name for messages, and the columns. It raises
-    UserError for a file that is not of this format, and UnicodeError for one that is no text."""
+    UserError for a file that is not of this format."""
+    text: bool = True
+    """Whether it is text: then a file may be compressed as a whole and be of any encoding, and `read` gets UTF-8."""
 
 
 def unreadable(problem: str) -> Failure:
@@ -42,12 +42,17 @@ def unreadable(problem: str) -> Failure:
     return Failure(error_type="UnreadableRow", error=f"the row cannot be read: {problem}")
 
 
-def no_text(kind: str) -> Failure:
+INSIDE = "a column can be named by a path to a value inside of it, such as 'meta.caption' or 'captions.0'"
+"""What to do where a value has values inside."""
+
+
+def no_text(kind: str, *, nested: bool) -> Failure:
     """The failure that takes the place of a value in a row, where it can be no text.
 
     kind: what it is.
+    nested: whether it has values inside.
     """
-    return Failure(error_type="NotText", error=f"{kind} is no text")
+    return Failure(error_type="NotText", error=f"{kind} is no text" + (f"; {INSIDE}" if nested else ""))
 
 
 def positions(available: Sequence[str], columns: Columns, uri: str) -> list[int | None]:
@@ -78,60 +83,4 @@ def positions(available: Sequence[str], columns: Columns, uri: str) -> list[int 
     return positions
 
 
-def lines_of(file: BinaryIO) -> Generator[str]:
-    """The lines of an open file of text without their ends; as `whole_lines_of` otherwise."""
-    for line in whole_lines_of(file):
-        yield line.rstrip("\r\n")
-
-
-def whole_lines_of(file: BinaryIO) -> Generator[str]:
-    """The lines of an open file of text with their ends, LF, CRLF or CR: str.splitlines would split at others too.
-
-    Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Such a mark at the beginning of a line is left out: it is
-    where files were joined. Bytes that are no text are lone surrogates. The file stays open.
-
-    Raises:
-        UnicodeError: when the file is no text.
-    """
-    encoding = _encoding(file)
-    errors = "surrogateescape" if encoding == "utf-8" else _UNDECODABLE
-    text = io.TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
-    try:
-        for line in text:
-            yield line.lstrip(_MARK)
-    finally:
-        if not file.closed:
-            text.detach()  # else the end of the wrapper would close the file
-
-
 _SHOWN = 20
-_MARK = "\ufeff"
-_ENCODINGS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # first, as it begins like that of UTF-16
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-_UNDECODABLE = "raydiance.undecodable"
-
-
-def _lone_surrogate(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    return "\udc80", error.end
-
-
-codecs.register_error(_UNDECODABLE, _lone_surrogate)  # surrogateescape knows single bytes only
-
-
-def _encoding(file: BinaryIO) -> str:
-    start = file.read(4)
-    file.seek(0)
-    for mark, encoding in _ENCODINGS.items():
-        if start.startswith(mark):
-            return encoding
-    if 0 in start:
-        raise UnicodeError(
-            f"it begins with the bytes {start!r}, which no UTF-8 text has. If it is UTF-16, save it as UTF-8 or with a "
-            "byte order mark; if it is compressed, unpack it"
-        )
-    return "utf-8"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, lines_of
+from pipelines.prompts.formats.base import Format, Row
+from pipelines.prompts.formats.lines import lines_of
 
 _LINE = re.compile(r"\s*(?:([nvars]\d{8})\b[\s,]*)?(.*)")
 
@@ -15,7 +16,7 @@ _LINE = re.compile(r"\s*(?:([nvars]\d{8})\b[\s,]*)?(.*)")
 def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
     """The rows of a file; see `Format.read`. The prompt is the first synonym, the concept all of them, and the id the
     WordNet id."""
-    for number, line in enumerate(lines_of(file), start=1):
+    for number, line in enumerate(lines_of(file, uri), start=1):
         match = _LINE.fullmatch(line.strip())
         if match and line.strip():
             wordnet_id, synonyms = match.groups()

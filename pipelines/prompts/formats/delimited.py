@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import csv
+import logging
 import re
-from collections import deque
 from collections.abc import Iterator
+from functools import cache
+from operator import itemgetter
 from typing import BinaryIO
 
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
 from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, lines_of, positions, unreadable, whole_lines_of
+from pipelines.prompts.formats.base import Format, Row, positions, unreadable
+from pipelines.prompts.formats.lines import blocks_of, lines_of
+
+_log = logging.getLogger(__name__)
 
 _LARGEST_CELL = 1 << 24
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 Record = tuple[int, list[str] | Failure]
 """(number of the first line, cells)."""
 
 
 def read_csv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
-    """The rows of CSV as in RFC 4180: a cell in double quotes may have commas, line ends and doubled quotes.
+    """The rows of CSV as in RFC 4180: a cell in double quotes may have delimiters, line ends and doubled quotes. Cells
+    lie between commas, or between what gives the header line the prompt's column.
 
     file, uri, columns: see `Format.read`.
     """
-    yield from _rows(_csv_records(whole_lines_of(file)), uri, columns)
+    delimiter = _delimiter(next(lines_of(file, uri), ""), columns.prompt)
+    if delimiter != ",":
+        _say(delimiter, uri)
+    file.seek(0)
+    yield from _rows(_csv_records(blocks_of(file, uri), delimiter), uri, columns)
 
 
 def read_tsv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
@@ -33,42 +44,65 @@ def read_tsv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
     file, uri, columns: see `Format.read`.
     """
     records = (
-        (number, [_unquoted(cell) for cell in line.split("\t")])
-        for number, line in enumerate(lines_of(file), start=1)
+        (number, [_unquoted(cell) if cell[:1] == '"' else cell for cell in line.split("\t")])
+        for number, line in enumerate(lines_of(file, uri), start=1)
         if line
     )
     yield from _rows(records, uri, columns)
 
 
-def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
+def _delimiter(header: str, wanted: str) -> str:
+    """The first delimiter with which the header line has the column of the prompts, else the comma."""
+    for delimiter in _DELIMITERS:
+        try:
+            (names,) = csv.reader([header], delimiter=delimiter, strict=True)
+        except (ValueError, csv.Error):
+            continue
+        if wanted in names:
+            return delimiter
+    return ","
+
+
+@cache
+def _say(delimiter: str, uri: str) -> None:
+    """Once a file, which is read more than once."""
+    _log.warning("%s: its cells lie between %s, as in its header line", uri, _DELIMITERS[delimiter])
+
+
+def _csv_records(blocks: Iterator[list[str]], delimiter: str) -> Iterator[Record]:
     """The cells of CSV. Of what is no CSV one line is lost, and reading goes on in the next: a quote that is not closed
     would take all rows that follow with it, up to the largest cell or the end of the file."""
     csv.field_size_limit(_LARGEST_CELL)
-    taken: list[str] = []
-    again: deque[str] = deque()
-
-    def following() -> Iterator[str]:
-        while (line := again.popleft() if again else next(lines, None)) is not None:
-            taken.append(line)
-            yield line
-
-    number = 1
-    rows = csv.reader(following(), strict=True)
-    while True:
-        taken.clear()
-        record: list[str] | Failure | None
+    lines: list[str] = []
+    first, ended = 1, False
+    while not ended or lines:
+        at, wrong = 0, None
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
-            record = next(rows, None)
+            for record in reader:
+                if record:  # not of an empty line
+                    yield first + at, record
+                at = reader.line_num
         except csv.Error as error:
-            record = unreadable(f"it is not CSV: {error}")
-            again.extendleft(reversed(taken[1:]))
-            del taken[1:]
-            rows = csv.reader(following(), strict=True)
-        if record is None:
-            return
-        if record:  # not of an empty line
-            yield number, record
-        number += len(taken)
+            wrong = error
+        if wrong is not None and (ended or reader.line_num < len(lines)):
+            yield first + at, unreadable(f"it is not CSV: {wrong}")
+            at += 1
+            del lines[:at]
+        else:  # the last record may go on in what was not read yet
+            del lines[:at]
+            ended = not _grow(lines, blocks)
+        first += at
+
+
+def _grow(lines: list[str], blocks: Iterator[list[str]]) -> bool:
+    """Add a block of lines, and more until there are twice as many; returns False where there are none."""
+    before = len(lines)
+    for block in blocks:
+        lines += block
+        if len(lines) >= 2 * before:
+            return True
+    return len(lines) > before
 
 
 _QUOTED_CELL = re.compile(r'"((?:[^"]|"")*)"')
@@ -86,14 +120,15 @@ def _rows(records: Iterator[Record], uri: str, columns: Columns) -> Iterator[Row
         raise UserError(f"{uri} is empty; it needs a header line with the names of its columns")
     if isinstance(header, Failure):
         raise UserError(f"{uri}:{first}: {header.error}. The first line needs the names of the columns.")
-    places = positions(header, columns, uri)
+    width = len(header)
+    chosen = itemgetter(*(width if at is None else at for at in positions(header, columns, uri)))
     for number, cells in records:
         if isinstance(cells, Failure):
             yield number, (cells, None, None, None, None)
-        elif len(cells) == len(header):
-            yield number, [None if at is None else cells[at] for at in places]
+        elif len(cells) == width:
+            yield number, chosen([*cells, None])
         else:
-            problem = unreadable(f"{len(cells)} cells, but the header names {len(header)} columns")
+            problem = unreadable(f"{len(cells)} cells, but the header names {width} columns")
             yield number, (problem, None, None, None, None)
 
 

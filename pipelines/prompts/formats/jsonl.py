@@ -2,71 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from pipelines.dataset.failures import Failure
 from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, lines_of, positions, unreadable
+from pipelines.prompts.formats import objects
+from pipelines.prompts.formats.base import Format, Row, unreadable
+from pipelines.prompts.formats.lines import lines_of
+from pipelines.prompts.formats.objects import Decoder, Record
 
 
 def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
-    _check_columns(file, uri, columns)
-    names = [name or field for field, name in asdict(columns).items()]
-    for number, line in enumerate(lines_of(file), start=1):
-        if not line.strip():
-            continue
-        record = _object(line)
-        if isinstance(record, Failure):
-            yield number, (record, None, None, None, None)
-        else:
-            yield number, [record.get(name) for name in names]
+
+    def records() -> Iterator[Record]:
+        file.seek(0)
+        decoder = Decoder()
+        for number, line in enumerate(lines_of(file, uri), start=1):
+            if line.strip():
+                yield number, _record(decoder, line)
+
+    yield from objects.rows(records, uri, columns)
 
 
-def _check_columns(file: BinaryIO, uri: str, columns: Columns) -> None:
-    """A row may lack any key, but a name of the settings that no row has is a mistake. All are looked for before the
-    first row is given, in as many lines as that takes: mostly one."""
-    wanted = {name for name in asdict(columns).values() if name}
-    seen: dict[str, None] = {}
-    with closing(lines_of(file)) as lines:
-        for line in lines:
-            record = _object(line)
-            seen |= {} if isinstance(record, Failure) else dict.fromkeys(record)
-            if wanted <= seen.keys():
-                break
-    file.seek(0)
-    if seen:
-        positions([*seen], columns, uri)
-
-
-def _object(line: str) -> dict[str, Any] | Failure:
+def _record(decoder: Decoder, line: str) -> Any:
     try:
-        record = _DECODER.decode(line)
-    except _Repeated as repeated:
-        return unreadable(f"it has the key {repeated.key!r} more than once")
+        record = decoder.decode(line)
     except (ValueError, RecursionError):
         record = None
-    return record if isinstance(record, dict) else unreadable("it is no JSON object; every line needs one of its own")
-
-
-class _Repeated(Exception):
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _Repeated(next(key for key in keys if keys.count(key) > 1))
-    return record
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_distinct)
+    whole = isinstance(record, dict | Failure)
+    return record if whole else unreadable("it is no JSON object; every line needs one of its own")
 
 
 FORMAT = Format(name="jsonl", endings=(".jsonl", ".ndjson"), read=read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -14,6 +13,8 @@ from pipelines.prompts import files
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.formats.base import FIELDS
+from pipelines.prompts.places import find
+from pipelines.prompts.text import normal
 
 _MOST_WEIGHT = 1000
 _OF_A_VALUE = ("value", "weight")
@@ -88,20 +89,20 @@ def _from_table(given: Any, at: str) -> Value:
 def _text(given: Any, at: str) -> str:
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         raise UserError(f"{at} = {given!r}: must be text or a number")
-    return " ".join(unicodedata.normalize("NFC", str(given)).split())
+    return normal(str(given)).text
 
 
 def _from_files(given: str | Mapping[str, Any], at: str) -> Iterator[Value]:
     source = _source(given, at)
-    for uri in files.files(source):
-        for number, row in files.read(uri, source):
+    for file in find(source):
+        for number, row in files.read(file, source):
             columns = dict(zip(FIELDS, row, strict=True))
             value = columns.pop("prompt")
             if isinstance(value, Failure):
-                raise UserError(f"{uri}:{number}: {value.error}")
+                raise UserError(f"{file.uri}:{number}: {value.error}")
             if value is None:
-                raise UserError(f"{uri}:{number}: there is no value")
-            place = f"{uri}:{number}"
+                raise UserError(f"{file.uri}:{number}: there is no value")
+            place = f"{file.uri}:{number}"
             further = {name: _text(of, f"{place}: {name}") for name, of in columns.items() if of is not None}
             yield Value(text=_text(value, place), fields=further)
 

@@ -1,0 +1,97 @@
+"""Answers for a stream of prompts, in its order: each is asked once in the life of an output folder.
+
+An answer is a file in `answers/`, named by a hash of its request, and written before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pipelines.dataset import records
+from pipelines.dataset.failures import Failure
+from pipelines.dataset.storage import Storage
+from pipelines.prompts.expansion.config import Expand
+from pipelines.prompts.expansion.endpoint import Endpoint
+
+FOLDER = "answers"
+_AHEAD = 1024
+"""Prompts that are read before the answers of the first are given. It decides which of two equal texts is the first, so
+it is the same whatever the concurrency."""
+_ADVICE = "Remove the file, and it is asked again."
+T = TypeVar("T")
+Answers = list[str] | Failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """The content of a file in `answers/`."""
+
+    model: str
+    """Name of the language model."""
+    prompt: str
+    """The prompt that it was given."""
+    answers: tuple[str, ...]
+    """The prompts that it wrote."""
+
+
+def answered(rows: Iterable[tuple[T, str | None]], expand: Expand, output: Storage) -> Iterator[tuple[T, Answers]]:
+    """Each row with the answers for its prompt; none for a row without one.
+
+    rows: (row, prompt or None).
+    expand: the settings.
+    output: the output folder, which keeps the answers.
+
+    Raises:
+        UserError: as `Endpoint.ask`, and when a kept answer is damaged.
+    """
+    ahead: deque[tuple[T, Future[Answers]]] = deque()
+    with Endpoint(expand) as endpoint, ThreadPoolExecutor(expand.concurrency) as pool:
+        try:
+            for row, prompt in rows:
+                ahead.append((row, pool.submit(_answers, prompt, expand, output, endpoint)))
+                if len(ahead) > _AHEAD:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            while ahead:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        finally:
+            endpoint.stop()  # what is under way is still answered, and kept
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def unanswered(prompts: Iterable[str], expand: Expand, output: Storage) -> int:
+    """How many prompts have no answer yet.
+
+    prompts: the prompts.
+    expand: the settings.
+    output: the output folder.
+    """
+    kept = {f"{folder}/{name}" for folder in output.folders(FOLDER) for name in output.list(f"{FOLDER}/{folder}")}
+    return sum(_name(prompt, expand) not in kept for prompt in prompts)
+
+
+def _answers(prompt: str | None, expand: Expand, output: Storage, endpoint: Endpoint) -> Answers:
+    if prompt is None:
+        return []
+    path = f"{FOLDER}/{_name(prompt, expand)}"
+    try:
+        return [*records.read(output, path, Answered, _ADVICE).answers]
+    except FileNotFoundError:
+        found = endpoint.ask(prompt)
+    if not isinstance(found, Failure):
+        records.write(output, path, Answered(model=expand.model, prompt=prompt, answers=tuple(found)))
+    return found
+
+
+def _name(prompt: str, expand: Expand) -> str:
+    """Of the file, in one of 256 folders."""
+    request = json.dumps({"count": expand.count, "request": expand.body(prompt)}, sort_keys=True)
+    digits = hashlib.blake2b(request.encode(), digest_size=16).hexdigest()
+    return f"{digits[:2]}/{digits[2:]}.json"

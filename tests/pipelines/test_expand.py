@@ -1,0 +1,338 @@
+"""Prompts from a language model: asked once, over a real socket that fails in every way, and kept with the run."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.config.run import fingerprint
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+from pipelines.flows import dry_run
+from pipelines.flows.synth import _planned
+from pipelines.plan.files import FAILED_PROMPTS, read_shard
+from pipelines.plan.write import count_plan, write_plan
+from pipelines.prompts.expansion import endpoint
+from pipelines.prompts.expansion.answers import NoAnswer, texts_in
+from pipelines.prompts.expansion.counterfactual import carried_over
+from tests.conftest import ROOT, Configure
+
+KEY = "sk-secret"
+
+
+class Model(ThreadingHTTPServer):
+    """An endpoint that writes two scenes for each prompt, after the faults that are laid out for it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+        self.faults: dict[str, list[Any]] = {}
+        """Prompt -> what happens to the requests for it, in order: a status, a text of a message, or a word."""
+        self.asked: Counter[str] = Counter()
+        self.requests: list[dict[str, Any]] = []
+        self.keys: set[str | None] = set()
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Model
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompt = re.findall(r": (a [^.]+)\.", body["messages"][0]["content"])[0]
+        with self.server.lock:
+            self.server.asked[prompt] += 1
+            self.server.requests.append(body)
+            self.server.keys.add(self.headers.get("Authorization"))
+            self.server.at_once += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
+            fault = self.server.faults.get(prompt, [])
+            happens = fault.pop(0) if fault else json.dumps([f"{prompt} at home", f"{prompt} at sea"])
+        time.sleep(0.01)
+        with self.server.lock:
+            self.server.at_once -= 1
+        if happens == "hangs up":
+            self.close_connection = True
+        elif happens == "stalls":
+            time.sleep(1.0)
+        elif isinstance(happens, int):
+            self.answer(happens, {"error": f"no, {KEY}!"})
+        elif happens == "no JSON":
+            self.answer(200, None)
+        else:
+            self.answer(200, {"choices": [{"message": {"role": "assistant", "content": happens}}]})
+
+    def answer(self, status: int, content: Any) -> None:
+        data = b"<html>" if content is None else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        if status == 429:
+            self.send_header("Retry-After", "0.2")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def started() -> Iterator[Model]:
+    with Model() as model:
+        thread = threading.Thread(target=model.serve_forever, args=(0.01,))
+        thread.start()
+        yield model
+        model.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+    monkeypatch.setattr(endpoint, "_FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setenv("LLM_KEY", KEY)
+    with started() as model:
+        yield model
+
+
+@pytest.fixture
+def expanding(configure: Configure, tmp_path: Path, model: Model) -> Any:
+    """A config whose prompts are expanded by `model`."""
+
+    def config(*prompts: str, **changes: Any) -> Any:
+        rows = [{"prompt": prompt, "rarity": "rare", "counterfactual": f"{prompt}?"} for prompt in prompts]
+        (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        table = {"base_url": model.url, "model": "m", "key_variable": "LLM_KEY", "count": 2, "tries": 3, **changes}
+        return configure(prompts={"path": str(tmp_path / "p.jsonl"), "expand": table})
+
+    return config
+
+
+def planned(output: Storage, counts: Any) -> list[dict[str, Any]]:
+    tables = [read_shard(output, shard) for shard in counts.shard_numbers()]
+    columns = ["prompt", "concept", "rarity", "counterfactual"]
+    return [*pa.concat_tables(tables).select(columns).to_pylist()]
+
+
+def failures(output: Storage) -> dict[str, str]:
+    rows = pq.read_table(output.path(FAILED_PROMPTS)).to_pylist()
+    return {row["prompt"]: f"{row['error_type']} {row['attempts']}: {row['error']}" for row in rows}
+
+
+def bytes_of(output: Storage) -> dict[str, bytes]:
+    found = sorted(Path(output.uri).rglob("*.*"))
+    return {str(file.relative_to(output.uri)): file.read_bytes() for file in found if file.is_file()}
+
+
+def test_a_prompt_becomes_several_with_itself_as_concept(expanding: Any, tmp_path: Path, model: Model) -> None:
+    output = Storage.open(tmp_path / "out")
+    config = expanding("a cat", "a dog", options={"temperature": 0.5})
+    assert planned(output, write_plan(config, output)) == [
+        {"prompt": prompt + place, "concept": concept, "rarity": "rare", "counterfactual": f"{prompt}?{place}"}
+        for prompt in ("a cat", "a dog")
+        for place, concept in (("", None), (" at home", prompt), (" at sea", prompt))
+    ]
+    assert model.keys == {f"Bearer {KEY}"}
+    assert all(request["temperature"] == 0.5 and request["model"] == "m" for request in model.requests)
+    assert not any(KEY.encode() in data for data in bytes_of(output).values())
+    without = Storage.open(tmp_path / "without")
+    rows = planned(without, write_plan(expanding("a cat", keep_original=False), without))
+    assert [row["prompt"] for row in rows] == ["a cat at home", "a cat at sea"]
+
+
+def test_nothing_is_asked_twice_and_bytes_are_equal(expanding: Any, tmp_path: Path, model: Model) -> None:
+    output, other = Storage.open(tmp_path / "out"), Storage.open(tmp_path / "other")
+    prompts = [f"a cat {number}" for number in range(20)]
+    first = write_plan(expanding(*prompts, concurrency=3), output)
+    assert set(model.asked.values()) == {1}
+    assert 1 < model.most_at_once <= 3
+    kept = bytes_of(output)
+    assert (
+        write_plan(expanding(*prompts, concurrency=3), output) == first
+    )  # as after a kill before run.json was written
+    assert bytes_of(output) == kept
+    grown = write_plan(expanding(*prompts, "a dog"), output, first)
+    assert grown.prompts == first.prompts + 3
+    assert (model.asked["a dog"], model.asked.total()) == (1, 21)
+    write_plan(expanding(*prompts, concurrency=1), other)
+    assert bytes_of(other) == kept
+    assert model.asked.total() == 41
+
+
+def test_what_fails_is_tried_again_and_then_a_row(expanding: Any, tmp_path: Path, model: Model) -> None:
+    model.faults = {
+        "a busy one": [429, 503, '["a busy street"]'],
+        "a cut one": ["hangs up", "no JSON", "1. a cut rose\n2. a cut one"],
+        "a slow one": ["stalls"],
+        "a silent one": ["", "<think>hm", "[]"],
+        "a bad one": ["I'm sorry, I can't help with that."] * 3,
+        "a wrong one": [400],
+        "a lost one": [500] * 3,
+    }
+    output = Storage.open(tmp_path / "out")
+    config = expanding("a cat", *model.faults, timeout_s=0.4, concurrency=2)
+    began = time.monotonic()
+    counts = write_plan(config, output)
+    assert time.monotonic() - began > 0.2  # as Retry-After asks
+    texts = [row["prompt"] for row in planned(output, counts)]
+    assert {"a busy street", "a cut rose", "a slow one at sea", "a silent one", "a lost one"} < {*texts}
+    assert texts.count("a cut one") == 1
+    said = failures(output)
+    assert {*said} == {"a silent one", "a bad one", "a wrong one", "a lost one"}
+    assert said["a wrong one"] == 'NoAnswer 1: HTTP 400: {"error": "no, ***!"}'
+    assert said["a lost one"].startswith("NoAnswer 3: HTTP 500")
+    assert said["a bad one"].startswith("NoAnswer 3: the model refuses")
+    assert said["a silent one"].startswith("NoAnswer 3: the answer has no text of its own: '[]'")
+
+
+def test_what_failed_is_asked_again_on_request(expanding: Any, tmp_path: Path, model: Model) -> None:
+    output = Storage.open(tmp_path / "out")
+    config = expanding("a cat", "a dog")
+    model.faults = {"a dog": [400]}
+    first = _planned(config, output)
+    assert (first.prompts, first.bad_prompts) == (4, 1)
+    assert _planned(config, output) == first
+    assert model.asked == {"a cat": 1, "a dog": 1}
+    again = _planned(config, output, again=True)
+    assert (again.prompts, again.bad_prompts) == (6, 0)
+    assert model.asked == {"a cat": 1, "a dog": 2}
+    assert not output.exists(FAILED_PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "the key is wrong or missing"), (404, "there is no such address or model")]
+)
+def test_what_no_prompt_can_help_ends_the_run(
+    status: int, words: str, expanding: Any, tmp_path: Path, model: Model
+) -> None:
+    model.faults = {"a dog": [status]}
+    output = Storage.open(tmp_path / "out")
+    with pytest.raises(UserError, match=f"{words}.*key in LLM_KEY") as raised:
+        write_plan(expanding("a cat", "a dog"), output)
+    assert KEY not in str(raised.value)
+    write_plan(expanding("a cat", "a dog"), output)
+    assert model.asked == {"a cat": 1, "a dog": 2}  # the answer that came was kept
+
+
+def test_an_endpoint_that_is_not_there_is_named(expanding: Any, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
+    with pytest.raises(UserError, match=rf"nothing answers at {url}/chat/completions.*the same command again"):
+        write_plan(expanding("a cat", base_url=url), Storage.open(tmp_path / "out"))
+
+
+def test_a_dry_run_asks_nobody_and_says_how_often_it_would(expanding: Any, tmp_path: Path, model: Model) -> None:
+    write_plan(expanding("a cat"), Storage.open(tmp_path / "out"))
+    (tmp_path / "out" / "run.json").write_text("{}")
+    config = expanding("a cat", "a dog", "a dog")
+    asked = model.asked.total()
+    assert count_plan(config).prompts == 2 * 3
+    embedded = {"path": str(ROOT / "models/embedded/weights/pipeline")}
+    clip = {"model": f"local-dir:{ROOT}/models/embedded/weights/clip"}
+    tables = {"run": {"output": str(tmp_path / "out")}, "model": embedded, "scoring": clip}
+    said = dry_run.describe(configure_with(config, tables))
+    assert f"\nexpand   1 requests to m at {model.url}, for 2 prompts each\n" in said
+    assert model.asked.total() == asked
+
+
+def configure_with(config: Any, tables: dict[str, Any]) -> Any:
+    from tests.conftest import build
+
+    table = config.to_dict()["prompts"]
+    return build(**tables, prompts={"path": table["path"], "expand": table["expand"]})
+
+
+def test_what_is_asked_is_part_of_a_run_and_where_is_not(configure: Configure, expanding: Any) -> None:
+    first = fingerprint(expanding("a cat"))
+    places = {"base_url": "https://elsewhere/v1", "key_variable": "X", "concurrency": 1, "timeout_s": 1.0, "tries": 1}
+    assert fingerprint(expanding("a cat", **places)) == first
+    others: list[dict[str, Any]] = [{"model": "other"}, {"count": 3}, {"kind": "paraphrases"}, {"options": {"seed": 1}}]
+    assert len({first, fingerprint(configure()), *(fingerprint(expanding("a", **one)) for one in others)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"base_url": "http://user:pw@host"}, "base_url = 'host' is out of range: needs http://"),
+        ({"base_url": "host/v1"}, "base_url = None is out of range"),
+        ({"count": 0}, "count = 0 is out of range"),
+        ({"options": {"messages": []}}, "options = 'messages' is out of range: is set by"),
+        ({"instruction": "Say {promt}"}, r"knows {prompt} and {n} only"),
+        ({"instruction": "Say {n} things"}, r"needs {prompt}"),
+        ({"api_key": "x"}, "unknown key 'api_key'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], words: str, expanding: Any) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        expanding("a cat", **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "counterfactual", "found"),
+    [
+        ("A hairy frog on a hairy log", "a hairy frog", "a green frog", "A green frog on a hairy log"),
+        ("Seen: an orange star, at sea", "an orange star", "a red star", "Seen: a red star, at sea"),
+        ("An Orange Star", "an orange star", "a red star", "A red star"),
+        ("Plaid fire trucks", "a plaid fire truck", "a red fire truck", "Red fire trucks"),
+        ("a furry frog", "a hairy frog", "a green frog", None),
+        ("a hairy frog and a hairy frog", "a hairy frog", "a green frog", None),
+        ("a star in a purple sky", "a purple star", "a red star", None),
+        ("hairy frogs", "a hairy frog", "a green frog", None),
+        ("a frog at sea", "a frog", "a green frog", None),
+        ("a big frog at sea", "a big frog", "a frog", "a frog at sea"),
+        ("a bird on a hat", "a hat", "a cap", "a bird on a cap"),
+        ("the frog", "frog", "toad", "the toad"),
+        ("a frog", "a frog", None, None),
+    ],
+)
+def test_a_counterfactual_is_carried_over_where_its_words_stand_once(
+    text: str, prompt: str, counterfactual: str | None, found: str | None
+) -> None:
+    assert carried_over(text, prompt, counterfactual) == found
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('["one dog", "two dogs"]', ["one dog", "two dogs"]),
+        (
+            'Sure! Here you are:\n```json\n{"prompts": ["one dog", "two  dogs", "ONE dog"]}\n```',
+            ["one dog", "two dogs"],
+        ),
+        ('[{"prompt": "one dog"}, {"prompt": "two dogs"}]', ["one dog", "two dogs"]),
+        ('{"1": "one dog", "2": "two dogs"}', ["one dog", "two dogs"]),
+        ('<think>["no"]</think>["one dog"]', ["one dog"]),
+        (
+            "Here are some:\n\n1. one dog\n2) **two dogs**\n- “three dogs”\n# End\n---",
+            ["one dog", "two dogs", "three dogs"],
+        ),
+        ("one [very] {old} dog", ["one [very] {old} dog"]),
+        ("A dog\none dog [1]", ["one dog [1]"]),
+        ('["1", "2", "3", "4", "5"]', ["1", "2", "3"]),
+        ('["Sorry cats", "I\'m sorry"]', None),
+        ("", None),
+        (None, None),
+        ([{"type": "text"}], None),
+        ("1. a DOG", None),
+    ],
+)
+def test_texts_are_found_in_whatever_a_model_answers(content: Any, found: list[str] | None) -> None:
+    if found is not None:
+        assert texts_in(content, "a dog", 3) == found
+        return
+    with pytest.raises(NoAnswer):
+        texts_in(content, "a dog", 3)
