@@ -225,7 +225,7 @@ def test_without_embeddings_there_are_none(toy_run: Path, tmp_path: Path) -> Non
 
 
 def beside(metadata: Path, row: Row) -> bytes:
-    return (metadata.parent / row["file_name"]).read_bytes()
+    return (metadata.parent / str(row["file_name"])).read_bytes()
 
 
 @pytest.mark.parametrize("kind", [*FORMATS])
