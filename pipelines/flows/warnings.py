@@ -6,6 +6,20 @@ from collections.abc import Iterator
 
 from models.loading.dtype import slowness
 from pipelines.config.run import RunConfig
+from pipelines.plan.survey import Survey
+from pipelines.prompts.unused import notices
+
+
+def of_rows(config: RunConfig, survey: Survey) -> Iterator[str]:
+    """What a person should know of the columns of the prompt files, a line each.
+
+    config: the run.
+    survey: of its plan.
+    """
+    if acting := survey.wanted.settings:
+        names = ", ".join(acting)
+        yield f"rows of the prompt files have settings of their own: {names} ({survey.buckets:,} buckets)"
+    yield from notices(survey.wanted, config.prompts.columns, config.columns(1).names)
 
 
 def warnings(config: RunConfig) -> Iterator[str]:

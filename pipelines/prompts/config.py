@@ -7,9 +7,9 @@ from typing import Literal
 
 from models.errors import did_you_mean, require
 from pipelines.prompts.columns import Columns
+from pipelines.prompts.encodings import is_encoding
 from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.formats import FORMATS
-from pipelines.prompts.stream import is_encoding
 from pipelines.prompts.templates.config import Template
 
 AUTO = "auto"
@@ -21,8 +21,7 @@ class Prompts:
     """The prompts of a run."""
 
     path: str | tuple[str, ...] = ()
-    """File, folder or glob, also in s3:// and hf://datasets/, or several; relative paths start at the working
-    folder."""
+    """File, folder or glob, in s3:// and hf:// too, or several; relative paths start at the working directory."""
     template: Template | tuple[Template, ...] = ()
     """A text with slots and their values (or several); its prompts come after those of the files."""
     format: str = AUTO
@@ -32,6 +31,9 @@ class Prompts:
     """Of text, as Python names it, such as "latin-1" or "utf-16-le"; "auto" is UTF-8. A byte order mark says more."""
     columns: Columns = field(default_factory=Columns)
     """Names of the columns; of JSON and Parquet also paths, such as "meta.caption" or "captions.0"."""
+    carry: tuple[str, ...] | dict[str, str] = ()
+    """Columns that go along into the rows, with their types: names and patterns such as "meta.*", or a table
+    { name in rows = "column" }."""
     expand: Expand | None = None
     """A language model that writes several prompts for each of them; None leaves them as they are."""
     limit: int = 0
@@ -48,6 +50,8 @@ class Prompts:
             known = ", ".join(map(repr, (AUTO, *FORMATS)))
             hint = did_you_mean(self.format, FORMATS)
             raise ValueError(f"prompts.format = {self.format!r}: must be one of {known}{hint}")
+        carried = [*self.carry, *(self.carry.values() if isinstance(self.carry, dict) else ())]
+        require(all(one and isinstance(one, str) for one in carried), "carry", self.carry, "needs names of columns")
         known_encoding = self.encoding == AUTO or is_encoding(self.encoding)
         require(known_encoding, "encoding", self.encoding, "needs auto, or an encoding as Python names it: latin-1")
         require(self.limit >= 0, "limit", self.limit, "needs 0 (all) or more")

@@ -44,6 +44,7 @@ class Model(ThreadingHTTPServer):
         self.faults: dict[str, list[Any]] = {}
         """Prompt -> what happens to the requests for it, in order: a status, a text of a message, or a word."""
         self.asked: Counter[str] = Counter()
+        self.times: dict[str, list[float]] = {}
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
         self.at_once = self.most_at_once = 0
@@ -58,6 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         prompt = re.findall(r": (a [^.]+)\.", body["messages"][0]["content"])[0]
         with self.server.lock:
             self.server.asked[prompt] += 1
+            self.server.times.setdefault(prompt, []).append(time.monotonic())
             self.server.requests.append(body)
             self.server.keys.add(self.headers.get("Authorization"))
             self.server.at_once += 1
@@ -142,9 +144,9 @@ def test_a_prompt_becomes_several_with_itself_as_concept(expanding: Any, tmp_pat
     output = Storage.open(tmp_path / "out")
     config = expanding("a cat", "a dog", options={"temperature": 0.5})
     assert planned(output, write_plan(config, output)) == [
-        {"prompt": prompt + place, "concept": concept, "rarity": "rare", "counterfactual": f"{prompt}?{place}"}
+        {"prompt": prompt + place, "concept": prompt, "rarity": "rare", "counterfactual": f"{prompt}?{place}"}
         for prompt in ("a cat", "a dog")
-        for place, concept in (("", None), (" at home", prompt), (" at sea", prompt))
+        for place in ("", " at home", " at sea")
     ]
     assert model.keys == {f"Bearer {KEY}"}
     assert all(request["temperature"] == 0.5 and request["model"] == "m" for request in model.requests)
@@ -173,6 +175,17 @@ def test_nothing_is_asked_twice_and_bytes_are_equal(expanding: Any, tmp_path: Pa
     assert model.asked.total() == 41
 
 
+def test_prompts_of_a_template_are_not_written_again(configure: Configure, tmp_path: Path, model: Model) -> None:
+    model.faults = {"a cat": ['["a dog", "a cat at home"]']}
+    template = {"text": "a {x}", "slots": {"x": ["cat", "dog"]}}
+    expand = {"base_url": model.url, "model": "m", "count": 2}
+    output = Storage.open(tmp_path / "out")
+    counts = write_plan(configure(prompts={"template": template, "expand": expand}), output)
+    texts = [row["prompt"] for row in planned(output, counts)]
+    assert texts == ["a cat", "a cat at home", "a dog", "a dog at home", "a dog at sea"]
+    assert (counts.dropped, counts.bad_prompts) == (1, 0)
+
+
 def test_what_fails_is_tried_again_and_then_a_row(expanding: Any, tmp_path: Path, model: Model) -> None:
     model.faults = {
         "a busy one": [429, 503, '["a busy street"]'],
@@ -185,16 +198,16 @@ def test_what_fails_is_tried_again_and_then_a_row(expanding: Any, tmp_path: Path
     }
     output = Storage.open(tmp_path / "out")
     config = expanding("a cat", *model.faults, timeout_s=0.4, concurrency=2)
-    began = time.monotonic()
     counts = write_plan(config, output)
-    assert time.monotonic() - began > 0.2  # as Retry-After asks
+    busy, still_busy, _ = model.times["a busy one"]
+    assert still_busy - busy >= 0.2  # as Retry-After asks
     texts = [row["prompt"] for row in planned(output, counts)]
     assert {"a busy street", "a cut rose", "a slow one at sea", "a silent one", "a lost one"} < {*texts}
     assert texts.count("a cut one") == 1
     said = failures(output)
     assert {*said} == {"a silent one", "a bad one", "a wrong one", "a lost one"}
     assert said["a wrong one"] == 'NoAnswer 1: HTTP 400: {"error": "no, ***!"}'
-    assert said["a lost one"].startswith("NoAnswer 3: HTTP 500")
+    assert said["a lost one"].startswith("EndpointFailed 3: HTTP 500")
     assert said["a bad one"].startswith("NoAnswer 3: the model refuses")
     assert said["a silent one"].startswith("NoAnswer 3: the answer has no text of its own: '[]'")
 
@@ -226,6 +239,24 @@ def test_what_no_prompt_can_help_ends_the_run(
     assert KEY not in str(raised.value)
     write_plan(expanding("a cat", "a dog"), output)
     assert model.asked == {"a cat": 1, "a dog": 2}  # the answer that came was kept
+
+
+def test_an_endpoint_that_fails_for_every_prompt_ends_the_run(expanding: Any, tmp_path: Path, model: Model) -> None:
+    prompts = [f"a cat {number}" for number in range(40)]
+    model.faults = {prompt: [500] for prompt in prompts[1:]}
+    output = Storage.open(tmp_path / "out")
+    with pytest.raises(UserError, match=r"failed for 20 prompts in a row, last with HTTP 500.* the same command"):
+        write_plan(expanding(*prompts, tries=1, concurrency=1), output)
+    assert model.asked.total() < 40
+    model.faults = {}
+    assert write_plan(expanding(*prompts), output).prompts == 40 * 3
+    assert model.asked["a cat 0"] == 1
+
+
+def test_a_key_that_is_none_is_named(expanding: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_KEY", "sk-\u2026")
+    with pytest.raises(UserError, match="LLM_KEY: the key in it has letters"):
+        write_plan(expanding("a cat"), Storage.open(tmp_path / "out"))
 
 
 def test_an_endpoint_that_is_not_there_is_named(expanding: Any, tmp_path: Path) -> None:
@@ -269,6 +300,7 @@ def test_what_is_asked_is_part_of_a_run_and_where_is_not(configure: Configure, e
     [
         ({"base_url": "http://user:pw@host"}, "base_url = 'host' is out of range: needs http://"),
         ({"base_url": "host/v1"}, "base_url = None is out of range"),
+        ({"base_url": "http://host:99999/v1"}, "Port out of range"),
         ({"count": 0}, "count = 0 is out of range"),
         ({"options": {"messages": []}}, "options = 'messages' is out of range: is set by"),
         ({"instruction": "Say {promt}"}, r"knows {prompt} and {n} only"),
@@ -322,6 +354,7 @@ def test_a_counterfactual_is_carried_over_where_its_words_stand_once(
         ),
         ("one [very] {old} dog", ["one [very] {old} dog"]),
         ("A dog\none dog [1]", ["one dog [1]"]),
+        ("[" * 100_000 + "\none dog", ["one dog"]),
         ('["1", "2", "3", "4", "5"]', ["1", "2", "3"]),
         ('["Sorry cats", "I\'m sorry"]', None),
         ("", None),

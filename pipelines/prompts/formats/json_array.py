@@ -8,38 +8,48 @@ from typing import Any, BinaryIO
 
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
-from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats import jsonl, objects
 from pipelines.prompts.formats.base import Format, Row, unreadable
 from pipelines.prompts.formats.lines import texts_of
 from pipelines.prompts.formats.objects import Decoder, Record
+from pipelines.prompts.wanted import Wanted
 
 _LONGEST_ELEMENT = 1 << 25
+_REST_OF_A_NUMBER = re.compile(r"[-+.eE0-9]*\Z")
+"""What may be there of a number up to the end of a text that goes on."""
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 
 
-def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`. Where it begins with an object it is JSON lines by another name."""
     if _Scanner(file, uri).peek() == "{":
         file.seek(0)
-        yield from jsonl.read(file, uri, columns)
+        yield from jsonl.read(file, uri, wanted)
         return
+
+    name = wanted.columns.name_of("prompt")
 
     def records() -> Iterator[Record]:
         file.seek(0)
-        for number, value in enumerate(_elements(_Scanner(file, uri)), start=1):
-            yield number, _record(value, columns)
+        for number, value in enumerate(elements(file, uri), start=1):
+            yield number, _record(value, name)
 
-    yield from objects.rows(records, uri, columns)
+    yield from objects.rows(records, uri, wanted)
 
 
-def _record(value: Any, columns: Columns) -> dict[str, Any] | Failure:
+def _record(value: Any, prompt: str) -> dict[str, Any] | Failure:
     if isinstance(value, str):
-        return {columns.prompt: value}
+        return {prompt: value}
     return value if isinstance(value, dict | Failure) else unreadable("it is neither an object nor text")
 
 
-def _elements(scanner: _Scanner) -> Iterator[Any]:
+def elements(file: BinaryIO, uri: str) -> Iterator[Any]:
+    """The elements of the array in a file, as `Decoder.decode` gives them; arguments as for `Format.read`.
+
+    Raises:
+        UserError: when it is no array.
+    """
+    scanner = _Scanner(file, uri)
     scanner.take("[", "an array of objects or of texts is needed")
     if scanner.peek() != "]":
         yield scanner.value()
@@ -82,16 +92,15 @@ class _Scanner:
         """Go past a value, and give it as `Decoder.decode` does."""
         self.peek()
         while True:
-            here = len(self._text)
             problem = value = None
             try:
                 value, end = self._decoder.decode_at(self._text, self._at)
             except RecursionError:
                 raise self.wrong("it is nested too deeply") from None
             except ValueError as error:
-                problem, end = str(getattr(error, "msg", error)), here
-            # At the end of what is in memory a number, too, may go on.
-            if end == here and here - self._at <= _LONGEST_ELEMENT and self._more():
+                problem, end = str(getattr(error, "msg", error)), self._at
+            cut = problem is not None or (isinstance(value, int | float) and _REST_OF_A_NUMBER.match(self._text, end))
+            if cut and len(self._text) - self._at <= _LONGEST_ELEMENT and self._more():
                 continue
             if problem is not None:
                 raise self.wrong(problem)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from models.errors import did_you_mean
 from pipelines.dataset.run_json import PromptFile
 from pipelines.errors import UserError
+from pipelines.prompts.columns import TEXTS
 from pipelines.prompts.config import Prompts
-from pipelines.prompts.formats.base import FIELDS, Row
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.templates.combinations import Box, Combinations
 from pipelines.prompts.templates.config import LABELS, Template
@@ -112,7 +112,7 @@ class Filled:
                 pieces.append([value.get(piece[1]) or "" for value in self._slots[piece[0]]])
         return all_different(pieces)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[tuple[int, tuple[str | None, ...]]]:
         """Its rows, numbered from 1."""
         texts = {"prompt": self._template.text, **{name: getattr(self._template, name) for name in LABELS}}
         fillers = {name: self._column(Text(text, name)) for name, text in texts.items() if text}
@@ -120,7 +120,7 @@ class Filled:
         for values in self._chosen():
             columns = {name: fill(values) for name, fill in fillers.items()}
             nothing = [None] * values.shape[1]
-            for row in zip(*(columns.get(name, nothing) for name in FIELDS), strict=True):
+            for row in zip(*(columns.get(name, nothing) for name in TEXTS), strict=True):
                 number += 1
                 yield number, _without_itself(row)
 
@@ -226,5 +226,5 @@ def _repeated(values: Sequence[Value]) -> bool:
 
 def _without_itself(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """A row whose counterfactual, where it is the prompt itself, is left out."""
-    counterfactual = FIELDS.index("counterfactual")
+    counterfactual = TEXTS.index("counterfactual")
     return row if row[counterfactual] != row[0] else (*row[:counterfactual], None, *row[counterfactual + 1 :])

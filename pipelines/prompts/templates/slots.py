@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.errors import did_you_mean
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
 from pipelines.prompts import files
-from pipelines.prompts.columns import Columns
+from pipelines.prompts.columns import TEXTS, Columns
 from pipelines.prompts.config import Prompts
-from pipelines.prompts.formats.base import FIELDS
 from pipelines.prompts.places import find
 from pipelines.prompts.text import normal
+from pipelines.prompts.wanted import Wanted
 
 _MOST_WEIGHT = 1000
 _OF_A_VALUE = ("value", "weight")
@@ -94,10 +94,11 @@ def _text(given: Any, at: str) -> str:
 
 def _from_files(given: str | Mapping[str, Any], at: str) -> Iterator[Value]:
     source = _source(given, at)
+    names = {field: source.columns.name_of(field) for field in TEXTS}
     for file in find(source):
-        for number, row in files.read(file, source):
-            columns = dict(zip(FIELDS, row, strict=True))
-            value = columns.pop("prompt")
+        for number, row in files.read(file, source, Wanted(source.columns, settings=False)):
+            columns = {} if isinstance(row, Failure) else {field: row.get(name) for field, name in names.items()}
+            value = row if isinstance(row, Failure) else columns.pop("prompt")
             if isinstance(value, Failure):
                 raise UserError(f"{file.uri}:{number}: {value.error}")
             if value is None:
@@ -115,7 +116,7 @@ def _source(given: str | Mapping[str, Any], at: str) -> Prompts:
     columns = given.get("columns", {})
     if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
         raise UserError(f"{at}.columns = {columns!r}: must be a table of names of columns")
-    _check_keys(columns, [one.name for one in fields(Columns)], f"{at}.columns")
+    _check_keys(columns, TEXTS, f"{at}.columns")
     path = given.get("path", "")
     path = tuple(path) if isinstance(path, list) else path
     try:
