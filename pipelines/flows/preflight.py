@@ -16,6 +16,8 @@ from pipelines.config.model_path import HUB_ID, check_model
 from pipelines.config.run import RunConfig
 from pipelines.config.scorers import checked
 from pipelines.dataset import schema
+from pipelines.dataset.storage import Storage
+from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
 from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, prompts_per_shard, raw_image_bytes
 from pipelines.prompts import carry
@@ -26,9 +28,10 @@ def check(config: RunConfig) -> RunConfig:
     `prompts.carry` stands for filled in.
 
     Raises:
-        UserError: when the model, a scorer or the form of the Ray cluster's address is unknown, or a shard could be too
-            large for a worker.
+        UserError: when the model, a scorer or the form of the Ray cluster's address is unknown, a shard could be too
+            large for a worker, or readers would not find what lies in the output.
     """
+    check_readable(Storage.open(config.run.output).uri, "run.output")
     address_of(config.ray)
     _check_loading(config.model, check_model(config.model.path))
     further = tuple(checked(one, f"scorers.{one.name}") for one in config.scorers)

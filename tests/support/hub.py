@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import re
 import socket
 import struct
@@ -32,7 +33,7 @@ class Repo:
 
 
 class HubServer(ThreadingHTTPServer):
-    """every: which share of requests is dropped, one in so many, in turn before and after it is done; 0 for none.
+    """every: which share of requests is dropped, one in so many, some before and some after it is done.
     Uploads are dropped before only: one that has come, and whose answer is lost, has to be sent again by anybody."""
 
     daemon_threads = True
@@ -47,15 +48,16 @@ class HubServer(ThreadingHTTPServer):
         """sha256 of a large file -> how often it was received."""
         self.requests = self.dropped = 0
         self.lock = threading.Lock()
+        self._dice = random.Random(0)
 
     def drop(self, method: str) -> str:
         """When the request in hand is to be dropped: "before" it is done, "after" it, or "" for not at all."""
         with self.lock:
             self.requests += 1
-            if not self.every or self.requests % self.every:
+            if self.requests % self.every:
                 return ""
             self.dropped += 1
-            return "before" if self.dropped % 2 or method == "PUT" else "after"
+            return "before" if method == "PUT" or self._dice.random() < 0.5 else "after"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -115,10 +117,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _create(self, asked: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
         name = f"{asked['organization']}/{asked['name']}"
+        known = {"url": f"{self.server.url}/datasets/{name}"}
         if name in self.server.repos:
-            return 409, {"error": "You already created this dataset repo"}, {}
+            return 409, {"error": "You already created this dataset repo", **known}, {}
         self.server.repos[name] = Repo(private=asked["visibility"] == "private")
-        return 200, {"url": f"{self.server.url}/datasets/{name}"}, {}
+        return 200, known, {}
 
     def _upload(self, asked: dict[str, Any]) -> dict[str, Any]:
         known = {"oid": asked["oid"], "size": asked["size"]}
