@@ -7,9 +7,9 @@ from typing import Literal
 
 from models.errors import did_you_mean, require
 from pipelines.prompts.columns import Columns
+from pipelines.prompts.encodings import is_encoding
 from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.formats import FORMATS
-from pipelines.prompts.stream import is_encoding
 from pipelines.prompts.templates.config import Template
 
 AUTO = "auto"
@@ -21,8 +21,7 @@ class Prompts:
     """The prompts of a run."""
 
     path: str | tuple[str, ...] = ()
-    """File, folder or glob, also in s3:// and hf://datasets/, or several; relative paths start at the working
-    folder."""
+    """File, folder or glob, in s3:// and hf:// too, or several; relative paths start at the working directory."""
     template: Template | tuple[Template, ...] = ()
     """A text with slots and their values (or several); its prompts come after those of the files."""
     format: str = AUTO

@@ -13,10 +13,11 @@ import pyarrow as pa
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
 from pipelines.errors import UserError
+from pipelines.prompts.compression import compression, unpacked
 from pipelines.prompts.config import AUTO, Prompts
+from pipelines.prompts.encodings import as_utf8
 from pipelines.prompts.formats.base import Format, Row
 from pipelines.prompts.places import Source, format_of, place
-from pipelines.prompts.stream import as_utf8, compression, unpacked
 from pipelines.prompts.wanted import Wanted
 
 

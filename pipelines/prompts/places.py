@@ -12,11 +12,11 @@ from pipelines.dataset.storage import Storage
 from pipelines.dataset.uris import is_s3, without_scheme
 from pipelines.errors import UserError
 from pipelines.prompts import hub
+from pipelines.prompts.compression import ENDINGS
 from pipelines.prompts.config import AUTO, Prompts
 from pipelines.prompts.formats import FORMATS
 from pipelines.prompts.formats.base import Format
 from pipelines.prompts.hub import HubFolder, is_hub
-from pipelines.prompts.stream import ENDINGS
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _HIDDEN = (".", "_")
@@ -58,7 +58,7 @@ def place(uri: str) -> tuple[Storage | HubFolder, str]:
 def _plain(uri: str) -> str:
     """A local path, or a URI of S3 or of the hub, without a slash at the end where it has a name before it."""
     path = hub.normalised(uri) if is_hub(uri) else without_scheme(uri)
-    is_root = path.count("/") == (3 if is_s3(path) else 1)
+    is_root = path == "/" or (is_s3(path) and path.count("/") == 3)
     return path if is_root else path.rstrip("/")
 
 

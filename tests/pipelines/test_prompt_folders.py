@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +47,14 @@ WITH_KEYS = [
 ]
 
 
-def test_a_folder_is_all_its_files_and_its_keys_are_columns(tmp_path: Path) -> None:
+def test_a_folder_is_all_its_files_and_its_keys_are_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = lay_out(tmp_path / "captions", LAID_OUT)
-    for path in (folder, f"{folder}/", f"file://{folder}/", os.path.relpath(folder)):
-        assert told(read(path, columns=Columns(concept="lang"))) == WITH_KEYS
+    monkeypatch.chdir(tmp_path)
+    for path in (folder, f"{folder}/", f"file://{folder}/", "captions/", "."):
+        rows = read(path, columns=Columns(concept="lang"))
+        assert told(rows) == WITH_KEYS
+        assert rows[1].source.endswith("/lang=en/part-0.csv.gz:2")
+        assert "//" not in rows[1].source
     assert told(read(folder)) == [
         ("un chat", "own", None),
         *((text, None, rarity) for text, _, rarity in WITH_KEYS[1:]),

@@ -52,7 +52,8 @@ class ToraConfig(InterventionConfig):
     17, 21 and 37 %. `python jobs/bench.py refresh` measures it."""
     lag_steps: int = 0
     """Denoising steps from a decomposition to the first step that applies it: 0, or 1, where a GPU decomposes beside
-    the model and only the first step waits for it. LAG_ERRORS"""
+    the model and only the first step waits for it. Measured in the same way, a change that comes a step late is off by
+    2 % of the effect by the median, and a tenth of the changes by more than 14 %."""
 
     def __post_init__(self) -> None:
         require(0.1 <= self.sigma <= 10.0, self, "sigma", "needs 0.1 to 10 (the paper uses 1.3)")
