@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.prompts.columns import TEXTS, Columns
-from pipelines.prompts.formats import FORMATS
+from pipelines.prompts.formats import FORMATS, json_array, lines
 from pipelines.prompts.rows import FailedPrompt, PromptRow
 from tests.support.prompt_files import read, written
 
 CHEAP = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PIECES = [
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b",",
+    b":",
+    b'"',
+    b'"prompt"',
+    b"\\",
+    b"1",
+    b"\n",
+    b"\r",
+    b"\xff",
+    b"\xfe",
+    b"\0",
+    b"prompt;x\n",
+]
 OTHERS = Columns(prompt_id="id", concept="concept")
 
 
@@ -32,6 +52,29 @@ def test_any_bytes(tmp_path: Path, data: bytes, format: str) -> None:
         rows = read(written(tmp_path / "p", data), format=format)
     except UserError as error:
         assert f"{tmp_path}/p" in str(error)  # noqa: PT017
+    else:
+        assert all(isinstance(row, PromptRow | FailedPrompt) for row in rows)
+
+
+@CHEAP
+@given(
+    st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join),
+    st.sampled_from([bytes, gzip.compress, lambda data: pa.compress(data, codec="zstd", asbytes=True)]),
+    st.integers(0, 90),
+    st.integers(0, 255),
+    st.sampled_from([name for name, format in FORMATS.items() if format.text]),
+    st.sampled_from(["auto", "latin-1", "utf-16-le", "shift_jis", "utf-7", "hz"]),
+)
+def test_any_bytes_in_any_layer(
+    tmp_path: Path, data: bytes, compress: Any, at: int, damage: int, format: str, encoding: str
+) -> None:
+    packed = bytearray(compress(data))
+    packed[at : at + 1] = bytes([damage])
+    try:
+        rows = read(written(tmp_path / "p", bytes(packed)), format=format, encoding=encoding)
+    except UserError as error:
+        assert f"{tmp_path}/p" in str(error)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
     else:
         assert all(isinstance(row, PromptRow | FailedPrompt) for row in rows)
 
@@ -83,6 +126,28 @@ def test_any_json_rows(tmp_path: Path, values: list[Any]) -> None:
     else:
         assert len(rows) == len(values)
         assert not {row.concept for row in rows if isinstance(row, PromptRow)} & {"nan", "inf", "-inf"}
+
+
+ELEMENTS = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["prompt", "x", "["]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@CHEAP
+@given(st.lists(ELEMENTS, max_size=6), st.integers(1, 20), st.sampled_from([None, 1]), st.booleans())
+@example([12, "x"], 1, None, False)
+@example([-0.0, 1e-300], 1, None, False)
+def test_an_array_in_pieces_is_what_it_is_as_a_whole(
+    values: list[Any], size: int, indent: int | None, ascii_only: bool
+) -> None:
+    text = json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_CHUNK_BYTES", size)
+        assert [*json_array.elements(io.BytesIO(text), "p.json")] == json.loads(text.decode("utf-8", "surrogateescape"))
 
 
 COLUMN = st.one_of(

@@ -73,6 +73,7 @@ def test_all_say_the_same(tmp_path: Path, name: str, encoding: str, ending: str)
     settings: Any = {"encoding": encoding} if encoding in WITHOUT_A_MARK else {}
     rows = read(path, **settings)
     assert [row.prompt for row in rows] == TEXTS
+    assert read(path, limit=2, **settings) == rows[:2]
     has_columns = name not in ("p.txt", "texts.json")
     assert {row.concept for row in rows if isinstance(row, PromptRow)} == {"é" if has_columns else None}
 

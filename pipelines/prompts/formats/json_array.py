@@ -15,6 +15,8 @@ from pipelines.prompts.formats.objects import Decoder, Record
 from pipelines.prompts.wanted import Wanted
 
 _LONGEST_ELEMENT = 1 << 25
+_REST_OF_A_NUMBER = re.compile(r"[-+.eE0-9]*\Z")
+"""What may be there of a number up to the end of a text that goes on."""
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 
 
@@ -29,7 +31,7 @@ def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
 
     def records() -> Iterator[Record]:
         file.seek(0)
-        for number, value in enumerate(_elements(_Scanner(file, uri)), start=1):
+        for number, value in enumerate(elements(file, uri), start=1):
             yield number, _record(value, name)
 
     yield from objects.rows(records, uri, wanted)
@@ -41,7 +43,13 @@ def _record(value: Any, prompt: str) -> dict[str, Any] | Failure:
     return value if isinstance(value, dict | Failure) else unreadable("it is neither an object nor text")
 
 
-def _elements(scanner: _Scanner) -> Iterator[Any]:
+def elements(file: BinaryIO, uri: str) -> Iterator[Any]:
+    """The elements of the array in a file, as `Decoder.decode` gives them; arguments as for `Format.read`.
+
+    Raises:
+        UserError: when it is no array.
+    """
+    scanner = _Scanner(file, uri)
     scanner.take("[", "an array of objects or of texts is needed")
     if scanner.peek() != "]":
         yield scanner.value()
@@ -84,16 +92,15 @@ class _Scanner:
         """Go past a value, and give it as `Decoder.decode` does."""
         self.peek()
         while True:
-            here = len(self._text)
             problem = value = None
             try:
                 value, end = self._decoder.decode_at(self._text, self._at)
             except RecursionError:
                 raise self.wrong("it is nested too deeply") from None
             except ValueError as error:
-                problem, end = str(getattr(error, "msg", error)), here
-            # At the end of what is in memory a number, too, may go on.
-            if end == here and here - self._at <= _LONGEST_ELEMENT and self._more():
+                problem, end = str(getattr(error, "msg", error)), self._at
+            cut = problem is not None or (isinstance(value, int | float) and _REST_OF_A_NUMBER.match(self._text, end))
+            if cut and len(self._text) - self._at <= _LONGEST_ELEMENT and self._more():
                 continue
             if problem is not None:
                 raise self.wrong(problem)
