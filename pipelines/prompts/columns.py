@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from models.errors import require
@@ -59,6 +60,11 @@ class Columns:
         field: of this class.
         """
         return getattr(self, field) or field
+
+    def read_from(self, fields: Iterable[str]) -> dict[str, str | None]:
+        """Field -> its column; None for a field that takes none, as no column is called so."""
+        names = {field: self.name_of(field) for field in fields}
+        return {field: None if name == NONE else name for field, name in names.items()}
 
 
 FIELDS = tuple(field.name for field in fields(Columns))

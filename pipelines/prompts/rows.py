@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -17,17 +14,16 @@ from pipelines.dataset.run_json import PromptFile
 from pipelines.dataset.storage import Storage
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.carry import Carried
-from pipelines.prompts.columns import NONE, SETTINGS, TEXTS, Columns
+from pipelines.prompts.columns import TEXTS
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.expansion.ask import answered
 from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.expansion.counterfactual import carried_over
-from pipelines.prompts.formats.base import INSIDE
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.places import find
-from pipelines.prompts.settings import PLAIN, RowSettings, Settle, as_number
+from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Settle
 from pipelines.prompts.templates.rows import templates
-from pipelines.prompts.text import Normal, is_plain, normal
+from pipelines.prompts.values import Unusable, clean_text, label, printable
 from pipelines.prompts.wanted import Wanted
 
 REPEATED = "RepeatedPrompt"
@@ -156,23 +152,13 @@ def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
     return (*map(prompt_files.digest, find(prompts)), *(template.digest() for template in templates(prompts)))
 
 
-class _Unusable(Exception):
-    """Ends the check of a row."""
-
-    def __init__(self, error_type: str, error: str) -> None:
-        super().__init__(error)
-        self.failure = Failure(error_type=error_type, error=error)
-
-
 class _Checker:
     """Checks rows, and remembers them to find repeated prompts and ids."""
 
     def __init__(self, prompts: Prompts, settle: Settle | None = None, carried: Sequence[Carried] = ()) -> None:
         self._prompts = prompts
-        self._columns = _named(prompts.columns, TEXTS)
-        self._settings = _named(prompts.columns, SETTINGS) if settle else {}
-        self._with_settings = frozenset(self._settings.values())
-        self._settle = settle
+        self._columns = prompts.columns.read_from(TEXTS)
+        self._settings = OwnSettings(prompts.columns, settle, prompts.max_characters) if settle else None
         self._carried = carried
         self._texts = HashSet()
         self._ids = HashSet()
@@ -193,18 +179,18 @@ class _Checker:
         of_texts = isinstance(values, tuple)
         prompt, given_id, *labels = values if of_texts else map(values.get, self._columns.values())
         try:
-            text, changes = _clean(prompt, "prompt", self._prompts.max_characters)
+            text, changes = clean_text(prompt, "prompt", self._prompts.max_characters)
             if text is None:
-                raise _Unusable("EmptyPrompt", "the prompt is empty")
-            explicit_id = _label(given_id, "prompt_id", self._prompts.max_characters)
-            concept = _label(labels[0], "concept", self._prompts.max_characters)
-            rarity = _label(labels[1], "rarity", self._prompts.max_characters)
-            counterfactual = _label(labels[2], "counterfactual", self._prompts.max_characters)
-            if not of_texts and not self._with_settings.isdisjoint(values):
-                settings = self._settings_of(values)
+                raise Unusable("EmptyPrompt", "the prompt is empty")
+            explicit_id = label(given_id, "prompt_id", self._prompts.max_characters)
+            concept = label(labels[0], "concept", self._prompts.max_characters)
+            rarity = label(labels[1], "rarity", self._prompts.max_characters)
+            counterfactual = label(labels[2], "counterfactual", self._prompts.max_characters)
+            if not of_texts and self._settings:
+                settings = self._settings.of(values)
             carried = self._along({} if of_texts else values) if self._carried else ()
             prompt_id, noise = self._identify(text, explicit_id, different, settings)
-        except _Unusable as unusable:
+        except Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
             shown = None if unread else printable(str(prompt))[: self._prompts.max_characters]
             return FailedPrompt(source, shown, unusable.failure)
@@ -231,32 +217,11 @@ class _Checker:
             else:
                 yield found
 
-    def _settings_of(self, values: Mapping[Any, Any]) -> RowSettings:
-        given = {}
-        for field, column in self._settings.items():
-            try:
-                value = self._setting(field, values.get(column))
-            except ValueError as error:
-                raise _Unusable("BadSetting", str(error) + _in_column(field, column)) from None
-            if value is not None:
-                given[field] = value
-        assert self._settle is not None
-        try:
-            return self._settle(given) if given else PLAIN
-        except ValueError as error:
-            renamed = (_in_column(field, column) for field, column in self._settings.items() if field in given)
-            raise _Unusable("BadSetting", str(error) + "".join(renamed)) from None
-
-    def _setting(self, field: str, value: Any) -> Any:
-        if isinstance(value, str | Failure) or _missing(value) or field in _TEXT_SETTINGS:
-            value = _label(value, field, self._prompts.max_characters)
-        return value if value is None or field in _TEXT_SETTINGS else as_number(field, value)
-
     def _along(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         try:
             return tuple(one.of(values) for one in self._carried)
         except ValueError as error:
-            raise _Unusable("UndecodableText", str(error)) from None
+            raise Unusable("UndecodableText", str(error)) from None
 
     def _identify(
         self, text: str, explicit_id: str | None, different: bool, settings: RowSettings
@@ -269,11 +234,11 @@ class _Checker:
         if repeated and self._prompts.duplicates == "drop":
             return None, ""
         if repeated and self._prompts.duplicates == "fail":
-            raise _Unusable(REPEATED, "this prompt was there before; prompts.duplicates says what then happens")
+            raise Unusable(REPEATED, "this prompt was there before; prompts.duplicates says what then happens")
         if explicit_id is not None:
             id_hash = _hash(explicit_id)
             if id_hash in self._ids:
-                raise _Unusable(
+                raise Unusable(
                     "RepeatedPromptId", f"prompt_id {explicit_id!r} was there before; every prompt needs its own"
                 )
             self._ids.add(id_hash)
@@ -290,75 +255,6 @@ class _Checker:
 
 _NO_OTHERS = (None,) * (len(TEXTS) - 1)
 _NOTHING = (PLAIN.own, PLAIN.seed)
-_TEXT_SETTINGS = ("negative_prompt", "aspect_ratio")
-
-
-def _named(columns: Columns, fields: Iterable[str]) -> dict[str, str | None]:
-    """Field -> its column; None for a field that takes none, as no column is called so."""
-    names = {field: columns.name_of(field) for field in fields}
-    return {field: None if name == NONE else name for field, name in names.items()}
-
-
-def _in_column(field: str, column: str | None) -> str:
-    return "" if field == column else f" (the column {column!r} is prompts.columns.{field})"
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_INVISIBLE = {"Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp"}
-"""Categories of characters that show nothing by themselves."""
-_FILLERS = set("\u115f\u1160\u2800\u3164\uffa0")
-"""Characters of other categories that show nothing either."""
-
-
-def _clean(value: Any, name: str, max_characters: int) -> tuple[str | None, tuple[str, ...]]:
-    """The normal form of `value`, None where it is missing or nothing of it can be seen, and what that has changed."""
-    if not isinstance(value, str):
-        if _missing(value):
-            return None, ()
-        if isinstance(value, Failure):
-            raise _Unusable(value.error_type, value.error)
-        hint = f"; {INSIDE}" if isinstance(value, list | dict) else ""
-        raise _Unusable("NotText", f"the {name} is {type(value).__name__}, not text{hint}")
-    text, changes = (value, ()) if is_plain(value) else _checked(value, name)
-    if len(text) > max_characters:
-        many = f"the {name} has {len(text)} characters; prompts.max_characters allows {max_characters}"
-        raise _Unusable("TooLong", many)
-    return text or None, changes
-
-
-def _checked(text: str, name: str) -> Normal:
-    """The normal form of any text; "" where nothing of it can be seen."""
-    if not text.isprintable():
-        if _SURROGATE.search(text):
-            raise _Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
-        if _CONTROL.search(text.strip()):
-            raise _Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")
-    found = normal(text)
-    return found if found.text.isascii() or any(map(_visible, found.text)) else Normal("", ())
-
-
-def _missing(value: Any) -> bool:
-    """Whether there is no value; pandas and others write a number that is none where a table has nothing."""
-    return value is None or (isinstance(value, float) and not math.isfinite(value))
-
-
-def _visible(character: str) -> bool:
-    return unicodedata.category(character) not in _INVISIBLE and character not in _FILLERS
-
-
-def _label(value: Any, name: str, max_characters: int) -> str | None:
-    """A further value of the row as text; JSON and Parquet files may have numbers as ids."""
-    if value is None:
-        return None
-    number = isinstance(value, int | float) and not isinstance(value, bool) and not _missing(value)
-    text, _ = _clean(str(value) if number else value, name, max_characters)
-    return text
-
-
-def printable(text: str) -> str:
-    """`text` as valid UTF-8 without NUL, for an error message; other characters become backslash escapes."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _hash(text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from pipelines.prompts.rows import printable
+from pipelines.prompts.values import printable
 from pipelines.serve.schema import ErrorBody, ErrorResponse
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}

@@ -117,7 +117,7 @@ def test_a_column_that_cannot_go_along_is_in_nobodys_way(tmp_path: Path) -> None
     assert found(path, ("y",)) == {"y": "int64"}
 
 
-@pytest.mark.parametrize("name", ["clip_score", "prompt", "repulsion", "cads", "error", "shard"])
+@pytest.mark.parametrize("name", ["clip_score", "prompt", "repulsion", "cads", "error", "shard", "id"])
 def test_names_of_rows_are_taken(tmp_path: Path, configure: Configure, name: str) -> None:
     path = written(tmp_path / "p.jsonl", [{"prompt": "a dot", name: "x"}])
     with pytest.raises(UserError, match=f"rows have a column of the name '{name}'"):

@@ -12,15 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.seeds import image_seed
+from pipelines.calibration.config import CalibrationConfig, Grid
 from pipelines.dataset.storage import Storage
-from pipelines.flows import dry_run
+from pipelines.flows import calibrate, dry_run
 from pipelines.flows.warnings import of_rows
 from pipelines.plan import buckets as plan_buckets
 from pipelines.plan.files import FAILED_PROMPTS, read_shard
 from pipelines.plan.groups import groups_of
 from pipelines.plan.survey import Survey
+from pipelines.plan.variants import Variants
 from pipelines.plan.write import count_plan, write_plan
+from pipelines.prompts.carry import Carried
 from pipelines.prompts.columns import SETTINGS
+from pipelines.prompts.rows import PromptRow, _Checker
+from pipelines.prompts.settings import PLAIN
 from pipelines.stages.isolate import packs_of_equal
 from tests.conftest import Configure
 
@@ -316,3 +321,49 @@ def test_columns_that_are_used_or_left_alone_are_not_warned_of(tmp_path: Path, c
     assert [*of_rows(config, survey)] == [
         "columns of the prompt files that are not used, not carried: seed; prompts.carry takes them along"
     ]
+
+
+def test_settings_come_from_inside_of_columns_and_from_names_of_folders(tmp_path: Path, configure: Configure) -> None:
+    meta = [{"prompt": "a dot", "meta": {"cfg": 2.0}}, {"prompt": "a star", "meta": {}}]
+    folder = tmp_path / "in" / "steps=4"
+    folder.mkdir(parents=True)
+    (folder / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in meta))
+    pq.write_table(pa.Table.from_pylist(meta), tmp_path / "p.parquet")
+    for path, steps in ((tmp_path / "in", 4), (tmp_path / "p.parquet", 28)):
+        output = Storage.open(tmp_path / f"out{steps}")
+        prompts = {"path": str(path), "columns": {"guidance_scale": "meta.cfg"}}
+        config = configure(prompts=prompts)
+        survey = Survey(config)
+        write_plan(config, output, survey=survey)
+        rows = read_shard(output, 0).to_pylist()
+        assert [(row["prompt"], row["steps"], row["guidance_scale"]) for row in rows] == [
+            ("a dot", steps, 2.0),
+            ("a star", steps, 4.5),
+        ]
+        assert survey.wanted.settings == (["steps", "guidance_scale"] if steps == 4 else ["guidance_scale"])
+        assert survey.wanted.unused == []
+
+
+def test_what_is_written_for_a_row_has_its_settings_and_what_goes_along(tmp_path: Path, configure: Configure) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a dot", "steps": 4, "label": 3}\n{"prompt": "a star", "label": 4}\n')
+    config = configure(prompts={"path": str(path)})
+    label = Carried(name="label", path=("label",), kind=pa.int64())
+    check = _Checker(config.prompts, Variants(config).settle, [label])
+    for values, steps in (({"prompt": "a dot", "steps": 4, "label": 3}, 4), ({"prompt": "a star", "label": 4}, None)):
+        row = check.row("f:1", values)
+        assert isinstance(row, PromptRow)
+        (answer,) = check.answers(row, ["a small one"])  # the same text twice, with other settings
+        assert isinstance(answer, PromptRow)
+        assert (dict(answer.settings.own).get("steps"), answer.carried) == (steps, (values["label"],))
+        assert (answer.noise == "") == (steps is None)
+
+
+def test_a_calibration_says_that_settings_of_rows_do_not_act(
+    tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a dot", "steps": 4, "topic": 1}\n{"prompt": "a star", "sigma": 4}\n')
+    config = CalibrationConfig(run=configure(prompts={"path": str(path)}), tables={}, grid=Grid())
+    assert [row.settings for row in calibrate._prompts(config)] == [PLAIN, PLAIN]
+    assert capsys.readouterr().err == "warning: settings of rows do not act in a calibration: steps, sigma\n"

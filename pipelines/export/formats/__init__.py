@@ -6,7 +6,7 @@ from __future__ import annotations
 from pipelines.export.formats.base import Format
 from pipelines.export.formats.coco import Coco
 from pipelines.export.formats.huggingface import HuggingFace
-from pipelines.export.formats.imagefolder import ImageFolder
+from pipelines.export.formats.imagefolder import FILE_NAME, ImageFolder
 from pipelines.export.formats.mds import Mds
 from pipelines.export.formats.webdataset import WebDataset
 
@@ -21,3 +21,6 @@ FORMATS: dict[str, Format] = {
     )
 }
 """Name, the value of `--format` -> the format."""
+
+OWN_COLUMNS = (FILE_NAME, "id")
+"""Columns that formats add to those of rows, which therefore cannot be called so."""
