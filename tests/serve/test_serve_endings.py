@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import ray
-from ray.exceptions import RaySystemError
+from ray.exceptions import RayError
 
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
@@ -115,7 +115,7 @@ def test_every_job_has_a_deadline_of_its_own(served: Served, steps: list[int], m
 
 
 def test_whom_ray_does_not_find_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
-    raised: dict[str, Exception] = {"dead": ValueError("no such actor"), "unknown": RaySystemError("no answer")}
+    raised: dict[str, Exception] = {"dead": ValueError("no such actor"), "unknown": RayError("no answer")}
 
     def get_actor(name: str, namespace: str) -> None:
         if name in raised:
