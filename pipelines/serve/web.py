@@ -34,6 +34,7 @@ from pipelines.serve.schema import (
     response_model,
 )
 from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.uploads import Uploads
 
 _REFUSALS = {
     400: "The request does not fit",
@@ -77,7 +78,10 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
         )
     app.add_middleware(
         Guard,
+        keys=keys,
+        uploads=Uploads(most=args.max_uploads, most_of_one=args.max_uploads_per_client),
         max_body=args.max_body_kb << 10,
+        body_s=args.body_timeout_s,
         loopback_only=not keys and not args.allow_anonymous,
         log_errors=args.log_prompts,
     )
@@ -184,10 +188,7 @@ def _key_check(keys: Keys) -> Callable[..., None]:
 
     def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
         if not keys.admit(request.headers.get("authorization")):
-            raise ApiError(
-                401, "no valid API key in the header Authorization: Bearer ...", code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
+            raise errors.no_key()
 
     return check
 
