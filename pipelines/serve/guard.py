@@ -1,4 +1,4 @@
-"""The outermost ASGI layer: limits requests, and handles all errors."""
+"""The ASGI layer around the application: limits requests, and handles all errors."""
 
 from __future__ import annotations
 

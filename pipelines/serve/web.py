@@ -68,14 +68,6 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
         redoc_url=None,
     )
     app.add_middleware(Head)
-    if args.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=args.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Request-Id"],
-        )
     app.add_middleware(
         Guard,
         keys=keys,
@@ -85,6 +77,14 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
         loopback_only=not keys and not args.allow_anonymous,
         log_errors=args.log_prompts,
     )
+    if args.cors_origins:  # outermost: a page of another origin can read errors too, those of Guard among them
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=args.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     _add_api(app, api, card(args, serving), request_model(args, serving), _key_check(keys))
