@@ -57,6 +57,16 @@ def response(error: HTTPException) -> JSONResponse:
     return JSONResponse(error.body(), error.status_code, headers=error.headers)
 
 
+def no_key() -> ApiError:
+    """The error for a caller without a key, where keys are asked for."""
+    return ApiError(
+        401,
+        "no valid API key in the header Authorization: Bearer ...",
+        code="invalid_api_key",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
 def invalid(problems: Sequence[Any]) -> ApiError:
     """The error for a request body that does not fit.
 
