@@ -25,8 +25,13 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     known: what could be meant.
     cutoff: least similarity, as for `difflib.get_close_matches`.
     """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(word, known, cutoff)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float) -> str:
+    """The known word nearest to `word`; "" where none is near. Arguments as of `did_you_mean`."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -30,12 +30,12 @@ class Progress(Protocol):
     def add(self, stage: str, images: float) -> None:
         """Count images that passed a stage; a half-denoised image counts as half."""
 
-    def fail(self, stage: str, kinds: dict[str, int], group_size: int) -> None:
+    def fail(self, stage: str, kinds: dict[str, int], images: int) -> None:
         """Count groups that failed, whose images will not reach this stage and those after it.
 
         stage: where they failed.
         kinds: type of the error -> number of groups.
-        group_size: images of each group.
+        images: of all of them.
         """
 
     def spend(self, stage: str, part: str, seconds: float) -> None:
@@ -68,10 +68,10 @@ class Tracker:
     def add(self, stage: str, images: float) -> None:
         self._images[stage] = self._images.get(stage, 0) + images
 
-    def fail(self, stage: str, kinds: dict[str, int], group_size: int) -> None:
+    def fail(self, stage: str, kinds: dict[str, int], images: int) -> None:
         self._failures.update(kinds)
         for later in self._stages[self._stages.index(stage) :]:
-            self._passed_over[later] += sum(kinds.values()) * group_size
+            self._passed_over[later] += images
 
     def spend(self, stage: str, part: str, seconds: float) -> None:
         name = f"{stage}.{part}"
@@ -106,8 +106,8 @@ class RemoteProgress:
     def add(self, stage: str, images: float) -> None:
         self._call(Tracker.add, stage, images)
 
-    def fail(self, stage: str, kinds: dict[str, int], group_size: int) -> None:
-        self._call(Tracker.fail, stage, kinds, group_size)
+    def fail(self, stage: str, kinds: dict[str, int], images: int) -> None:
+        self._call(Tracker.fail, stage, kinds, images)
 
     def spend(self, stage: str, part: str, seconds: float) -> None:
         self._call(Tracker.spend, stage, part, seconds)

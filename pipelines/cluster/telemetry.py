@@ -47,17 +47,17 @@ class Telemetry:
             if not moved:
                 self.progress.add(self._stage, count)
 
-    def failed(self, error_types: Iterable[str], *, group_size: int) -> None:
+    def failed(self, error_types: Iterable[str], *, images: int) -> None:
         """Count groups that failed; the progress bar skips their images.
 
         error_types: the type of the error for each group.
-        group_size: images of each group.
+        images: of all of them.
         """
         kinds = Counter(error_types)
         for kind, count in kinds.items():
             self._failed.inc(count, {"stage": self._stage, "error_type": kind})
         if kinds:
-            self.progress.fail(self._stage, dict(kinds), group_size)
+            self.progress.fail(self._stage, dict(kinds), images)
 
     @contextmanager
     def busy(self, part: str) -> Iterator[None]:

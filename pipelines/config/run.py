@@ -36,6 +36,8 @@ from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
 from pipelines.errors import UserError
+from pipelines.prompts.carry import Carried
+from pipelines.prompts.columns import SETTINGS
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.expansion.config import PLACES as EXPAND_PLACES
 
@@ -60,6 +62,8 @@ class RunConfig:
     ray: RayOptions = field(default_factory=RayOptions)
     recommended: Recommended = field(default=UNKNOWN, compare=False)
     """What the settings of sampling and interventions were taken from where the file does not say them."""
+    carried: tuple[Carried, ...] = field(default=(), compare=False)
+    """What `prompts.carry` stands for in the prompt files; `pipelines.flows.preflight.check` finds it."""
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -88,7 +92,7 @@ class RunConfig:
     @property
     def generated(self) -> pa.Schema:
         """The columns of an image before it is scored."""
-        return schema.generated(column_names(self.arms))
+        return schema.generated(column_names(self.arms), carried_fields(self.carried))
 
     def columns(self, embedding_dim: int) -> pa.Schema:
         """The columns of `data/` and `rejected/`; embedding_dim: length of the scorer's vectors."""
@@ -100,10 +104,15 @@ class RunConfig:
         for name in (f.name for f in fields(self)):
             if name == "interventions":
                 tables |= tables_of(self.interventions, self.arms)
-            elif name not in ("arms", "recommended"):
+            elif name not in ("arms", "recommended", "carried"):
                 value = getattr(self, name)
                 tables[name] = [asdict(table) for table in value] if isinstance(value, tuple) else asdict(value)
         return {name: _plain(table) for name, table in tables.items()}
+
+
+def carried_fields(carried: Sequence[Carried]) -> list[pa.Field[Any]]:
+    """The columns of rows for what goes along with prompts."""
+    return [schema.carried_field(one.name, one.kind, one.source) for one in carried]
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -124,7 +133,7 @@ def build(table: Mapping[str, Any], *, file: str) -> RunConfig:
         rest["sampling"] = {**known.sampling, **own}
     interventions = read_interventions(tables, known, file=file)
     arms = read_arms(rest.pop("arms", None), interventions, file=file)
-    given = {"interventions": interventions, "arms": arms, "recommended": known}
+    given = {"interventions": interventions, "arms": arms, "recommended": known, "carried": ()}
     config = toml.build(RunConfig, rest, file=file, given=given, hints=[*interventions, "arms"])
     return replace(config, model=resolved(config.model, gpus=config.ray.on_gpus))
 
@@ -189,6 +198,7 @@ _ADDED_LATER: dict[str, Any] = {
     "selection.limits": [],
     "tora.encoders": "together",
     "tora.refresh_steps": 1,
+    "prompts.carry": [],
     "tora.lag_steps": 0,
     "model.variant": "",
     "model.drop": [],
@@ -198,6 +208,7 @@ _ADDED_LATER: dict[str, Any] = {
     "model.quantize": [],
     "model.transformer_file": "",
     "model.transformer_file_revision": "",
+    **{f"columns.{name}": "" for name in SETTINGS},
 }
 """Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
 which of an array of tables is that key of each, and of an arm's own settings of an intervention that of its table."""

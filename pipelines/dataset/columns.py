@@ -9,7 +9,7 @@ COLUMN_MEANING: dict[str, str] = {
     "group_size": "images in the group",
     "seed": "seed of the image's own starting noise",
     "group_id": "hash of everything the group is made from",
-    "prompt_id": "the prompt's id, from the prompt file or a hash of its text",
+    "prompt_id": "the prompt's id, from the prompt file or a hash of its text and its row's settings",
     "prompt": "the text that was drawn",
     "prompt_changes": (
         "what was done to the prompt file's text: `composed` (Unicode NFC), `invisible` (characters that show nothing "

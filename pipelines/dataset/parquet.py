@@ -38,18 +38,16 @@ class Packing:
     """Whether to store repeated values of a column once."""
     statistics: bool = True
     """Whether to store the least and the largest value of every column of a row group."""
-    for_hub: bool = False
-    """Whether to write a page index and content-defined pages: the Hugging Face hub stores equal chunks once."""
+    chunked: bool = True
+    """Whether to cut pages where the content says, and to write an index of them: stores that keep equal chunks once,
+    such as the Hugging Face hub, then keep what two files have in common once."""
 
 
 ROWS = Packing()
 """For rows of images."""
 
-PLAN = Packing(compression="snappy", dictionaries=False, statistics=False)
+PLAN = Packing(compression="snappy", dictionaries=False, statistics=False, chunked=False)
 """For row groups so small that dictionaries and statistics cost more time and bytes than they save."""
-
-HUB = Packing(for_hub=True)
-"""For files that go to the Hugging Face hub."""
 
 
 class Writer:
@@ -64,14 +62,14 @@ class Writer:
     """
 
     def __init__(self, file: IO[bytes], schema: pa.Schema, packing: Packing = ROWS) -> None:
-        hub: dict[str, Any] = {"use_content_defined_chunking": _CHUNKS, "write_page_index": True}
+        chunked: dict[str, Any] = {"use_content_defined_chunking": _CHUNKS, "write_page_index": True}
         self._writer = pq.ParquetWriter(
             file,
             schema,
             compression=packing.compression,
             use_dictionary=packing.dictionaries,
             write_statistics=packing.statistics,
-            **(hub if packing.for_hub else {}),
+            **(chunked if packing.chunked else {}),
         )
 
     def __enter__(self) -> Self:

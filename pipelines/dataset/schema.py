@@ -25,6 +25,8 @@ READABLE = (2, 3, 4)
 MEANING = b"meaning"
 """Key of a field's metadata that holds the meaning of a column that not every run has."""
 
+_CARRIED = b"carried"
+
 _SETTING_TYPES: dict[Any, pa.DataType] = {
     float: pa.float64(),
     int: pa.int32(),
@@ -100,26 +102,43 @@ _GROUP_FIELDS = [
 ]
 
 
-def group_columns(interventions: Sequence[str] | None = None) -> pa.Schema:
-    """The columns that plan rows and image rows share: all inputs of the group.
+def carried_field(name: str, kind: pa.DataType, source: str) -> pa.Field[Any]:
+    """A column that goes along from the prompt files.
+
+    name: of the column.
+    kind: its type.
+    source: where it stands in the files.
+    """
+    return pa.field(name, kind, metadata={MEANING: f"`{source}` of the prompt file, carried along", _CARRIED: b"1"})
+
+
+def carried_in(table: pa.Schema) -> list[pa.Field[Any]]:
+    """The columns of rows that went along from the prompt files."""
+    return [field for field in table if _CARRIED in (field.metadata or {})]
+
+
+def group_columns(interventions: Sequence[str] | None = None, carried: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
+    """The columns that plan rows and image rows share: all inputs of the group, and what goes along with its prompt.
 
     interventions: those with a column, as `pipelines.config.arms.column_names` gives them; None for those of every run.
+    carried: columns as of `carried_field`.
     """
-    return pa.schema([*_GROUP_FIELDS, *_interventions(in_every_row() if interventions is None else interventions)])
+    acting = _interventions(in_every_row() if interventions is None else interventions)
+    return pa.schema([*_GROUP_FIELDS, *acting, *carried])
 
 
-def plan(interventions: Sequence[str] | None = None) -> pa.Schema:
+def plan(interventions: Sequence[str] | None = None, carried: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
     """Schema of `plan/`: one row per group; a row group of a file holds one shard, in the order of the shard numbers.
 
-    interventions: as for `group_columns`.
+    interventions, carried: as for `group_columns`.
     """
-    return pa.schema([pa.field("shard", pa.int64(), nullable=False), *group_columns(interventions)])
+    return pa.schema([pa.field("shard", pa.int64(), nullable=False), *group_columns(interventions, carried)])
 
 
-def generated(interventions: Sequence[str] | None = None) -> pa.Schema:
+def generated(interventions: Sequence[str] | None = None, carried: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
     """Schema of the generate stage's output: one row per image.
 
-    interventions: as for `group_columns`.
+    interventions, carried: as for `group_columns`.
     """
     fields_of = [
         pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
@@ -127,7 +146,7 @@ def generated(interventions: Sequence[str] | None = None) -> pa.Schema:
         pa.field("index_in_group", pa.int32(), nullable=False),
         pa.field("group_size", pa.int32(), nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
-        *group_columns(interventions),
+        *group_columns(interventions, carried),
         _displacement(in_every_row() if interventions is None else interventions),
         _cut("tokens_cut", TEXT_ENCODERS),
         _cut("negative_tokens_cut", TEXT_ENCODERS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from pipelines.errors import UserError
@@ -10,6 +11,8 @@ from pipelines.errors import UserError
 S3 = "s3://"
 """Beginning of a URI in S3."""
 
+_PATTERNS = "#$*?[\\]{}"
+_COLUMN = re.compile(r"[^=]+=.*", re.DOTALL)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)(.*)", re.DOTALL)
 
 
@@ -44,3 +47,26 @@ def without_scheme(uri: str) -> str:
         if host != "localhost":
             raise UserError(f"{uri!r} names the host {host!r}: write file:// and an absolute path, file:///folder/file")
     return "/" + unquote(rest)
+
+
+def check_readable(uri: str, setting: str) -> None:
+    """Check that the usual readers of datasets find files below a folder, and find in them what they hold: the table in
+    pipelines/export/README.md says which ones do not, where.
+
+    uri: of a folder that a job is to write.
+    setting: what chooses the folder, for the message.
+
+    Raises:
+        UserError: when a part of the path is a pattern to some of them, or a column.
+    """
+    for part in PurePosixPath(uri.removeprefix(S3)).parts:
+        if special := sorted({*part} & {*_PATTERNS}):
+            raise UserError(
+                f"{setting} = {uri!r}: some of DuckDB, polars, datasets, Daft, Spark and webdataset "
+                f"take {' '.join(special)} in {part!r} for a pattern or a variable, and find nothing; choose another"
+            )
+        if _COLUMN.fullmatch(part):
+            raise UserError(
+                f"{setting} = {uri!r}: readers such as DuckDB and polars take the folder {part!r} for a column of "
+                "every row, in place of the rows' own of this name; choose a name without '='"
+            )

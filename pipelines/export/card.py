@@ -54,7 +54,7 @@ def export_card(
     arms: names of the exported arms.
     sections: the parts of the export.
     schema: of the exported rows.
-    features: Hugging Face features that a reader of the files finds.
+    features: Hugging Face features that `datasets` finds in the files; none where it does not read them.
     license_name: as the hub names licences.
     mark: whether the image files are marked.
     signed: whether they are signed, too.
@@ -67,9 +67,9 @@ def export_card(
     head = card.front_matter(
         title=title,
         images=images,
-        configs={config: {s.part.split: s.files for s in of} for config, of in configs.items()},
+        configs={config: {s.part.split: s.files for s in of} for config, of in configs.items() if features},
         license_name=license_name,
-        more=["dataset_info:", *(line for config, of in configs.items() for line in _info(config, of, features))],
+        more=[line for config, of in configs.items() if features for line in _info(config, of, features)],
     )
     here = [(f"`{s.files}`", f"{s.rows:,} {'kept' if s.part.folder == KEPT else 'dropped'} images") for s in sections]
     parts = [

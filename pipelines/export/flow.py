@@ -23,6 +23,7 @@ from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, FileEntry, file_entry
 from pipelines.dataset.storage import Storage
+from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
 from pipelines.export import finished, labels, manifest, record
 from pipelines.export.card import Section, export_card
@@ -107,6 +108,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
     )
     if FORMATS[options.format].labelled:
         labels.check(job.schema, options.labels)
+    check_readable(target.uri, "--to")
     owned.check(target, record.FILE, setting="--to")
     with ExitStack() as stack:
         stack.enter_context(stoppable())

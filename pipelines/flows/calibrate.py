@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -15,7 +16,9 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import preflight
+from pipelines.prompts.columns import SETTINGS
 from pipelines.prompts.rows import PromptRow, read
+from pipelines.prompts.wanted import Wanted
 
 PAGE, RECORD = "calibration.html", "calibration.json"
 
@@ -71,8 +74,12 @@ def run(config: CalibrationConfig, output: Storage) -> Calibrated:
 
 def _prompts(config: CalibrationConfig) -> list[PromptRow]:
     """The first good prompts of the run."""
-    good = (row for row in read(config.run.prompts) if isinstance(row, PromptRow))
+    columns = config.run.prompts.columns
+    wanted = Wanted(columns, settings=False)
+    good = (row for row in read(config.run.prompts, wanted=wanted) if isinstance(row, PromptRow))
     found = list(islice(good, config.grid.prompts))
+    if ignored := [field for field in SETTINGS if columns.name_of(field) in wanted.unused]:
+        print(f"warning: settings of rows do not act in a calibration: {', '.join(ignored)}", file=sys.stderr)
     if len(found) < 2:
         raise UserError(f"{config.run.prompts.sources}: a calibration needs 2 good prompts or more")
     return found

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from models.interventions.registry import entry_of
 from models.recommended import Recommended
+from models.spec import Sampling
 from pipelines.config.run import RunConfig
 from pipelines.dataset import owned, run_json
 from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
-from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE, raw_image_bytes
+from pipelines.flows.warnings import of_rows
+from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE
+from pipelines.plan.survey import Survey, work
 from pipelines.plan.write import count_plan
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.expansion.ask import unanswered
@@ -29,9 +33,12 @@ def describe(config: RunConfig) -> str:
     """The plan in words. Reads and checks all prompts; starts no model and writes nothing."""
     output = Storage.open(config.run.output)
     owned.check(output, run_json.FILE, setting="run.output")
-    preflight.check(config)
-    counts = count_plan(config)
-    size = counts.images * raw_image_bytes(config) * BYTES_PER_RAW_BYTE
+    config = preflight.check(config)
+    survey = Survey(config)
+    counts = count_plan(config, survey)
+    for line in of_rows(config, survey):
+        print(line, file=sys.stderr)
+    size = survey.raw_bytes * BYTES_PER_RAW_BYTE
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
@@ -39,15 +46,15 @@ def describe(config: RunConfig) -> str:
         *_asked(config, output),
         ("arms", ", ".join(arm.name for arm in config.arms)),
         ("groups", f"{counts.groups:,} of {config.group.size} images"),
-        ("images", f"{counts.images:,} of {config.sampling.width} x {config.sampling.height}"),
+        ("images", f"{counts.images:,} of {_sizes(config.sampling, survey.largest)}"),
         ("shards", f"{counts.shards:,}"),
         ("output", f"{output.uri}, about {_bytes(size)}"),
-        ("memory", memory.describe(config)),
+        ("memory", memory.describe(replace(config, sampling=survey.largest))),
         (
             "time",
             "unknown: no local files say how large the model is"
             if flops is None
-            else _time(config, counts.images, flops),
+            else _time(config, flops * survey.work / work(config)),
         ),
     ]
     lines = [f"{name:<9}{text}" for name, text in rows]
@@ -103,10 +110,19 @@ def flops_per_image(config: RunConfig) -> float | None:
     return float(2 * parameters * tokens * passes * config.sampling.steps)
 
 
-def _time(config: RunConfig, images: int, flops: float) -> str:
+def _sizes(run: Sampling, largest: Sampling) -> str:
+    return _size(run) if _size(largest) == _size(run) else f"{_size(run)}, the largest of {_size(largest)}"
+
+
+def _size(sampling: Sampling) -> str:
+    frames = f" x {sampling.frames} frames" if sampling.frames > 1 else ""
+    return f"{sampling.width} x {sampling.height}{frames}"
+
+
+def _time(config: RunConfig, flops: float) -> str:
     where = config.ray
     speed = where.gpus_per_generator * _GPU_FLOPS or where.generator_threads * where.gpus_per_replica * _CPU_FLOPS
-    seconds = images * flops / (speed * where.generators)
+    seconds = flops / (speed * where.generators)
     amount = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.1f} minutes"
     kind = "GPU" if where.gpus_per_generator else "CPU"
     return f"about {amount} on {where.generators} {kind} generators, to a factor of 3; loading the model comes on top"

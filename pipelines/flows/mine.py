@@ -16,6 +16,7 @@ import pyarrow as pa
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import parquet
+from pipelines.dataset.failures import Failure
 from pipelines.dataset.storage import Storage
 from pipelines.dataset.uris import without_scheme
 from pipelines.errors import UserError
@@ -27,6 +28,7 @@ from pipelines.mining.parser import open_parser
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.places import Source, find
+from pipelines.prompts.wanted import Wanted
 
 _FILES_WORTH_RAY = 4
 _CAPTIONS_AT_A_TIME = 1024
@@ -114,7 +116,9 @@ def count_file(mining: Mining, source: Source) -> Counted:
 
 
 def _captions(mining: Mining, source: Source, counts: Counts) -> Iterator[str]:
-    for _, (caption, *_) in prompt_files.read(source, mining.captions):
+    columns = mining.captions.columns
+    for _, values in prompt_files.read(source, mining.captions, Wanted(columns, settings=False)):
+        caption = None if isinstance(values, Failure) else values.get(columns.name_of("prompt"))
         if isinstance(caption, str):
             yield caption
         else:

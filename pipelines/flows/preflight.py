@@ -11,39 +11,51 @@ from models.loading.packages import require_packages
 from models.loading.revision import pinned
 from models.spec import Lora, ModelSpec
 from pipelines.cluster.address import address_of
+from pipelines.config import arms
 from pipelines.config.model_path import HUB_ID, check_model
 from pipelines.config.run import RunConfig
 from pipelines.config.scorers import checked
+from pipelines.dataset import schema
+from pipelines.dataset.storage import Storage
+from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
-from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard, raw_image_bytes
-
-_MAX_SHARD_BYTES = 1 << 31
-"""Most bytes that one Arrow array of binary values can hold."""
+from pipelines.export.formats import OWN_COLUMNS
+from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, prompts_per_shard, raw_image_bytes
+from pipelines.prompts import carry
 
 
 def check(config: RunConfig) -> RunConfig:
-    """The config with the revisions of local model folders and the commits of hub models filled in.
+    """The config with the revisions of local model folders, the commits of hub models and the columns that
+    `prompts.carry` stands for filled in.
 
     Raises:
-        UserError: when the model, a scorer or the form of the Ray cluster's address is unknown, or a shard could be too
-            large for a worker.
+        UserError: when the model, a scorer or the form of the Ray cluster's address is unknown, a shard could be too
+            large for a worker, or readers would not find what lies in the output.
     """
+    check_readable(Storage.open(config.run.output).uri, "run.output")
     address_of(config.ray)
     _check_loading(config.model, check_model(config.model.path))
     further = tuple(checked(one, f"scorers.{one.name}") for one in config.scorers)
     config = replace(config, scoring=checked(config.scoring), scorers=further)
     groups = prompts_per_shard(config) * groups_per_prompt(config)
     group_bytes = config.group.size * raw_image_bytes(config)
-    if groups * group_bytes > _MAX_SHARD_BYTES:
-        fitting = _MAX_SHARD_BYTES // group_bytes
+    if groups * group_bytes > MOST_SHARD_BYTES:
+        fitting = MOST_SHARD_BYTES // group_bytes
         raise UserError(
             f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {config.group.size} images of "
             f"{config.sampling.width} x {config.sampling.height} per group could exceed 2 GiB; use {fitting} or fewer"
         )
+    config = replace(config, carried=carry.discover(config.prompts, _taken(config)))
     try:
         return replace(config, model=pinned(config.model))
     except (OSError, ValueError) as error:  # a file that cannot be read, a hub id that cannot be
         raise UserError(f"model.path = {config.model.path!r}: {error}") from error
+
+
+def _taken(config: RunConfig) -> set[str]:
+    """Names that columns have in rows or in exports, or may have for a row to be read as this project reads it."""
+    own = replace(config, carried=()).columns(1).names
+    return {*own, *schema.plan([]).names, *schema.FAILED.names, *arms.names(), *OWN_COLUMNS}
 
 
 def _check_loading(model: ModelSpec, parts: Sequence[str] | None) -> None:

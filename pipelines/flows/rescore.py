@@ -20,10 +20,9 @@ from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
-from pipelines.config.recorded import recorded
 from pipelines.config.run import without_later_defaults
 from pipelines.config.scorers import FurtherScorer, Scoring, checked, declared_fields
-from pipelines.config.tables import GroupSize, RayOptions, Selection
+from pipelines.config.tables import RayOptions, Selection
 from pipelines.dataset import owned, parquet
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
@@ -226,7 +225,6 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
                 "selection": Selection(),
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
-                "group_size": recorded(run.run, "group", GroupSize).size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             reads=generated,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -19,7 +20,9 @@ from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight, run_record
 from pipelines.flows.finish import Summary, finish
+from pipelines.flows.warnings import of_rows
 from pipelines.plan import files as plan_files
+from pipelines.plan.survey import Survey
 from pipelines.plan.write import write_plan
 from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.generate import GenerateShard
@@ -73,7 +76,10 @@ def _planned(config: RunConfig, output: Storage, *, again: bool = False) -> Plan
     plan_files.trim(output, segments)
     if record.plan and record.plan_made_from == inputs and not again:
         return record.plan
-    counts = write_plan(config, output, record.plan)
+    survey = Survey(config)
+    counts = write_plan(config, output, record.plan, survey)
+    for line in of_rows(config, survey):
+        print(line, file=sys.stderr)
     run_record.planned(config, output, counts, inputs)
     return counts
 
@@ -138,7 +144,6 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
                 "selection": config.selection,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
-                "group_size": config.group.size,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             reads=generated,

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from models.loading.dtype import slowness
 from pipelines.config.run import RunConfig
-from pipelines.dataset.storage import Storage
+from pipelines.plan.survey import Survey
+from pipelines.prompts.unused import notices
 
-_HIVE = re.compile(r"[^=]+=.*")
+
+def of_rows(config: RunConfig, survey: Survey) -> Iterator[str]:
+    """What a person should know of the columns of the prompt files, a line each.
+
+    config: the run.
+    survey: of its plan.
+    """
+    if acting := survey.wanted.settings:
+        names = ", ".join(acting)
+        yield f"rows of the prompt files have settings of their own: {names} ({survey.buckets:,} buckets)"
+    yield from notices(survey.wanted, config.prompts.columns, config.columns(1).names)
 
 
 def warnings(config: RunConfig) -> Iterator[str]:
@@ -19,8 +28,3 @@ def warnings(config: RunConfig) -> Iterator[str]:
         yield config.recommended.warning
     if slow := slowness(config.model, gpus=config.ray.on_gpus):
         yield slow
-    if named := [part for part in PurePosixPath(Storage.open(config.run.output).uri).parts if _HIVE.fullmatch(part)]:
-        yield (
-            f"run.output = {config.run.output!r}: readers such as DuckDB and polars take the folder {named[0]!r} for a "
-            "column of every row, in place of the rows' own of this name; choose a name without '='"
-        )

@@ -164,12 +164,13 @@ def details(cards: Sequence[CardView]) -> str:
             row = group.shots[0].row
             known_columns = {*COLUMN_MEANING, *interventions_in([*row])}
             loras = [f"{lora['name']} at {lora['scale']:g}" for lora in row["loras"]]
-            said = {"loras": loras, **{name: _said(row[name]) for name in CUT}}
+            carried = {n: _text(v) for n, v in group.plan.items() if n not in known_columns and n != "shard"}
+            said = {"loras": loras, "carried": carried, **{name: _said(row[name]) for name in CUT}}
             groups.append({n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))} | said)
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # The columns of further scorers differ from run to run.
-                further = {n: v for n, v in shot.row.items() if n not in known_columns}
+                further = {n: v for n, v in shot.row.items() if n not in known_columns and n not in carried}
                 values["further"] = {n: _said(v) if isinstance(v, dict) else _compact(v) for n, v in further.items()}
                 # Seeds go up to 2^63: as text, as a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
@@ -177,6 +178,11 @@ def details(cards: Sequence[CardView]) -> str:
         row |= {name: _compact(value) for name, value in row.items()}
     content = {"groups": groups, "shots": shots, "interventions": known}
     return json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def _text(value: Any) -> Any:
+    """A value that goes along with a prompt: what has parts as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def _said(cut: Mapping[str, int | None] | None) -> str | None:

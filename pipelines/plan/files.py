@@ -84,12 +84,12 @@ class PartWriter:
 
     output: the output folder.
     first: number of the first shard, which begins a plan file.
-    interventions: names of those with a column.
+    columns: as `schema.plan` gives them.
     """
 
-    def __init__(self, output: Storage, first: int, interventions: Sequence[str]) -> None:
+    def __init__(self, output: Storage, first: int, columns: pa.Schema) -> None:
         self._output = output
-        self._schema = schema.plan(interventions)
+        self._schema = columns
         self._first = first
         self._shard = first
         self._part = ExitStack()

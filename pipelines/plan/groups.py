@@ -4,40 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
 from models.spec import Group, InterventionConfig, Lora, Sampling
 from pipelines.config.arms import Arm, column_names, loras_of
-from pipelines.config.run import RunConfig, identity, without_later_defaults
+from pipelines.config.run import RunConfig, carried_fields, identity, without_later_defaults
 from pipelines.dataset import schema
+from pipelines.plan.buckets import Bucket, bucket_of
+from pipelines.plan.variants import Variant, Variants
 from pipelines.prompts.rows import PromptRow
+
+Int64s = NDArray[np.int64]
 
 _RECIPE = 2
 """Version of the recipe of ids: another gives all groups other ids, even where their pixels are the same."""
 
 
-def group_table(config: RunConfig, prompts: list[PromptRow]) -> pa.Table:
+def group_table(variants: Variants, prompts: Sequence[PromptRow]) -> pa.Table:
     """All groups of some prompts, with the columns of `schema.group_columns`: prompt-major, then group index, then arm.
 
-    config: the run.
+    variants: of the run.
     prompts: one or more.
     """
-    repeats, size, arms = config.group.groups_per_prompt, config.group.size, len(config.arms)
-    ids, texts, concepts, rarities, counterfactuals, _, changes = zip(*prompts, strict=True)
-    seeds_NS = np.array(
-        [[image_seed(config.run.seed, prompt_id, index) for index in range(repeats * size)] for prompt_id in ids],
-        dtype=np.int64,
-    )
-    seeds_GS = np.repeat(seeds_NS.reshape(-1, size), arms, axis=0)
-    prompt_G = np.repeat(np.arange(len(prompts)), repeats * arms)
-    arm_G = np.tile(np.arange(arms), len(prompts) * repeats)
+    config, arms = variants.config, len(variants.config.arms)
+    numbers: dict[Bucket, int] = {}
+    variant_N = [numbers.setdefault(bucket_of(one), len(numbers)) for one in prompts]
+    made = [variants.of(*one) for one in numbers]
+    sizes = [_sizes(config, images) for _, images in numbers]
+    sizes_N = [sizes[variant] for variant in variant_N]
+    groups_N = [len(one) for one in sizes_N]
+    seeds_G = _seeds(config, prompts, sizes_N)
+    ids, texts, concepts, rarities, counterfactuals, _, changes, *_ = zip(*prompts, strict=True)
+    prompt_GA = np.repeat(np.arange(len(prompts)), np.array(groups_N) * arms)
+    arm_GA = np.tile(np.arange(arms), len(seeds_G))
     of_prompt = pa.table(
         {
             "prompt_id": pa.array(ids, pa.string()),
@@ -47,26 +55,63 @@ def group_table(config: RunConfig, prompts: list[PromptRow]) -> pa.Table:
             "rarity": pa.array(rarities, pa.string()),
             "counterfactual": pa.array(counterfactuals, pa.string()),
         }
-    ).take(prompt_G)
+    ).take(prompt_GA)
+    of_arm = np.array(variant_N)[prompt_GA] * arms + arm_GA
     columns = {
         **dict(zip(of_prompt.column_names, of_prompt.columns, strict=True)),
-        **{name: values.take(arm_G) for name, values in _arm_columns(config).items()},
-        "group_id": pa.array(_group_ids(config, prompts, seeds_GS), pa.string()),
-        "group_seeds": pa.FixedSizeListArray.from_arrays(pa.array(seeds_GS.ravel()), size),
+        **{name: values.take(of_arm) for name, values in _arm_columns(config, made).items()},
+        "group_id": pa.array(_group_ids(config, made, prompts, variant_N, groups_N, seeds_G), pa.string()),
+        **{
+            one.name: pa.array([prompt.carried[at] for prompt in prompts], one.kind).take(prompt_GA)
+            for at, one in enumerate(config.carried)
+        },
+        "group_seeds": _lists([seeds for seeds in seeds_G for _ in range(arms)]),
     }
-    target = schema.group_columns(column_names(config.arms))
+    target = schema.group_columns(column_names(config.arms), carried_fields(config.carried))
     return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
-def _arm_columns(config: RunConfig) -> dict[str, pa.Array[Any]]:
-    """The columns that depend on the arm alone, one value per arm."""
-    acting = [_settings(arm) for arm in config.arms]
+def _sizes(config: RunConfig, images: int | None) -> list[int]:
+    """Images of each group of a prompt in an arm.
+
+    images: that the prompt's row asks for.
+    """
+    size = config.group.size
+    if images is None:
+        return [size] * config.group.groups_per_prompt
+    return [size] * (images // size) + [images % size] * (images % size > 0)
+
+
+def _seeds(config: RunConfig, prompts: Sequence[PromptRow], sizes_N: Sequence[Sequence[int]]) -> list[Int64s]:
+    """The seeds of each group: those of a prompt do not depend on how they are shared out among groups."""
+    flat: list[int] = []
+    for prompt, sizes in zip(prompts, sizes_N, strict=True):
+        named, own, count = prompt.noise or prompt.prompt_id, prompt.settings.seed, sum(sizes)
+        if own is None:
+            flat += [image_seed(config.run.seed, named, index) for index in range(count)]
+        else:
+            flat += [own, *(image_seed(own, "", index) for index in range(1, count))]
+    all_seeds = np.array(flat, "<i8")
+    ends = [*accumulate((size for sizes in sizes_N for size in sizes), initial=0)]
+    return [all_seeds[start:end] for start, end in pairwise(ends)]
+
+
+def _lists(seeds_GA: Sequence[Int64s]) -> pa.Array[Any]:
+    ends = np.cumsum([0, *map(len, seeds_GA)])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(np.concatenate(seeds_GA), pa.int64()))
+
+
+def _arm_columns(config: RunConfig, made: Sequence[Variant]) -> dict[str, pa.Array[Any]]:
+    """The columns that depend on the variant and the arm alone, one value for each arm of each variant."""
+    arms = [arm for variant in made for arm in variant.arms]
+    acting = [_settings(arm) for arm in arms]
     names = column_names(config.arms)
+    sampling = [asdict(variant.sampling) for variant in made for _ in variant.arms]
     values: dict[str, list[Any]] = {
-        "arm": [arm.name for arm in config.arms],
-        "loras": [_loras(arm, config) for arm in config.arms],
+        "arm": [arm.name for arm in arms],
+        "loras": [_loras(arm, config) for arm in arms],
         **{name: [settings.get(name) for settings in acting] for name in names},
-        **{name: [value] * len(config.arms) for name, value in asdict(config.sampling).items()},
+        **{field.name: [settings[field.name] for settings in sampling] for field in fields(Sampling)},
     }
     target = schema.group_columns(names)
     return {name: pa.array(column, target.field(name).type) for name, column in values.items()}
@@ -81,30 +126,42 @@ def _loras(arm: Arm, config: RunConfig) -> list[dict[str, Any]]:
     return [asdict(lora) for lora in loras_of(arm, config.model)]
 
 
-def _group_ids(config: RunConfig, prompts: list[PromptRow], seeds_GS: np.ndarray[Any, Any]) -> Iterator[str]:
+def _group_ids(
+    config: RunConfig,
+    made: Sequence[Variant],
+    prompts: Sequence[PromptRow],
+    variant_N: Sequence[int],
+    groups_N: Sequence[int],
+    seeds_G: Sequence[Int64s],
+) -> Iterator[str]:
     """A hash of everything that changes a group's pixels, and of its prompt_id: 16 hex digits."""
-    started, model = [], identity(config.to_dict())["model"]
-    for arm in config.arms:
-        made_with = {
-            "schema": _RECIPE,
-            "model": model,
-            "sampling": asdict(config.sampling),
-            "arm": arm.name,
-            **({"loras": _loras(arm, config)} if config.model.loras else {}),
-            **dict.fromkeys(schema.in_every_row()),
-            **_settings(arm),
-        }
-        text = json.dumps(without_later_defaults(made_with), sort_keys=True)
-        started.append(hashlib.blake2b(text.encode(), digest_size=8))
-    seeds = iter(seeds_GS.astype("<i8", copy=False))
-    for prompt in prompts:
+    model = identity(config.to_dict())["model"]
+    started = [[_started(config, model, variant, arm) for arm in variant.arms] for variant in made]
+    seeds = iter(seeds_G)
+    for prompt, variant, groups in zip(prompts, variant_N, groups_N, strict=True):
         of_prompt = f"\0{prompt.prompt_id}\0{prompt.prompt}\0".encode()
-        for _ in range(config.group.groups_per_prompt):
-            for start in started:
+        for _ in range(groups):
+            of_group = next(seeds).tobytes()
+            for start in started[variant]:
                 digest = start.copy()
                 digest.update(of_prompt)
-                digest.update(next(seeds).tobytes())
+                digest.update(of_group)
                 yield digest.hexdigest()
+
+
+def _started(config: RunConfig, model: Any, variant: Variant, arm: Arm) -> hashlib.blake2b:
+    """The hash of what the groups of a variant have in common in an arm."""
+    made_with = {
+        "schema": _RECIPE,
+        "model": model,
+        "sampling": asdict(variant.sampling),
+        "arm": arm.name,
+        **({"loras": _loras(arm, config)} if config.model.loras else {}),
+        **dict.fromkeys(schema.in_every_row()),
+        **_settings(arm),
+    }
+    text = json.dumps(without_later_defaults(made_with), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8)
 
 
 def groups_of(table: pa.Table) -> list[Group]:

@@ -1,12 +1,13 @@
 """Writes the plan: all groups of a run, as Parquet, before any model runs.
 
 `plan/plan-PPPPPP.parquet` holds `SHARDS_PER_PART` shards, one row group each, so a worker reads its own shard and a
-short footer only. Rows are prompt by prompt, and the groups of a prompt are in one shard.
+short footer only. Rows are prompt by prompt, and the groups of a prompt are in one shard. Where no row has settings of
+its own, prompts are in the order of the files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,92 +15,124 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.config.arms import column_names
-from pipelines.config.run import RunConfig
-from pipelines.dataset import parquet
+from pipelines.config.run import RunConfig, carried_fields
+from pipelines.dataset import parquet, schema
 from pipelines.dataset.run_json import PlanCounts, Segment
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.plan.buckets import bucket_of, chunks, cut
 from pipelines.plan.files import FailureWriter, PartWriter, next_first, part_names, trim
 from pipelines.plan.groups import group_table
-from pipelines.plan.shard_size import groups_per_prompt, prompts_per_shard
+from pipelines.plan.survey import Survey
+from pipelines.plan.variants import Variants
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.config import Prompts
-from pipelines.prompts.rows import Dropped, FailedPrompt, PromptRow
+from pipelines.prompts.rows import FailedPrompt, PromptRow
 
-_PROMPTS_PER_CHUNK = 4096
 _REASONS_SHOWN = 3
 
 
-def write_plan(config: RunConfig, output: Storage, before: PlanCounts | None = None) -> PlanCounts:
+def write_plan(
+    config: RunConfig, output: Storage, before: PlanCounts | None = None, survey: Survey | None = None
+) -> PlanCounts:
     """Write the plan and failed/prompts.parquet as streams; the same prompts and config give the same bytes.
 
     config: the run.
     output: the output folder.
     before: the existing plan of the run; only groups that are not in it are planned, in a new segment.
+    survey: takes what is found in the files.
 
     Raises:
         UserError: when there is no usable prompt, or groups of `before` would no longer be planned.
     """
-    tally = _Tally()
+    tally = _Tally(survey or Survey(config))
+    variants = tally.survey.variants
     segments = before.segments if before else ()
     known = _Known(output, segments)
     try:
-        writer = PartWriter(output, next_first(segments), column_names(config.arms))
+        columns = schema.plan(column_names(config.arms), carried_fields(config.carried))
+        _check_carried(columns, output, segments)
+        writer = PartWriter(output, next_first(segments), columns)
         with writer as parts, FailureWriter(output) as failures:
-            good = tally.good_prompts(prompt_rows.read(config.prompts, output), failures)
-            per_shard = prompts_per_shard(config)
-            per_chunk = per_shard * max(1, _PROMPTS_PER_CHUNK // per_shard)
-            while chunk := list(islice(good, per_chunk)):
-                for shard in _cut(known.without(group_table(config, chunk)), per_shard):
+            for chunk in chunks(variants, tally.good_prompts(config, failures, output)):
+                for shard in _cut(variants, chunk, known.without(group_table(variants, chunk))):
                     parts.write(shard)
             tally.check_some(config.prompts)
             known.check_all_seen(config, output)
     except BaseException:
         trim(output, segments)
         raise
-    return _counts(config, tally, (*segments, parts.segment) if parts.segment.shards else segments)
+    return tally.counts((*segments, parts.segment) if parts.segment.shards else segments)
 
 
-def count_plan(config: RunConfig) -> PlanCounts:
+def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
     """The counts of the plan that `write_plan` would write; reads and checks all prompts, asks no language model (its
     answers are taken to be as many as they are asked for), and writes nothing.
+
+    config: the run.
+    survey: takes what is found in the files.
 
     Raises:
         UserError: when a prompt file cannot be read, or there is no usable prompt.
     """
-    tally = _Tally()
-    for _ in tally.good_prompts(prompt_rows.read(config.prompts), None):
-        pass
+    expand = config.prompts.expand
+    tally = _Tally(survey or Survey(config), times=expand.most if expand else 1)
+    variants = tally.survey.variants
+    shards = 0
+    for chunk in chunks(variants, tally.good_prompts(config)):
+        shards += sum(1 for _ in cut(variants, [*map(bucket_of, chunk)]))
     tally.check_some(config.prompts)
-    tally.prompts *= config.prompts.expand.most if config.prompts.expand else 1
-    return _counts(config, tally, (Segment(first=0, shards=-(-tally.prompts // prompts_per_shard(config))),))
+    return tally.counts((Segment(first=0, shards=shards),))
 
 
 class _Tally:
-    def __init__(self) -> None:
-        self.prompts = self.bad = self.dropped = 0
+    """Counts rows.
+
+    survey: takes the good ones.
+    times: how often each of them counts.
+    """
+
+    def __init__(self, survey: Survey, times: int = 1) -> None:
+        self.survey = survey
+        self._times = times
+        self._prompts = self._bad = self._dropped = 0
         self._reasons: list[str] = []
 
     def good_prompts(
-        self, rows: Iterable[PromptRow | FailedPrompt | Dropped], failures: FailureWriter | None
+        self, config: RunConfig, failures: FailureWriter | None = None, answers: Storage | None = None
     ) -> Iterator[PromptRow]:
-        for row in rows:
+        survey = self.survey
+        settle, wanted = survey.variants.settle, survey.wanted
+        for row in prompt_rows.read(config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried):
             if isinstance(row, PromptRow):
-                self.prompts += 1
-                yield row
+                for _ in range(self._times):
+                    self._prompts += 1
+                    survey.add(row)
+                    yield row
             elif isinstance(row, FailedPrompt):
-                self.bad += 1
+                self._bad += 1
                 if len(self._reasons) < _REASONS_SHOWN:
                     self._reasons.append(f"{row.source}: {row.failure.error}")
                 if failures is not None:
                     failures.add(row)
             else:
-                self.dropped += 1
+                self._dropped += 1
+        survey.close()
 
     def check_some(self, prompts: Prompts) -> None:
-        if not self.prompts:
+        if not self._prompts:
             reasons = "; ".join(self._reasons) or "the files hold no rows"
             raise UserError(f"no usable prompt in {prompts.sources}; the reasons: {reasons}")
+
+    def counts(self, segments: tuple[Segment, ...]) -> PlanCounts:
+        return PlanCounts(
+            prompts=self._prompts,
+            bad_prompts=self._bad,
+            dropped=self._dropped,
+            groups=self.survey.groups,
+            images=self.survey.images,
+            segments=segments,
+        )
 
 
 class _Known:
@@ -131,29 +164,32 @@ class _Known:
             )
 
 
+def _check_carried(columns: pa.Schema, output: Storage, segments: tuple[Segment, ...]) -> None:
+    """All rows of a run have columns of the same types."""
+    now = {field.name: field.type for field in schema.carried_in(columns)}
+    for part in islice(part_names(segments), 1):
+        before = {field.name: field.type for field in schema.carried_in(parquet.schema_of(output, part))}
+        for name, kind in before.items():
+            if now.get(name) != kind:
+                raise UserError(
+                    f"prompts.carry: with the prompts of now {name!r} is {now.get(name)}, in {output.path('plan')} "
+                    f"it is {kind}: one dataset cannot have both. Change the new prompts, or choose another run.output."
+                )
+
+
 def _as_numbers(groups: pa.Table) -> np.ndarray[Any, np.dtype[np.uint64]]:
     digits = "".join(str(group_id) for group_id in groups["group_id"].to_pylist())
     return np.frombuffer(bytes.fromhex(digits), dtype=">u8").astype(np.uint64)
 
 
-def _cut(groups: pa.Table, prompts_per_shard: int) -> Iterator[pa.Table]:
-    """Groups in shards of `prompts_per_shard` whole prompts; only the last shard may have fewer."""
+def _cut(variants: Variants, chunk: Sequence[PromptRow], groups: pa.Table) -> Iterator[pa.Table]:
+    """The groups of some prompts in shards of whole prompts."""
+    if not groups.num_rows:
+        return
     ids = np.asarray(groups["prompt_id"].to_pylist())
-    ends = [*(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), groups.num_rows]
-    start = 0
-    for end in [*ends[prompts_per_shard - 1 :: prompts_per_shard], groups.num_rows]:
-        if end > start:
-            yield groups.slice(start, end - start)
-        start = end
-
-
-def _counts(config: RunConfig, tally: _Tally, segments: tuple[Segment, ...]) -> PlanCounts:
-    groups = tally.prompts * groups_per_prompt(config)
-    return PlanCounts(
-        prompts=tally.prompts,
-        bad_prompts=tally.bad,
-        dropped=tally.dropped,
-        groups=groups,
-        images=groups * config.group.size,
-        segments=segments,
-    )
+    starts = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist()]
+    ends = [*starts[1:], groups.num_rows]
+    buckets = {prompt.prompt_id: bucket_of(prompt) for prompt in chunk}
+    for shard in cut(variants, [buckets[ids[start]] for start in starts]):
+        parts = [groups.slice(starts[at.start], ends[at.stop - 1] - starts[at.start]) for at in shard]
+        yield parts[0] if len(parts) == 1 else pa.concat_tables(parts).combine_chunks()

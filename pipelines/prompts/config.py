@@ -31,6 +31,9 @@ class Prompts:
     """Of text, as Python names it, such as "latin-1" or "utf-16-le"; "auto" is UTF-8. A byte order mark says more."""
     columns: Columns = field(default_factory=Columns)
     """Names of the columns; of JSON and Parquet also paths, such as "meta.caption" or "captions.0"."""
+    carry: tuple[str, ...] | dict[str, str] = ()
+    """Columns that go along into the rows, with their types: names and patterns such as "meta.*", or a table
+    { name in rows = "column" }."""
     expand: Expand | None = None
     """A language model that writes several prompts for each of them; None leaves them as they are."""
     limit: int = 0
@@ -47,6 +50,8 @@ class Prompts:
             known = ", ".join(map(repr, (AUTO, *FORMATS)))
             hint = did_you_mean(self.format, FORMATS)
             raise ValueError(f"prompts.format = {self.format!r}: must be one of {known}{hint}")
+        carried = [*self.carry, *(self.carry.values() if isinstance(self.carry, dict) else ())]
+        require(all(one and isinstance(one, str) for one in carried), "carry", self.carry, "needs names of columns")
         known_encoding = self.encoding == AUTO or is_encoding(self.encoding)
         require(known_encoding, "encoding", self.encoding, "needs auto, or an encoding as Python names it: latin-1")
         require(self.limit >= 0, "limit", self.limit, "needs 0 (all) or more")

@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from typing import BinaryIO
 
+import pyarrow as pa
+
+from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
 from pipelines.errors import UserError
 from pipelines.prompts.compression import compression, unpacked
@@ -16,33 +18,43 @@ from pipelines.prompts.config import AUTO, Prompts
 from pipelines.prompts.encodings import as_utf8
 from pipelines.prompts.formats.base import Format, Row
 from pipelines.prompts.places import Source, format_of, place
+from pipelines.prompts.wanted import Wanted
 
 
-def read(source: Source, prompts: Prompts) -> Iterator[Row]:
+def read(source: Source, prompts: Prompts, wanted: Wanted) -> Iterator[Row]:
     """All rows of one file. A key of its folders comes before a column of the same name in the file.
+
+    source: the file.
+    prompts: the settings.
+    wanted: the columns to read.
+
+    Raises:
+        UserError: when the file is not of its format, or lacks a column.
+    """
+    wanted.enter(source.keys)
+    with _content(source, prompts) as (format, file):
+        rows = format.read(file, source.uri, wanted)
+        yield from _with(source.keys, rows) if source.keys else rows
+
+
+def _with(keys: Mapping[str, str | None], rows: Iterator[Row]) -> Iterator[Row]:
+    for number, values in rows:
+        yield number, values if isinstance(values, Failure) else {**values, **keys}
+
+
+def kinds(source: Source, prompts: Prompts) -> Mapping[str, pa.DataType] | None:
+    """The columns of one file with their types; None where only the values say them.
 
     source: the file.
     prompts: the settings.
 
     Raises:
-        UserError: when the file is not of its format, or lacks a column.
+        UserError: when the file is not of its format.
     """
-    names = [(at, field, name or field) for at, (field, name) in enumerate(asdict(prompts.columns).items())]
-    given = {at: source.keys[name] for at, _, name in names if name in source.keys}
-    columns = replace(prompts.columns, **{field: "" for at, field, _ in names if at in given})
-    format = format_of(source.uri, prompts.format)
-    with _opened(source.uri) as file:
-        try:
-            content = _content(file, source.uri, format, prompts.encoding)
-            rows = format.read(content, source.uri, columns)
-            yield from _with(given, rows) if given else rows
-        except UnicodeError as error:
-            raise UserError(f"{source.uri} is not readable as {format.name}: {error}") from error
-
-
-def _with(given: Mapping[int, str | None], rows: Iterator[Row]) -> Iterator[Row]:
-    for number, values in rows:
-        yield number, [given.get(at, value) for at, value in enumerate(values)]
+    with _content(source, prompts) as (format, file):
+        if format.kinds is None:
+            return None
+        return {**format.kinds(file, source.uri, Wanted(prompts.columns)), **dict.fromkeys(source.keys, pa.string())}
 
 
 def digest(source: Source) -> PromptFile:
@@ -58,13 +70,23 @@ def digest(source: Source) -> PromptFile:
         return PromptFile(bytes=file.tell(), sha256=hashed.hexdigest())
 
 
-def _content(file: BinaryIO, uri: str, format: Format, encoding: str) -> BinaryIO:
-    """What a format reads: of text the unpacked content in UTF-8."""
-    if format.text:
-        return as_utf8(unpacked(file, uri), None if encoding == AUTO else encoding)
-    if packed := compression(file, uri):
-        raise UserError(f"{uri} is compressed with {packed} as a whole, and {format.name} is read in parts: unpack it")
-    return file
+@contextmanager
+def _content(source: Source, prompts: Prompts) -> Iterator[tuple[Format, BinaryIO]]:
+    """The format of a file, and what it reads: of text the unpacked content in UTF-8."""
+    uri = source.uri
+    format = format_of(uri, prompts.format)
+    with _opened(uri) as file:
+        try:
+            if format.text:
+                yield format, as_utf8(unpacked(file, uri), None if prompts.encoding == AUTO else prompts.encoding)
+                return
+            if packed := compression(file, uri):
+                raise UserError(
+                    f"{uri} is compressed with {packed} as a whole, and {format.name} is read in parts: unpack it"
+                )
+            yield format, file
+        except UnicodeError as error:
+            raise UserError(f"{uri} is not readable as {format.name}: {error}") from error
 
 
 @contextmanager

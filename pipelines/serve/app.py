@@ -23,8 +23,8 @@ from pipelines.serve import keys
 from pipelines.serve.settings import ServeArgs, resolve
 
 _log = logging.getLogger("ray.serve")
-_WEB_REQUESTS = 1000
-"""Most requests that the web process has open at a time, most of them waiting for a worker."""
+_QUICK_REQUESTS = 1000
+"""Requests that the web process has open besides those that wait: probes, metrics and refusals, answered at once."""
 
 
 class Web:
@@ -67,8 +67,7 @@ def app(args: ServeArgs) -> Application:
         Worker,
         name="Worker",
         ray_actor_options={"num_cpus": args.cpus_per_replica, "num_gpus": args.gpus_per_replica},
-        # One batch is denoised while the next one waits and is packed.
-        max_ongoing_requests=2 * args.groups_per_batch,
+        max_ongoing_requests=_held(args),
         max_queued_requests=args.max_queue,
         graceful_shutdown_timeout_s=args.timeout_s,
         **_scale(args),
@@ -77,12 +76,25 @@ def app(args: ServeArgs) -> Application:
         serve.ingress()(Web),
         name="Web",
         ray_actor_options={"num_cpus": 0.1},
-        max_ongoing_requests=_WEB_REQUESTS,
-        max_queued_requests=_WEB_REQUESTS,
+        max_ongoing_requests=_web_requests(args),
+        max_queued_requests=_QUICK_REQUESTS,
         backpressure_config={"status_code": 429, "retry_after_s": 1},
     )
     built: Application = web.bind(args, workers)
     return built
+
+
+def _held(args: ServeArgs) -> int:
+    """Requests that a copy of the model holds: one batch is denoised while the next one waits and is packed."""
+    return 2 * args.groups_per_batch
+
+
+def _web_requests(args: ServeArgs) -> int:
+    """Requests that the web process has open: whose bodies come, that wait for a worker, and that are answered at once.
+
+    The first two have limits of their own, so that the last always has room.
+    """
+    return args.max_uploads + args.most_replicas * _held(args) + args.max_queue + _QUICK_REQUESTS
 
 
 def _scale(args: ServeArgs) -> dict[str, Any]:
@@ -92,7 +104,7 @@ def _scale(args: ServeArgs) -> dict[str, Any]:
         "autoscaling_config": AutoscalingConfig(
             min_replicas=args.fewest_replicas,
             initial_replicas=args.replicas,
-            max_replicas=args.max_replicas or args.replicas,
+            max_replicas=args.most_replicas,
             target_ongoing_requests=args.groups_per_batch,
             downscale_delay_s=args.idle_s,
         )

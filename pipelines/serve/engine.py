@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
@@ -13,6 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from pipelines.serve import callers
 from pipelines.serve.jobs import Event, Job, Lost, Overloaded
 
 _STATUS_SECONDS = 1.0
@@ -31,7 +33,7 @@ class ServeEngine:
 
     async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
         """As `Engine.generate`."""
-        response: Any = self._workers.generate.remote(job)
+        response: Any = self._workers.generate.remote(replace(job, caller=callers.here()))
         try:
             async for event in response:
                 yield event

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from pipelines.prompts.rows import printable
+from pipelines.prompts.values import printable
 from pipelines.serve.schema import ErrorBody, ErrorResponse
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -55,6 +55,16 @@ def response(error: HTTPException) -> JSONResponse:
             error.status_code, str(error.detail), code=_CODES.get(error.status_code), headers=error.headers
         )
     return JSONResponse(error.body(), error.status_code, headers=error.headers)
+
+
+def no_key() -> ApiError:
+    """The error for a caller without a key, where keys are asked for."""
+    return ApiError(
+        401,
+        "no valid API key in the header Authorization: Bearer ...",
+        code="invalid_api_key",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
 
 
 def invalid(problems: Sequence[Any]) -> ApiError:

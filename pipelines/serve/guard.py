@@ -1,4 +1,4 @@
-"""The outermost ASGI layer: limits requests, and handles all errors."""
+"""The ASGI layer around the application: limits requests, and handles all errors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import logging
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.serve.errors import ApiError, response
+from pipelines.serve.errors import ApiError, no_key, response
+from pipelines.serve.keys import Keys
+from pipelines.serve.uploads import Uploads
 
 _log = logging.getLogger("ray.serve")
 
-_BODY_SECONDS = 30.0
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -20,15 +21,28 @@ class Guard:
     """ASGI middleware.
 
     app: the application behind it.
+    keys: who announces a body needs one before it is read.
+    uploads: room for bodies that have not come yet.
     max_body: most bytes of a request body.
+    body_s: most seconds until it has come.
     loopback_only: answer only to loopback's own host names, so that a web page whose name resolves to 127.0.0.1 cannot
         call an endpoint without keys.
     log_errors: log tracebacks, which can have content of requests.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body: int, loopback_only: bool, log_errors: bool) -> None:
-        self._app, self._max_body, self._loopback_only = app, max_body, loopback_only
-        self._log_errors = log_errors
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        uploads: Uploads,
+        max_body: int,
+        body_s: float,
+        loopback_only: bool,
+        log_errors: bool,
+    ) -> None:
+        self._app, self._keys, self._uploads, self._max_body, self._body_s = app, keys, uploads, max_body, body_s
+        self._loopback_only, self._log_errors = loopback_only, log_errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,7 +62,7 @@ class Guard:
 
         try:
             self._check_host(Headers(scope=scope))
-            body = await self._body(receive)
+            body = await self._body(scope, receive)
             await self._answer(body, scope, receive, send_with_headers)
         except ApiError as error:
             await response(error)(scope, receive, send_with_headers)
@@ -67,22 +81,41 @@ class Guard:
         if self._loopback_only and name not in _LOOPBACK_NAMES:
             raise ApiError(403, "without API keys this endpoint answers to loopback's names only", code="wrong_host")
 
-    async def _body(self, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-        try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                more = True
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ApiError(400, "the caller went away", code="disconnected")
-                    parts.append(message.get("body", b""))
-                    more = message.get("more_body", False)
-                    if sum(map(len, parts)) > self._max_body:
-                        raise ApiError(413, f"the body is larger than {self._max_body} bytes", code="body_too_large")
-        except TimeoutError:
-            raise ApiError(408, f"the body did not come within {_BODY_SECONDS:g} s", code="timeout") from None
-        return b"".join(parts)
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        if announced == "0" and "transfer-encoding" not in headers:
+            return b""
+        if not self._keys.admit(headers.get("authorization")):
+            raise no_key()
+        if announced.isdecimal() and int(announced) > self._max_body:
+            raise self._too_large()
+        client = scope.get("client") or ("",)
+        with self._uploads.room(client[0]):
+            try:
+                async with asyncio.timeout(self._body_s):
+                    return await self._read(receive)
+            except TimeoutError:
+                # The connection waits for the rest of the body, and serves nothing else.
+                raise ApiError(
+                    408, f"the body did not come within {self._body_s:g} s", code="timeout",
+                    headers={"Connection": "close"},
+                ) from None  # fmt: skip
+
+    async def _read(self, receive: Receive) -> bytes:
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ApiError(400, "the caller went away", code="disconnected")
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._max_body:
+                raise self._too_large()
+        return bytes(body)
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, f"the body is larger than {self._max_body} bytes", code="body_too_large")
 
     async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application on a body that was read, and cancel it when the caller disconnects."""

@@ -27,6 +27,8 @@ class Job:
     """Whether to send a `Step` after each denoising step."""
     image_format: Literal["png", "webp"] = "png"
     """Of the files."""
+    caller: str = ""
+    """Who waits for it, as in `pipelines.serve.callers`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,12 @@ Event = Started | Step | Done | Failure
 """A message of a worker about a job."""
 
 
+TOO_LATE = "too_late"
+"""`Failure.error_type` of a job that was not done within the worker's `timeout_s`."""
+CALLER_GONE = "caller_gone"
+"""`Failure.error_type` of a job whose caller has died; nobody reads it."""
+
+
 class Overloaded(Exception):
     """The queue is full."""
 
@@ -100,7 +108,7 @@ class Lost(Exception):
 
 
 class Engine(Protocol):
-    """Makes groups. Closing the iterator stops the work within one denoising step."""
+    """Makes groups. Closing the iterator, or the death of its caller, stops the work within one denoising step."""
 
     def generate(self, job: Job) -> AsyncGenerator[Event, None]:
         """The events of a job: `Started`, any number of `Step`, then `Done` or a `Failure`.

@@ -18,7 +18,7 @@ from pipelines.dataset.failures import Failure
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.rows import FailedPrompt
 from pipelines.serve.errors import ApiError
-from pipelines.serve.jobs import Done, Job, Scores
+from pipelines.serve.jobs import TOO_LATE, Done, Job, Scores
 from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageResponse
 from pipelines.serve.settings import ServeArgs, Serving
 
@@ -125,6 +125,8 @@ def _image_scores(scores: Scores | None, index: int) -> dict[str, Any]:
 
 def error_of(failed: Failure) -> ApiError:
     """The response for a group that failed. A ValueError means that its settings were at fault."""
+    if failed.error_type == TOO_LATE:
+        return ApiError(504, failed.error, code="timeout")
     if failed.error_type == "PromptError":
         return ApiError(400, failed.error, param="prompt", code="prompt_too_long")
     if failed.error_type in ("ImageError", "BlankImage"):

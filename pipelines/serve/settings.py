@@ -67,6 +67,11 @@ class ServeArgs(BaseModel):
     max_inner_steps: int = Field(default=1000, ge=1, le=10_000)
     max_prompt_characters: int = Field(default=2000, ge=1, le=100_000)
     max_body_kb: int = Field(default=64, ge=1, le=65_536)
+    body_timeout_s: float = Field(default=10.0, gt=0.0)
+    """A request whose body has not come after so long is refused with 408."""
+    max_uploads: int = Field(default=512, ge=1, le=100_000)
+    max_uploads_per_client: int = Field(default=32, ge=1, le=100_000)
+    """Requests whose bodies have not come yet, in all and of one address; more are refused with 429."""
 
     replicas: int = Field(default=1, ge=1)
     """Copies of the model; when autoscaling, those that it starts with."""
@@ -129,6 +134,10 @@ class ServeArgs(BaseModel):
         if self.credentials and not self.mark:
             raise ValueError("images that are signed are marked: leave out mark=false, or c2pa_certificate")
         return self
+
+    @property
+    def most_replicas(self) -> int:
+        return self.max_replicas or self.replicas
 
     @property
     def credentials(self) -> Credentials | None:

@@ -34,6 +34,7 @@ from pipelines.serve.schema import (
     response_model,
 )
 from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.uploads import Uploads
 
 _REFUSALS = {
     400: "The request does not fit",
@@ -67,7 +68,16 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
         redoc_url=None,
     )
     app.add_middleware(Head)
-    if args.cors_origins:
+    app.add_middleware(
+        Guard,
+        keys=keys,
+        uploads=Uploads(most=args.max_uploads, most_of_one=args.max_uploads_per_client),
+        max_body=args.max_body_kb << 10,
+        body_s=args.body_timeout_s,
+        loopback_only=not keys and not args.allow_anonymous,
+        log_errors=args.log_prompts,
+    )
+    if args.cors_origins:  # outermost: a page of another origin can read errors too, those of Guard among them
         app.add_middleware(
             CORSMiddleware,
             allow_origins=args.cors_origins,
@@ -75,12 +85,6 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
             allow_headers=["*"],
             expose_headers=["Retry-After", "X-Request-Id"],
         )
-    app.add_middleware(
-        Guard,
-        max_body=args.max_body_kb << 10,
-        loopback_only=not keys and not args.allow_anonymous,
-        log_errors=args.log_prompts,
-    )
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     _add_api(app, api, card(args, serving), request_model(args, serving), _key_check(keys))
@@ -184,10 +188,7 @@ def _key_check(keys: Keys) -> Callable[..., None]:
 
     def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
         if not keys.admit(request.headers.get("authorization")):
-            raise ApiError(
-                401, "no valid API key in the header Authorization: Bearer ...", code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
+            raise errors.no_key()
 
     return check
 

@@ -18,13 +18,16 @@ from models.replica.replica import open_generator
 from models.scorers.base import ImageGroup
 from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.failures import Failure
-from pipelines.serve.jobs import Done, Event, Job, Scores, Started, Step
+from pipelines.serve import callers
+from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.settings import ServeArgs, resolve
 from pipelines.stages.draw import OnStep, draw, encode
 from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
+_LOOK_SECONDS = 2.0
+"""Between two looks at whether a job's caller runs."""
 
 
 class _Abandoned(ValueError):
@@ -104,6 +107,7 @@ class Worker:
             pixels=len(job.group.seeds) * width * height,
         )
         self._queue.put(waiting)
+        watch = asyncio.create_task(self._end(ticket))
         try:
             while True:
                 event = await events.get()
@@ -111,8 +115,21 @@ class Worker:
                 if isinstance(event, Done | Failure):
                     return
         finally:
+            watch.cancel()
             ticket.cancelled.set()
             self._queue.discard(waiting)
+
+    async def _end(self, ticket: _Ticket) -> None:
+        """End a job that nobody waits for, or whose time is up, also where the events that it has sent stay unread."""
+        try:
+            async with asyncio.timeout(self._args.timeout_s):
+                while await callers.runs(ticket.job.caller):
+                    await asyncio.sleep(_LOOK_SECONDS)
+            end = Failure(error_type=CALLER_GONE, error="the process that waited for it has died; stopped")
+        except TimeoutError:
+            end = Failure(error_type=TOO_LATE, error=f"not done within {self._args.timeout_s:g} s; stopped")
+        ticket.cancelled.set()
+        ticket.emit(end)
 
     def close(self) -> None:
         """Finish the current batch, drop the waiting groups, and end the threads."""
@@ -122,9 +139,9 @@ class Worker:
 
     def _denoise_all(self) -> None:
         while pack := self._queue.take():
+            self._last_step = time.monotonic()
             for waiting in pack:
                 waiting.item.emit(Started())
-            self._last_step = time.monotonic()
             self._denoise([waiting.item for waiting in pack])
             self._last_step = None
 

@@ -76,8 +76,10 @@ class GenerateShard:
         planned = read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
-        made, failed = self._make(shard, groups_of(planned), deaths)
-        self._telemetry.failed((f.error_type for f in failed.values()), group_size=self._config.group.size)
+        groups = groups_of(planned)
+        made, failed = self._make(shard, groups, deaths)
+        lost = sum(len(groups[index].seeds) for index in failed)
+        self._telemetry.failed((f.error_type for f in failed.values()), images=lost)
         self._telemetry.images(sum(len(group.images) for group in made.values()), moved=True)
         return pack(
             Shard(
@@ -155,7 +157,8 @@ class GenerateShard:
         columns["model_revision"] = [info["revision"]] * len(flat)
         options = {field.name: getattr(self._config.model, field.name) for field in schema.MODEL_OPTIONS}
         columns["model_options"] = [options] * len(flat)
-        return _typed(columns, schema.generated(schema.interventions_in(planned.column_names)))
+        acting, carried = schema.interventions_in(planned.column_names), schema.carried_in(planned.schema)
+        return _typed(columns, schema.generated(acting, carried))
 
 
 def _typed(columns: dict[str, Any], target: pa.Schema) -> pa.Table:

@@ -41,7 +41,6 @@ class ScoreShard:
     selection: the rules by which images are kept.
     progress: where it reports to.
     batch_size: as in `Scoring`.
-    group_size: images of each group.
     on_gpu: run the scorers on a GPU where there is one.
     """
 
@@ -55,12 +54,10 @@ class ScoreShard:
         progress: Progress,
         *,
         batch_size: int,
-        group_size: int,
         on_gpu: bool,
     ) -> None:
         load_plugins(plugins)
         self._batch_size = batch_size
-        self._group_size = group_size
         self._selection = selection
         self._telemetry = Telemetry("score", progress)
         device = "auto" if on_gpu else "cpu"
@@ -80,7 +77,8 @@ class ScoreShard:
         with self._telemetry.busy("score"):
             groups = _groups(shard.images)
             rows, failed = self._score_all(groups)
-        self._telemetry.failed((f.error_type for f in failed.values()), group_size=self._group_size)
+        lost = sum(groups[index].num_rows for index in failed)
+        self._telemetry.failed((f.error_type for f in failed.values()), images=lost)
         self._telemetry.images(rows.num_rows)
         unscored = failed_rows("score", ((of_group(groups[index], 0), failed[index]) for index in sorted(failed)))
         return pack(replace(shard, images=rows, failed=pa.concat_tables([shard.failed, unscored])))

@@ -139,7 +139,7 @@ def front_matter(
     images: number of images.
     configs: name -> split -> glob of its files, the default config first.
     license_name: as the hub names licences.
-    more: further lines of YAML.
+    more: the lines of YAML in `dataset_info`.
     """
 
     def config(name: str, splits: Mapping[str, str], default: bool) -> list[str]:
@@ -157,9 +157,9 @@ def front_matter(
         *(f"- {tag}" for tag in ("synthetic", "rare-concepts", "diversity", "diffusion", "raydiance")),
         "size_categories:",
         f"- {size_category(images)}",
-        "configs:",
+        *(["configs:"] if configs else []),
         *(line for at, (name, splits) in enumerate(configs.items()) for line in config(name, splits, at == 0)),
-        *more,
+        *(["dataset_info:", *more] if more else []),
         "---\n",
     ]
     return "\n".join(lines)

@@ -32,7 +32,7 @@ PLUGIN = re.compile(r"<!-- plugin: (\w+) -->\n```python\n(.+?)```", re.DOTALL)
 PLUGINS = dict(PLUGIN.findall(PIPELINES + MODELS))
 """Module -> its whole text."""
 FILE = re.compile(r"[\w./-]+\.(?:py|toml|csv|md|ya?ml)")
-NOT_HERE = ("out/", "s3://", "run.toml", "my.toml")
+NOT_HERE = ("out/", "s3://", "captions/", "run.toml", "my.toml")
 """Beginnings of what looks like a file here and is one of a run, or of the reader's."""
 ROOMS = ("jobs", "pipelines", "models", "infra", "tests")
 NOT_ON_THE_WAY = ("serve/", "evaluation/", "calibration/")

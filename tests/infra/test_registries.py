@@ -30,11 +30,11 @@ from pipelines.export.parts import Part
 from pipelines.flows.finish import finish
 from pipelines.prompts import formats as prompt_formats
 from pipelines.prompts import rows as prompt_rows
-from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats.base import Format as PromptFormat
 from pipelines.prompts.formats.base import Row
 from pipelines.prompts.formats.lines import lines_of
 from pipelines.prompts.rows import PromptRow
+from pipelines.prompts.wanted import Wanted
 from tests.conftest import ROOT, Configure
 from tests.support.docs import GUIDES, README
 from tests.support.toy_run import Toy, write_run
@@ -42,9 +42,9 @@ from tests.support.toy_run import Toy, write_run
 EXPORTS = GUIDES["pipelines/export/README.md"]
 
 
-def shouted(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def shouted(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     for number, line in enumerate(lines_of(file, uri), start=1):
-        yield number, (line.upper(), None, None, None, None)
+        yield number, {"prompt": line.upper()}
 
 
 SHOUT = PromptFormat(name="shout", endings=(".shout",), read=shouted)

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from pipelines.flows.finish import finish
 from tests.support.docs import run_blocks
 from tests.support.exports import SHARD_BYTES, Row, export, marked_rows_of, rows_of
 from tests.support.toy_run import DIM
+
+FOR_DATASETS = [name for name, kind in FORMATS.items() if kind.features(scored(DIM), ["png"])]
+"""Formats that `datasets` reads."""
 
 
 def samples_of(tars: list[Path]) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -128,12 +132,12 @@ def test_a_hugging_face_folder(toy_run: Path, tmp_path: Path) -> None:
     assert "| `embedding` |" in card
 
 
-@pytest.mark.parametrize("kind", [*FORMATS])
+@pytest.mark.parametrize("kind", FOR_DATASETS)
 def test_examples_of_an_export_s_card_run(
     kind: str, toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to = tmp_path / "seed=7" / f"my {kind}"
-    assert export(toy_run, to, kind, "--rejected") == 0
+    assert export(toy_run, tmp_path / f"my {kind}", kind, "--rejected") == 0
+    to = (tmp_path / f"my {kind}").rename(tmp_path / "seed=7")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     by_datasets, *_ = run_blocks((to / "README.md").read_text(), to)
     rows = by_datasets["rows"]
@@ -141,7 +145,7 @@ def test_examples_of_an_export_s_card_run(
     assert rows.features == datasets.load_dataset_builder(str(to), cache_dir=str(tmp_path / "cache")).info.features
 
 
-@pytest.mark.parametrize("kind", [*FORMATS])
+@pytest.mark.parametrize("kind", FOR_DATASETS)
 def test_splits_share_no_concept_and_lose_no_image(kind: str, toy_run: Path, tmp_path: Path) -> None:
     to, cache = tmp_path / "to", str(tmp_path / "cache")
     words = ("--split", "test=0.6", "--split", "val=0.2", "--split-by", "concept", "--rejected")
@@ -181,9 +185,8 @@ def test_an_image_folder_has_typed_columns_beside_the_files(toy_run: Path, tmp_p
             assert np.array_equal(np.asarray(sample["image"]), images.decode(row["image"]["bytes"]))
             assert without(sample, "image") == without(row, "image")
     files = {path.name: path.read_bytes() for path in to.glob("train/*/*.png")}
-    assert files == {
-        f"{row['group_id']}-{row['index_in_group']}.png": row["image"]["bytes"] for row in rows_of(toy_run)
-    }
+    marked = marked_rows_of(toy_run)
+    assert files == {f"{row['group_id']}-{row['index_in_group']}.png": row["image"]["bytes"] for row in marked}
 
 
 def without(row: Row, *names: str) -> Row:
@@ -194,7 +197,7 @@ def test_coco_has_captions_and_labels(toy_run: Path, tmp_path: Path) -> None:
     to = tmp_path / "coco"
     words = ("--label", "rarity", "--label", "group_seeds", "--split", "test=0.6", "--embeddings", "--arm", "both")
     assert export(toy_run, to, "coco", *words) == 0
-    rows = {row["image_id"]: row for row in rows_of(toy_run) if row["arm"] == "both"}
+    rows = {row["image_id"]: row for row in marked_rows_of(toy_run) if row["arm"] == "both"}
     ids, categories = [], []
     for split in ("train", "test"):
         captions, labels = (
@@ -219,24 +222,66 @@ def test_coco_has_captions_and_labels(toy_run: Path, tmp_path: Path) -> None:
     assert categories[0] == categories[1]
 
 
+def shard(file: Path) -> Iterator[dict[str, bytes]]:
+    """The samples of a shard of MDS, column by column, read as its reader reads them."""
+    data = file.read_bytes()
+    count = int(np.frombuffer(data, np.uint32, 1)[0])
+    borders = np.frombuffer(data, np.uint32, count + 1, 4)
+    names = json.loads(data[8 + 4 * count : int(borders[0])])["column_names"]
+    for start, end in pairwise(borders.tolist()):
+        sample = data[start:end]
+        ends = np.cumsum([4 * len(names), *np.frombuffer(sample, np.uint32, len(names))]).tolist()
+        yield {name: sample[first:last] for name, (first, last) in zip(names, pairwise(ends), strict=True)}
+
+
+def test_shards_of_mds(toy_run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "mds"
+    assert export(toy_run, to, "mds", "--rejected", "--embeddings", shard_bytes=20000) == 0
+    for name, folder in (("train", "data"), ("rejected", "rejected")):
+        rows, index = marked_rows_of(toy_run, folder), json.loads((to / name / "index.json").read_bytes())
+        files = [to / name / one["raw_data"]["basename"] for one in index["shards"]]
+        assert [one["raw_data"]["bytes"] for one in index["shards"]] == [file.stat().st_size for file in files]
+        assert [one["samples"] for one in index["shards"]] == [len([*shard(file)]) for file in files]
+        samples = [sample for file in files for sample in shard(file)]
+        for sample, row in zip(samples, rows, strict=True):
+            assert sample.pop("image") == row.pop("image")["bytes"]
+            assert sample.pop("prompt").decode() == row.pop("prompt")
+            assert {column: json.loads(value) for column, value in sample.items()} == row
+
+
+def test_mosaicml_reads_shards_of_mds(toy_run: Path, tmp_path: Path) -> None:
+    streaming = pytest.importorskip("streaming")
+    assert export(toy_run, tmp_path / "mds", "mds", "--embeddings", shard_bytes=20000) == 0
+    run_blocks((tmp_path / "mds" / "README.md").read_text(), tmp_path / "mds")
+    samples = [*streaming.StreamingDataset(local=str(tmp_path / "mds" / "train"), batch_size=1, shuffle=False)]
+    for sample, row in zip(samples, rows_of(toy_run), strict=True):
+        assert np.array_equal(np.asarray(sample["image"]), images.decode(row["image"]["bytes"]))
+        assert without(sample, "image") == without(row, "image")
+
+
 def test_without_embeddings_there_are_none(toy_run: Path, tmp_path: Path) -> None:
     assert export(toy_run, tmp_path / "hf", "huggingface") == 0
     names = pq.read_schema(next((tmp_path / "hf" / "data").iterdir())).names
     assert names == [name for name in scored(DIM).names if name != "embedding"]
 
 
-@pytest.mark.parametrize("kind", [*FORMATS])
+def beside(metadata: Path, row: Row) -> bytes:
+    return (metadata.parent / str(row["file_name"])).read_bytes()
+
+
+@pytest.mark.parametrize("kind", FOR_DATASETS)
 def test_a_switch_leaves_the_mark_out_and_the_card_says_so(kind: str, toy_run: Path, tmp_path: Path) -> None:
     for words, mark in (((), True), (("--no-mark",), False)):
         to = tmp_path / f"marked-{mark}"
         assert export(toy_run, to, kind, *words, shard_bytes=10**9) == 0
         (file,) = [path for path in to.rglob("*") if path.suffix in (".tar", ".parquet")]
         files = [row["image"]["bytes"] for row in (marked_rows_of if mark else rows_of)(toy_run)]
-        if kind == "huggingface":
-            cells: Any = pq.read_table(file)["image"].to_pylist()
-            assert [cell["bytes"] for cell in cells] == files
-        else:
+        if file.suffix == ".tar":
             assert [sample["png"] for _, sample in samples_of([file])] == files
+        else:
+            rows: Any = pq.read_table(file).to_pylist()
+            stored = [row["image"]["bytes"] if kind == "huggingface" else beside(file, row) for row in rows]
+            assert stored == files
         assert (SOURCE_TYPE in (to / "README.md").read_text()) == mark
         assert json.loads((to / "export.json").read_bytes())["export"].get("mark", False) == mark
     assert export(toy_run, tmp_path / "marked-True", kind, "--no-mark", shard_bytes=10**9) == 2

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import datasets
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.cluster.progress import Tracker
+from pipelines.config.scorers import Scoring, checked
+from pipelines.dataset.failures import Failure
+from pipelines.dataset.finished import open_finished
+from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import synth
+from pipelines.flows import rescore, synth
+from pipelines.flows.rescore import RescoreConfig
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats import FORMATS
+from pipelines.prompts.wanted import Wanted
 from tests.conftest import PROMPTS
+from tests.support.exports import export
 from tests.support.faults import FaultyGenerateShard
-from tests.support.job import PLAIN, WORDS, complete, files_of, rows, run_inline, write_job
+from tests.support.job import PLAIN, WORDS, complete, files_of, make_inline, rows, run_inline, write_job
 
 
 def test_a_run_grows_without_being_redone(
@@ -86,7 +98,39 @@ def test_all_parti_prompts_are_accounted_for(tmp_path: Path, tiny_pipeline: str,
     assert drawn
     assert failed
     with path.open("rb") as file:
-        read = FORMATS["tsv"].read(file, str(path), Columns(prompt="Prompt"))
-        wanted = [" ".join(str(values[0]).split()) for _, values in read]
+        read = FORMATS["tsv"].read(file, str(path), Wanted(Columns(prompt="Prompt")))
+        wanted = [" ".join(values["Prompt"].split()) for _, values in read if not isinstance(values, Failure)]
     assert len(wanted) == 1632
     assert Counter(prompt for (prompt,) in drawn + failed) == Counter(wanted)
+
+
+def test_what_goes_along_reaches_every_end(tmp_path: Path, tiny_pipeline: str, tiny_clip: str) -> None:
+    """Rows, exports, a rescoring and the gallery."""
+    lines: list[dict[str, Any]] = [
+        {"prompt": "a red square", "label": 3, "meta": {"lang": "en", "tags": ["a", "b"]}},
+        {"prompt": "a star", "label": None, "meta": {"lang": "de", "tags": []}, "steps": 1},
+    ]
+    write_job(tmp_path, tiny_pipeline, tiny_clip, lines)
+    out = tmp_path / "out"
+    assert run_inline(tmp_path, "prompts.carry=['label', 'meta']", "selection.keep_per_group=2").complete
+    along = {(line["prompt"], line["label"], json.dumps(line["meta"])) for line in lines}
+    for folder in ("plan", "data", "rejected"):
+        assert {
+            (text, label, json.dumps(meta)) for text, label, meta in rows(out / folder, "prompt, label, meta")
+        } == along
+    assert export(out, tmp_path / "hub", "huggingface", shard_bytes=1 << 20) == 0
+    loaded = datasets.load_dataset("parquet", data_files=f"{tmp_path}/hub/data/*.parquet", split="train")
+    assert {(row["prompt"], row["label"], json.dumps(row["meta"])) for row in loaded} == along
+    assert export(out, tmp_path / "tars", "webdataset", shard_bytes=1 << 20) == 0
+    with tarfile.open(tmp_path / "tars" / "train-000000.tar") as tar:
+        found = [json.load(tar.extractfile(one) or io.BytesIO()) for one in tar if one.name.endswith(".json")]
+    assert {(row["label"], json.dumps(row["meta"])) for row in found} == {one[1:] for one in along}
+    run = open_finished(Storage.open(out))
+    config = RescoreConfig(scoring=checked(Scoring(model=tiny_clip)))
+    rescore.claim(run, "again", config)
+    make_inline(rescore.pending_shards(run, "again"), rescore.stages(run, "again", config, Tracker([*rescore.STAGES])))
+    assert export(out, tmp_path / "both", "huggingface", "--scores", "again", shard_bytes=1 << 20) == 0
+    assert {"label", "again_clip_score"} <= {*pq.read_schema(next((tmp_path / "both" / "data").iterdir())).names}
+    page, card = (out / "gallery.html").read_text(), (out / "README.md").read_text()
+    assert '"carried": {"label": 3, "meta": "{\\"lang\\": \\"en\\", \\"tags\\": [\\"a\\", \\"b\\"]}"}' in page
+    assert "| `label` | `int64` | `label` of the prompt file, carried along |" in card

@@ -28,6 +28,26 @@ _LOADED = [
     "ray.gpus_per_replica=2",
 ]
 Out = pytest.CaptureFixture[str]
+OWN = {
+    "negative_prompt": "a sun",
+    "steps": 3,
+    "guidance_scale": 2.5,
+    "width": 24,
+    "height": 32,
+    "max_sequence_length": 20,
+    "sigma": 1.6,
+    "strength": 0.3,
+    "seed": 77,
+    "images": 4,
+}
+LINES_WITH_SETTINGS = [
+    {"prompt": "a red square"},
+    {"prompt": "a star", **OWN},
+    {"prompt": "a dot", "frames": 5},
+    {"prompt": "a sun", "width": 17},
+    {"prompt": "a heart"},
+    {"prompt": "a drop", **OWN},
+]
 
 
 def test_rows_are_made_again_from_themselves(undisturbed: Path, capsys: Out) -> None:
@@ -37,6 +57,30 @@ def test_rows_are_made_again_from_themselves(undisturbed: Path, capsys: Out) -> 
     group = rows(undisturbed / "data", "group_id")[0][0]
     assert main([*replay, "--group", group]) == 0
     assert capsys.readouterr().out.startswith("3 images made again, 3 identical")
+
+
+def test_rows_of_every_setting_are_made_and_made_again(
+    tmp_path: Path, tiny_pipeline: str, tiny_clip: str, capsys: Out
+) -> None:
+    write_job(tmp_path, tiny_pipeline, tiny_clip, LINES_WITH_SETTINGS)
+    out = tmp_path / "out"
+    summary = run_inline(tmp_path)
+    assert (summary.images_kept, summary.groups_failed, summary.complete) == (2 * (3 + 4 + 3 + 4), 4, True)
+    columns = "negative_prompt, steps, guidance_scale, width, height, max_sequence_length"
+    own = rows(out / "data", f"distinct {columns}, tora.sigma, repulsion.strength")
+    assert [row for row in own if row[0]] == [
+        ("a sun", 3, 2.5, 24, 32, 20, sigma, strength) for sigma, strength in ((1.6, 0.3), (None, None))
+    ]
+    made = rows(out / "data", "prompt, arm, group_size, index_in_group, seed")
+    assert [row[2:4] for row in made if row[:2] == ("a star", "both")] == [(1, 0), (3, 0), (3, 1), (3, 2)]
+    assert {row[4] for row in made if row[0] == "a star" and row[2:4] == (3, 0)} == {77}
+    failed = dict(rows(out / "failed", "prompt, error"))
+    assert "sampling.frames = 5: sd3 needs 1" in failed["a dot"]
+    assert "sampling.width = 17" in failed["a sun"]
+    assert main(["--dataset", str(out), "--device", "cpu", "--sample", "0"]) == 0
+    assert capsys.readouterr().out == "28 images made again, 28 identical, 0 not\n"
+    again = run_inline(tmp_path, retry_failed=True)
+    assert (again.images_kept, again.groups_failed, again.complete) == (28, 4, True)
 
 
 @pytest.mark.parametrize("setting", _LOADED)

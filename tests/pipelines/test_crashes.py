@@ -56,7 +56,7 @@ def test_a_pack_that_is_too_large_is_halved() -> None:
 def test_progress_passes_over_what_failed() -> None:
     tracker = Tracker()
     tracker.add("generate", 2.5)
-    tracker.fail("generate", {"E": 2}, 4)
+    tracker.fail("generate", {"E": 2}, 8)
     tracker.fail("score", {"F": 1}, 4)
     tracker.add("write", 4)
     tracker.spend("write", "write", 1.5)

@@ -207,7 +207,7 @@ def test_what_fails_is_tried_again_and_then_a_row(expanding: Any, tmp_path: Path
     said = failures(output)
     assert {*said} == {"a silent one", "a bad one", "a wrong one", "a lost one"}
     assert said["a wrong one"] == 'NoAnswer 1: HTTP 400: {"error": "no, ***!"}'
-    assert said["a lost one"].startswith("NoAnswer 3: HTTP 500")
+    assert said["a lost one"].startswith("EndpointFailed 3: HTTP 500")
     assert said["a bad one"].startswith("NoAnswer 3: the model refuses")
     assert said["a silent one"].startswith("NoAnswer 3: the answer has no text of its own: '[]'")
 
@@ -239,6 +239,24 @@ def test_what_no_prompt_can_help_ends_the_run(
     assert KEY not in str(raised.value)
     write_plan(expanding("a cat", "a dog"), output)
     assert model.asked == {"a cat": 1, "a dog": 2}  # the answer that came was kept
+
+
+def test_an_endpoint_that_fails_for_every_prompt_ends_the_run(expanding: Any, tmp_path: Path, model: Model) -> None:
+    prompts = [f"a cat {number}" for number in range(40)]
+    model.faults = {prompt: [500] for prompt in prompts[1:]}
+    output = Storage.open(tmp_path / "out")
+    with pytest.raises(UserError, match=r"failed for 20 prompts in a row, last with HTTP 500.* the same command"):
+        write_plan(expanding(*prompts, tries=1, concurrency=1), output)
+    assert model.asked.total() < 40
+    model.faults = {}
+    assert write_plan(expanding(*prompts), output).prompts == 40 * 3
+    assert model.asked["a cat 0"] == 1
+
+
+def test_a_key_that_is_none_is_named(expanding: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_KEY", "sk-\u2026")
+    with pytest.raises(UserError, match="LLM_KEY: the key in it has letters"):
+        write_plan(expanding("a cat"), Storage.open(tmp_path / "out"))
 
 
 def test_an_endpoint_that_is_not_there_is_named(expanding: Any, tmp_path: Path) -> None:
@@ -282,6 +300,7 @@ def test_what_is_asked_is_part_of_a_run_and_where_is_not(configure: Configure, e
     [
         ({"base_url": "http://user:pw@host"}, "base_url = 'host' is out of range: needs http://"),
         ({"base_url": "host/v1"}, "base_url = None is out of range"),
+        ({"base_url": "http://host:99999/v1"}, "Port out of range"),
         ({"count": 0}, "count = 0 is out of range"),
         ({"options": {"messages": []}}, "options = 'messages' is out of range: is set by"),
         ({"instruction": "Say {promt}"}, r"knows {prompt} and {n} only"),
@@ -335,6 +354,7 @@ def test_a_counterfactual_is_carried_over_where_its_words_stand_once(
         ),
         ("one [very] {old} dog", ["one [very] {old} dog"]),
         ("A dog\none dog [1]", ["one dog [1]"]),
+        ("[" * 100_000 + "\none dog", ["one dog"]),
         ('["1", "2", "3", "4", "5"]', ["1", "2", "3"]),
         ('["Sorry cats", "I\'m sorry"]', None),
         ("", None),

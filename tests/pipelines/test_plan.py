@@ -19,11 +19,12 @@ from models.seeds import image_seed
 from pipelines.dataset import schema
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.plan import buckets as plan_buckets
 from pipelines.plan import files as plan_files
-from pipelines.plan import write as plan_write
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import group_table, groups_of
 from pipelines.plan.shard_size import MOST_GROUPS_PER_SHARD, groups_per_shard, prompts_per_shard
+from pipelines.plan.variants import Variants
 from pipelines.plan.write import count_plan, write_plan
 from pipelines.prompts.rows import PromptRow
 from tests.conftest import Configure
@@ -103,11 +104,11 @@ def test_ids_of_groups_stay_whatever_the_row_contract_and_later_settings_are(con
         ],
     )
     prompt = PromptRow(prompt_id="p1", prompt="a red square", concept=None, rarity=None, counterfactual=None, source="")
-    table = group_table(config, [prompt])
+    table = group_table(Variants(config), [prompt])
     assert table["group_id"].to_pylist() == ["69b49dd4674f2acb", "ff4adeee05d526b5", "835c54db72ffae0e"]
     assert table["group_seeds"][0].as_py() == [image_seed(11, "p1", 0), image_seed(11, "p1", 1)]
     default, apart = (
-        group_table(configure(tora=tora), [prompt])["group_id"][0] for tora in ({}, {"encoders": "apart"})
+        group_table(Variants(configure(tora=tora)), [prompt])["group_id"][0] for tora in ({}, {"encoders": "apart"})
     )
     assert default != apart
 
@@ -150,7 +151,7 @@ def test_parts_and_chunks_leave_no_seam(configure: Configure, tmp_path: Path, mo
 
     whole = write("one")
     monkeypatch.setattr(plan_files, "SHARDS_PER_PART", 5)
-    monkeypatch.setattr(plan_write, "_PROMPTS_PER_CHUNK", 6)
+    monkeypatch.setattr(plan_buckets, "PROMPTS_PER_CHUNK", 6)
     assert write("many") == whole
     assert Storage.open(tmp_path / "many").list("plan") == [f"plan-{part:06d}.parquet" for part in range(3)]
 

@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
-from pipelines.prompts.columns import Columns
+from pipelines.prompts.columns import TEXTS, Columns
 from pipelines.prompts.formats import FORMATS, json_array, lines
-from pipelines.prompts.formats.base import FIELDS
 from pipelines.prompts.rows import FailedPrompt, PromptRow
 from tests.support.prompt_files import read, written
 
@@ -110,7 +109,7 @@ def test_a_quote_too_many_costs_a_line_of_csv(tmp_path: Path, rows: list[list[st
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*FIELDS, "x"]), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*TEXTS, "x"]), inner, max_size=4),
     max_leaves=4,
 )
 
@@ -171,5 +170,5 @@ COLUMN = st.one_of(
 @CHEAP
 @given(st.lists(COLUMN, min_size=5, max_size=5))
 def test_any_parquet_columns(tmp_path: Path, columns: list[list[Any]]) -> None:
-    table = pa.table({name: pa.array(column) for name, column in zip(FIELDS, columns, strict=True)})
+    table = pa.table({name: pa.array(column) for name, column in zip(TEXTS, columns, strict=True)})
     assert len(read(written(tmp_path / "p.parquet", table), duplicates="keep")) == 3

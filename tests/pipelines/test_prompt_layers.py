@@ -80,8 +80,7 @@ def test_all_say_the_same(tmp_path: Path, name: str, encoding: str, ending: str)
 
 def test_every_format_of_text_is_in_the_table() -> None:
     endings = {Path(name).suffix for name in FILES}
-    of_text = [format for format in FORMATS.values() if format.text and format.endings]
-    assert all(endings.intersection(format.endings) for format in of_text)
+    assert all(endings.intersection(format.endings) for format in FORMATS.values() if format.text and format.endings)
 
 
 def test_compression_goes_by_the_content(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.prompts import rows as prompt_rows
-from pipelines.prompts.columns import Columns
+from pipelines.prompts.columns import TEXTS, Columns
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.formats import FORMATS
-from pipelines.prompts.formats.base import FIELDS
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.rows import Dropped, FailedPrompt, PromptRow
+from pipelines.prompts.wanted import Wanted
 from tests.conftest import PROMPTS
 
 
@@ -43,14 +43,14 @@ ROWS = [("a cat", "7", "cat", "rare", "a dog"), ("a, \"b\"", "8", None, None, No
 
 
 def write_rows(path: Path) -> None:
-    records = [dict(zip(FIELDS, row, strict=True)) for row in ROWS]
+    records = [dict(zip(TEXTS, row, strict=True)) for row in ROWS]
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(records), path)
     elif path.suffix == ".jsonl":
         path.write_text("\n".join(map(json.dumps, records)))
     else:
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, delimiter="," if path.suffix == ".csv" else "\t")
+            writer = csv.DictWriter(file, TEXTS, delimiter="," if path.suffix == ".csv" else "\t")
             writer.writeheader()
             writer.writerows(records)
 
@@ -198,8 +198,8 @@ def test_csv_gives_back_what_was_written(texts: list[str]) -> None:
     writer = csv.writer(file)
     writer.writerow(["prompt"])
     writer.writerows([text] for text in texts)
-    rows = list(FORMATS["csv"].read(io.BytesIO(file.getvalue().encode()), "p.csv", Columns()))
-    assert [values[0] for _, values in rows] == texts
+    rows = list(FORMATS["csv"].read(io.BytesIO(file.getvalue().encode()), "p.csv", Wanted(Columns())))
+    assert [values for _, values in rows] == [{"prompt": text} for text in texts]
 
 
 @pytest.mark.skipif(not PROMPTS.is_dir(), reason="the PartiPrompts file is not beside this checkout")

@@ -88,6 +88,13 @@ def test_constraints_go_by_values_and_by_their_fields() -> None:
     assert pairs == {"purple star", "purple ring", "orange ring", "red ring"}
 
 
+def test_several_fields_of_a_constraint_have_to_fit_together() -> None:
+    colours = [*COLOURS, {"value": "teal", "rarity": "rare", "frequent": "blue"}]
+    both = {"colour": {"rarity": "rare", "frequent": ["red", "blue"]}}
+    one = {"colour": {"rarity": "rare", "frequent": "blue"}}
+    assert texts("a {colour}", slots={"colour": colours}, only=(both,), not_together=(one,)) == ["a purple"]
+
+
 BOXES = st.lists(st.tuples(*(st.sets(st.integers(0, size - 1)).map(lambda s: tuple(sorted(s))) for size in (4, 3, 2))))
 
 
@@ -211,7 +218,7 @@ def test_prompts_of_files_and_templates_are_not_made_twice(tmp_path: Path) -> No
 
 def test_values_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "grounds.txt").write_text("snow\n\n  wet   sand \n")
-    (tmp_path / "colours.csv").write_text("name,rarity,usual\npurple,rare,red\nred,,\n")
+    (tmp_path / "colours.csv").write_text("name,rarity,usual,hue\npurple,rare,red,300\nred,,,0\n")
     (tmp_path / "classes").write_text("n01440764 tench, Tinca tinca\nn02012849 crane\nn03126707 crane\n")
     columns = {"prompt": "name", "counterfactual": "usual"}
     found = rows_of(
@@ -220,15 +227,20 @@ def test_values_come_from_files(tmp_path: Path) -> None:
         concept="{thing.concept}",
         rarity="{colour.rarity}",
         counterfactual="a {colour.counterfactual} {thing} on {ground}",
+        not_together=({"colour": {"hue": [0]}, "ground": "wet sand"},),
         slots={
             "colour": {"path": str(tmp_path / "colours.csv"), "columns": columns},
             "thing": {"path": str(tmp_path / "classes"), "format": "classes"},
             "ground": str(tmp_path / "grounds.txt"),
         },
     )
-    assert len(found) == 2 * 2 * 2
+    assert len(found) == 2 * 2 * 2 - 2
     assert found[0][1:5] == ("a purple tench on snow", "tench, Tinca tinca", "rare", "a red tench on snow")
-    assert found[-1][1:5] == ("a red crane on wet sand", "crane", None, None)
+    assert found[3][1:5] == ("a purple crane on wet sand", "crane", "rare", "a red crane on wet sand")
+    assert found[-1][1:5] == ("a red crane on snow", "crane", None, None)
+    colours = {"path": str(tmp_path / "colours.csv"), "columns": {"prompt": "name"}}
+    found = rows_of("a {c} dot", slots={"c": colours}, counterfactual="a {c.usual} dot", concept="hue {c.hue}")
+    assert [row[2:5] for row in found] == [("hue 300", None, "a red dot"), ("hue 0", None, None)]
     classes = [*prompt_rows.read(Prompts(path=str(tmp_path / "classes"), format="classes"))]
     assert classes[0][:3] == ("n01440764", "tench", "tench, Tinca tinca")
     assert isinstance(classes[2], FailedPrompt)

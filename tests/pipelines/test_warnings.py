@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -60,8 +59,12 @@ def test_a_model_that_nobody_knows(configure: Configure) -> None:
 
 @pytest.mark.parametrize("output", ["out/seed=7", "s3://bucket/arm=x/run", "out/a=b=c/run"])
 def test_a_folder_that_readers_take_for_a_column(output: str, configure: Configure) -> None:
-    tables: dict[str, Any] = {"model": {"path": EMBEDDED, "dtype": "float32"}}
-    (said,) = warnings(configure(run={"output": output}, **tables))
     (named,) = [part for part in output.split("/") if "=" in part]
-    assert f"take the folder {named!r} for a column" in said
-    assert list(warnings(configure(run={"output": "out/seed-7"}, **tables))) == []
+    with pytest.raises(UserError, match=f"run.output = .* take the folder {named!r} for a column"):
+        preflight.check(configure(run={"output": output}, model={"path": EMBEDDED}))
+
+
+@pytest.mark.parametrize("name", ["run#1", "run[1]", "{a,b}", "$HOME", "a*b", "what?", "back\\slash"])
+def test_a_folder_that_readers_do_not_find(name: str, configure: Configure) -> None:
+    with pytest.raises(UserError, match=r"run\.output = .* for a pattern or a variable, and find nothing"):
+        preflight.check(configure(run={"output": f"out/{name}/run"}, model={"path": EMBEDDED}))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
 import httpx2
 import pytest
+import ray
+from ray.exceptions import RayError
 
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
 from models.spec import Group, Sampling
 from pipelines.dataset.failures import Failure
-from pipelines.serve.jobs import Done, Job, Started, Step
+from pipelines.serve import callers
+from pipelines.serve.jobs import Done, Event, Job, Started, Step
+from pipelines.serve.requests import error_of
 from pipelines.serve.settings import ServeArgs
 from tests.support.served import Served, post, serving, tiny_args
 
@@ -74,6 +78,52 @@ def test_closing_stops_the_denoising_within_one_step(served: Served, steps: list
 
     at_closing = asyncio.run(close_after_three())
     assert len(steps) - 1 <= at_closing + 1  # the last one counted belongs to the second job
+
+
+async def left_unread(served: Served, job: Job) -> AsyncGenerator[Event, None]:
+    """The events of a job whose caller has read one, and then neither reads nor closes: as a killed process."""
+    events = served.worker.generate(job)
+    await anext(events)
+    async with asyncio.timeout(20):
+        while served.worker._last_step is not None:  # it denoises
+            await asyncio.sleep(0.01)
+    return events
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_job_whose_caller_has_died_stops(
+    served: Served, steps: list[int], progress: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "_found", lambda name: name != "dead" or len(steps) < 3)
+    monkeypatch.setattr("pipelines.serve.worker._LOOK_SECONDS", 0.01)
+    asyncio.run(left_unread(served, Job(group=group(LONG), progress=progress, caller="dead")))
+    assert 3 <= len(steps) < LONG / 2
+
+
+def test_every_job_has_a_deadline_of_its_own(served: Served, steps: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served.worker, "_args", served.args.model_copy(update={"timeout_s": 0.3}))
+
+    async def last() -> Event:
+        events = await left_unread(served, Job(group=group(LONG), progress=True))
+        return [event async for event in events][-1]
+
+    failed = asyncio.run(last())
+    assert isinstance(failed, Failure)
+    error = error_of(failed)
+    assert (error.status_code, error.code, error.detail) == (504, "timeout", "not done within 0.3 s; stopped")
+    assert len(steps) < LONG / 2
+
+
+def test_whom_ray_does_not_find_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: dict[str, Exception] = {"dead": ValueError("no such actor"), "unknown": RayError("no answer")}
+
+    def get_actor(name: str, namespace: str) -> None:
+        if name in raised:
+            raise raised[name]
+
+    monkeypatch.setattr(ray, "get_actor", get_actor)
+    names = ["alive", "dead", "unknown", ""]
+    assert [asyncio.run(callers.runs(name)) for name in names] == [True, False, True, True]
 
 
 def cancelled(served: Served) -> float:

@@ -23,7 +23,7 @@ from models.generator import ModelInfo
 from models.parallel.division import Division, division
 from models.spec import Group, Sampling
 from pipelines.errors import UserError
-from pipelines.serve import keys
+from pipelines.serve import callers, keys
 from pipelines.serve.app import _scale
 from pipelines.serve.engine import ServeEngine
 from pipelines.serve.files import Files
@@ -166,7 +166,9 @@ def test_a_refusal_says_how_long_a_group_takes() -> None:
         (RayTaskError("f", "traceback", ValueError("ours")), RayTaskError),  # type: ignore[no-untyped-call]
     ],
 )
-def test_what_ray_raises_is_told_apart(raised: Exception, seen: type[Exception]) -> None:
+def test_what_ray_raises_is_told_apart(
+    raised: Exception, seen: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     closed: list[bool] = []
 
     class Response:
@@ -183,6 +185,7 @@ def test_what_ray_raises_is_told_apart(raised: Exception, seen: type[Exception])
     handle: Any = SimpleNamespace(deployment_name="Worker")
     handle.options = lambda **_: SimpleNamespace(generate=SimpleNamespace(remote=lambda _: Response()))
     engine = ServeEngine(handle)
+    monkeypatch.setattr(callers, "here", lambda: "web")
 
     async def ask() -> None:
         async with aclosing(engine.generate(Job(group=Group(prompt="a", seeds=(1,), sampling=Sampling())))) as events:

@@ -30,7 +30,7 @@ class Worker:
         with self._telemetry.busy("denoise"):
             time.sleep(0.01)
         self._telemetry.images(3)
-        self._telemetry.failed(["PromptError", "PromptError"], group_size=4)
+        self._telemetry.failed(["PromptError", "PromptError"], images=8)
         self._telemetry.fill(0.5)
         self._telemetry.gpu_memory(1 << 30)
 

@@ -19,7 +19,6 @@ GUIDES = {
     for name in (
         "README.md",
         "pipelines/README.md",
-        "pipelines/export/README.md",
         "pipelines/prompts/README.md",
         "pipelines/serve/README.md",
         "pipelines/export/README.md",

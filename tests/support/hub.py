@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import re
 import socket
 import struct
@@ -37,7 +38,7 @@ class Repo:
 
 
 class HubServer(ThreadingHTTPServer):
-    """every: which share of requests is dropped, one in so many, in turn before and after it is done; 0 for none.
+    """every: which share of requests is dropped, one in so many, some before and some after it is done; 0 for none.
     Uploads are dropped before only: one that has come, and whose answer is lost, has to be sent again by anybody."""
 
     daemon_threads = True
@@ -52,6 +53,7 @@ class HubServer(ThreadingHTTPServer):
         """sha256 of a large file -> how often it was received."""
         self.requests = self.dropped = 0
         self.lock = threading.Lock()
+        self._dice = random.Random(0)
 
     def drop(self, method: str) -> str:
         """When the request in hand is to be dropped: "before" it is done, "after" it, or "" for not at all."""
@@ -60,7 +62,7 @@ class HubServer(ThreadingHTTPServer):
             if not self.every or self.requests % self.every:
                 return ""
             self.dropped += 1
-            return "before" if self.dropped % 2 or method == "PUT" else "after"
+            return "before" if method == "PUT" or self._dice.random() < 0.5 else "after"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -132,7 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
         here = PurePosixPath(folder)
         parents = [(one, PurePosixPath(one["path"]).parents) for one in found]
         inside = [one for one, above in parents if here in (above if everything else above[:1])]
-        return (200, inside, {}) if inside or not folder else (404, {"error": "none"}, {"X-Error-Code": "EntryNotFound"})
+        if folder and not inside:
+            return 404, {"error": "none"}, {"X-Error-Code": "EntryNotFound"}
+        return 200, inside, {}
 
     def _part(self, repo: Repo, name: str) -> tuple[int, Any, dict[str, str]]:
         if repo.broken:
@@ -142,10 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _create(self, asked: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
         name = f"{asked['organization']}/{asked['name']}"
+        known = {"url": f"{self.server.url}/datasets/{name}"}
         if name in self.server.repos:
-            return 409, {"error": "You already created this dataset repo"}, {}
+            return 409, {"error": "You already created this dataset repo", **known}, {}
         self.server.repos[name] = Repo(private=asked["visibility"] == "private")
-        return 200, {"url": f"{self.server.url}/datasets/{name}"}, {}
+        return 200, known, {}
 
     def _upload(self, asked: dict[str, Any]) -> dict[str, Any]:
         known = {"oid": asked["oid"], "size": asked["size"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import uvicorn
 
+from pipelines.serve.jobs import Engine, Event, Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs, resolve
 from pipelines.serve.web import create_app
@@ -45,22 +46,42 @@ class Served:
 def serving(args: ServeArgs, keys: Keys | None = None) -> Iterator[Served]:
     """Run the endpoint in this process until the block ends."""
     worker = Worker(args)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(args, resolve(args), worker, keys or Keys()), port=0, log_level="warning", lifespan="off"
-        )
-    )
+    try:
+        with listening(args, worker, keys or Keys()) as url:
+            yield Served(url=url, worker=worker, args=args)
+    finally:
+        worker.close()
+
+
+@contextmanager
+def listening(args: ServeArgs, engine: Engine, keys: Keys) -> Iterator[str]:
+    """The URL of the web application in front of an engine, until the block ends."""
+    app = create_app(args, resolve(args), engine, keys)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive(), "the web server ended at once"
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield Served(url=f"http://127.0.0.1:{port}", worker=worker, args=args)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
-        worker.close()
+
+
+@dataclass(frozen=True)
+class BrokenEngine:
+    """An engine without a model: it sends some events, and fails."""
+
+    events: tuple[Event, ...] = ()
+
+    async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
+        for event in self.events:
+            yield event
+        raise RuntimeError("secret detail")
+
+    async def ready(self) -> bool:
+        return True
 
 
 def post(served: Served, *, timeout: float = 60, **body: Any) -> httpx2.Response:

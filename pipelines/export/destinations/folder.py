@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pipelines.dataset import owned
 from pipelines.dataset.names import EXPORT_RECORD, FileEntry
 from pipelines.dataset.storage import Storage
+from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
 from pipelines.export import manifest
 from pipelines.export.destinations.base import check_digest
@@ -31,6 +32,7 @@ class Folder:
         self._good: set[str] = set()
 
     def claim(self, files: Sequence[FileEntry], source: Storage) -> None:
+        check_readable(self.uri, "--to")
         owned.check(self._target, EXPORT_RECORD, setting="--to")
         self._target.sweep("")
         if self._same(EXPORT_RECORD, source) is False:

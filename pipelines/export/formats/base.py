@@ -82,7 +82,7 @@ class Format(Protocol):
         """
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
-        """The Hugging Face features that a reader of the files finds.
+        """The Hugging Face features that a reader of the files finds; none where `datasets` does not read the format.
 
         schema: of the rows.
         endings: of the image files, such as png.

@@ -54,7 +54,7 @@ class HuggingFace:
         return row_bytes(rows)
 
     def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
-        with parquet.Writer(file, schema, parquet.HUB) as writer:
+        with parquet.Writer(file, schema) as writer:
             for rows in parquet.small_groups(tables):
                 writer.write(rows)
 

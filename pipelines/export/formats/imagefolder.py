@@ -61,7 +61,7 @@ class ImageFolder:
 
     def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
         others = [field for field in schema if field.name != "image"]
-        with parquet.Writer(file, pa.schema([pa.field(FILE_NAME, pa.string()), *others]), parquet.HUB) as writer:
+        with parquet.Writer(file, pa.schema([pa.field(FILE_NAME, pa.string()), *others])) as writer:
             for rows in parquet.small_groups(self._written(tables, beside)):
                 writer.write(rows)
 

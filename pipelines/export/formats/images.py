@@ -40,19 +40,20 @@ def ending(name: str, image: Mapping[str, Any] | None) -> str:
     return found
 
 
-def json_of(name: str, row: Mapping[str, Any]) -> bytes:
-    """Columns of a row as JSON.
+def json_of(name: str, value: Any) -> bytes:
+    """A row, or a column of one, as JSON.
 
-    name: of the image, as `key` gives it.
-    row: the columns.
+    name: of the image, as `key` gives it, for the message.
+    value: the row, or the value of the column.
 
     Raises:
         ValueError: when a number is NaN or infinite.
     """
     try:
-        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:
-        bad = [f"{column} = {value}" for column, value in row.items() if value != value]
+        columns = value if isinstance(value, Mapping) else {}
+        bad = [f"{column} = {number}" for column, number in columns.items() if number != number]
         raise ValueError(f"image {name}: {', '.join(bad) or error}: JSON has no such number") from error
 
 

@@ -88,6 +88,7 @@ const sections = [
   ["Model", ["model", "model_revision", "family", "dtype", "scheduler", "loras"]],
   ["Model options", "model_options"],
   ["Prompt", ["concept", "rarity", "counterfactual", "prompt_id"]],
+  ["Carried along", "carried"],
   ["Identity", ["image_id", "group_id", "fingerprint"]],
 ];
 const known = (value) => value !== null && value !== undefined && value !== "" && value.length !== 0;

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"^\s*```.*$", re.MULTILINE)
 _MARK = re.compile(r"^(?:\(?\d+[.):]|[-*•–])\s+")
 _REFUSAL = re.compile(r"(?:i['’]?m sorry|sorry|i can(?:no|['’])t|i am unable|i['’]?m unable|as an ai)\b", re.IGNORECASE)
+_MOST_BEGINNINGS = 100
+"""Brackets of an answer at which JSON may begin."""
 _QUOTES = "\"“”'‘’"
 
 
@@ -44,9 +47,9 @@ def texts_in(content: Any, prompt: str, count: int) -> list[str]:
 
 def _in_json(text: str) -> list[str] | None:
     """The texts of the first JSON array in a text, or of one within the first object; None where there is none."""
-    for start in (match.start() for match in re.finditer(r"[\[{]", text)):
+    for match in islice(re.finditer(r"[\[{]", text), _MOST_BEGINNINGS):
         try:
-            value, _ = json.JSONDecoder().raw_decode(text[start:])
+            value, _ = json.JSONDecoder().raw_decode(text, match.start())
         except (ValueError, RecursionError):
             continue
         if texts := [*_texts(value)]:

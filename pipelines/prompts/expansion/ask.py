@@ -16,13 +16,16 @@ from typing import TypeVar
 from pipelines.dataset import records
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
 from pipelines.prompts.expansion.config import Expand
-from pipelines.prompts.expansion.endpoint import Endpoint
+from pipelines.prompts.expansion.endpoint import FAILED, Endpoint
 
 FOLDER = "answers"
 _AHEAD = 1024
 """Prompts that are read before the answers of the first are given. It decides which of two equal texts is the first, so
 it is the same whatever the concurrency."""
+_MOST_IN_A_ROW = 20
+"""Prompts for which the endpoint may fail, each in all tries, before the job ends."""
 _ADVICE = "Remove the file, and it is asked again."
 T = TypeVar("T")
 Answers = list[str] | Failure
@@ -51,19 +54,40 @@ def answered(rows: Iterable[tuple[T, str | None]], expand: Expand, output: Stora
         UserError: as `Endpoint.ask`, and when a kept answer is damaged.
     """
     ahead: deque[tuple[T, Future[Answers]]] = deque()
+    outages = _Outages(expand)
     with Endpoint(expand) as endpoint, ThreadPoolExecutor(expand.concurrency) as pool:
         try:
             for row, prompt in rows:
                 ahead.append((row, pool.submit(_answers, prompt, expand, output, endpoint)))
                 if len(ahead) > _AHEAD:
-                    first, future = ahead.popleft()
-                    yield first, future.result()
+                    yield outages.passed(ahead.popleft())
             while ahead:
-                first, future = ahead.popleft()
-                yield first, future.result()
+                yield outages.passed(ahead.popleft())
         finally:
             endpoint.stop()  # what is under way is still answered, and kept
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Outages:
+    """Counts the prompts in a row for which the endpoint failed."""
+
+    def __init__(self, expand: Expand) -> None:
+        self._expand = expand
+        self._in_a_row = 0
+
+    def passed(self, asked: tuple[T, Future[Answers]]) -> tuple[T, Answers]:
+        row, future = asked
+        answers = future.result()
+        if not isinstance(answers, Failure) or answers.error_type != FAILED:
+            self._in_a_row = 0 if answers else self._in_a_row  # a row without a prompt says nothing of it
+            return row, answers
+        self._in_a_row += 1
+        if self._in_a_row >= _MOST_IN_A_ROW:
+            raise UserError(
+                f"prompts.expand: {self._expand.base_url} failed for {self._in_a_row} prompts in a row, last with "
+                f"{answers.error}. When it is well again, start the same command: what was answered is not asked again"
+            )
+        return row, answers
 
 
 def unanswered(prompts: Iterable[str], expand: Expand, output: Storage) -> int:

@@ -54,7 +54,7 @@ class Expand:
     def __post_init__(self) -> None:
         url = urlsplit(self.base_url)
         rule = "needs http:// or https:// and a host; a key stands in the variable that key_variable names, never here"
-        good = url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc
+        good = url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc and url.port != 0
         require(good, "base_url", url.hostname, rule)  # not all of it: a password may be there
         require(bool(self.model), "model", self.model, "needs the name of a model")
         require(1 <= self.count <= 100, "count", self.count, "needs 1 to 100")

@@ -17,6 +17,8 @@ from pipelines.errors import UserError
 from pipelines.prompts.expansion.answers import NoAnswer, texts_in
 from pipelines.prompts.expansion.config import Expand
 
+NO_ANSWER, FAILED = "NoAnswer", "EndpointFailed"
+"""Types of failures: of one prompt, and of the endpoint."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 300.0
 _MISTAKES = {
     401: "the key is wrong or missing",
@@ -36,6 +38,8 @@ class Endpoint:
     def __init__(self, expand: Expand) -> None:
         self._expand = expand
         self._key = os.environ.get(expand.key_variable, "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise UserError(f"{expand.key_variable}: the key in it has letters or line ends that no key has")
         self._stopped = threading.Event()
         self._url = f"{expand.base_url.rstrip('/')}/chat/completions"
         limits = httpx2.Limits(max_connections=expand.concurrency)
@@ -62,15 +66,15 @@ class Endpoint:
                 silent = False
                 if not response.is_error:
                     return texts_in(_content(response), prompt, self._expand.count)
-                problem = self._problem(response)
+                kind, problem = FAILED, self._problem(response)
                 if response.status_code < 500 and response.status_code not in _BUSY:
-                    return Failure(error_type="NoAnswer", error=problem, attempts=attempt)
+                    return Failure(error_type=NO_ANSWER, error=problem, attempts=attempt)
                 wait = _asked_to_wait(response, wait)
             except NoAnswer as error:
-                problem, wait = str(error), 0.0
-            except httpx2.TransportError as error:
+                kind, problem, wait = NO_ANSWER, str(error), 0.0
+            except httpx2.RequestError as error:
                 silent = silent and isinstance(error, httpx2.ConnectError)
-                problem = f"{type(error).__name__}: {error}"
+                kind, problem = FAILED, f"{type(error).__name__}: {error}"
             if attempt == self._expand.tries or self._stopped.wait(min(wait, _LONGEST_WAIT_SECONDS)):
                 break
         if silent:
@@ -78,7 +82,7 @@ class Endpoint:
                 f"prompts.expand.base_url: nothing answers at {self._url} ({problem}). Start the endpoint, and then "
                 "the same command again: what was answered is not asked again"
             )
-        return Failure(error_type="NoAnswer", error=problem, attempts=attempt)
+        return Failure(error_type=kind, error=problem, attempts=attempt)
 
     def stop(self) -> None:
         """Have nothing tried again."""

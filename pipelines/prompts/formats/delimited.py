@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Iterator
-from functools import cache
-from operator import itemgetter
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import BinaryIO
+
+import pyarrow as pa
 
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
-from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, positions, unreadable
+from pipelines.prompts.formats.base import Format, Row, unreadable
 from pipelines.prompts.formats.lines import blocks_of, lines_of
+from pipelines.prompts.wanted import Wanted
 
 _log = logging.getLogger(__name__)
 
@@ -25,30 +26,35 @@ Record = tuple[int, list[str] | Failure]
 """(number of the first line, cells)."""
 
 
-def read_csv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read_csv(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of CSV as in RFC 4180: a cell in double quotes may have delimiters, line ends and doubled quotes. Cells
     lie between commas, or between what gives the header line the prompt's column.
 
-    file, uri, columns: see `Format.read`.
+    file, uri, wanted: see `Format.read`.
     """
-    delimiter = _delimiter(next(lines_of(file, uri), ""), columns.prompt)
+    yield from _rows(_csv(file, uri, wanted), uri, wanted)
+
+
+def read_tsv(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
+    """The rows of TSV, one per line: many TSV files (PartiPrompts is one) have double quotes that are plain text.
+
+    file, uri, wanted: see `Format.read`.
+    """
+    yield from _rows(_tsv(file, uri, wanted), uri, wanted)
+
+
+def _csv(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Record]:
+    delimiter = _delimiter(next(lines_of(file, uri), ""), wanted.columns.name_of("prompt"))
     if delimiter != ",":
         _say(delimiter, uri)
     file.seek(0)
-    yield from _rows(_csv_records(blocks_of(file, uri), delimiter), uri, columns)
+    yield from _csv_records(blocks_of(file, uri), delimiter)
 
 
-def read_tsv(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
-    """The rows of TSV, one per line: many TSV files (PartiPrompts is one) have double quotes that are plain text.
-
-    file, uri, columns: see `Format.read`.
-    """
-    records = (
-        (number, [_unquoted(cell) if cell[:1] == '"' else cell for cell in line.split("\t")])
-        for number, line in enumerate(lines_of(file, uri), start=1)
-        if line
-    )
-    yield from _rows(records, uri, columns)
+def _tsv(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Record]:
+    for number, line in enumerate(lines_of(file, uri), start=1):
+        if line:
+            yield number, [_unquoted(cell) if cell[:1] == '"' else cell for cell in line.split("\t")]
 
 
 def _delimiter(header: str, wanted: str) -> str:
@@ -114,23 +120,33 @@ def _unquoted(cell: str) -> str:
     return match[1].replace('""', '"') if match else cell
 
 
-def _rows(records: Iterator[Record], uri: str, columns: Columns) -> Iterator[Row]:
+def _header(records: Iterator[Record], uri: str) -> list[str]:
     first, header = next(records, (0, None))
     if header is None:
         raise UserError(f"{uri} is empty; it needs a header line with the names of its columns")
     if isinstance(header, Failure):
         raise UserError(f"{uri}:{first}: {header.error}. The first line needs the names of the columns.")
+    return header
+
+
+def _kinds(
+    records: Callable[[BinaryIO, str, Wanted], Iterator[Record]], file: BinaryIO, uri: str, wanted: Wanted
+) -> dict[str, pa.DataType]:
+    return dict.fromkeys(_header(records(file, uri, wanted), uri), pa.string())
+
+
+def _rows(records: Iterator[Record], uri: str, wanted: Wanted) -> Iterator[Row]:
+    header = _header(records, uri)
     width = len(header)
-    chosen = itemgetter(*(width if at is None else at for at in positions(header, columns, uri)))
+    places = [(name, header.index(name)) for name in wanted.of(header, uri)]
     for number, cells in records:
         if isinstance(cells, Failure):
-            yield number, (cells, None, None, None, None)
+            yield number, cells
         elif len(cells) == width:
-            yield number, chosen([*cells, None])
+            yield number, {name: cells[at] for name, at in places}
         else:
-            problem = unreadable(f"{len(cells)} cells, but the header names {width} columns")
-            yield number, (problem, None, None, None, None)
+            yield number, unreadable(f"{len(cells)} cells, but the header names {width} columns")
 
 
-CSV = Format(name="csv", endings=(".csv",), read=read_csv)
-TSV = Format(name="tsv", endings=(".tsv",), read=read_tsv)
+CSV = Format(name="csv", endings=(".csv",), read=read_csv, kinds=partial(_kinds, _csv))
+TSV = Format(name="tsv", endings=(".tsv",), read=read_tsv, kinds=partial(_kinds, _tsv))

@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
-from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats import jsonl, objects
 from pipelines.prompts.formats.base import Format, Row, unreadable
 from pipelines.prompts.formats.lines import texts_of
 from pipelines.prompts.formats.objects import Decoder, Record
+from pipelines.prompts.wanted import Wanted
 
 _LONGEST_ELEMENT = 1 << 25
 _REST_OF_A_NUMBER = re.compile(r"[-+.eE0-9]*\Z")
@@ -20,24 +20,26 @@ _REST_OF_A_NUMBER = re.compile(r"[-+.eE0-9]*\Z")
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 
 
-def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`. Where it begins with an object it is JSON lines by another name."""
     if _Scanner(file, uri).peek() == "{":
         file.seek(0)
-        yield from jsonl.read(file, uri, columns)
+        yield from jsonl.read(file, uri, wanted)
         return
+
+    name = wanted.columns.name_of("prompt")
 
     def records() -> Iterator[Record]:
         file.seek(0)
         for number, value in enumerate(elements(file, uri), start=1):
-            yield number, _record(value, columns)
+            yield number, _record(value, name)
 
-    yield from objects.rows(records, uri, columns)
+    yield from objects.rows(records, uri, wanted)
 
 
-def _record(value: Any, columns: Columns) -> dict[str, Any] | Failure:
+def _record(value: Any, prompt: str) -> dict[str, Any] | Failure:
     if isinstance(value, str):
-        return {columns.prompt: value}
+        return {prompt: value}
     return value if isinstance(value, dict | Failure) else unreadable("it is neither an object nor text")
 
 

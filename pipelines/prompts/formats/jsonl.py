@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from pipelines.dataset.failures import Failure
-from pipelines.prompts.columns import Columns
 from pipelines.prompts.formats import objects
 from pipelines.prompts.formats.base import Format, Row, unreadable
 from pipelines.prompts.formats.lines import lines_of
 from pipelines.prompts.formats.objects import Decoder, Record
+from pipelines.prompts.wanted import Wanted
 
 
-def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
 
     def records() -> Iterator[Record]:
@@ -23,7 +23,7 @@ def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
             if line.strip():
                 yield number, _record(decoder, line)
 
-    yield from objects.rows(records, uri, columns)
+    yield from objects.rows(records, uri, wanted)
 
 
 def _record(decoder: Decoder, line: str) -> Any:

@@ -5,43 +5,38 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict
 from typing import Any
 
 from pipelines.dataset.failures import Failure
-from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Row, positions, unreadable
+from pipelines.prompts.formats.base import Row, unreadable
 from pipelines.prompts.formats.paths import ABSENT, inside
+from pipelines.prompts.wanted import Wanted
 
 Record = tuple[int, dict[str, Any] | Failure]
 """(number, object)."""
 
 
-def rows(begin: Callable[[], Iterator[Record]], uri: str, columns: Columns) -> Iterator[Row]:
+def rows(begin: Callable[[], Iterator[Record]], uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file's objects.
 
     begin: gives all objects of the file from the first.
-    uri, columns: see `Format.read`.
+    uri, wanted: see `Format.read`.
     """
-    _check_columns(begin(), uri, columns)
-    names = [name or field for field, name in asdict(columns).items()]
-    paths = [(at, name, name.split(".")) for at, name in enumerate(names) if "." in name]
+    _check_columns(begin(), uri, wanted)
+    paths = [(name, name.split(".")) for name in wanted.paths]
     for number, record in begin():
-        if isinstance(record, Failure):
-            yield number, (record, None, None, None, None)
-            continue
-        values = [record.get(name) for name in names]
-        for at, name, parts in paths:
-            if name not in record:
-                found = inside(record, parts)
-                values[at] = None if found is ABSENT else found
-        yield number, values
+        if not isinstance(record, Failure):
+            wanted.see(record.keys())
+            for name, parts in paths:
+                if name not in record and (found := inside(record, parts)) is not ABSENT:
+                    record[name] = found
+        yield number, record
 
 
-def _check_columns(records: Iterator[Record], uri: str, columns: Columns) -> None:
+def _check_columns(records: Iterator[Record], uri: str, wanted: Wanted) -> None:
     """A row may lack any key, but a name of the settings that no row has is a mistake. All are looked for before the
     first row is given, in as many rows as that takes: mostly one."""
-    wanted = {name for name in asdict(columns).values() if name}
+    required = {*wanted.required.values()}
     found: set[str] = set()
     seen: dict[str, None] = {}
     with closing(records):  # type: ignore[type-var]
@@ -49,11 +44,11 @@ def _check_columns(records: Iterator[Record], uri: str, columns: Columns) -> Non
             if isinstance(record, Failure):
                 continue
             seen |= dict.fromkeys(record)
-            found |= {name for name in wanted if name in record or inside(record, name.split(".")) is not ABSENT}
-            if wanted <= found:
+            found |= {name for name in required if name in record or inside(record, name.split(".")) is not ABSENT}
+            if required <= found:
                 break
     if seen:
-        positions([*seen, *sorted(found - seen.keys())], columns, uri)
+        wanted.of([*seen], uri, inside=found - seen.keys())
 
 
 class Decoder:

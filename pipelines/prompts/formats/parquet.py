@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from pipelines.dataset.parquet import Reader
-from pipelines.prompts.columns import Columns
-from pipelines.prompts.formats.base import Format, Row, no_text, positions
+from pipelines.prompts.formats.base import Format, Row, no_text
 from pipelines.prompts.formats.paths import column_inside, is_list, leads_on
+from pipelines.prompts.kinds import plain
+from pipelines.prompts.wanted import Wanted
 
 _BATCH_ROWS = 8192
 
 
-def read(file: BinaryIO, uri: str, columns: Columns) -> Iterator[Row]:
+def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     """The rows of a file; see `Format.read`."""
     source = Reader(file, uri)
     top = source.schema.names
-    wanted = [name for name in asdict(columns).values() if name and name not in top]
-    available = [*top, *(name for name in wanted for one in source.schema if _leads(one, name))]
-    names = [None if at is None else available[at] for at in positions(available, columns, uri)]
-    paths = [None if name is None else [name] if name in top else name.split(".") for name in names]
+    inside = {name for name in wanted.paths if name not in top and any(_leads(one, name) for one in source.schema)}
+    names = wanted.of(top, uri, inside=inside)
+    paths = [name.split(".") if name in inside else [name] for name in names]
+    values = [_carried if name in wanted.carried else _values for name in names]
+    columns = sorted({_read_of(source.schema, path) for path in paths})
     number = 0
-    for batch in source.batches(_BATCH_ROWS, sorted({_read_of(source.schema, path) for path in paths if path})):
-        cells = [[None] * batch.num_rows if path is None else _values(_cells(batch, path)) for path in paths]
-        for values in zip(*cells, strict=True):
+    for batch in source.batches(_BATCH_ROWS, columns):
+        cells = [of(_cells(batch, path)) for of, path in zip(values, paths, strict=True)]
+        for row in zip(*cells, strict=True):
             number += 1
-            yield number, values
+            yield number, dict(zip(names, row, strict=True))
+
+
+def kinds(file: BinaryIO, uri: str, wanted: Wanted) -> dict[str, pa.DataType]:
+    """The types of the columns; see `Format.kinds`."""
+    return {field.name: field.type for field in Reader(file, uri).schema}
 
 
 def _leads(column: pa.Field[Any], path: str) -> bool:
@@ -52,6 +58,16 @@ def _cells(batch: pa.RecordBatch, path: list[str]) -> pa.Array[Any]:
     return column_inside(batch.column(path[0]), path[1:])
 
 
+def _carried(column: pa.Array[Any]) -> list[Any]:
+    """Values of any type that rows can have."""
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    if any(of(column.type) for of in _TEXTS):
+        return _values(column)
+    plainer: Any = column.cast(plain(column.type))
+    return list(plainer.to_pylist())
+
+
 def _values(column: pa.Array[Any]) -> list[Any]:
     """Texts and numbers; of another type only that it is not, as a picture or a date may not even convert."""
     kind = column.type
@@ -71,4 +87,4 @@ def _values(column: pa.Array[Any]) -> list[Any]:
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
-FORMAT = Format(name="parquet", endings=(".parquet",), read=read, text=False)
+FORMAT = Format(name="parquet", endings=(".parquet",), read=read, kinds=kinds, text=False)

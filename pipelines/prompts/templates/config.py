@@ -53,6 +53,13 @@ class Template:
                 for slot in table:
                     self._check_slot(slot, name)
 
+    def fields_of(self, slot: str) -> set[str]:
+        """The fields of a slot's values that texts and constraints name."""
+        texts = (Text(getattr(self, name), name) for name in ("text", *LABELS))
+        named = {field for text in texts for of, field in text.references if of == slot}
+        tests = [table[slot] for table in (*self.only, *self.not_together) if slot in table]
+        return named.union(*(test for test in tests if isinstance(test, dict)))
+
     def _check_slot(self, slot: str, where: str) -> None:
         if slot not in self.slots:
             hint = did_you_mean(slot, self.slots) or f"; there are: {', '.join(self.slots)}"

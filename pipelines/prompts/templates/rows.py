@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.errors import did_you_mean
 from pipelines.dataset.run_json import PromptFile
 from pipelines.errors import UserError
+from pipelines.prompts.columns import TEXTS
 from pipelines.prompts.config import Prompts
-from pipelines.prompts.formats.base import FIELDS, Row
-from pipelines.prompts.hash_set import HashSet
-from pipelines.prompts.templates.combinations import Box, Combinations
+from pipelines.prompts.templates.combinations import Combinations
 from pipelines.prompts.templates.config import LABELS, Template
+from pipelines.prompts.templates.constraints import boxes
 from pipelines.prompts.templates.distinct import all_different
-from pipelines.prompts.templates.permutation import MOST, Permutation
+from pipelines.prompts.templates.draw import Values, drawn, in_order
+from pipelines.prompts.templates.permutation import MOST
 from pipelines.prompts.templates.slots import Value, values_of
 from pipelines.prompts.templates.text import Text, articles_apart
-
-_CHUNK = 8192
-_MOST_DRAWS = 100
-"""Draws for each combination of a weighted sample, on average, after which it is given up."""
-_SPREAD = 0x9E3779B97F4A7C15
-"""Odd, so that multiplication by it gives each number another one: hashes for `HashSet`."""
 
 
 def templates(prompts: Prompts) -> list[Filled]:
@@ -56,13 +48,16 @@ class Filled:
     def __init__(self, template: Template, prompts: Prompts, at: str) -> None:
         self.at = at
         self._template = template
-        self._slots = {name: values_of(given, prompts, f"{at}.slots.{name}") for name, given in template.slots.items()}
+        self._slots = {
+            name: values_of(given, prompts, f"{at}.slots.{name}", template.fields_of(name))
+            for name, given in template.slots.items()
+        }
         self._weights = [[value.weight for value in values] for values in self._slots.values()]
-        self._weighted = any(weight != 1 for of in self._weights for weight in of)
-        if self._weighted and not template.sample:
+        weighted = any(weight != 1 for of in self._weights for weight in of)
+        if weighted and not template.sample:
             raise UserError(f"{at}: weights say what is drawn more often; set sample, or leave them out")
         only, without = (
-            [self._box(table, name) for table in getattr(template, name)] for name in ("only", "not_together")
+            boxes(getattr(template, name), self._slots, f"{at}.{name}") for name in ("only", "not_together")
         )
         sizes = [len(values) for values in self._slots.values()]
         self._combinations = Combinations(sizes, only, without)
@@ -70,7 +65,7 @@ class Filled:
         if not self.count:
             raise UserError(f"{at}: only and not_together leave no combination")
         if self._numbered.count > MOST:
-            times = ", each as often as its weights say" if self._weighted else ""
+            times = ", each as often as its weights say" if weighted else ""
             raise UserError(
                 f"{at}: there are {self._numbered.count:.1e} combinations{times}; at most 2**62 can be numbered. Make "
                 "it two templates, or give it fewer values"
@@ -112,7 +107,7 @@ class Filled:
                 pieces.append([value.get(piece[1]) or "" for value in self._slots[piece[0]]])
         return all_different(pieces)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[tuple[int, tuple[str | None, ...]]]:
         """Its rows, numbered from 1."""
         texts = {"prompt": self._template.text, **{name: getattr(self._template, name) for name in LABELS}}
         fillers = {name: self._column(Text(text, name)) for name, text in texts.items() if text}
@@ -120,18 +115,18 @@ class Filled:
         for values in self._chosen():
             columns = {name: fill(values) for name, fill in fillers.items()}
             nothing = [None] * values.shape[1]
-            for row in zip(*(columns.get(name, nothing) for name in FIELDS), strict=True):
+            for row in zip(*(columns.get(name, nothing) for name in TEXTS), strict=True):
                 number += 1
                 yield number, _without_itself(row)
 
-    def _column(self, text: Text) -> Callable[[NDArray[np.int64]], list[str | None]]:
+    def _column(self, text: Text) -> Callable[[Values], list[str | None]]:
         """What makes a column of the values of some combinations."""
         slots = [*self._slots]
-        sources = [(slots.index(slot), self._of(slot, field, text)) for slot, field in text.references]
+        sources = [(slots.index(slot), self._of(slot, field)) for slot, field in text.references]
         gaps = any(of is None for _, values in sources for of in values)
         fill = text.filler(tidy=any(of == "" for _, values in sources for of in values))
 
-        def column(values: NDArray[np.int64]) -> list[str | None]:
+        def column(values: Values) -> list[str | None]:
             cells = [[of[value] for value in values[slot].tolist()] for slot, of in sources]
             if not cells:
                 return [fill(())] * values.shape[1]
@@ -141,7 +136,7 @@ class Filled:
 
         return column
 
-    def _of(self, slot: str, field: str, text: Text) -> list[str | None]:
+    def _of(self, slot: str, field: str) -> list[str | None]:
         values = [value.get(field) for value in self._slots[slot]]
         if all(of is None for of in values):
             known = {name for value in self._slots[slot] for name in value.fields}
@@ -151,73 +146,11 @@ class Filled:
             )
         return values
 
-    def _chosen(self) -> Iterator[NDArray[np.int64]]:
-        """The values of the combinations that are taken, int64 [slots, combinations], some at a time."""
-        total = self._numbered.count
-        chosen = self._in_order(total) if not self._template.sample else self._drawn(total)
-        left = self.drawn
-        for values in chosen:
-            yield values[:, :left]
-            left -= values.shape[1]
-            if left <= 0:
-                return
-
-    def _in_order(self, total: int) -> Iterator[NDArray[np.int64]]:
-        for start in range(0, total, _CHUNK):
-            yield self._numbered.values(np.arange(start, min(start + _CHUNK, total), dtype=np.uint64))
-
-    def _drawn(self, total: int) -> Iterator[NDArray[np.int64]]:
-        """In the order of a permutation. A combination that has several numbers is taken at the first one."""
-        order, seen = Permutation(total, self._template.sample_seed), HashSet()
-        most = _MOST_DRAWS * max(self.drawn, _CHUNK)
-        for start in range(0, min(total, most), _CHUNK):
-            numbers = order(np.arange(start, min(start + _CHUNK, total), dtype=np.uint64))
-            values = self._numbered.values(numbers)
-            yield values[:, [*self._first_seen(values, seen)]] if self._weighted else values
-        if total > most:
-            raise UserError(
-                f"{self.at}: after {most:,} draws there are still not {self.drawn:,} different combinations: what has "
-                "a large weight comes again and again. Set a smaller sample, or weights that differ less"
-            )
-
-    def _first_seen(self, values: NDArray[np.int64], seen: HashSet) -> Iterator[int]:
-        number = np.zeros(values.shape[1], np.uint64)
-        for of, each in zip(values, self._weights, strict=True):
-            number = number * np.uint64(len(each)) + of.astype(np.uint64)
-        for place, one in enumerate((number * np.uint64(_SPREAD)).tolist()):
-            if one not in seen:
-                seen.add(one)
-                yield place
-
-    def _box(self, table: Mapping[str, Any], name: str) -> Box:
-        return tuple(
-            self._fitting(slot, table[slot], f"{self.at}.{name}: {slot}")
-            if slot in table
-            else tuple(range(len(values)))
-            for slot, values in self._slots.items()
-        )
-
-    def _fitting(self, slot: str, wanted: Any, at: str) -> tuple[int, ...]:
-        """The numbers of the values that a constraint means: by themselves, or by their fields."""
-        values = self._slots[slot]
-        tests = wanted.items() if isinstance(wanted, Mapping) else [("", wanted)]
-        for field, texts in tests:
-            there = {value.get(field) for value in values}
-            for text in _several(texts):
-                if text not in there:
-                    known = [one for one in there if one]
-                    raise UserError(
-                        f"{at}: there is no value {field and f'with {field} = '}{text!r}{did_you_mean(text, known)}"
-                    )
-        return tuple(
-            number
-            for number, value in enumerate(values)
-            if all(value.get(field) in _several(texts) for field, texts in tests)
-        )
-
-
-def _several(wanted: Any) -> list[str]:
-    return [str(one) for one in (wanted if isinstance(wanted, list | tuple) else [wanted])]
+    def _chosen(self) -> Iterator[Values]:
+        template = self._template
+        if not template.sample:
+            return in_order(self._numbered)
+        return drawn(self._numbered, self._weights, self.drawn, template.sample_seed, self.at)
 
 
 def _repeated(values: Sequence[Value]) -> bool:
@@ -226,5 +159,5 @@ def _repeated(values: Sequence[Value]) -> bool:
 
 def _without_itself(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """A row whose counterfactual, where it is the prompt itself, is left out."""
-    counterfactual = FIELDS.index("counterfactual")
+    counterfactual = TEXTS.index("counterfactual")
     return row if row[counterfactual] != row[0] else (*row[:counterfactual], None, *row[counterfactual + 1 :])

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.errors import did_you_mean
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
 from pipelines.prompts import files
-from pipelines.prompts.columns import Columns
+from pipelines.prompts.columns import TEXTS, Columns
 from pipelines.prompts.config import Prompts
-from pipelines.prompts.formats.base import FIELDS
 from pipelines.prompts.places import find
 from pipelines.prompts.text import normal
+from pipelines.prompts.wanted import Wanted
 
 _MOST_WEIGHT = 1000
 _OF_A_VALUE = ("value", "weight")
@@ -37,18 +37,19 @@ class Value:
         return (self.fields.get(name) or None) if name else self.text
 
 
-def values_of(given: Any, prompts: Prompts, at: str) -> tuple[Value, ...]:
+def values_of(given: Any, prompts: Prompts, at: str, used: Iterable[str]) -> tuple[Value, ...]:
     """The values of a slot.
 
     given: what stands in the table `slots`.
     prompts: the settings; `duplicates` says what a repeated value leads to.
     at: name of the setting, for messages.
+    used: the fields that the template uses; of files they are columns.
 
     Raises:
         UserError: when it has no such form, or a file cannot be read.
     """
     if isinstance(given, str | Mapping):
-        found = list(_from_files(given, at))
+        found = list(_from_files(given, at, {*used} - {"", *TEXTS}))
     elif isinstance(given, list | tuple):
         found = [_from_table(one, f"{at}[{number}]") for number, one in enumerate(given)]
     else:
@@ -92,12 +93,13 @@ def _text(given: Any, at: str) -> str:
     return normal(str(given)).text
 
 
-def _from_files(given: str | Mapping[str, Any], at: str) -> Iterator[Value]:
+def _from_files(given: str | Mapping[str, Any], at: str, used: set[str]) -> Iterator[Value]:
     source = _source(given, at)
+    names = {field: source.columns.name_of(field) for field in TEXTS} | {field: field for field in used}
     for file in find(source):
-        for number, row in files.read(file, source):
-            columns = dict(zip(FIELDS, row, strict=True))
-            value = columns.pop("prompt")
+        for number, row in files.read(file, source, Wanted(source.columns, settings=False, carried=used)):
+            columns = {} if isinstance(row, Failure) else {field: row.get(name) for field, name in names.items()}
+            value = row if isinstance(row, Failure) else columns.pop("prompt")
             if isinstance(value, Failure):
                 raise UserError(f"{file.uri}:{number}: {value.error}")
             if value is None:
@@ -115,7 +117,7 @@ def _source(given: str | Mapping[str, Any], at: str) -> Prompts:
     columns = given.get("columns", {})
     if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
         raise UserError(f"{at}.columns = {columns!r}: must be a table of names of columns")
-    _check_keys(columns, [one.name for one in fields(Columns)], f"{at}.columns")
+    _check_keys(columns, TEXTS, f"{at}.columns")
     path = given.get("path", "")
     path = tuple(path) if isinstance(path, list) else path
     try:

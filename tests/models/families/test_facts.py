@@ -14,6 +14,7 @@ from torch import nn
 
 from models.errors import ModelError, PromptError
 from models.families import family_of
+from models.sizes import size_unit
 from models.spec import Group
 from tests.support.family import TORA, Toy, only, picture
 
@@ -42,6 +43,11 @@ def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
 def test_no_joint_block_list_is_forgotten(toy: Toy) -> None:
     lists = {name for name, child in toy.pipe.transformer.named_children() if isinstance(child, nn.ModuleList)}
     assert lists == {facts.name for facts in toy.family.block_lists}
+
+
+def test_every_family_draws_sides_of_the_unit_that_its_folder_gives(toy: Toy) -> None:
+    """Known without loading the model."""
+    assert size_unit(toy.generator.info.model) % toy.family.size_multiple(toy.pipe) == 0
 
 
 @only("flux", "sd3")

@@ -1,0 +1,369 @@
+"""Rows of prompt files with settings of their own: what they change, what they may be, and that nothing else moves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.seeds import image_seed
+from pipelines.calibration.config import CalibrationConfig, Grid
+from pipelines.dataset.storage import Storage
+from pipelines.flows import calibrate, dry_run
+from pipelines.flows.warnings import of_rows
+from pipelines.plan import buckets as plan_buckets
+from pipelines.plan.files import FAILED_PROMPTS, read_shard
+from pipelines.plan.groups import groups_of
+from pipelines.plan.survey import Survey
+from pipelines.plan.variants import Variants
+from pipelines.plan.write import count_plan, write_plan
+from pipelines.prompts.carry import Carried
+from pipelines.prompts.columns import SETTINGS
+from pipelines.prompts.rows import PromptRow, _Checker
+from pipelines.prompts.settings import PLAIN
+from pipelines.stages.isolate import packs_of_equal
+from tests.conftest import Configure
+
+EMBEDDED = "models/embedded/weights/pipeline"
+SCORING = {"model": "local-dir:models/embedded/weights/clip"}
+ARMS = [{"name": "stock"}, {"name": "both", "tora": True, "repulsion": True}]
+Rows = list[dict[str, Any]]
+
+
+class Planner:
+    """Plans rows in a new folder each time."""
+
+    def __init__(self, folder: Path, configure: Configure) -> None:
+        self._folder, self._configure, self._count = folder, configure, 0
+
+    def __call__(self, rows: Rows, columns: dict[str, str] | None = None, **tables: Any) -> list[pa.Table]:
+        """The shards."""
+        self._count += 1
+        self.out = self._folder / str(self._count)
+        self.out.mkdir()
+        path = self.out / "p.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        prompts = {"path": str(path), **tables.pop("prompts", {}), **({"columns": columns} if columns else {})}
+        self.config = self._configure(prompts=prompts, **{"arms": ARMS, "group": {"size": 2}, **tables})
+        self.counts = write_plan(self.config, Storage.open(self.out))
+        assert count_plan(self.config) == self.counts
+        return [read_shard(Storage.open(self.out), shard) for shard in self.counts.shard_numbers()]
+
+    def failures(self) -> list[str]:
+        if not (self.out / FAILED_PROMPTS).exists():
+            return []
+        failed = pq.read_table(self.out / FAILED_PROMPTS).to_pylist()
+        return [f"{row['source'].rpartition(':')[2]}: {row['error']}" for row in failed]
+
+
+@pytest.fixture
+def plan(tmp_path: Path, configure: Configure) -> Planner:
+    return Planner(tmp_path, configure)
+
+
+OF_A_GROUP = {
+    "negative_prompt": "blurry",
+    "steps": 7,
+    "guidance_scale": 2.5,
+    "width": 512,
+    "height": 768,
+    "frames": 5,
+    "max_sequence_length": 77,
+}
+"""Settings with a column in every row -> a value that is not the run's."""
+OF_ARMS = {"sigma": ("tora", 1.7), "strength": ("repulsion", 0.4)}
+
+
+def groups(shards: list[pa.Table], prompt: str = "") -> Rows:
+    """The planned groups of a prompt, or of all, without their shards' numbers."""
+    rows = [{**row, "shard": 0} for shard in shards for row in shard.to_pylist()]
+    return [row for row in rows if prompt in ("", row["prompt"])]
+
+
+def test_every_setting_of_a_row_reaches_its_groups_and_no_others(plan: Planner) -> None:
+    alone = groups(plan([{"prompt": "plain"}]))
+    for name, value in [*OF_A_GROUP.items(), *((name, value) for name, (_, value) in OF_ARMS.items())]:
+        both = plan([{"prompt": "plain"}, {"prompt": "own", name: value}])
+        own = groups(both, "own")
+        assert groups(both, "plain") == alone
+        if name in OF_A_GROUP:
+            assert [row[name] for row in own] == [value] * 2
+            assert alone[0][name] != value
+        else:
+            kind = OF_ARMS[name][0]
+            assert [row[kind] and row[kind][name] for row in own] == [None, value]
+    assert {*OF_A_GROUP, *OF_ARMS, "aspect_ratio", "seed", "images"} == {*SETTINGS}
+
+
+def test_ids_change_with_the_settings_and_with_nothing_else(plan: Planner) -> None:
+    def ids(**own: Any) -> list[str]:
+        return [row["group_id"] for row in groups(plan([{"prompt": "a dot", "prompt_id": "p", **own}]))]
+
+    plain = ids()
+    same = {"steps": plan.config.sampling.steps, "width": None, "negative_prompt": " ", "sigma": float("nan")}
+    assert ids(**same) == plain  # spelled out, or not said
+    changed = [ids(**{name: value})[1] for name, value in OF_A_GROUP.items()] + [ids(seed=5)[1]]
+    changed += [ids(**{name: value})[1] for name, (_, value) in OF_ARMS.items()]
+    assert len({plain[1], *changed}) == 1 + len(changed)
+    assert ids(sigma=1.7)[0] == plain[0]  # of the arm where TORA is off
+
+
+def test_one_text_may_be_there_with_several_settings_which_share_their_noise(plan: Planner) -> None:
+    rows: Rows = [{"prompt": "a dot"}, {"prompt": "a dot", "steps": 7}, {"prompt": "a dot", "steps": 7, "images": 9}]
+    planned = groups(plan(rows))
+    assert len({row["prompt_id"] for row in planned}) == 2
+    assert {tuple(row["group_seeds"]) for row in planned} == {tuple(planned[0]["group_seeds"])}
+    assert plan.failures() == [
+        "3: this prompt was there before; prompts.duplicates says what then happens"
+    ]  # more of the same
+    there = {row["steps"]: row["prompt_id"] for row in planned}
+    again = groups(plan([*rows[1::-1]], prompts={"duplicates": "keep"}))
+    assert {row["steps"]: row["prompt_id"] for row in again} == there  # whatever their order
+
+
+def test_a_seed_is_that_of_the_first_image(plan: Planner) -> None:
+    (one,) = groups(plan([{"prompt": "a dot", "seed": 2**63 - 1}], group={"size": 1}, arms=ARMS[:1]))
+    assert one["group_seeds"] == [2**63 - 1]
+    rows = [{"prompt": "a dot", "seed": 5}, {"prompt": "a star", "seed": 5}]
+    shape = {"size": 2, "groups_per_prompt": 2}
+    planned = groups(plan(rows, group=shape))
+    assert [row["group_seeds"] for row in planned] == 2 * [
+        *2 * [[5, image_seed(5, "", 1)]],
+        *2 * [[image_seed(5, "", 2), image_seed(5, "", 3)]],
+    ]
+
+
+def test_images_are_full_groups_and_a_smaller_one(plan: Planner) -> None:
+    rows: Rows = [{"prompt": "a dot", "images": 5}, {"prompt": "a star", "images": 1}, {"prompt": "a sun"}]
+    planned = plan(rows, arms=ARMS[:1], group={"size": 2, "groups_per_prompt": 3})
+    sizes = {word: [len(row["group_seeds"]) for row in groups(planned, f"a {word}")] for word in ("dot", "star", "sun")}
+    assert sizes == {"dot": [2, 2, 1], "star": [1], "sun": [2, 2, 2]}
+    assert (plan.counts.groups, plan.counts.images) == (7, 12)
+    seeds = [seed for row in groups(planned, "a dot") for seed in row["group_seeds"]]
+    name = groups(planned, "a dot")[0]["prompt_id"]
+    assert seeds == [image_seed(0, name, index) for index in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size"),
+    [
+        ("16:9", (1376, 768)),
+        ("1:1", (1024, 1024)),
+        ("9 : 16", (768, 1376)),
+        (1.5, (1248, 832)),
+        ("2.39:1", (1568, 672)),
+    ],
+)
+def test_an_aspect_ratio_keeps_the_pixels(plan: Planner, ratio: Any, size: tuple[int, int]) -> None:
+    (row,) = groups(plan([{"prompt": "a dot", "aspect_ratio": ratio}], arms=ARMS[:1]))
+    assert (row["width"], row["height"]) == size
+    assert abs(size[0] * size[1] / 1024**2 - 1) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("own", "error"),
+    [
+        ({"steps": 0}, "steps = 0 is out of range: needs 1 to 1000"),  # as in a config
+        ({"steps": 2.5}, "steps = 2.5: must be a whole number"),
+        ({"steps": "many"}, "steps = 'many': must be a whole number"),
+        ({"steps": True}, "steps = True: must be a whole number"),
+        ({"steps": [4]}, "steps = [4]: must be a whole number"),
+        ({"steps": 10**400}, f"steps = {10**400} is out of range"),
+        ({"guidance_scale": "high"}, "guidance_scale = 'high': must be a number"),
+        ({"guidance_scale": -1}, "guidance_scale = -1.0 is out of range: needs >= 0"),
+        ({"guidance_scale": 10**400}, "must be a number"),
+        ({"seed": -1}, "seed = -1 is out of range: needs 0 to 2**63 - 1"),
+        ({"seed": 1e17}, "seed = 1e+17: must be a whole number"),  # which one it was nobody knows
+        ({"images": 0}, "images = 0 is out of range: needs 1 to 10,000"),
+        ({"width": 8192, "height": 8192, "images": 99}, "8192 x 8192 could exceed 2 GiB"),
+        ({"aspect_ratio": "16x9"}, "aspect_ratio = '16x9': must be two numbers such as '16:9'"),
+        ({"aspect_ratio": "1:99"}, "needs 1:32 to 32:1"),
+        ({"aspect_ratio": "1:2", "height": 512}, "aspect_ratio = '1:2': give it or height, not both"),
+        ({"sigma": 99}, "sigma = 99.0 is out of range: needs 0.1 to 10"),
+        ({"strength": -1}, "strength = -1.0 is out of range"),
+        ({"negative_prompt": ["blurry"]}, "the negative_prompt is list, not text"),
+        ({"negative_prompt": "a\0b"}, "the negative_prompt has control characters"),
+    ],
+)
+def test_a_bad_value_costs_its_row(plan: Planner, own: dict[str, Any], error: str) -> None:
+    planned = plan([{"prompt": "a dot", **own}, {"prompt": "a star"}, {"prompt": "a dot"}])
+    assert {row["prompt"] for row in groups(planned)} == {"a star", "a dot"}  # the bad row is no repeat of the last
+    (failure,) = plan.failures()
+    assert failure.startswith("1: ")
+    assert error in failure
+
+
+def test_a_setting_that_would_act_nowhere_costs_its_row(plan: Planner) -> None:
+    plan([{"prompt": "a dot", "sigma": 1.2}, {"prompt": "a star"}], arms=[{"name": "r", "repulsion": True}])
+    assert plan.failures() == ["1: sigma = 1.2 has no effect: tora is on in no arm"]
+    plan([{"prompt": "a dot", "strength": 1.2}, {"prompt": "a star"}], repulsion={"eta": 2.0})
+    assert plan.failures() == ["1: strength = 1.2 has no effect: repulsion.eta goes before it"]
+
+
+def test_columns_of_other_names_and_columns_that_are_left_alone(plan: Planner) -> None:
+    rows = [{"prompt": "a dot", "cfg": 2, "seed": 7}, {"prompt": "a star", "cfg": -2}]
+    shards = plan(rows, columns={"guidance_scale": "cfg", "seed": "-"})
+    (row, _) = groups(shards)
+    assert row["guidance_scale"] == 2.0
+    assert row["group_seeds"][0] != 7
+    assert plan.failures() == [
+        "2: guidance_scale = -2.0 is out of range: needs >= 0 (the column 'cfg' is prompts.columns.guidance_scale)"
+    ]
+
+
+def test_files_of_text_and_tables_with_gaps_say_the_same(tmp_path: Path, configure: Configure) -> None:
+    (tmp_path / "p.csv").write_text("prompt,steps,guidance_scale,seed\na dot,7.0,2,\na star,,,5\n")
+    floats = {"steps": [7.0, float("nan")], "guidance_scale": [2.0, None], "seed": [None, 5.0]}
+    pq.write_table(pa.table({"prompt": ["a dot", "a star"], **floats}), tmp_path / "p.parquet")
+    planned = []
+    for name in ("p.csv", "p.parquet"):
+        output = Storage.open(tmp_path / name.replace(".", "-"))
+        write_plan(configure(prompts={"path": str(tmp_path / name)}), output)
+        planned.append(read_shard(output, 0).to_pylist())
+    assert planned[0] == planned[1]
+    assert {(row["steps"], row["guidance_scale"]) for row in planned[0]} == {(7, 2.0), (28, 4.5)}
+
+
+def test_rows_of_one_size_fill_batches_whatever_their_order(plan: Planner) -> None:
+    """Four sizes in turn, in batches of 4: each batch is full, and no shard waits for all rows of a size."""
+    rows: Rows = [{"prompt": f"p{n}", "width": 512 + 16 * (n % 4)} for n in range(64)]
+    shards = plan(rows, arms=ARMS[:1], group={"size": 1, "groups_per_batch": 4}, output={"groups_per_shard": 8})
+    for shard in shards:
+        packs = packs_of_equal((group.batch_key for group in groups_of(shard)), 4)
+        assert {len(pack) for pack in packs} == {4}
+    assert [shard.num_rows for shard in shards] == [8] * 8
+    assert sorted(row["prompt"] for row in groups(shards)) == sorted(row["prompt"] for row in rows)
+
+
+def test_leftovers_share_shards_as_far_as_there_is_room(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"prompt": f"p{n}", "steps": 1 + n // 3} for n in range(60)]
+    shape: dict[str, Any] = {"arms": ARMS[:1], "group": {"size": 1}, "output": {"groups_per_shard": 8}}
+    assert [shard.num_rows for shard in plan(rows, **shape)] == [6] * 10
+    # With settings of its own in every row, and more rows than may wait, too.
+    monkeypatch.setattr(plan_buckets, "MOST_WAITING", 16)
+    each = [{"prompt": f"p{n}", "guidance_scale": 1 + n / 100} for n in range(60)]
+    shards = plan(each, **shape)
+    assert [shard.num_rows for shard in shards] == [8] * 7 + [4]
+    assert [row["prompt"] for row in groups(shards)] == [row["prompt"] for row in each]
+
+
+def test_large_images_come_in_smaller_shards(plan: Planner) -> None:
+    rows = [{"prompt": f"p{n}", "width": 4096 if n % 2 else None, "height": 4096 if n % 2 else None} for n in range(44)]
+    shards = plan(rows, arms=ARMS[:1], output={"groups_per_shard": 40})
+    assert [shard["width"].to_pylist() for shard in shards] == [[4096] * 21, [1024] * 22 + [4096]]
+
+
+def test_a_plan_with_settings_of_rows_grows(plan: Planner, tmp_path: Path, configure: Configure) -> None:
+    path, output = tmp_path / "p.jsonl", Storage.open(tmp_path / "out")
+
+    def write(rows: Rows, before: Any = None) -> Any:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return write_plan(configure(prompts={"path": str(path)}, group={"size": 2}), output, before)
+
+    rows = [{"prompt": f"p{n}", "steps": 1 + n % 3} for n in range(7)]
+    first = write(rows)
+    grown = write([{"prompt": "p0"}, *rows, {"prompt": "new", "steps": 9}], first)
+    assert (grown.groups - first.groups, grown.shards - first.shards) == (2, 1)
+
+
+def test_a_dry_run_says_what_rows_have(
+    tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.jsonl"
+    rows = [{"prompt": "a dot"}, {"prompt": "a star", "width": 128, "steps": 9}, {"prompt": "a sun", "steps": 9}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = configure(prompts={"path": str(path)}, model={"path": EMBEDDED}, scoring=SCORING)
+    assert "images   12 of 64 x 64, the largest of 128 x 64" in dry_run.describe(config).splitlines()
+    assert capsys.readouterr().err == "rows of the prompt files have settings of their own: steps, width (3 buckets)\n"
+
+
+COLUMNS = ["prompt", "steps", "Negative Prompt", "cfg", "seeed", "n", "group_id", "topic", "mood"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_columns_that_do_nothing_are_named(tmp_path: Path, configure: Configure, ending: str) -> None:
+    path = tmp_path / f"p.{ending}"
+    table = pa.table({name: ["7"] for name in COLUMNS})
+    if ending == "parquet":
+        pq.write_table(table, path)
+    elif ending == "csv":
+        path.write_text(f"{','.join(COLUMNS)}\n{','.join('7' * len(COLUMNS))}\n")
+    else:  # each key in a row of its own, far down
+        lines = [{"prompt": "7"}, *({"prompt": name, name: "7"} for name in COLUMNS[1:])]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = configure(prompts={"path": str(path)})
+    survey = Survey(config)
+    count_plan(config, survey)
+    acting, warning, others = of_rows(config, survey)
+    assert acting.startswith("rows of the prompt files have settings of their own: steps (")
+    named = re.findall(r"'(\S[^']*)' \(([^)]+)\)", warning)
+    assert named == [
+        ("Negative Prompt", "prompts.columns.negative_prompt = 'Negative Prompt'"),
+        ("cfg", "prompts.columns.guidance_scale = 'cfg'"),
+        ("seeed", "prompts.columns.seed = 'seeed'"),
+        ("n", "prompts.columns.images = 'n'"),
+        ("group_id", "this name has a meaning in rows"),
+    ]
+    assert "not used, not carried: topic, mood;" in others
+
+
+def test_columns_that_are_used_or_left_alone_are_not_warned_of(tmp_path: Path, configure: Configure) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("prompt,id,seed\na dot,1,2\n")
+    config = configure(prompts={"path": str(path), "columns": {"prompt_id": "id", "seed": "-"}})
+    survey = Survey(config)
+    count_plan(config, survey)
+    assert [*of_rows(config, survey)] == [
+        "columns of the prompt files that are not used, not carried: seed; prompts.carry takes them along"
+    ]
+
+
+def test_settings_come_from_inside_of_columns_and_from_names_of_folders(tmp_path: Path, configure: Configure) -> None:
+    meta = [{"prompt": "a dot", "meta": {"cfg": 2.0}}, {"prompt": "a star", "meta": {}}]
+    folder = tmp_path / "in" / "steps=4"
+    folder.mkdir(parents=True)
+    (folder / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in meta))
+    pq.write_table(pa.Table.from_pylist(meta), tmp_path / "p.parquet")
+    for path, steps in ((tmp_path / "in", 4), (tmp_path / "p.parquet", 28)):
+        output = Storage.open(tmp_path / f"out{steps}")
+        prompts = {"path": str(path), "columns": {"guidance_scale": "meta.cfg"}}
+        config = configure(prompts=prompts)
+        survey = Survey(config)
+        write_plan(config, output, survey=survey)
+        rows = read_shard(output, 0).to_pylist()
+        assert [(row["prompt"], row["steps"], row["guidance_scale"]) for row in rows] == [
+            ("a dot", steps, 2.0),
+            ("a star", steps, 4.5),
+        ]
+        assert survey.wanted.settings == (["steps", "guidance_scale"] if steps == 4 else ["guidance_scale"])
+        assert survey.wanted.unused == []
+
+
+def test_what_is_written_for_a_row_has_its_settings_and_what_goes_along(tmp_path: Path, configure: Configure) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a dot", "steps": 4, "label": 3}\n{"prompt": "a star", "label": 4}\n')
+    config = configure(prompts={"path": str(path)})
+    label = Carried(name="label", path=("label",), kind=pa.int64())
+    check = _Checker(config.prompts, Variants(config).settle, [label])
+    for values, steps in (({"prompt": "a dot", "steps": 4, "label": 3}, 4), ({"prompt": "a star", "label": 4}, None)):
+        row = check.row("f:1", values)
+        assert isinstance(row, PromptRow)
+        (answer,) = check.answers(row, ["a small one"])  # the same text twice, with other settings
+        assert isinstance(answer, PromptRow)
+        assert (dict(answer.settings.own).get("steps"), answer.carried) == (steps, (values["label"],))
+        assert (answer.noise == "") == (steps is None)
+
+
+def test_a_calibration_says_that_settings_of_rows_do_not_act(
+    tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a dot", "steps": 4, "topic": 1}\n{"prompt": "a star", "sigma": 4}\n')
+    config = CalibrationConfig(run=configure(prompts={"path": str(path)}), tables={}, grid=Grid())
+    assert [row.settings for row in calibrate._prompts(config)] == [PLAIN, PLAIN]
+    assert capsys.readouterr().err == "warning: settings of rows do not act in a calibration: steps, sigma\n"

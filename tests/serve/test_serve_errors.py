@@ -1,0 +1,68 @@
+"""Errors have the form that OpenAI's clients expect, whatever their status; pages of other origins can read them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from pipelines.serve.keys import Keys
+from pipelines.serve.settings import ServeArgs
+from tests.support.served import BrokenEngine, listening
+
+ORIGIN = "https://example.org"
+IMAGES = "/v1/images/generations"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    args = ServeArgs(cors_origins=(ORIGIN,), max_body_kb=1, body_timeout_s=0.2)
+    with listening(args, BrokenEngine(), Keys()) as at:
+        yield at
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "body"),
+    [
+        (400, "POST", IMAGES, {"prompt": ""}),
+        (404, "GET", "/nowhere", None),
+        (404, "GET", "/v1/models/none", None),
+        (405, "GET", IMAGES, None),
+        (413, "POST", IMAGES, {"prompt": "x" * 2000}),
+        (500, "POST", IMAGES, {"prompt": "a red star"}),
+        (500, "POST", IMAGES, {"prompt": "a red star", "stream": True}),
+    ],
+)
+def test_every_error_has_openais_form_and_is_read_by_other_origins(
+    url: str, status: int, method: str, path: str, body: Any
+) -> None:
+    answer = httpx2.request(method, url + path, json=body, headers={"origin": ORIGIN})
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "secret" not in answer.text
+
+
+def test_a_body_that_does_not_come_is_told_to_other_origins(url: str) -> None:
+    at = urlsplit(url)
+    with socket.create_connection((at.hostname, at.port), timeout=20) as connection:
+        connection.sendall(
+            f"POST {IMAGES} HTTP/1.1\r\nHost: {at.netloc}\r\nOrigin: {ORIGIN}\r\nContent-Length: 9\r\n\r\n".encode()
+        )
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.startswith("HTTP/1.1 408")
+    assert f"access-control-allow-origin: {ORIGIN}" in answer
+    assert '"code":"timeout"' in answer
+
+
+def test_other_origins_get_no_leave(url: str) -> None:
+    asked = {"origin": ORIGIN, "access-control-request-method": "POST"}
+    assert httpx2.options(url + IMAGES, headers=asked).status_code == 200
+    assert httpx2.options(url + IMAGES, headers=asked | {"origin": "https://else.example"}).status_code == 400
+    plain = httpx2.get(url + "/v1/models", headers={"origin": "https://else.example"})
+    assert "access-control-allow-origin" not in plain.headers
