@@ -105,10 +105,10 @@ class _Tally:
         settle, wanted = survey.variants.settle, survey.wanted
         for row in prompt_rows.read(config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried):
             if isinstance(row, PromptRow):
-                for _ in range(self._times):
+                for good in (row,) * self._times:
                     self._prompts += 1
-                    survey.add(row)
-                    yield row
+                    survey.add(good)
+                    yield good
             elif isinstance(row, FailedPrompt):
                 self._bad += 1
                 if len(self._reasons) < _REASONS_SHOWN:

@@ -186,7 +186,7 @@ class _Checker:
             concept = label(labels[0], "concept", self._prompts.max_characters)
             rarity = label(labels[1], "rarity", self._prompts.max_characters)
             counterfactual = label(labels[2], "counterfactual", self._prompts.max_characters)
-            if not of_texts and self._settings:
+            if self._settings and not of_texts and not self._settings.columns.isdisjoint(values):
                 settings = self._settings.of(values)
             carried = self._along({} if of_texts else values) if self._carried else ()
             prompt_id, noise = self._identify(text, explicit_id, different, settings)
@@ -196,8 +196,9 @@ class _Checker:
             return FailedPrompt(source, shown, unusable.failure)
         if prompt_id is None:
             return Dropped(source)
-        further = (changes or None, noise, settings, carried)
-        return PromptRow(prompt_id, text, concept, rarity, counterfactual, source, *further)
+        return PromptRow(
+            prompt_id, text, concept, rarity, counterfactual, source, changes or None, noise, settings, carried
+        )
 
     def answers(self, of: PromptRow, texts: Iterable[str]) -> Iterator[PromptRow | FailedPrompt | Dropped]:
         """Check prompts that are written for another one. All but the text is as there; a repeated one is left out."""
@@ -227,8 +228,10 @@ class _Checker:
         self, text: str, explicit_id: str | None, different: bool, settings: RowSettings
     ) -> tuple[str | None, str]:
         """The prompt's id, None for a repeat that is dropped; and its `noise`."""
-        own = (settings.own, settings.seed)  # more images of the same kind are no other prompt
-        whole = text if own == _NOTHING else f"{text}\0{json.dumps(own)}"
+        whole = text
+        if settings is not PLAIN:
+            own = (settings.own, settings.seed)  # more images of the same kind are no other prompt
+            whole = text if own == _NOTHING else f"{text}\0{json.dumps(own)}"
         text_hash = _hash(whole)
         repeated = text_hash in self._texts
         if repeated and self._prompts.duplicates == "drop":

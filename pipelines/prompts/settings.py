@@ -106,7 +106,8 @@ class OwnSettings:
 
     def __init__(self, columns: Columns, settle: Settle, max_characters: int) -> None:
         self._columns = columns.read_from(SETTINGS)
-        self._there = frozenset(self._columns.values())
+        self.columns = frozenset(self._columns.values())
+        """The columns; a row without any of them has nothing of its own."""
         self._settle = settle
         self._max_characters = max_characters
 
@@ -118,8 +119,6 @@ class OwnSettings:
         Raises:
             Unusable: when one is wrong; the message has its name, its value and its column.
         """
-        if self._there.isdisjoint(values):
-            return PLAIN
         given: dict[str, Any] = {}
         for field, column in self._columns.items():
             try:
