@@ -56,6 +56,7 @@ class ImageRequest(_Body):
     n: int | None
     size: str | None
     steps: int | None
+    num_inference_steps: int | None
     guidance_scale: float | None
     negative_prompt: str | None
     response_format: Literal["b64_json", "url"] | None = Field(
@@ -105,6 +106,7 @@ class ImageRequest(_Body):
 def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
     """The request's model with this app's limits and defaults."""
     sampling, text = serving.sampling, args.max_prompt_characters
+    steps: dict[str, Any] = {"ge": 1, "le": args.max_steps}
     changed: dict[str, Any] = {
         "prompt": (str, Field(..., min_length=1, max_length=text)),
         "n": (int | None, Field(1, ge=1, le=args.max_n, description="Images of the group; made together.")),
@@ -114,7 +116,11 @@ def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
         ),
         "steps": (
             int | None,
-            Field(sampling.steps, ge=1, le=args.max_steps, description="Extension. Denoising steps."),
+            Field(sampling.steps, **steps, description="Extension. Denoising steps."),
+        ),
+        "num_inference_steps": (
+            int | None,
+            Field(None, **steps, description="Extension. diffusers' name for `steps`; give one of them."),
         ),
         "guidance_scale": (
             float | None,

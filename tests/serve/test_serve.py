@@ -157,6 +157,8 @@ def test_compatible_requests_share_a_batch(served: Served) -> None:
         ({"tora": {"sigma": 99}}, 400, "tora", "sigma = 99.0 is out of range"),
         ({"repulsion": {"inner_steps": 9999}}, 400, "repulsion.inner_steps", "at most 1000"),
         ({"seeds": [1, 2], "n": 1}, 400, "seeds", "2 seeds for 1 images"),
+        ({"num_inference_steps": 0}, 400, "num_inference_steps", "greater than or equal to 1"),
+        ({"num_inference_steps": 2, "steps": 2}, 400, "num_inference_steps", "not both"),
         ({"sede": 1}, 400, "sede", "Extra inputs"),
         ({"quality": "hd"}, 400, "quality", "quality: there are no levels of quality here: set steps; leave it out"),
         ({"style": "vivid"}, 400, "style", "say it in the prompt"),
@@ -188,6 +190,11 @@ def test_a_field_of_openai_that_asks_for_nothing_more_is_taken(served: Served) -
         "user": "me",
     }
     assert post(served, output_compression=100, partial_images=0, **usual).status_code == 200
+
+
+def test_steps_by_the_name_that_diffusers_gives_them(served: Served) -> None:
+    assert post(served, num_inference_steps=3).json()["group"]["steps"] == 3
+    assert post(served, num_inference_steps=None).json()["group"]["steps"] == 2
 
 
 def test_other_refusals(served: Served, client: OpenAI) -> None:
