@@ -159,7 +159,14 @@ def _sampling(request: ImageRequest, serving: Serving) -> Sampling:
     size = serving.sizes[0] if request.size in (None, "auto") else request.size
     assert size is not None
     width, height = (int(side) for side in size.split("x"))
-    given = {name: getattr(request, name) for name in ("steps", "guidance_scale", "negative_prompt")}
+    given = {name: getattr(request, name) for name in ("guidance_scale", "negative_prompt")}
+    given["steps"] = request.num_inference_steps
+    if "steps" in request.model_fields_set and request.steps is not None:
+        if request.num_inference_steps is not None:
+            raise ApiError(
+                400, "give steps or num_inference_steps, not both", param="num_inference_steps", code="invalid_value"
+            )
+        given["steps"] = request.steps
     changes = {name: value for name, value in given.items() if value is not None}
     return replace(serving.sampling, width=width, height=height, **changes)
 

@@ -6,9 +6,20 @@ The request's model is made for each app, so that its OpenAPI document states th
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, LiteralString, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    create_model,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from models.interventions.base import Intervention
 from models.interventions.registry import registered
@@ -17,6 +28,20 @@ from pipelines.errors import UserError
 from pipelines.serve.settings import ServeArgs, Serving
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+_NOT_HERE: dict[str, LiteralString] = {
+    "quality": "there are no levels of quality here: set steps",
+    "style": "there are no styles here: say it in the prompt",
+    "background": "images are opaque here",
+    "output_compression": "png and webp are lossless here",
+    "partial_images": "progress events carry no images here",
+}
+"""OpenAI's fields that promise what is not done here, and why only a value that asks for nothing is taken."""
+
+
+def _not_here(field: str) -> LiteralString:
+    return _NOT_HERE[field] + "; leave it out"
 
 
 class _Body(BaseModel):
@@ -31,6 +56,7 @@ class ImageRequest(_Body):
     n: int | None
     size: str | None
     steps: int | None
+    num_inference_steps: int | None
     guidance_scale: float | None
     negative_prompt: str | None
     response_format: Literal["b64_json", "url"] | None = Field(
@@ -56,22 +82,31 @@ class ImageRequest(_Body):
         description="Extension. Share the denoising batch with no other request, for the very pixels of a batch job "
         "that has one group per batch. Otherwise pixels may differ by a last bit (1/255).",
     )
-    quality: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
-    style: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
-    background: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
-    moderation: str | None = Field(None, description="Accepted for compatibility; it has no effect.")
-    output_compression: int | None = Field(None, description="Accepted for compatibility; both formats are lossless.")
-    partial_images: int | None = Field(
-        None, ge=0, le=3, description="Accepted for compatibility; the progress events carry no images."
+    quality: Literal["auto"] | None = Field(None, description=_not_here("quality"))
+    style: None = Field(None, description=_not_here("style"))
+    background: Literal["auto", "opaque"] | None = Field(None, description=_not_here("background"))
+    output_compression: Literal[100] | None = Field(None, description=_not_here("output_compression"))
+    partial_images: Literal[0] | None = Field(None, description=_not_here("partial_images"))
+    moderation: Literal["auto", "low"] | None = Field(
+        None, description="Accepted for compatibility; nothing is filtered here."
     )
     safety_identifier: str | None = Field(
         None, description="Accepted for compatibility; it has no effect and is not stored."
     )
 
+    @field_validator(*_NOT_HERE, mode="wrap")
+    @classmethod
+    def _not_ignored(cls, value: Any, check: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            raise PydanticCustomError("not_here", _not_here(field.field_name or "")) from None
+
 
 def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
     """The request's model with this app's limits and defaults."""
     sampling, text = serving.sampling, args.max_prompt_characters
+    steps: dict[str, Any] = {"ge": 1, "le": args.max_steps}
     changed: dict[str, Any] = {
         "prompt": (str, Field(..., min_length=1, max_length=text)),
         "n": (int | None, Field(1, ge=1, le=args.max_n, description="Images of the group; made together.")),
@@ -81,7 +116,11 @@ def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
         ),
         "steps": (
             int | None,
-            Field(sampling.steps, ge=1, le=args.max_steps, description="Extension. Denoising steps."),
+            Field(sampling.steps, **steps, description="Extension. Denoising steps."),
+        ),
+        "num_inference_steps": (
+            int | None,
+            Field(None, **steps, description="Extension. diffusers' name for `steps`; give one of them."),
         ),
         "guidance_scale": (
             float | None,

@@ -68,7 +68,7 @@ def test_the_official_client(client: OpenAI) -> None:
 def test_the_official_client_streams(client: OpenAI) -> None:
     extra = {"seed": 5}
     whole = client.images.generate(prompt="a red star", n=2, extra_body=extra)
-    events = list(client.images.generate(prompt="a red star", n=2, stream=True, partial_images=1, extra_body=extra))
+    events = list(client.images.generate(prompt="a red star", n=2, stream=True, extra_body=extra))
     kinds = [event.type.removeprefix("image_generation.") for event in events]
     assert kinds == ["progress", "progress", "completed", "completed", "group"]
     assert [event.b64_json for event in events if event.type == "image_generation.completed"] == [
@@ -157,7 +157,14 @@ def test_compatible_requests_share_a_batch(served: Served) -> None:
         ({"tora": {"sigma": 99}}, 400, "tora", "sigma = 99.0 is out of range"),
         ({"repulsion": {"inner_steps": 9999}}, 400, "repulsion.inner_steps", "at most 1000"),
         ({"seeds": [1, 2], "n": 1}, 400, "seeds", "2 seeds for 1 images"),
+        ({"num_inference_steps": 0}, 400, "num_inference_steps", "greater than or equal to 1"),
+        ({"num_inference_steps": 2, "steps": 2}, 400, "num_inference_steps", "not both"),
         ({"sede": 1}, 400, "sede", "Extra inputs"),
+        ({"quality": "hd"}, 400, "quality", "quality: there are no levels of quality here: set steps; leave it out"),
+        ({"style": "vivid"}, 400, "style", "say it in the prompt"),
+        ({"background": "transparent"}, 400, "background", "opaque"),
+        ({"output_compression": 50}, 400, "output_compression", "lossless"),
+        ({"partial_images": 2, "stream": True}, 400, "partial_images", "carry no images"),
         ({"guidance_scale": float("nan")}, 400, "guidance_scale", "finite"),
     ],
 )
@@ -172,6 +179,22 @@ def test_errors_have_openais_shape(
     assert (answer.status_code, error["param"]) == (status, param)
     assert message in error["message"]
     assert set(error) == {"message", "type", "param", "code"}
+
+
+def test_a_field_of_openai_that_asks_for_nothing_more_is_taken(served: Served) -> None:
+    usual: dict[str, Any] = {
+        "quality": "auto",
+        "style": None,
+        "background": "opaque",
+        "moderation": "low",
+        "user": "me",
+    }
+    assert post(served, output_compression=100, partial_images=0, **usual).status_code == 200
+
+
+def test_steps_by_the_name_that_diffusers_gives_them(served: Served) -> None:
+    assert post(served, num_inference_steps=3).json()["group"]["steps"] == 3
+    assert post(served, num_inference_steps=None).json()["group"]["steps"] == 2
 
 
 def test_other_refusals(served: Served, client: OpenAI) -> None:

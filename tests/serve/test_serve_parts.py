@@ -26,6 +26,7 @@ from pipelines.errors import UserError
 from pipelines.serve import callers, keys
 from pipelines.serve.app import _scale
 from pipelines.serve.engine import ServeEngine
+from pipelines.serve.errors import ApiError
 from pipelines.serve.files import Files
 from pipelines.serve.jobs import Done, Event, Job, Lost, Overloaded, Started
 from pipelines.serve.keys import Keys
@@ -153,6 +154,44 @@ def test_a_refusal_says_how_long_a_group_takes() -> None:
 
     asyncio.run(until_done())
     assert taken[-1] >= 0.05
+
+
+def test_a_refusal_says_how_long_the_queue_is() -> None:
+    """Four groups take two seconds, twelve others wait: the next one begins after four turns."""
+    pace = Pace()
+    pace.add(2.0)
+
+    class Crowded:
+        async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
+            if pace.waiting > 12:
+                raise Overloaded
+            if pace.running < 4:
+                yield Started()
+            await asyncio.sleep(60)
+
+        async def ready(self) -> bool:
+            return True
+
+    job = Job(group=Group(prompt="a dot", seeds=(1,), sampling=Sampling()))
+
+    async def ask() -> None:
+        async with aclosing(events_in_time(Crowded(), job, queue_s=60, total_s=60, pace=pace)) as events:
+            async for _ in events:
+                pass
+
+    async def refused() -> str:
+        asked = [asyncio.create_task(ask()) for _ in range(16)]
+        await asyncio.sleep(0.05)
+        assert (pace.running, pace.waiting) == (4, 12)
+        with pytest.raises(ApiError) as raised:
+            await ask()
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        return str((raised.value.headers or {})["Retry-After"])
+
+    assert asyncio.run(refused()) == "8"
+    assert (pace.running, pace.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize(
