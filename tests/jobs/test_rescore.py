@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import export, score
+from jobs import export, publish, score
 from pipelines.cluster.progress import Tracker
 from pipelines.config.scorers import Scoring, checked
 from pipelines.dataset import images, score_columns
@@ -233,14 +233,14 @@ def test_a_scorer_in_words() -> None:
 def test_the_commands_of_the_readme(
     own_run: Path, tiny_clip: str, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The scorers of its examples need a download; here they are the tiny one."""
-    (section,) = re.findall(r"## Export and rescoring\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.S)
-    section = re.sub(r"ViT-[BL]-\d\d:openai", tiny_clip, section)
+    """The scorers of its examples need a download, and the hub an account; here they are the tiny one and a folder."""
+    (section,) = re.findall(r"## Export, publishing and rescoring\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.S)
+    section = re.sub(r"ViT-[BL]-\d\d:openai", tiny_clip, section).replace("OWNER/NAME", f"file://{tmp_path}/there")
     commands, code = re.findall(r"```\w*\n(.*?)```", section, re.S)
     (tmp_path / "out").mkdir()
     own_run.rename(tmp_path / "out" / "demo")
     monkeypatch.chdir(tmp_path)
-    jobs = {"jobs/export.py": export.main, "jobs/score.py": score.main}
+    jobs = {"jobs/export.py": export.main, "jobs/publish.py": publish.main, "jobs/score.py": score.main}
     for line in commands.splitlines():
         python, job, *words = shlex.split(line, comments=True)
         assert python == "python"
