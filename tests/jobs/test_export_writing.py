@@ -80,6 +80,15 @@ def test_an_image_that_is_lost_beside_its_metadata_is_written_again(toy_run: Pat
     assert bytes_of(to) == whole
 
 
+def test_what_a_kill_left_beside_annotations_is_removed(toy_run: Path, tmp_path: Path) -> None:
+    to = tmp_path / "coco"
+    assert export(toy_run, to, "coco") == 0
+    whole = bytes_of(to)
+    (to / "annotations" / f".captions_train.json.{'0' * 32}.tmp").write_text("half")
+    assert export(toy_run, to, "coco") == 0
+    assert bytes_of(to) == whole
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_manifest_names_every_other_file(kind: str, toy_run: Path, tmp_path: Path) -> None:
     assert export(toy_run, tmp_path / "to", kind, "--rejected") == 0

@@ -86,6 +86,13 @@ def test_a_killed_publishing_goes_on(hub: HubServer, exported: Path, monkeypatch
     assert {*hub.uploads.values()} == {1}
 
 
+def test_a_commit_whose_answer_is_lost_is_not_made_again(hub: HubServer, exported: Path) -> None:
+    hub.unanswered = "/commit/main"
+    assert publish(exported, "me/frogs") == 0
+    assert not hub.unanswered
+    assert len(hub.repos["me/frogs"].commits) == 1
+
+
 def test_what_is_there_decides_what_is_sent(hub: HubServer, exported: Path) -> None:
     assert publish(exported, "me/frogs") == 0
     repo = hub.repos["me/frogs"]

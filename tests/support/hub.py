@@ -52,13 +52,18 @@ class HubServer(ThreadingHTTPServer):
         self.uploads: Counter[str] = Counter()
         """sha256 of a large file -> how often it was received."""
         self.requests = self.dropped = 0
+        self.unanswered = ""
+        """End of a path: the next request for it is done, and not answered."""
         self.lock = threading.Lock()
         self._dice = random.Random(0)
 
-    def drop(self, method: str) -> str:
+    def drop(self, method: str, path: str) -> str:
         """When the request in hand is to be dropped: "before" it is done, "after" it, or "" for not at all."""
         with self.lock:
             self.requests += 1
+            if self.unanswered and path.endswith(self.unanswered):
+                self.unanswered = ""
+                return "after"
             if not self.every or self.requests % self.every:
                 return ""
             self.dropped += 1
@@ -74,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        drop = self.server.drop(self.command)
+        drop = self.server.drop(self.command, self.path)
         if drop != "before":
             with self.server.lock:
                 status, answer, headers = self._answer(unquote(urlsplit(self.path).path), body)
