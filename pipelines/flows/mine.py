@@ -28,10 +28,12 @@ from pipelines.mining.parser import open_parser
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.places import Source, find
+from pipelines.prompts.values import Unusable, clean_text
 from pipelines.prompts.wanted import Wanted
 
 _FILES_WORTH_RAY = 4
 _CAPTIONS_AT_A_TIME = 1024
+_CAPTION_CHARACTERS = 1 << 20
 _ROWS_AT_A_TIME = 100_000
 ENDINGS = (".parquet", ".jsonl")
 
@@ -118,11 +120,15 @@ def count_file(mining: Mining, source: Source) -> Counted:
 def _captions(mining: Mining, source: Source, counts: Counts) -> Iterator[str]:
     columns = mining.captions.columns
     for _, values in prompt_files.read(source, mining.captions, Wanted(columns, settings=False)):
-        caption = None if isinstance(values, Failure) else values.get(columns.name_of("prompt"))
-        if isinstance(caption, str):
-            yield caption
-        else:
+        try:
+            value = values if isinstance(values, Failure) else values.get(columns.name_of("prompt"))
+            caption, _ = clean_text(value, "caption", _CAPTION_CHARACTERS)
+        except Unusable:
+            caption = None
+        if caption is None:
             counts.unreadable += 1
+        else:
+            yield caption
 
 
 def _target(to: str) -> tuple[Storage, str]:
