@@ -33,7 +33,6 @@ from pipelines.prompts.wanted import Wanted
 
 _FILES_WORTH_RAY = 4
 _CAPTIONS_AT_A_TIME = 1024
-_CAPTION_CHARACTERS = 1 << 20
 _ROWS_AT_A_TIME = 100_000
 ENDINGS = (".parquet", ".jsonl")
 
@@ -122,7 +121,7 @@ def _captions(mining: Mining, source: Source, counts: Counts) -> Iterator[str]:
     for _, values in prompt_files.read(source, mining.captions, Wanted(columns, settings=False)):
         try:
             value = values if isinstance(values, Failure) else values.get(columns.name_of("prompt"))
-            caption, _ = clean_text(value, "caption", _CAPTION_CHARACTERS)
+            caption, _ = clean_text(value, "caption")
         except Unusable:
             caption = None
         if caption is None:

@@ -155,7 +155,9 @@ def test_files_of_a_corpus_are_counted_together(tmp_path: Path, capsys: pytest.C
 
 
 def test_captions_that_look_the_same_are_counted_together(tmp_path: Path) -> None:
-    (tmp_path / "captions.txt").write_text("a red caf\u00e9 table\na red cafe\u0301 table\na red ca\u200bf\u00e9 table\n")
+    (tmp_path / "captions.txt").write_text(
+        "a red caf\u00e9 table\na red cafe\u0301 table\na red ca\u200bf\u00e9 table\n"
+    )
     options = ["--captions", f"{tmp_path}/captions.txt", "--to", f"{tmp_path}/found.jsonl"]
     assert mine.main([*options, "--object-mentions", "1", "--rarity", "common"]) == 0
     (row,) = map(json.loads, (tmp_path / "found.jsonl").read_text().splitlines())
