@@ -98,7 +98,7 @@ def _chosen(prompts: Prompts, kinds: Mapping[str, pa.DataType]) -> Iterator[tupl
             continue
         paths = [path for path in _paths(kinds, entry.count(".")) if fnmatchcase(".".join(path), entry)]
         if not paths:
-            raise UserError(f"prompts.carry: no column is like {entry!r}; there are {', '.join(kinds)}")
+            raise UserError(f"prompts.carry: no column is like {entry!r}; {_there(kinds)}")
         yield from ((path[-1], path) for path in paths if path[0] not in used)
 
 
@@ -118,9 +118,11 @@ def _path(source: str, kinds: Mapping[str, pa.DataType]) -> tuple[str, ...]:
         except LookupError:
             continue
         return path
-    raise UserError(
-        f"prompts.carry: there is no column {source!r}{did_you_mean(source, kinds)}; there are {', '.join(kinds)}"
-    )
+    raise UserError(f"prompts.carry: there is no column {source!r}{did_you_mean(source, kinds)}; {_there(kinds)}")
+
+
+def _there(kinds: Mapping[str, pa.DataType]) -> str:
+    return f"there are {', '.join(kinds)}" if kinds else "plain text and templates have no columns: leave it out"
 
 
 def _inside(kinds: Mapping[str, pa.DataType], path: Sequence[str]) -> pa.DataType:

@@ -22,6 +22,7 @@ from pipelines.plan.survey import Survey
 from pipelines.plan.write import count_plan, write_plan
 from pipelines.prompts.carry import Carried, discover
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.templates.config import Template
 from tests.conftest import Configure
 
 EMBEDDED = {
@@ -110,6 +111,15 @@ def test_what_cannot_go_along_is_refused_with_the_remedy(tmp_path: Path, carry: 
     rows[0] = {**rows[0], "mixed": 1}
     with pytest.raises(UserError, match=error):
         found(written(tmp_path / "p.jsonl", rows), carry, taken=("score",))
+
+
+@pytest.mark.parametrize("carry", [("label",), ("*",)])
+def test_prompts_without_columns_have_nothing_to_carry(tmp_path: Path, carry: Any) -> None:
+    (tmp_path / "p.txt").write_text("a dot\n")
+    template = Template(text="a {shape}", slots={"shape": ["dot"]})
+    for prompts in (Prompts(path=str(tmp_path / "p.txt"), carry=carry), Prompts(template=template, carry=carry)):
+        with pytest.raises(UserError, match="plain text and templates have no columns: leave it out"):
+            discover(prompts, ())
 
 
 def test_a_column_that_cannot_go_along_is_in_nobodys_way(tmp_path: Path) -> None:
