@@ -258,6 +258,8 @@ def test_files_of_values_are_read_like_files_of_prompts(tmp_path: Path) -> None:
     assert texts("a {p}", slots={"p": {"path": str(places), "encoding": "latin-1"}}) == ["a bar", "a caf\u00e9"]
     with pytest.raises(UserError, match=r"places.txt:2: the value has bytes that are no text in the encoding"):
         texts("a {p}", slots={"p": str(places)})
+    with pytest.raises(UserError, match=r"no column 'x'.*Set prompts.template.slots.c.columns.prompt to one of them"):
+        texts("a {c}", slots={"c": {"path": str(colours), "columns": {"prompt": "x"}}})
     nothing = written(tmp_path / "nothing.parquet", pa.table({"prompt": pa.array([1.0, float("nan")])}))
     with pytest.raises(UserError, match=r"nothing.parquet:2: there is no value"):
         texts("a {p}", slots={"p": str(nothing)})
@@ -291,7 +293,7 @@ def test_files_of_values_are_read_like_files_of_prompts(tmp_path: Path) -> None:
         ({"slots": {"colour": [float("nan")]}}, ["slots.colour[0] = nan: must be text or a number"]),
         ({"slots": {"colour": ["a\0"]}}, ["slots.colour[0]: the value has control characters"]),
         ({"slots": {"colour": 3}}, ["slots.colour = 3: must be an array"]),
-        ({"slots": {"colour": "gone.txt"}}, ["there is no file gone.txt"]),
+        ({"slots": {"colour": "gone.txt"}}, ["prompts.template.slots.colour.path: there is no file gone.txt"]),
         ({"slots": {"colour": {"pth": "x"}}}, ["slots.colour: unknown key 'pth'; did you mean 'path'?"]),
         (
             {"slots": {"colour": {"path": "x", "columns": {"promt": "x"}}}},

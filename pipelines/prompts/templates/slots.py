@@ -12,6 +12,7 @@ from pipelines.errors import UserError
 from pipelines.prompts import files
 from pipelines.prompts.columns import TEXTS, Columns
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.other_names import other_names
 from pipelines.prompts.places import find
 from pipelines.prompts.values import Unusable, label, missing
 from pipelines.prompts.wanted import Wanted
@@ -49,7 +50,8 @@ def values_of(given: Any, prompts: Prompts, at: str, used: Iterable[str]) -> tup
         UserError: when it has no such form, or a file cannot be read.
     """
     if isinstance(given, str | Mapping):
-        found = list(_from_files(given, at, {*used} - {"", *TEXTS}))
+        with other_names({key: f"{at}.{key}" for key in _OF_A_FILE}):
+            found = list(_from_files(given, at, {*used} - {"", *TEXTS}))
     elif isinstance(given, list | tuple):
         found = [_from_table(one, f"{at}[{number}]") for number, one in enumerate(given)]
     else:
