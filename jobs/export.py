@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--to", required=True, metavar="PATH", help="folder of the export: local or s3://bucket/folder")
     parser.add_argument("--format", required=True, choices=[*FORMATS])
     parser.add_argument("--arm", action="append", default=[], metavar="NAME", help="images of this arm (default: all)")
-    parser.add_argument("--rejected", action="store_true", help="also what selection dropped, as a split of its own")
+    parser.add_argument("--rejected", action="store_true", help="also what selection dropped, as a config of its own")
     parser.add_argument("--embeddings", action="store_true", help="also the image vectors of the scorers")
     parser.add_argument("--scores", nargs="*", metavar="NAME", help="added scorers to include (default: all there are)")
     parser.add_argument(
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--split", action="append", default=[], metavar="NAME=SHARE", help="a part of its own, such as test=0.1"
     )
-    parser.add_argument("--split-by", default=BY[0], choices=BY, help="what no two splits share (default: %(default)s)")
+    parser.add_argument("--split-by", choices=BY, help=f"what no two splits share (default: {BY[0]})")
     parser.add_argument("--license", default="other", metavar="ID", help="for the card, as the hub names licences")
     parser.add_argument(
         "--no-mark", action="store_true", help="leave out the XMP that says in every image file that a model made it"
@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.label and not FORMATS[options.format].labelled:
         parser.error(f"--label: a {options.format} export has no labels but its columns")
+    if options.split_by and not options.split:
+        parser.error(f"--split-by {options.split_by}: there are no splits; name them with --split NAME=SHARE")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", options.license):
         parser.error(f"--license {options.license!r}: write an identifier of the hub, such as cc-by-4.0")
     return console.guarded(lambda: _run(options))
@@ -85,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
             scores=None if options.scores is None else tuple(options.scores),
             shard_bytes=options.shard_bytes,
             license=options.license,
-            splits=parse(options.split, options.split_by),
+            splits=parse(options.split, options.split_by or BY[0]),
             labels=tuple(options.label) or LABELS,
             mark=not options.no_mark,
             credentials=credentials,

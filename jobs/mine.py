@@ -24,6 +24,10 @@ from pipelines.mining.lexicon import ENGLISH, read
 from pipelines.mining.spacy_parser import OTHER
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.config import AUTO, Prompts
+from pipelines.prompts.formats import FORMATS
+
+_OPTIONS = {"path": "captions", "prompt": "column"}
+"""Setting -> its option, where that has another name."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captions", required=True, nargs="+", metavar="PATH", help="files or globs, as prompts.path")
     parser.add_argument("--column", default="caption", metavar="NAME", help="column of the captions (default: caption)")
-    parser.add_argument("--format", default=AUTO, help="format of the files, as prompts.format (default: %(default)s)")
+    formats = (AUTO, *FORMATS)
+    parser.add_argument(
+        "--format", default=AUTO, choices=formats, help="format of the files, as prompts.format (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--encoding", default=AUTO, metavar="NAME", help="of text, as prompts.encoding (default: UTF-8)"
+    )
     parser.add_argument("--to", required=True, metavar="FILE", help="prompt file to write: .parquet or .jsonl")
     parser.add_argument("--parser", default="grammar", help="grammar, or spacy:PIPELINE (default: %(default)s)")
     parser.add_argument("--lexicon", default=str(ENGLISH), metavar="FILE", help="TOML file of words (default: English)")
@@ -61,9 +71,15 @@ def _run(options: argparse.Namespace) -> int:
             object_mentions=options.object_mentions,
             pair_mentions=options.pair_mentions,
         )
-        captions = Prompts(path=tuple(options.captions), format=options.format, columns=Columns(prompt=options.column))
+        captions = Prompts(
+            path=tuple(options.captions),
+            format=options.format,
+            encoding=options.encoding,
+            columns=Columns(prompt=options.column),
+        )
     except ValueError as error:
-        raise UserError(f"--{error}") from error
+        name, rest = str(error).split(" ", 1)
+        raise UserError(f"--{_OPTIONS.get(name, name.replace('_', '-'))} {rest}") from error
     lexicon = read(options.lexicon)
     if unknown := [kind for kind in choice.kinds if kind not in (*lexicon.attributes, OTHER)]:
         raise UserError(f"--kind {unknown[0]!r}: the lexicon has {', '.join(lexicon.attributes)}")

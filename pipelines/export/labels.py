@@ -35,11 +35,11 @@ def _can_be(kind: pa.DataType) -> bool:
 
 
 def values(row: Mapping[str, Any], label: str) -> list[str]:
-    """The labels of an image, each once; none for null.
+    """The labels of an image, each once; none for null, and for an empty text, as empty cells of CSV are.
 
     row: its columns.
     label: name of the column.
     """
     value = row[label]
     each = value if isinstance(value, list) else [value]
-    return list(dict.fromkeys(str(one) for one in each if one is not None))
+    return list(dict.fromkeys(str(one) for one in each if one is not None and one != ""))

@@ -16,7 +16,6 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import preflight
-from pipelines.prompts.columns import SETTINGS
 from pipelines.prompts.rows import PromptRow, read
 from pipelines.prompts.wanted import Wanted
 
@@ -74,12 +73,13 @@ def run(config: CalibrationConfig, output: Storage) -> Calibrated:
 
 def _prompts(config: CalibrationConfig) -> list[PromptRow]:
     """The first good prompts of the run."""
-    columns = config.run.prompts.columns
-    wanted = Wanted(columns, settings=False)
+    wanted = Wanted(config.run.prompts.columns, settings=False)
     good = (row for row in read(config.run.prompts, wanted=wanted) if isinstance(row, PromptRow))
     found = list(islice(good, config.grid.prompts))
-    if ignored := [field for field in SETTINGS if columns.name_of(field) in wanted.unused]:
+    if ignored := wanted.settings:
         print(f"warning: settings of rows do not act in a calibration: {', '.join(ignored)}", file=sys.stderr)
+    if config.run.prompts.expand:
+        print("warning: a calibration draws prompts as they are: prompts.expand does not act in it", file=sys.stderr)
     if len(found) < 2:
         raise UserError(f"{config.run.prompts.sources}: a calibration needs 2 good prompts or more")
     return found

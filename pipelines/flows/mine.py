@@ -27,13 +27,16 @@ from pipelines.mining.lexicon import Lexicon
 from pipelines.mining.parser import open_parser
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.other_names import other_names
 from pipelines.prompts.places import Source, find
+from pipelines.prompts.values import Unusable, clean_text
 from pipelines.prompts.wanted import Wanted
 
 _FILES_WORTH_RAY = 4
 _CAPTIONS_AT_A_TIME = 1024
 _ROWS_AT_A_TIME = 100_000
 ENDINGS = (".parquet", ".jsonl")
+_OPTIONS = {"path": "--captions", "format": "--format", "encoding": "--encoding", "columns.prompt": "--column"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,8 @@ def run(mining: Mining, choice: Choice, to: str, where: RayOptions) -> Mined:
     """
     output, name = _target(to)
     open_parser(mining.parser, mining.lexicon)  # here first: what is missing is said before a worker starts
-    files = find(mining.captions)
+    with other_names(_OPTIONS):
+        files = find(mining.captions)
     counts = Counts(mining.most_pairs)
     with ExitStack() as stack:
         stack.enter_context(stoppable())
@@ -109,20 +113,25 @@ def count_file(mining: Mining, source: Source) -> Counted:
     parser = open_parser(mining.parser, mining.lexicon)
     counts = Counts(mining.most_pairs)
     captions = _captions(mining, source, counts)
-    while some := list(islice(captions, _CAPTIONS_AT_A_TIME)):
-        counts.captions += len(some)
-        counts.add(parser.pairs(some))
+    with other_names(_OPTIONS):
+        while some := list(islice(captions, _CAPTIONS_AT_A_TIME)):
+            counts.captions += len(some)
+            counts.add(parser.pairs(some))
     return counts.counted()
 
 
 def _captions(mining: Mining, source: Source, counts: Counts) -> Iterator[str]:
     columns = mining.captions.columns
     for _, values in prompt_files.read(source, mining.captions, Wanted(columns, settings=False)):
-        caption = None if isinstance(values, Failure) else values.get(columns.name_of("prompt"))
-        if isinstance(caption, str):
-            yield caption
-        else:
+        try:
+            value = values if isinstance(values, Failure) else values.get(columns.name_of("prompt"))
+            caption, _ = clean_text(value, "caption")
+        except Unusable:
+            caption = None
+        if caption is None:
             counts.unreadable += 1
+        else:
+            yield caption
 
 
 def _target(to: str) -> tuple[Storage, str]:

@@ -20,6 +20,7 @@ from pipelines.prompts.config import Prompts
 from pipelines.prompts.formats.paths import ABSENT, inside
 from pipelines.prompts.kinds import clean, joined, kind_of, plain, settled
 from pipelines.prompts.places import find
+from pipelines.prompts.values import printable
 from pipelines.prompts.wanted import Wanted
 
 _MAGIC = "*?["
@@ -47,11 +48,11 @@ class Carried:
         values: column -> value.
 
         Raises:
-            ValueError: when a text of it is none; the message has the path.
+            ValueError: when rows cannot have it; the message has the path.
         """
         found = inside(values, self.path)
         try:
-            return None if found is ABSENT else clean(found)
+            return None if found is ABSENT else clean(found, self.kind)
         except ValueError as error:
             raise ValueError(f"{self.source}, which is carried along, {error}") from None
 
@@ -70,17 +71,19 @@ def discover(prompts: Prompts, taken: Collection[str]) -> tuple[Carried, ...]:
     all_kinds = _Kinds(prompts)
     kinds = all_kinds.known
     found: dict[str, Carried] = {}
+    taken = {name.lower() for name in taken}
     for name, path in _chosen(prompts, kinds):
         if problem := all_kinds.problems.get(path[0]):
             raise UserError(f"prompts.carry: {problem}: a column needs one type, and no bytes; leave it out")
-        if name in found or name in taken:
+        alike = name.lower()  # SQL takes names that differ in capitals for one
+        if alike in found or alike in taken:
             source = ".".join(path)
-            whose = "two carried columns would have" if name in found else "rows have a column of"
+            whose = "two carried columns would have" if alike in found else "rows have a column of"
             raise UserError(
                 f"prompts.carry: {whose} the name {name!r}; say the columns in a table, in which this one gets another "
                 f'name: carry = {{ my_{name} = "{source}" }}'
             )
-        found[name] = Carried(name=name, path=path, kind=settled(_inside(kinds, path)))
+        found[alike] = Carried(name=name, path=path, kind=settled(_inside(kinds, path)))
     return tuple(found.values())
 
 
@@ -98,7 +101,7 @@ def _chosen(prompts: Prompts, kinds: Mapping[str, pa.DataType]) -> Iterator[tupl
             continue
         paths = [path for path in _paths(kinds, entry.count(".")) if fnmatchcase(".".join(path), entry)]
         if not paths:
-            raise UserError(f"prompts.carry: no column is like {entry!r}; there are {', '.join(kinds)}")
+            raise UserError(f"prompts.carry: no column is like {entry!r}; {_there(kinds)}")
         yield from ((path[-1], path) for path in paths if path[0] not in used)
 
 
@@ -118,9 +121,11 @@ def _path(source: str, kinds: Mapping[str, pa.DataType]) -> tuple[str, ...]:
         except LookupError:
             continue
         return path
-    raise UserError(
-        f"prompts.carry: there is no column {source!r}{did_you_mean(source, kinds)}; there are {', '.join(kinds)}"
-    )
+    raise UserError(f"prompts.carry: there is no column {source!r}{did_you_mean(source, kinds)}; {_there(kinds)}")
+
+
+def _there(kinds: Mapping[str, pa.DataType]) -> str:
+    return f"there are {', '.join(kinds)}" if kinds else "plain text and templates have no columns: leave it out"
 
 
 def _inside(kinds: Mapping[str, pa.DataType], path: Sequence[str]) -> pa.DataType:
@@ -151,6 +156,10 @@ class _Kinds:
 
     def _add(self, name: str, find: Callable[[], pa.DataType], where: str) -> None:
         if name in self.problems:
+            return
+        if not name or printable(name) != name:
+            self.problems[name] = f"{where}: the name {printable(name)!r} is none that a column of rows can have"
+            self.known.setdefault(name, pa.null())
             return
         known = self.known.get(name, pa.null())
         try:

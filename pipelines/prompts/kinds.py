@@ -19,17 +19,21 @@ _KEPT = (pa.types.is_null, pa.types.is_boolean, pa.types.is_integer, pa.types.is
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _AS_TEXT = (pa.types.is_date, pa.types.is_time, pa.types.is_timestamp, pa.types.is_decimal)
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+_EXACT = 1 << 53
+"""From here on floating-point numbers leave whole ones out."""
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def kind_of(value: Any) -> pa.DataType:
-    """The type of a value of a JSON file.
+    """The type of a value of a JSON file. Objects without keys are no value: Parquet has no type for them.
 
     Raises:
         TypeError: when no column can have it; the message says what it is.
     """
     if isinstance(value, dict):
-        return pa.struct([pa.field(name, kind_of(item)) for name, item in value.items()])
+        if unspeakable := [name for name in value if _SURROGATE.search(name)]:
+            raise TypeError(f"a key {unspeakable[0]!r} with bytes that are not UTF-8")
+        return pa.struct([pa.field(name, kind_of(item)) for name, item in value.items()]) if value else pa.null()
     if isinstance(value, list):
         kind: pa.DataType = pa.null()
         for item in value:
@@ -90,18 +94,24 @@ def settled(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def clean(value: Any) -> Any:
-    """A value as rows have it: without numbers that JSON does not have.
+def clean(value: Any, kind: pa.DataType) -> Any:
+    """A value as rows have it: without numbers that JSON does not have, and without objects that have no keys.
+
+    value: as the file has it.
+    kind: of all values of the column together.
 
     Raises:
-        ValueError: when a text has bytes that are not UTF-8.
+        ValueError: when a text has bytes that are not UTF-8, or a whole number is too large for a column that has
+            others too.
     """
+    if isinstance(value, int) and pa.types.is_floating(kind) and abs(value) > _EXACT:
+        raise ValueError(f"has the whole number {value}, too large beside others that are not whole")
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
         raise ValueError("has bytes that are not UTF-8 (or half a surrogate pair)")
     if isinstance(value, list):
-        return [clean(item) for item in value]
+        return [clean(item, kind.value_type) for item in value]  # type: ignore[attr-defined]
     if isinstance(value, dict):
-        return {name: clean(item) for name, item in value.items()}
+        return {name: clean(item, kind.field(name).type) for name, item in value.items()} or None
     return value

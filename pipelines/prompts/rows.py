@@ -222,7 +222,7 @@ class _Checker:
         try:
             return tuple(one.of(values) for one in self._carried)
         except ValueError as error:
-            raise Unusable("UndecodableText", str(error)) from None
+            raise Unusable("BadCarriedValue", str(error)) from None
 
     def _identify(
         self, text: str, explicit_id: str | None, different: bool, settings: RowSettings

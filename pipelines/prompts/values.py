@@ -31,12 +31,12 @@ _FILLERS = set("\u115f\u1160\u2800\u3164\uffa0")
 """Characters of other categories that show nothing either."""
 
 
-def clean_text(value: Any, name: str, max_characters: int) -> tuple[str | None, tuple[str, ...]]:
+def clean_text(value: Any, name: str, max_characters: int | None = None) -> tuple[str | None, tuple[str, ...]]:
     """The normal form of a text, None where it is missing or nothing of it can be seen, and what that has changed.
 
     value: unchecked.
     name: of the value, for messages.
-    max_characters: most that it may have.
+    max_characters: most that it may have; None for any number.
 
     Raises:
         Unusable: when it is no text, or one that cannot be drawn.
@@ -49,7 +49,7 @@ def clean_text(value: Any, name: str, max_characters: int) -> tuple[str | None, 
         hint = f"; {INSIDE}" if isinstance(value, list | dict) else ""
         raise Unusable("NotText", f"the {name} is {type(value).__name__}, not text{hint}")
     text, changes = (value, ()) if is_plain(value) else _checked(value, name)
-    if len(text) > max_characters:
+    if max_characters is not None and len(text) > max_characters:
         many = f"the {name} has {len(text)} characters; prompts.max_characters allows {max_characters}"
         raise Unusable("TooLong", many)
     return text or None, changes
@@ -75,7 +75,7 @@ def _visible(character: str) -> bool:
     return unicodedata.category(character) not in _INVISIBLE and character not in _FILLERS
 
 
-def label(value: Any, name: str, max_characters: int) -> str | None:
+def label(value: Any, name: str, max_characters: int | None = None) -> str | None:
     """A further value of the row as text; JSON and Parquet files may have numbers as ids. Arguments and errors as of
     `clean_text`."""
     if value is None:

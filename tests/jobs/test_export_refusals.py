@@ -153,12 +153,19 @@ def test_wrong_options_are_named(
     assert export(toy_run, tmp_path / "to", "webdataset") == 0  # a mistake leaves nothing in the way
 
 
-def test_labels_are_for_formats_that_have_some(
-    toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--label", "concept"], "--label: a webdataset export has no labels but its columns"),
+        (["--split-by", "concept"], "--split-by concept: there are no splits; name them with --split NAME=SHARE"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    options: list[str], words: str, toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        export(toy_run, tmp_path / "to", "webdataset", "--label", "concept")
-    assert "--label: a webdataset export has no labels but its columns" in capsys.readouterr().err
+        export(toy_run, tmp_path / "to", "webdataset", *options)
+    assert words in capsys.readouterr().err
 
 
 def test_a_picture_that_no_reader_would_know_is_named(

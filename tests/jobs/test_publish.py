@@ -241,4 +241,8 @@ def test_a_folder_of_somebody_else_is_left_as_it_is(
     assert "is not empty (notes.txt)" in capsys.readouterr().err
     assert publish(exported, f"file://{own}") == 2
     assert f"{own}/export.json is of another export than {exported}" in capsys.readouterr().err
+    for itself in (own, own / "copy"):
+        assert publish(own, f"file://{itself}") == 2
+        assert f"--to {itself} lies in the export that is to be published" in capsys.readouterr().err
+    assert not (own / "copy").exists()
     assert destinations.destination("me/frogs", public=False).uri == "hf://datasets/me/frogs"

@@ -22,6 +22,7 @@ from pipelines.plan.survey import Survey
 from pipelines.plan.write import count_plan, write_plan
 from pipelines.prompts.carry import Carried, discover
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.templates.config import Template
 from tests.conftest import Configure
 
 EMBEDDED = {
@@ -112,12 +113,21 @@ def test_what_cannot_go_along_is_refused_with_the_remedy(tmp_path: Path, carry: 
         found(written(tmp_path / "p.jsonl", rows), carry, taken=("score",))
 
 
+@pytest.mark.parametrize("carry", [("label",), ("*",)])
+def test_prompts_without_columns_have_nothing_to_carry(tmp_path: Path, carry: Any) -> None:
+    (tmp_path / "p.txt").write_text("a dot\n")
+    template = Template(text="a {shape}", slots={"shape": ["dot"]})
+    for prompts in (Prompts(path=str(tmp_path / "p.txt"), carry=carry), Prompts(template=template, carry=carry)):
+        with pytest.raises(UserError, match="plain text and templates have no columns: leave it out"):
+            discover(prompts, ())
+
+
 def test_a_column_that_cannot_go_along_is_in_nobodys_way(tmp_path: Path) -> None:
     path = written(tmp_path / "p.jsonl", [{"prompt": "a", "x": 1, "y": 1}, {"prompt": "b", "x": "one", "y": 2}])
     assert found(path, ("y",)) == {"y": "int64"}
 
 
-@pytest.mark.parametrize("name", ["clip_score", "prompt", "repulsion", "cads", "error", "shard", "id"])
+@pytest.mark.parametrize("name", ["clip_score", "prompt", "Prompt", "repulsion", "cads", "error", "shard", "id"])
 def test_names_of_rows_are_taken(tmp_path: Path, configure: Configure, name: str) -> None:
     path = written(tmp_path / "p.jsonl", [{"prompt": "a dot", name: "x"}])
     with pytest.raises(UserError, match=f"rows have a column of the name '{name}'"):
@@ -161,13 +171,41 @@ def test_numbers_that_are_none_are_null_and_broken_text_costs_its_row(tmp_path: 
         b'{"prompt": "a", "v": [NaN, 1.5], "t": "x"}',
         b'{"prompt": "b", "t": "\xff"}',
         b'{"prompt": "c", "t": "y"}',
+        b'{"prompt": "d", "v": [9007199254740993]}',
     ]
     path.write_bytes(b"\n".join(lines))
     counts, table = plan(str(path), configure, tmp_path / "out", carry=["v", "t"])
     assert table["v"].to_pylist() == [[None, 1.5], None]
-    assert counts.bad_prompts == 1
-    (error,) = pq.read_table(tmp_path / "out" / FAILED_PROMPTS)["error"].to_pylist()
-    assert error == "t, which is carried along, has bytes that are not UTF-8 (or half a surrogate pair)"
+    assert counts.bad_prompts == 2
+    assert pq.read_table(tmp_path / "out" / FAILED_PROMPTS)["error"].to_pylist() == [
+        "t, which is carried along, has bytes that are not UTF-8 (or half a surrogate pair)",
+        "v, which is carried along, has the whole number 9007199254740993, too large beside others that are not whole",
+    ]
+
+
+def test_objects_without_keys_are_null(tmp_path: Path, configure: Configure) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": "a", "m": {}, "l": [{}], "n": {"x": {}}},
+        {"prompt": "b", "m": {}, "n": {"x": {"y": 1}}},
+    ]
+    _, table = plan(written(tmp_path / "p.jsonl", rows), configure, tmp_path / "out", carry=["m", "l", "n"])
+    assert table["m"].to_pylist() == [None, None]
+    assert table["l"].to_pylist() == [[None], None]
+    assert table["n"].to_pylist() == [{"x": None}, {"x": {"y": 1}}]
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ('{"prompt": "a", "l\\ud800": 1}', r"p.jsonl:1: the name 'l.*ud800' is none that a column of rows can have"),
+        ('{"prompt": "a", "": 1}', r"p.jsonl:1: the name '' is none that a column of rows can have"),
+        ('{"prompt": "a", "m": {"l\\ud800": 1}}', r"p.jsonl:1: 'm' has a key .* with bytes that are not UTF-8"),
+    ],
+)
+def test_names_that_columns_cannot_have_are_refused(tmp_path: Path, line: str, error: str) -> None:
+    (tmp_path / "p.jsonl").write_text(line + "\n")
+    with pytest.raises(UserError, match=error):
+        found(tmp_path / "p.jsonl", ("*",))
 
 
 def test_a_run_does_not_grow_by_rows_of_another_type(tmp_path: Path, configure: Configure) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
+from pipelines.export import labels
 from pipelines.export.parts import Part, Splits, parse
 
 
@@ -58,6 +61,13 @@ def test_what_has_no_concept_goes_by_its_prompt() -> None:
 def test_wrong_shares_are_named(words: list[str], says: str) -> None:
     with pytest.raises(UserError, match=says):
         parse(words, "prompt")
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [("", []), (None, []), (7, ["7"]), (False, ["False"]), (["a", "", "b", "a"], ["a", "b"])]
+)
+def test_an_empty_text_is_no_label(value: Any, found: list[str]) -> None:
+    assert labels.values({"label": value}, "label") == found
 
 
 def test_no_two_parts_have_a_name() -> None:

@@ -154,20 +154,33 @@ def test_files_of_a_corpus_are_counted_together(tmp_path: Path, capsys: pytest.C
     }  # fmt: skip
 
 
+def test_captions_that_look_the_same_are_counted_together(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text(
+        "a red caf\u00e9 table\na red cafe\u0301 table\na red ca\u200bf\u00e9 table\n"
+    )
+    options = ["--captions", f"{tmp_path}/captions.txt", "--to", f"{tmp_path}/found.jsonl"]
+    assert mine.main([*options, "--object-mentions", "1", "--rarity", "common"]) == 0
+    (row,) = map(json.loads, (tmp_path / "found.jsonl").read_text().splitlines())
+    assert (row["object"], row["count"]) == ("caf\u00e9 table", 3)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--to", "rare.csv"], ["--to rare.csv: needs a file that ends with one of .parquet, .jsonl"]),
         (["--to", "{}/there.jsonl"], ["there.jsonl: the file is there already"]),
-        (["--column", "text"], ["no column 'text'", "'caption'"]),
+        (["--column", "text"], ["no column 'text'", "['caption']. Set --column to one of them."]),
+        (["--column", "-"], ["--column = '-' is out of range"]),
+        (["--encoding", "x"], ["--encoding = 'x' is out of range"]),
+        (["--captions", "{}/there.foo"], ["there.foo: cannot tell the format from the ending; set --format to one of"]),
         (["--kind", "color"], ["--kind 'color': the lexicon has colour, texture"]),
         (["--parser", "nltk"], ["--parser 'nltk': needs 'grammar', or 'spacy:NAME'"]),
-        (["--rare-below", "2"], ["--rare_below = 2.0 is out of range"]),
+        (["--rare-below", "2"], ["--rare-below = 2.0 is out of range"]),
         (
             ["--text", "a {adjective}"],
             ["--text = 'a {adjective}' is out of range: knows {attribute} and {object} only"],
         ),
-        (["--captions", "{}/gone*.csv"], ["no file matches"]),
+        (["--captions", "{}/gone*.csv"], ["--captions: no file matches"]),
         (["--lexicon", "{}/lexicon.toml"], ["attributes.b = 'red' is out of range: it is of the kind a already"]),
         ([], ["of 1 captions no pair is among rare, unseen", "lower --object-mentions"]),
     ],
@@ -177,6 +190,7 @@ def test_what_does_not_fit_is_named(
 ) -> None:
     (tmp_path / "captions.csv").write_text("caption\na red frog\n")
     (tmp_path / "there.jsonl").write_text("")
+    (tmp_path / "there.foo").write_text("")
     (tmp_path / "lexicon.toml").write_text('determiners = ["a"]\nattributes = {a = ["red"], b = ["red"]}\n')
     given = ["--captions", f"{tmp_path}/captions.csv", "--to", f"{tmp_path}/rare.jsonl"]
     assert mine.main([*given, *(option.format(tmp_path) if "{}" in option else option for option in options)]) == 2

@@ -363,7 +363,15 @@ def test_a_calibration_says_that_settings_of_rows_do_not_act(
     tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_text('{"prompt": "a dot", "steps": 4, "topic": 1}\n{"prompt": "a star", "sigma": 4}\n')
-    config = CalibrationConfig(run=configure(prompts={"path": str(path)}), tables={}, grid=Grid())
+    path.write_text('{"prompt": "a dot", "steps": 4, "of": {"cfg": 1}}\n{"prompt": "a star", "sigma": 4}\n')
+    prompts = {
+        "path": str(path),
+        "columns": {"guidance_scale": "of.cfg"},
+        "expand": {"base_url": "http://127.0.0.1:1", "model": "m"},
+    }
+    config = CalibrationConfig(run=configure(prompts=prompts), tables={}, grid=Grid())
     assert [row.settings for row in calibrate._prompts(config)] == [PLAIN, PLAIN]
-    assert capsys.readouterr().err == "warning: settings of rows do not act in a calibration: steps, sigma\n"
+    assert capsys.readouterr().err == (
+        "warning: settings of rows do not act in a calibration: steps, guidance_scale, sigma\n"
+        "warning: a calibration draws prompts as they are: prompts.expand does not act in it\n"
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from pipelines.prompts.templates.distinct import all_different
 from pipelines.prompts.templates.permutation import Permutation
 from pipelines.prompts.templates.rows import templates
 from tests.conftest import ROOT, Configure
+from tests.support.prompt_files import written
 
 COLOURS = [{"value": "purple", "rarity": "rare", "frequent": "red"}, "orange", "red"]
 SHAPES = ["star", "ring", "heart"]
@@ -246,6 +248,23 @@ def test_values_come_from_files(tmp_path: Path) -> None:
     assert isinstance(classes[2], FailedPrompt)
 
 
+def test_files_of_values_are_read_like_files_of_prompts(tmp_path: Path) -> None:
+    """NaN is no value, an encoding may be declared, and a text that cannot be drawn is named with file and line."""
+    table = pa.table({"prompt": ["red", "blue"], "rarity": pa.array([float("nan"), 2.0])})
+    colours = written(tmp_path / "colours.parquet", table)
+    found = rows_of("a {c} dot", slots={"c": str(colours)}, rarity="{c.rarity}")
+    assert [row[3] for row in found] == [None, "2.0"]
+    places = written(tmp_path / "places.txt", "bar\ncaf\u00e9\n".encode("latin-1"))
+    assert texts("a {p}", slots={"p": {"path": str(places), "encoding": "latin-1"}}) == ["a bar", "a caf\u00e9"]
+    with pytest.raises(UserError, match=r"places.txt:2: the value has bytes that are no text in the encoding"):
+        texts("a {p}", slots={"p": str(places)})
+    with pytest.raises(UserError, match=r"no column 'x'.*Set prompts.template.slots.c.columns.prompt to one of them"):
+        texts("a {c}", slots={"c": {"path": str(colours), "columns": {"prompt": "x"}}})
+    nothing = written(tmp_path / "nothing.parquet", pa.table({"prompt": pa.array([1.0, float("nan")])}))
+    with pytest.raises(UserError, match=r"nothing.parquet:2: there is no value"):
+        texts("a {p}", slots={"p": str(nothing)})
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [
@@ -271,8 +290,10 @@ def test_values_come_from_files(tmp_path: Path) -> None:
         ({"slots": {"colour": [{"weight": 2}]}}, ["slots.colour[0]: the key 'value' is missing"]),
         ({"slots": {"colour": [{"value": "a", "weight": 0}]}}, ["slots.colour[0].weight = 0 is out of range"]),
         ({"slots": {"colour": [True]}}, ["slots.colour[0] = True: must be text"]),
+        ({"slots": {"colour": [float("nan")]}}, ["slots.colour[0] = nan: must be text or a number"]),
+        ({"slots": {"colour": ["a\0"]}}, ["slots.colour[0]: the value has control characters"]),
         ({"slots": {"colour": 3}}, ["slots.colour = 3: must be an array"]),
-        ({"slots": {"colour": "gone.txt"}}, ["there is no file gone.txt"]),
+        ({"slots": {"colour": "gone.txt"}}, ["prompts.template.slots.colour.path: there is no file gone.txt"]),
         ({"slots": {"colour": {"pth": "x"}}}, ["slots.colour: unknown key 'pth'; did you mean 'path'?"]),
         (
             {"slots": {"colour": {"path": "x", "columns": {"promt": "x"}}}},

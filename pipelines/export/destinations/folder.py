@@ -33,6 +33,8 @@ class Folder:
 
     def claim(self, files: Sequence[FileEntry], source: Storage) -> None:
         check_readable(self.uri, "--to")
+        if f"{self.uri}/".startswith(f"{source.uri}/"):
+            raise UserError(f"--to {self.uri} lies in the export that is to be published; choose a folder elsewhere")
         owned.check(self._target, EXPORT_RECORD, setting="--to")
         self._target.sweep("")
         if self._same(EXPORT_RECORD, source) is False:

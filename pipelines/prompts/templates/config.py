@@ -21,7 +21,7 @@ class Template:
     are braces, and a(n) is "a" or "an"."""
     slots: dict[str, Any]
     """Name -> values: an array of texts, or of tables with `value`, `weight` and fields of your own; a file of them; or
-    a table with `path`, `format` and `columns` as in [prompts]."""
+    a table with `path`, `format`, `encoding` and `columns` as in [prompts]."""
     concept: str = ""
     """A text like `text`; a value that has no such field leaves the column empty. So it is for the two below."""
     rarity: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from models.errors import did_you_mean
@@ -12,13 +12,14 @@ from pipelines.errors import UserError
 from pipelines.prompts import files
 from pipelines.prompts.columns import TEXTS, Columns
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.other_names import other_names
 from pipelines.prompts.places import find
-from pipelines.prompts.text import normal
+from pipelines.prompts.values import Unusable, label, missing
 from pipelines.prompts.wanted import Wanted
 
 _MOST_WEIGHT = 1000
 _OF_A_VALUE = ("value", "weight")
-_OF_A_FILE = ("path", "format", "columns")
+_OF_A_FILE = ("path", "format", "encoding", "columns")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,8 @@ def values_of(given: Any, prompts: Prompts, at: str, used: Iterable[str]) -> tup
         UserError: when it has no such form, or a file cannot be read.
     """
     if isinstance(given, str | Mapping):
-        found = list(_from_files(given, at, {*used} - {"", *TEXTS}))
+        with other_names({key: f"{at}.{key}" for key in _OF_A_FILE}):
+            found = list(_from_files(given, at, {*used} - {"", *TEXTS}))
     elif isinstance(given, list | tuple):
         found = [_from_table(one, f"{at}[{number}]") for number, one in enumerate(given)]
     else:
@@ -88,9 +90,12 @@ def _from_table(given: Any, at: str) -> Value:
 
 
 def _text(given: Any, at: str) -> str:
-    if isinstance(given, bool) or not isinstance(given, str | int | float):
+    if isinstance(given, bool) or not isinstance(given, str | int | float) or missing(given):
         raise UserError(f"{at} = {given!r}: must be text or a number")
-    return normal(str(given)).text
+    try:
+        return label(given, "value") or ""
+    except Unusable as unusable:
+        raise UserError(f"{at}: {unusable.failure.error}") from None
 
 
 def _from_files(given: str | Mapping[str, Any], at: str, used: set[str]) -> Iterator[Value]:
@@ -102,10 +107,10 @@ def _from_files(given: str | Mapping[str, Any], at: str, used: set[str]) -> Iter
             value = row if isinstance(row, Failure) else columns.pop("prompt")
             if isinstance(value, Failure):
                 raise UserError(f"{file.uri}:{number}: {value.error}")
-            if value is None:
+            if missing(value):
                 raise UserError(f"{file.uri}:{number}: there is no value")
             place = f"{file.uri}:{number}"
-            further = {name: _text(of, f"{place}: {name}") for name, of in columns.items() if of is not None}
+            further = {name: _text(of, f"{place}: {name}") for name, of in columns.items() if not missing(of)}
             yield Value(text=_text(value, place), fields=further)
 
 
@@ -120,9 +125,9 @@ def _source(given: str | Mapping[str, Any], at: str) -> Prompts:
     _check_keys(columns, TEXTS, f"{at}.columns")
     path = given.get("path", "")
     path = tuple(path) if isinstance(path, list) else path
+    further = {name: given[name] for name in ("format", "encoding") if name in given}
     try:
-        source = Prompts(path=path, columns=Columns(**columns))
-        return replace(source, format=given["format"]) if "format" in given else source
+        return Prompts(path=path, columns=Columns(**columns), **further)
     except (TypeError, ValueError) as error:
         raise UserError(f"{at}: {error}") from error
 
