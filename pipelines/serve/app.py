@@ -92,8 +92,8 @@ def _shutdown_s(args: ServeArgs) -> float:
 def _web_options(args: ServeArgs) -> dict[str, Any]:
     """Options of the web process.
 
-    It has room for requests whose bodies come, that wait for a worker, and that are answered at once. The first two have
-    limits of their own, so that the last always has room.
+    It has room for requests whose bodies come, that wait for a worker, and that are answered at once. The first two
+    have limits of their own, so that the last always has room.
     """
     waiting = args.max_uploads + args.most_replicas * _held(args) + args.max_queue
     return {
