@@ -25,6 +25,8 @@ from pipelines.serve.settings import ServeArgs, resolve
 _log = logging.getLogger("ray.serve")
 _QUICK_REQUESTS = 1000
 """Requests that the web process has open besides those that wait: probes, metrics and refusals, answered at once."""
+_ENDING_SECONDS = 30.0
+"""Between the end of a request's time and its last byte."""
 
 
 class Web:
@@ -69,17 +71,10 @@ def app(args: ServeArgs) -> Application:
         ray_actor_options={"num_cpus": args.cpus_per_replica, "num_gpus": args.gpus_per_replica},
         max_ongoing_requests=_held(args),
         max_queued_requests=args.max_queue,
-        graceful_shutdown_timeout_s=args.timeout_s,
+        graceful_shutdown_timeout_s=_shutdown_s(args),
         **_scale(args),
     ).bind(args)
-    web = deployment(
-        serve.ingress()(Web),
-        name="Web",
-        ray_actor_options={"num_cpus": 0.1},
-        max_ongoing_requests=_web_requests(args),
-        max_queued_requests=_QUICK_REQUESTS,
-        backpressure_config={"status_code": 429, "retry_after_s": 1},
-    )
+    web = deployment(serve.ingress()(Web), name="Web", **_web_options(args))
     built: Application = web.bind(args, workers)
     return built
 
@@ -89,12 +84,25 @@ def _held(args: ServeArgs) -> int:
     return 2 * args.groups_per_batch
 
 
-def _web_requests(args: ServeArgs) -> int:
-    """Requests that the web process has open: whose bodies come, that wait for a worker, and that are answered at once.
+def _shutdown_s(args: ServeArgs) -> float:
+    """How long a process that is replaced may finish what it has: every request ends before, answered or stopped."""
+    return args.timeout_s + args.body_timeout_s + _ENDING_SECONDS
 
-    The first two have limits of their own, so that the last always has room.
+
+def _web_options(args: ServeArgs) -> dict[str, Any]:
+    """Options of the web process.
+
+    It has room for requests whose bodies come, that wait for a worker, and that are answered at once. The first two
+    have limits of their own, so that the last always has room.
     """
-    return args.max_uploads + args.most_replicas * _held(args) + args.max_queue + _QUICK_REQUESTS
+    waiting = args.max_uploads + args.most_replicas * _held(args) + args.max_queue
+    return {
+        "ray_actor_options": {"num_cpus": 0.1},
+        "max_ongoing_requests": waiting + _QUICK_REQUESTS,
+        "max_queued_requests": _QUICK_REQUESTS,
+        "backpressure_config": {"status_code": 429, "retry_after_s": 1},
+        "graceful_shutdown_timeout_s": _shutdown_s(args),
+    }
 
 
 def _scale(args: ServeArgs) -> dict[str, Any]:

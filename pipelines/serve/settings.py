@@ -69,9 +69,10 @@ class ServeArgs(BaseModel):
     max_body_kb: int = Field(default=64, ge=1, le=65_536)
     body_timeout_s: float = Field(default=10.0, gt=0.0)
     """A request whose body has not come after so long is refused with 408."""
-    max_uploads: int = Field(default=512, ge=1, le=100_000)
-    max_uploads_per_client: int = Field(default=32, ge=1, le=100_000)
-    """Requests whose bodies have not come yet, in all and of one address; more are refused with 429."""
+    max_uploads: int = Field(default=1024, ge=1, le=100_000)
+    max_uploads_per_client: int = Field(default=256, ge=1, le=100_000)
+    """Requests whose bodies have not come yet, in all and of one address, whose callers may begin as many at once; more are
+    refused with 429."""
 
     replicas: int = Field(default=1, ge=1)
     """Copies of the model; when autoscaling, those that it starts with."""

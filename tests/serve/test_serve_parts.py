@@ -24,7 +24,7 @@ from models.parallel.division import Division, division
 from models.spec import Group, Sampling
 from pipelines.errors import UserError
 from pipelines.serve import callers, keys
-from pipelines.serve.app import _scale
+from pipelines.serve.app import _scale, app
 from pipelines.serve.engine import ServeEngine
 from pipelines.serve.errors import ApiError
 from pipelines.serve.files import Files
@@ -117,6 +117,21 @@ def test_scaling() -> None:
     assert (scale.target_ongoing_requests, scale.downscale_delay_s) == (2, 60)
     asleep = _scale(ServeArgs(min_replicas=0))["autoscaling_config"]
     assert (asleep.min_replicas, asleep.max_replicas) == (0, 1)
+
+
+def test_a_process_that_is_replaced_has_time_for_the_longest_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, float] = {}
+    real = serve.deployment
+
+    def noted(cls: Any, **options: Any) -> Any:
+        asked[options["name"]] = options["graceful_shutdown_timeout_s"]
+        return real(cls, **options)
+
+    monkeypatch.setattr(serve, "deployment", noted)
+    args = ServeArgs(timeout_s=900, body_timeout_s=20)
+    app(args)
+    assert set(asked) == {"Worker", "Web"}
+    assert all(seconds > args.timeout_s + args.body_timeout_s for seconds in asked.values())
 
 
 def test_a_refusal_says_how_long_a_group_takes() -> None:
