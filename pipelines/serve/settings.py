@@ -71,7 +71,7 @@ class ServeArgs(BaseModel):
     """A request whose body has not come after so long is refused with 408."""
     max_uploads: int = Field(default=1024, ge=1, le=100_000)
     max_uploads_per_client: int = Field(default=256, ge=1, le=100_000)
-    """Requests whose bodies have not come yet, in all and of one address, whose callers may begin as many at once; more are
+    """Requests whose bodies have not come yet, in all and of one address (of a proxy: for all its callers); more are
     refused with 429."""
 
     replicas: int = Field(default=1, ge=1)

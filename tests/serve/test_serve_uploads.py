@@ -49,8 +49,10 @@ def test_bodies_that_do_not_come_fill_their_senders_room_alone() -> None:
         for path in ("/healthz", "/metrics", "/v1/models"):
             assert httpx2.get(url + path).status_code == 200
         assert time.monotonic() - began < ARGS.body_timeout_s
-        assert [status(connection) for connection in held] == [408] * 4
-        assert [connection.recv(1) for connection in held] == [b""] * 4  # they are closed
+        for connection in held:
+            answer = connection.makefile("rb").read().lower()  # until it is closed
+            assert answer.startswith(b"http/1.1 408")
+            assert b"connection: close" in answer
         assert httpx2.post(url + PATH, json={"prompt": ""}).status_code == 400  # there is room again
 
 
