@@ -42,6 +42,7 @@ def describe(config: RunConfig) -> str:
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
+        *(("unusable", reason) for reason in survey.reasons),
         *(("template", str(filled)) for filled in templates(config.prompts)),
         *_asked(config, output, survey),
         ("arms", ", ".join(arm.name for arm in config.arms)),
