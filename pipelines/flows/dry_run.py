@@ -42,8 +42,9 @@ def describe(config: RunConfig) -> str:
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
+        *(("unusable", reason) for reason in survey.reasons),
         *(("template", str(filled)) for filled in templates(config.prompts)),
-        *_asked(config, output),
+        *_asked(config, output, survey),
         ("arms", ", ".join(arm.name for arm in config.arms)),
         ("groups", f"{counts.groups:,} of {config.group.size} images"),
         ("images", f"{counts.images:,} of {_sizes(config.sampling, survey.largest)}"),
@@ -61,10 +62,10 @@ def describe(config: RunConfig) -> str:
     return "\n".join([*lines, "", *settings(config)])
 
 
-def _asked(config: RunConfig, output: Storage) -> Iterator[tuple[str, str]]:
+def _asked(config: RunConfig, output: Storage, survey: Survey) -> Iterator[tuple[str, str]]:
     if expand := config.prompts.expand:
-        good = (row.prompt for row in prompt_rows.read(config.prompts) if isinstance(row, PromptRow))
-        requests = unanswered(good, expand, output)
+        rows = prompt_rows.read(config.prompts, settle=survey.variants.settle)
+        requests = unanswered((row.prompt for row in rows if isinstance(row, PromptRow)), expand, output)
         yield "expand", f"{requests:,} requests to {expand.model} at {expand.base_url}, for {expand.count} prompts each"
 
 

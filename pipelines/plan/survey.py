@@ -7,9 +7,11 @@ from pipelines.plan.buckets import Bucket, bucket_of
 from pipelines.plan.shard_size import Made, raw_image_bytes
 from pipelines.plan.variants import Variants, image_count
 from pipelines.prompts.hash_set import HashSet
-from pipelines.prompts.rows import PromptRow
+from pipelines.prompts.rows import FailedPrompt, PromptRow
 from pipelines.prompts.settings import PLAIN
 from pipelines.prompts.wanted import Wanted
+
+_REASONS_SHOWN = 3
 
 
 def work(made: Made) -> int:
@@ -19,7 +21,7 @@ def work(made: Made) -> int:
 
 
 class Survey:
-    """Sums over the good prompts of a plan. It needs 20 bytes for every bucket.
+    """Sums over the good prompts of a plan, and why the first bad rows are bad. It needs 20 bytes for every bucket.
 
     config: the run.
     """
@@ -42,6 +44,8 @@ class Survey:
         """The sampling with the most pixels."""
         self.buckets = 0
         """Into how many kinds settings of rows divide the prompts: other kinds share no denoising batch."""
+        self.reasons: list[str] = []
+        """Why rows cannot be used, for the first of them: file, line and reason."""
         self._seen = HashSet()
         self._plain = self._most = 0
 
@@ -51,6 +55,11 @@ class Survey:
             self._plain += 1
         else:
             self._add(bucket_of(prompt), 1)
+
+    def add_bad(self, row: FailedPrompt) -> None:
+        """Remember why a row cannot be used."""
+        if len(self.reasons) < _REASONS_SHOWN:
+            self.reasons.append(f"{row.source}: {row.failure.error}")
 
     def close(self) -> None:
         """Count what was put off: call it after the last prompt."""

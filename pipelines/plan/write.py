@@ -29,8 +29,6 @@ from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.rows import FailedPrompt, PromptRow
 
-_REASONS_SHOWN = 3
-
 
 def write_plan(
     config: RunConfig, output: Storage, before: PlanCounts | None = None, survey: Survey | None = None
@@ -88,7 +86,7 @@ def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
 class _Tally:
     """Counts rows.
 
-    survey: takes the good ones.
+    survey: takes the good ones, and why others are bad.
     times: how often each of them counts.
     """
 
@@ -96,7 +94,6 @@ class _Tally:
         self.survey = survey
         self._times = times
         self._prompts = self._bad = self._dropped = 0
-        self._reasons: list[str] = []
 
     def good_prompts(
         self, config: RunConfig, failures: FailureWriter | None = None, answers: Storage | None = None
@@ -111,8 +108,7 @@ class _Tally:
                     yield good
             elif isinstance(row, FailedPrompt):
                 self._bad += 1
-                if len(self._reasons) < _REASONS_SHOWN:
-                    self._reasons.append(f"{row.source}: {row.failure.error}")
+                survey.add_bad(row)
                 if failures is not None:
                     failures.add(row)
             else:
@@ -121,7 +117,7 @@ class _Tally:
 
     def check_some(self, prompts: Prompts) -> None:
         if not self._prompts:
-            reasons = "; ".join(self._reasons) or "the files hold no rows"
+            reasons = "; ".join(self.survey.reasons) or "the files hold no rows"
             raise UserError(f"no usable prompt in {prompts.sources}; the reasons: {reasons}")
 
     def counts(self, segments: tuple[Segment, ...]) -> PlanCounts:

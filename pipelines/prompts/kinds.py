@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import pyarrow as pa
+
+from pipelines.prompts.text import SURROGATE
 
 _SCALARS: dict[type, pa.DataType] = {
     type(None): pa.null(),
@@ -21,7 +22,6 @@ _AS_TEXT = (pa.types.is_date, pa.types.is_time, pa.types.is_timestamp, pa.types.
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
 _EXACT = 1 << 53
 """From here on floating-point numbers leave whole ones out."""
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def kind_of(value: Any) -> pa.DataType:
@@ -31,7 +31,7 @@ def kind_of(value: Any) -> pa.DataType:
         TypeError: when no column can have it; the message says what it is.
     """
     if isinstance(value, dict):
-        if unspeakable := [name for name in value if _SURROGATE.search(name)]:
+        if unspeakable := [name for name in value if SURROGATE.search(name)]:
             raise TypeError(f"a key {unspeakable[0]!r} with bytes that are not UTF-8")
         return pa.struct([pa.field(name, kind_of(item)) for name, item in value.items()]) if value else pa.null()
     if isinstance(value, list):
@@ -108,7 +108,7 @@ def clean(value: Any, kind: pa.DataType) -> Any:
         raise ValueError(f"has the whole number {value}, too large beside others that are not whole")
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+    if isinstance(value, str) and not value.isascii() and SURROGATE.search(value):
         raise ValueError("has bytes that are not UTF-8 (or half a surrogate pair)")
     if isinstance(value, list):
         return [clean(item, kind.value_type) for item in value]  # type: ignore[attr-defined]

@@ -16,6 +16,9 @@ class Normal(NamedTuple):
     """What was done to it: some of `CHANGES`, in their order."""
 
 
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""Stands for bytes that are no text in the encoding of their file, and for halves of pairs in JSON."""
+
 CHANGES = {
     "composed": "letters with marks of their own became single ones (Unicode NFC)",
     "invisible": "invisible characters that do nothing were taken out",

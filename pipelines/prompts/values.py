@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.dataset.failures import Failure
 from pipelines.prompts.formats.base import INSIDE
-from pipelines.prompts.text import Normal, is_plain, normal
+from pipelines.prompts.text import SURROGATE, Normal, is_plain, normal
 
 
 class Unusable(Exception):
@@ -24,7 +24,6 @@ class Unusable(Exception):
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _INVISIBLE = {"Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp"}
 """Categories of characters that show nothing by themselves."""
 _FILLERS = set("\u115f\u1160\u2800\u3164\uffa0")
@@ -58,7 +57,7 @@ def clean_text(value: Any, name: str, max_characters: int | None = None) -> tupl
 def _checked(text: str, name: str) -> Normal:
     """The normal form of any text; "" where nothing of it can be seen."""
     if not text.isprintable():
-        if _SURROGATE.search(text):
+        if SURROGATE.search(text):
             raise Unusable("UndecodableText", f"the {name} has bytes that are no text in the encoding of its file")
         if _CONTROL.search(text.strip()):
             raise Unusable("ControlCharacter", f"the {name} has control characters, such as NUL")

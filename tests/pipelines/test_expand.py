@@ -287,6 +287,28 @@ def configure_with(config: Any, tables: dict[str, Any]) -> Any:
     return build(**tables, prompts={"path": table["path"], "expand": table["expand"]})
 
 
+def test_rows_of_one_text_with_settings_of_their_own_are_asked_for_once(
+    configure: Configure, tmp_path: Path, model: Model
+) -> None:
+    rows = [{"prompt": "a dot", "steps": steps} for steps in (4, 8, 0)]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    model.faults["a dot"] = ['["a dot here", "a dot there"]', '["a dot up", "a dot down"]']  # no answer is like another
+    table = {"base_url": model.url, "model": "m", "count": 2}
+    config = configure(
+        prompts={"path": str(tmp_path / "p.jsonl"), "expand": table},
+        run={"output": str(tmp_path / "out")},
+        model={"path": str(ROOT / "models/embedded/weights/pipeline")},
+        scoring={"model": f"local-dir:{ROOT}/models/embedded/weights/clip"},
+    )
+    assert "expand   1 requests" in dry_run.describe(config)
+    output = Storage.open(tmp_path / "out")
+    counts = write_plan(config, output)
+    texts = Counter(row["prompt"] for row in planned(output, counts))
+    assert texts == dict.fromkeys(("a dot", "a dot here", "a dot there"), 2 * len(config.arms))
+    assert model.asked == {"a dot": 1}
+    assert counts.bad_prompts == 1
+
+
 def test_what_is_asked_is_part_of_a_run_and_where_is_not(configure: Configure, expanding: Any) -> None:
     first = fingerprint(expanding("a cat"))
     places = {"base_url": "https://elsewhere/v1", "key_variable": "X", "concurrency": 1, "timeout_s": 1.0, "tries": 1}

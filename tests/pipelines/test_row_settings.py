@@ -276,9 +276,14 @@ def test_a_dry_run_says_what_rows_have(
 ) -> None:
     path = tmp_path / "p.jsonl"
     rows = [{"prompt": "a dot"}, {"prompt": "a star", "width": 128, "steps": 9}, {"prompt": "a sun", "steps": 9}]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "a dot", "steps": 0}]))
     config = configure(prompts={"path": str(path)}, model={"path": EMBEDDED}, scoring=SCORING)
-    assert "images   12 of 64 x 64, the largest of 128 x 64" in dry_run.describe(config).splitlines()
+    said = dry_run.describe(config).splitlines()
+    assert "images   12 of 64 x 64, the largest of 128 x 64" in said
+    assert said[:2] == [
+        "prompts  3 (1 unusable, 0 repeats dropped)",
+        f"unusable {path}:4: steps = 0 is out of range: needs 1 to 1000",
+    ]
     assert capsys.readouterr().err == "rows of the prompt files have settings of their own: steps, width (3 buckets)\n"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from pipelines.dataset import records
 from pipelines.dataset.failures import Failure
@@ -54,11 +55,14 @@ def answered(rows: Iterable[tuple[T, str | None]], expand: Expand, output: Stora
         UserError: as `Endpoint.ask`, and when a kept answer is damaged.
     """
     ahead: deque[tuple[T, Future[Answers]]] = deque()
+    under_way: WeakValueDictionary[str | None, Future[Answers]] = WeakValueDictionary()
     outages = _Outages(expand)
     with Endpoint(expand) as endpoint, ThreadPoolExecutor(expand.concurrency) as pool:
         try:
             for row, prompt in rows:
-                ahead.append((row, pool.submit(_answers, prompt, expand, output, endpoint)))
+                asked = under_way.get(prompt) or pool.submit(_answers, prompt, expand, output, endpoint)
+                under_way[prompt] = asked  # several rows of one text, with settings of their own, are asked for once
+                ahead.append((row, asked))
                 if len(ahead) > _AHEAD:
                     yield outages.passed(ahead.popleft())
             while ahead:
@@ -91,14 +95,14 @@ class _Outages:
 
 
 def unanswered(prompts: Iterable[str], expand: Expand, output: Storage) -> int:
-    """How many prompts have no answer yet.
+    """How many different prompts have no answer yet.
 
     prompts: the prompts.
     expand: the settings.
     output: the output folder.
     """
     kept = {f"{folder}/{name}" for folder in output.folders(FOLDER) for name in output.list(f"{FOLDER}/{folder}")}
-    return sum(_name(prompt, expand) not in kept for prompt in prompts)
+    return len({_name(prompt, expand) for prompt in prompts} - kept)
 
 
 def _answers(prompt: str | None, expand: Expand, output: Storage, endpoint: Endpoint) -> Answers:
