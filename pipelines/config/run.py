@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -165,19 +165,30 @@ def fingerprint_of(config: Mapping[str, Any]) -> str:
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers. A damaged config has an identity of its own."""
+    covered = _without(without_later_defaults(config), _NOT_IDENTITY)
+    if isinstance(run := covered.get("run"), Mapping):
+        covered["run"] = {"seed": run.get("seed")}
+    return {"schema_version": schema.VERSION, **covered}
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `RunConfig.to_dict()` that says what is made, and not on which machines and where they have it."""
+    return _without(config, _PLACES)
+
+
+def _without(config: Mapping[str, Any], left_out: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """A config without [ray], and without some settings of its tables."""
 
     def part(name: str, table: Any) -> Any:
         if not isinstance(table, Mapping):
             return table
-        if name == "run":
-            return {"seed": table.get("seed")}
-        left_out = _NOT_IDENTITY.get(name, ())
-        return {key: part(f"{name}.{key}", value) for key, value in table.items() if key not in left_out}
+        return {key: part(f"{name}.{key}", value) for key, value in table.items() if key not in left_out.get(name, ())}
 
-    config = without_later_defaults(config)
-    covered = {name: part(name, table) for name, table in config.items() if name != "ray"}
-    return {"schema_version": schema.VERSION, **covered}
+    return {name: part(name, table) for name, table in config.items() if name != "ray"}
 
+
+_PLACES = {"run": ("output",), "prompts": ("path",), "prompts.expand": EXPAND_PLACES, "model": PLACES}
+"""Table -> its settings that `without_places` leaves out."""
 
 _NOT_IDENTITY = {
     "model": PLACES,

@@ -1,15 +1,17 @@
-"""README.md of an export: the run's dataset card, adapted to the files of the export."""
+"""README.md of an export: the run's dataset card, adapted to the files of the export, and to those who get them: paths
+and addresses of the machines that made the run are nobody else's business."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from pipelines.config.recorded import recorded
+from pipelines.config.run import without_places
 from pipelines.config.tables import Run
 from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.report_json import Report
@@ -92,7 +94,7 @@ def export_card(
         f"Row schema version {run.schema_version}.\n",
         card.column_table(schema),
         _mark(mark, signed),
-        card.settings(run),
+        card.settings(replace(run, config=without_places(run.config))),
         card.licence(license_name),
     ]
     return "\n".join(parts)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from html import escape
+from textwrap import shorten
 from typing import Any
 
 from models.interventions.registry import registered
+from models.spec import Sampling
 from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.report_json import ArmResult, Interval
 from pipelines.dataset.schema import interventions_in
@@ -16,15 +19,17 @@ from pipelines.pages.chart import ARM_COLOURS
 from pipelines.summary.tally import CUT, RARITY_ORDER
 
 _LONG_PROMPT = 240
+_LONG_SETTING = 60
 
 
-def card(view: CardView, number: int, arms: Sequence[str], first_shot: int) -> str:
+def card(view: CardView, number: int, arms: Sequence[str], first_shot: int, settings: Sequence[str]) -> str:
     """The card of one prompt, as HTML.
 
     view: the prompt.
     number: its place on the page, from 0.
     arms: names of the arms.
     first_shot: number of its first picture among those of `details`.
+    settings: that its head says.
     """
     plan = view.groups[0].plan
     parts = []
@@ -33,12 +38,26 @@ def card(view: CardView, number: int, arms: Sequence[str], first_shot: int) -> s
         parts.append(_group(group, arms.index(group.plan["arm"]), shot, view.groups_per_arm))
         shot += len(group.shots)
     concept = f'<span class="concept" dir="auto">{escape(plan["concept"])}</span>' if plan["concept"] else ""
+    said = "".join(f'<span dir="auto">{escape(_setting(name, plan[name]))}</span>' for name in settings)
     return (
         f'<article class="card" data-order="{number}" data-rarity="{escape(plan["rarity"] or "")}"'
         f' aria-label="Prompt {number + 1}"><header>{_prompt(plan["prompt"])}'
-        f'<p class="about">{rarity_badge(plan["rarity"])}{concept}</p></header>'
+        f'<p class="about">{rarity_badge(plan["rarity"])}{concept}{said}</p></header>'
         f'<div class="groups">{"".join(parts)}</div></article>'
     )
+
+
+def settings_that_differ(cards: Sequence[CardView]) -> list[str]:
+    """The settings of sampling that prompts do not have in common, as rows may have some of their own.
+
+    cards: the prompts.
+    """
+    plans = [view.groups[0].plan for view in cards]
+    return [field.name for field in fields(Sampling) if len({plan[field.name] for plan in plans}) > 1]
+
+
+def _setting(name: str, value: Any) -> str:
+    return f"{name} {shorten(str(value), _LONG_SETTING, placeholder=' …') or 'none'}"
 
 
 def _prompt(text: str) -> str:

@@ -14,7 +14,7 @@ from models.interventions.registry import registered
 from pipelines.dataset.report_json import Counts, Interval, Measures, Report
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.lines import lines_of
-from pipelines.gallery.markup import arm_tile, card, counted, details
+from pipelines.gallery.markup import arm_tile, card, counted, details, settings_that_differ
 from pipelines.gallery.pick import pick_prompts
 from pipelines.gallery.read import CardView, read_cards
 from pipelines.pages.chart import chart
@@ -49,9 +49,9 @@ def gallery(
     cards = read_cards(output, pick_prompts(planned_shards(output), prompts), thumbnail_bytes)
     arms = [arm.arm for arm in report.by_arm]
     style, script = _TEMPLATES.style("gallery.css"), _TEMPLATES.part("gallery.js")
-    articles, shot = [], 0
+    articles, shot, settings = [], 0, settings_that_differ(cards)
     for number, view in enumerate(cards):
-        articles.append(card(view, number, arms, shot))
+        articles.append(card(view, number, arms, shot, settings))
         shot += sum(len(group.shots) for group in view.groups)
     does = {group.plan["arm"]: _does(group.plan) for view in cards for group in view.groups}
     return _TEMPLATES.fill(

@@ -33,6 +33,19 @@ def test_equal_runs_give_equal_bytes_wherever_they_lie(
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
 
 
+def test_a_card_does_not_say_on_which_machines_a_run_was_made(own_toy_run: Path, tmp_path: Path) -> None:
+    record = json.loads((own_toy_run / "run.json").read_bytes())
+    record["config"]["run"] |= {"output": "/home/me/secret", "seed": 77}
+    record["config"]["prompts"] = {"path": "/home/me/secret.csv", "limit": 5, "expand": {"base_url": "http://secret"}}
+    record["config"]["ray"] = {"address": "ray://secret:10001"}
+    (own_toy_run / "run.json").write_text(json.dumps(record))
+    assert export(own_toy_run, tmp_path / "to", "huggingface") == 0
+    card = (tmp_path / "to" / "README.md").read_text()
+    shown = json.loads(card.split("## Settings\n\n```json\n")[1].split("```")[0])["config"]
+    assert "secret" not in card
+    assert (shown["run"]["seed"], shown["prompts"]) == (77, {"limit": 5, "expand": {}})
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_killed_export_goes_on(kind: str, toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Forked processes share the lock of the bars, and one that is killed would keep it.

@@ -10,6 +10,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -125,6 +127,25 @@ def test_every_image_and_every_setting_is_there(tmp_path: Path) -> None:
                 assert shot[name] == row[name]
             assert shot["clip_score"] == pytest.approx(row["clip_score"], abs=1e-5)
     assert not shots
+
+
+def test_cards_say_in_which_settings_prompts_differ(tmp_path: Path) -> None:
+    output = write_run(tmp_path, Toy(prompts=2))
+    assert "guidance_scale" not in page_of(output)[0].split("<script")[0]
+    file = tmp_path / "plan" / "plan-000000.parquet"
+    plan = pq.read_table(file)
+    first = pc.equal(plan["prompt_id"], plan["prompt_id"][0])
+    for name, other in (("steps", 3), ("negative_prompt", "<b>blur</b>")):
+        values = pc.if_else(first, pa.scalar(other, plan[name].type), plan[name])
+        plan = plan.set_column(plan.schema.get_field_index(name), plan.schema.field(name), values)
+    pq.write_table(plan, file)
+    cards = page_of(output)[0].split("<script")[0].split("<article")[1:]
+    said = {tuple(re.findall(r'<span dir="auto">(.*?)</span>', one)) for one in cards}
+    steps = {plan["steps"][0].as_py(), plan["steps"][-1].as_py()}
+    assert said == {
+        ("steps 3", "negative_prompt &lt;b&gt;blur&lt;/b&gt;"),
+        (f"steps {max(steps)}", "negative_prompt none"),
+    }
 
 
 def _pictures(page: Page) -> list[Image.Image]:
