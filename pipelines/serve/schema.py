@@ -241,7 +241,8 @@ def response_model() -> type[ImageResponse]:
 
 
 class ModelCard(BaseModel):
-    """A model as OpenAI lists it; limits and defaults say what a request may hold."""
+    """A model as OpenAI lists it; limits and defaults say what a request may hold, job what a batch job's file has to
+    say for the same model and scorer."""
 
     id: str
     object: Literal["model"] = "model"
@@ -249,6 +250,7 @@ class ModelCard(BaseModel):
     owned_by: str = "raydiance"
     limits: dict[str, Any]
     defaults: dict[str, Any]
+    job: dict[str, dict[str, Any]]
 
 
 class ModelList(BaseModel):
