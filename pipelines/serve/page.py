@@ -9,7 +9,8 @@ from models.interventions.registry import registered
 from pipelines.pages.fill import Templates, digest
 
 _TEMPLATES = Templates(__file__)
-_STYLE, _SCRIPT = _TEMPLATES.style("serve.css"), _TEMPLATES.part("serve.js")
+_SCRIPTS = ("basics", "asking", "settings", "copying", "enlarging", "cards", "remembering", "serve")
+_STYLE, _SCRIPT = _TEMPLATES.style("serve.css"), "".join(_TEMPLATES.part(f"{name}.js") for name in _SCRIPTS)
 
 POLICY = (
     f"default-src 'none'; script-src {digest(_SCRIPT)}; style-src {digest(_STYLE)}; img-src data:; "
@@ -29,9 +30,9 @@ def html() -> str:
 def _fieldset(entry: Intervention) -> str:
     sliders = "\n".join(_slider(entry.name, control) for control in entry.controls)
     return (
-        f'<fieldset>\n<label class="switch"><input type="checkbox" data-intervention="{entry.name}"'
+        f'<fieldset>\n<legend><label class="switch"><input type="checkbox" data-intervention="{entry.name}"'
         f' data-title="{escape(entry.title)}"{" checked" if entry.in_every_row else ""}>'
-        f"<span>{escape(entry.heading)} <small>{escape(entry.purpose)}</small></span></label>\n"
+        f"<span>{escape(entry.heading)} <small>{escape(entry.purpose)}</small></span></label></legend>\n"
         f'<div class="settings">{sliders}</div>\n</fieldset>\n'
     )
 
@@ -42,7 +43,9 @@ def _slider(name: str, control: Control) -> str:
     data["log"] = control.logarithmic or None
     attributes = "".join(f' data-{key}="{escape(str(value))}"' for key, value in data.items() if value is not None)
     return (
-        f'<label><span class="named">{escape(control.label)} <output class="value" for="{own}"></output></span>'
+        # The value is said by the slider itself: an <output> inside of the label would be what the label is for.
+        f'<div><p class="named"><label for="{own}">{escape(control.label)}</label>'
+        f'<output class="value" for="{own}" aria-live="off"></output></p>'
         f'<input type="range" id="{own}" min="{control.low:g}" max="{control.high:g}" step="{control.step:g}"'
-        f"{attributes}></label>"
+        f"{attributes}></div>"
     )

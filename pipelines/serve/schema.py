@@ -16,6 +16,8 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    computed_field,
     create_model,
     field_validator,
 )
@@ -27,8 +29,14 @@ from models.spec import InterventionConfig
 from pipelines.errors import UserError
 from pipelines.serve.settings import ServeArgs, Serving
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
+_SEED = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+        {"type": "string", "pattern": "^[0-9]{1,19}$", "description": "The same number, as `seed_text` has it."},
+    ]
+}
+Seed = Annotated[int, Field(ge=0, lt=2**63), WithJsonSchema(_SEED, mode="validation")]
+"""A number or its digits: JavaScript's numbers are exact to 2**53 alone, so its clients get and send seeds as texts."""
 
 _NOT_HERE: dict[str, LiteralString] = {
     "quality": "there are no levels of quality here: set steps",
@@ -158,7 +166,8 @@ def _intervention(entry: Intervention, defaults: InterventionConfig) -> tuple[An
 
 
 class Image(BaseModel):
-    """One image. Fields beyond OpenAI's: seed, image_id, and the scores where they are on."""
+    """One image. Fields beyond OpenAI's: its seed as a number and as a text, image_id, and the scores where they are
+    on."""
 
     b64_json: str | None = None
     url: str | None = None
@@ -168,6 +177,11 @@ class Image(BaseModel):
     clip_score: float | None = None
     clip_margin: float | None = None
     nearest_similarity: float | None = None
+
+    @computed_field
+    def seed_text(self) -> str:
+        """The digits of `seed`."""
+        return str(self.seed)
 
 
 class GroupReport(BaseModel):
@@ -200,6 +214,16 @@ class GroupReport(BaseModel):
     queue_seconds: float
     generate_seconds: float
 
+    @computed_field
+    def seed_text(self) -> str | None:
+        """The digits of `seed`; null where that is."""
+        return None if self.seed is None else str(self.seed)
+
+    @computed_field
+    def seed_texts(self) -> list[str]:
+        """The digits of `seeds`."""
+        return [str(seed) for seed in self.seeds]
+
 
 class ImageResponse(BaseModel):
     created: int
@@ -217,7 +241,8 @@ def response_model() -> type[ImageResponse]:
 
 
 class ModelCard(BaseModel):
-    """A model as OpenAI lists it; limits and defaults say what a request may hold."""
+    """A model as OpenAI lists it; limits and defaults say what a request may hold, job what a batch job's file has to
+    say for the same model and scorer."""
 
     id: str
     object: Literal["model"] = "model"
@@ -225,6 +250,7 @@ class ModelCard(BaseModel):
     owned_by: str = "raydiance"
     limits: dict[str, Any]
     defaults: dict[str, Any]
+    job: dict[str, dict[str, Any]]
 
 
 class ModelList(BaseModel):

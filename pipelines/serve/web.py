@@ -22,6 +22,7 @@ from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
 from pipelines.serve.head import Head
 from pipelines.serve.images_api import ImagesApi
+from pipelines.serve.job_tables import job_tables
 from pipelines.serve.jobs import Engine
 from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.keys import Keys
@@ -116,6 +117,7 @@ def card(args: ServeArgs, serving: Serving) -> ModelCard:
             **sampling,
             **{name: asdict(settings) for name, settings in serving.interventions.items()},
         },
+        job=job_tables(args, serving),
     )
 
 

@@ -105,6 +105,17 @@ def test_the_bytes_of_the_batch_jobs_groups(served: Served, tmp_path: Path) -> N
         assert [image["b64_json"] for image in again["data"]] == [image["b64_json"] for image in body["data"]]
 
 
+def test_clients_with_inexact_numbers_get_and_give_seeds_as_texts(served: Served, client: OpenAI) -> None:
+    first = post(served, n=2, seed=str(2**63 - 1)).json()
+    assert (first["group"]["seed"], first["group"]["seed_text"]) == (2**63 - 1, str(2**63 - 1))
+    texts = [image["seed_text"] for image in first["data"]]
+    assert [int(text) for text in texts] == [image["seed"] for image in first["data"]] == first["group"]["seeds"]
+    assert max(map(int, texts)) > 2**53
+    again = client.images.generate(prompt="a red star", n=2, extra_body={"seeds": texts})
+    assert [image.b64_json for image in again.data or []] == [image["b64_json"] for image in first["data"]]
+    assert post(served, seed=str(2**63)).status_code == 400
+
+
 def test_a_setting_leaves_the_mark_of_images_out(served: Served, args: ServeArgs) -> None:
     (with_mark,) = post(served, seed=1, exact=True, output_format="webp").json()["data"]
     with serving(args.model_copy(update={"mark": False})) as plain:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import tomllib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -16,55 +15,20 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Page
 
-from models.seeds import image_seed
-from pipelines.config.run import build
+from pipelines.config.run import load
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
 from pipelines.plan.write import write_plan
-from pipelines.prompts import rows as prompt_rows
 from pipelines.serve.jobs import Done, Event, Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.requests import job_of
 from pipelines.serve.schema import request_model
-from pipelines.serve.settings import ServeArgs, resolve
-from tests.support.served import TINY, Served, serving
+from pipelines.serve.settings import resolve
+from tests.support.page import PROMPT, make
+from tests.support.served import Served, serving
 
 KEY = "the-key-of-this-test"
-PROMPT = 'a "red" <b>'
-
-
-@pytest.fixture(scope="module")
-def served(tiny_pipeline: str, tiny_clip: str) -> Iterator[Served]:
-    args = ServeArgs(model=tiny_pipeline, dtype="float32", scoring=tiny_clip, name="tiny", **TINY)
-    with serving(args) as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Browser, served: Served) -> Iterator[Page]:
-    """The page at 1280 px; whatever the browser complains of or asks another server for fails the test."""
-    context = browser.new_context(
-        viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
-    )
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda r: None if r.url.startswith((served.url, "data:")) else complaints.append(r.url))
-    opened.set_default_timeout(60_000)
-    opened.goto(served.url)
-    opened.get_by_text("tiny").wait_for()
-    yield opened
-    context.close()
-    assert complaints == []
-
-
-def make(page: Page, **fields: Any) -> None:
-    for label, value in {"Prompt": PROMPT, "Images": 3, "Seed": 7, **fields}.items():
-        page.get_by_label(label, exact=True).fill(str(value))
-    page.get_by_role("button", name="Make images").click()
-    page.get_by_text("Done").wait_for()
 
 
 def shapes(page: Page) -> Any:
@@ -110,24 +74,27 @@ def test_copies_the_request_as_curl(page: Page, served: Served) -> None:
     assert shown.endswith(again.json()["data"][0]["b64_json"])
 
 
-def test_copies_the_request_for_a_batch_job(page: Page, served: Served, tmp_path: Path) -> None:
-    make(page, Prompt="a red star")
-    text = copied(page, "Copy for a batch job")
-    (tmp_path / "prompts.jsonl").write_text(text.splitlines()[0].removeprefix("# prompts.jsonl: "))
-    table = tomllib.loads(text) | {"model": {"path": served.args.model}, "scoring": {"model": served.args.scoring}}
-    table["prompts"]["path"] = str(tmp_path / "prompts.jsonl")
-    job = build(table, file="copied.toml")
+@pytest.mark.parametrize("counterfactual", ["", "a \\ {plain} star"])
+def test_what_is_copied_for_a_batch_job_is_a_whole_run(
+    page: Page, served: Served, tmp_path: Path, counterfactual: str
+) -> None:
+    page.get_by_text("Size, steps").click()
+    page.get_by_label("Counterfactual").fill(counterfactual)
+    make(page, Prompt=' a {red} "star" \\ ')
+    (tmp_path / "copied.toml").write_text(copied(page, "Copy for a batch job"))
+    job = load(tmp_path / "copied.toml")
     output = Storage.open(str(tmp_path / "out"))
     write_plan(job, output)
-    (planned,) = groups_of(read_shard(output, 0))
+    shard = read_shard(output, 0)
+    (planned,) = groups_of(shard)
     words = shlex.split(copied(page, "Copy as curl"))
     serving_here = resolve(served.args)
     body = request_model(served.args, serving_here).model_validate(json.loads(words[words.index("-d") + 1]))
+    asked = job_of(body, served.args, serving_here)[0]
     # A plan says which LoRAs act, the endpoint takes all of its model: here both have none.
-    assert replace(planned, loras=None) == job_of(body, served.args, serving_here)[0].group
-    row = prompt_rows.single("a red star", 99)
-    assert isinstance(row, prompt_rows.PromptRow)
-    assert planned.seeds == tuple(image_seed(7, row.prompt_id, index) for index in range(3))
+    assert replace(planned, loras=None) == asked.group
+    assert shard.column("counterfactual").to_pylist() == [asked.counterfactual]
+    assert (job.model, job.scoring) == (serving_here.model, serving_here.scoring)
 
 
 def test_by_keyboard(page: Page) -> None:
@@ -137,7 +104,7 @@ def test_by_keyboard(page: Page) -> None:
     page.locator("#history img").first.wait_for()
     nameless = page.evaluate(
         """() => [...document.querySelectorAll('button, input, select, textarea')].filter(e =>
-            !(e.getAttribute('aria-label') || e.textContent.trim() || e.closest('label')?.textContent.trim())).length"""
+            !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.[0]?.textContent.trim())).length"""
     )
     assert nameless == 0
 

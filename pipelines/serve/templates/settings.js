@@ -1,0 +1,103 @@
+/* The form: what the server offers, and what is asked of it. */
+let card = null, loading = null;
+const settings = {}; // a slider shows a value as near as its steps allow; what was set counts until someone moves it
+const switches = [...document.querySelectorAll("input[data-intervention]")];
+const sliders = [...document.querySelectorAll("input[data-of]")];
+function set(slider, value) {
+  settings[slider.id] = value;
+  slider.value = slider.dataset.log ? Math.log10(value || 10 ** slider.min) : value;
+}
+function show(name, values) {
+  for (const slider of sliders.filter(slider => slider.dataset.of === name)) {
+    const { field, index } = slider.dataset;
+    set(slider, index === undefined ? values[field] : values[field][index]);
+  }
+}
+function showValues() {
+  for (const slider of sliders) {
+    document.querySelector(`output[for="${slider.id}"]`).textContent = settings[slider.id];
+    slider.setAttribute("aria-valuetext", settings[slider.id]);
+  }
+}
+/* The server's settings of an intervention with what its sliders say. */
+function chosen(name) {
+  const values = structuredClone(card.defaults[name]);
+  for (const slider of sliders.filter(slider => slider.dataset.of === name)) {
+    const { field, index, clears } = slider.dataset;
+    if (clears && settings[slider.id] !== values[field]) values[clears] = 0;
+    if (index === undefined) values[field] = settings[slider.id];
+    else {
+      values[field][index] = settings[slider.id];
+      values[field][0] = Math.min(values[field][0], 0.99);
+      values[field][1] = Math.max(values[field][1], values[field][0] + 0.01);
+    }
+  }
+  return values;
+}
+
+/* The served model, asked for until it has been told. What has been filled in before stays. */
+function ready() {
+  loading ||= load().catch(error => {
+    loading = null;
+    if (!card) $("model").textContent = "the server has not told its model yet";
+    throw error;
+  });
+  return loading;
+}
+async function load() {
+  card = (await (await answerOf("v1/models")).json()).data[0];
+  const { defaults, limits } = card;
+  $("model").textContent = card.id;
+  $("n").max = limits.n;
+  $("n").value = Math.min($("n").value || 4, limits.n);
+  $("steps").max = limits.steps;
+  $("steps").value ||= defaults.steps;
+  $("guidance").value ||= defaults.guidance_scale;
+  $("negative").value ||= defaults.negative_prompt;
+  $("prompt").maxLength = $("negative").maxLength = $("counterfactual").maxLength = limits.prompt_characters;
+  const size = $("size").value;
+  $("size").replaceChildren(...limits.sizes.map(size => element("option", {}, size)));
+  if (limits.sizes.includes(size)) $("size").value = size;
+  for (const { dataset } of switches) show(dataset.intervention, defaults[dataset.intervention]);
+  showValues();
+  say("");
+}
+
+/* Whether all fields are good; the first one that is not is unfolded, named and gone to. */
+function valid() {
+  const wrong = [...$("form").elements].find(field => !field.checkValidity());
+  if (!wrong) return true;
+  for (let fold = wrong.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  wrong.focus();
+  say(`${wrong.labels[0].firstChild.textContent.trim()}: ${wrong.validationMessage}`, true);
+  return false;
+}
+function asked() {
+  const seed = $("seed").value === "" ? Math.floor(Math.random() * 2 ** 31) : +$("seed").value;
+  const request = {
+    model: card.id, prompt: $("prompt").value, n: +$("n").value, size: $("size").value, seed,
+    steps: +$("steps").value, guidance_scale: +$("guidance").value,
+  };
+  if ($("negative").value) request.negative_prompt = $("negative").value;
+  if ($("counterfactual").value.trim()) request.counterfactual = $("counterfactual").value;
+  for (const { dataset: { intervention }, checked } of switches) if (checked) request[intervention] = chosen(intervention);
+  return request;
+}
+function fill(request, compared) {
+  $("prompt").value = request.prompt;
+  $("n").value = request.n;
+  $("seed").value = request.seed;
+  $("size").value = request.size;
+  $("steps").value = request.steps;
+  $("guidance").value = request.guidance_scale;
+  $("negative").value = request.negative_prompt || "";
+  $("counterfactual").value = request.counterfactual || "";
+  $("compare").checked = compared;
+  for (const one of switches) {
+    const values = request[one.dataset.intervention];
+    one.checked = Boolean(values);
+    if (values) show(one.dataset.intervention, values);
+  }
+  showValues();
+  $("prompt").focus();
+}
