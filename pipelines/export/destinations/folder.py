@@ -66,11 +66,8 @@ class Folder:
         return entry.path in self._good
 
     def _sha256(self, path: str) -> str:
-        digest = hashlib.sha256()
         with self._target.open_input(path) as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-        return digest.hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def _same(self, path: str, source: Storage) -> bool | None:
         """Whether a small file is the one of the export; None where it is not there."""
