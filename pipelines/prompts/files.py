@@ -1,4 +1,4 @@
-"""Reads prompt files as streams, from local disks or S3."""
+"""Reads prompt files as streams, from local disks, S3 or the Hugging Face hub."""
 
 from __future__ import annotations
 

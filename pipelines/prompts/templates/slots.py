@@ -103,13 +103,13 @@ def _from_files(given: str | Mapping[str, Any], at: str, used: set[str]) -> Iter
     names = {field: source.columns.name_of(field) for field in TEXTS} | {field: field for field in used}
     for file in find(source):
         for number, row in files.read(file, source, Wanted(source.columns, settings=False, carried=used)):
+            place = f"{file.uri}:{number}"
             columns = {} if isinstance(row, Failure) else {field: row.get(name) for field, name in names.items()}
             value = row if isinstance(row, Failure) else columns.pop("prompt")
             if isinstance(value, Failure):
-                raise UserError(f"{file.uri}:{number}: {value.error}")
+                raise UserError(f"{place}: {value.error}")
             if missing(value):
-                raise UserError(f"{file.uri}:{number}: there is no value")
-            place = f"{file.uri}:{number}"
+                raise UserError(f"{place}: there is no value")
             further = {name: _text(of, f"{place}: {name}") for name, of in columns.items() if not missing(of)}
             yield Value(text=_text(value, place), fields=further)
 
