@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,81 +22,8 @@ from pipelines.flows.synth import _planned
 from pipelines.plan.files import FAILED_PROMPTS, read_shard
 from pipelines.plan.write import count_plan, write_plan
 from pipelines.prompts.expansion import endpoint
-from pipelines.prompts.expansion.answers import NoAnswer, texts_in
-from pipelines.prompts.expansion.counterfactual import carried_over
 from tests.conftest import ROOT, Configure
-
-KEY = "sk-secret"
-
-
-class Model(ThreadingHTTPServer):
-    """An endpoint that writes two scenes for each prompt, after the faults that are laid out for it."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-        self.faults: dict[str, list[Any]] = {}
-        """Prompt -> what happens to the requests for it, in order: a status, a text of a message, or a word."""
-        self.asked: Counter[str] = Counter()
-        self.times: dict[str, list[float]] = {}
-        self.requests: list[dict[str, Any]] = []
-        self.keys: set[str | None] = set()
-        self.at_once = self.most_at_once = 0
-        self.lock = threading.Lock()
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Model
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt = re.findall(r": (a [^.]+)\.", body["messages"][0]["content"])[0]
-        with self.server.lock:
-            self.server.asked[prompt] += 1
-            self.server.times.setdefault(prompt, []).append(time.monotonic())
-            self.server.requests.append(body)
-            self.server.keys.add(self.headers.get("Authorization"))
-            self.server.at_once += 1
-            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
-            fault = self.server.faults.get(prompt, [])
-            happens = fault.pop(0) if fault else json.dumps([f"{prompt} at home", f"{prompt} at sea"])
-        time.sleep(0.01)
-        with self.server.lock:
-            self.server.at_once -= 1
-        if happens == "hangs up":
-            self.close_connection = True
-        elif happens == "stalls":
-            time.sleep(1.0)
-        elif isinstance(happens, int):
-            self.answer(happens, {"error": f"no, {KEY}!"})
-        elif happens == "no JSON":
-            self.answer(200, None)
-        else:
-            self.answer(200, {"choices": [{"message": {"role": "assistant", "content": happens}}]})
-
-    def answer(self, status: int, content: Any) -> None:
-        data = b"<html>" if content is None else json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        if status == 429:
-            self.send_header("Retry-After", "0.2")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def started() -> Iterator[Model]:
-    with Model() as model:
-        thread = threading.Thread(target=model.serve_forever, args=(0.01,))
-        thread.start()
-        yield model
-        model.shutdown()
-        thread.join()
+from tests.support.language_model import KEY, Model, started
 
 
 @pytest.fixture
@@ -333,61 +256,3 @@ def test_what_is_asked_is_part_of_a_run_and_where_is_not(configure: Configure, e
 def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], words: str, expanding: Any) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
         expanding("a cat", **changes)
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt", "counterfactual", "found"),
-    [
-        ("A hairy frog on a hairy log", "a hairy frog", "a green frog", "A green frog on a hairy log"),
-        ("Seen: an orange star, at sea", "an orange star", "a red star", "Seen: a red star, at sea"),
-        ("An Orange Star", "an orange star", "a red star", "A red star"),
-        ("Plaid fire trucks", "a plaid fire truck", "a red fire truck", "Red fire trucks"),
-        ("a furry frog", "a hairy frog", "a green frog", None),
-        ("a hairy frog and a hairy frog", "a hairy frog", "a green frog", None),
-        ("a star in a purple sky", "a purple star", "a red star", None),
-        ("hairy frogs", "a hairy frog", "a green frog", None),
-        ("a frog at sea", "a frog", "a green frog", None),
-        ("a big frog at sea", "a big frog", "a frog", "a frog at sea"),
-        ("a bird on a hat", "a hat", "a cap", "a bird on a cap"),
-        ("the frog", "frog", "toad", "the toad"),
-        ("a frog", "a frog", None, None),
-    ],
-)
-def test_a_counterfactual_is_carried_over_where_its_words_stand_once(
-    text: str, prompt: str, counterfactual: str | None, found: str | None
-) -> None:
-    assert carried_over(text, prompt, counterfactual) == found
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        ('["one dog", "two dogs"]', ["one dog", "two dogs"]),
-        (
-            'Sure! Here you are:\n```json\n{"prompts": ["one dog", "two  dogs", "ONE dog"]}\n```',
-            ["one dog", "two dogs"],
-        ),
-        ('[{"prompt": "one dog"}, {"prompt": "two dogs"}]', ["one dog", "two dogs"]),
-        ('{"1": "one dog", "2": "two dogs"}', ["one dog", "two dogs"]),
-        ('<think>["no"]</think>["one dog"]', ["one dog"]),
-        (
-            "Here are some:\n\n1. one dog\n2) **two dogs**\n- “three dogs”\n# End\n---",
-            ["one dog", "two dogs", "three dogs"],
-        ),
-        ("one [very] {old} dog", ["one [very] {old} dog"]),
-        ("A dog\none dog [1]", ["one dog [1]"]),
-        ("[" * 100_000 + "\none dog", ["one dog"]),
-        ('["1", "2", "3", "4", "5"]', ["1", "2", "3"]),
-        ('["Sorry cats", "I\'m sorry"]', None),
-        ("", None),
-        (None, None),
-        ([{"type": "text"}], None),
-        ("1. a DOG", None),
-    ],
-)
-def test_texts_are_found_in_whatever_a_model_answers(content: Any, found: list[str] | None) -> None:
-    if found is not None:
-        assert texts_in(content, "a dog", 3) == found
-        return
-    with pytest.raises(NoAnswer):
-        texts_in(content, "a dog", 3)
