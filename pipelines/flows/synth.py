@@ -12,7 +12,7 @@ from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
-from pipelines.dataset import owned, retry, run_json
+from pipelines.dataset import owned, retry, run_json, sources
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import SHARD_FOLDERS, shard_file
 from pipelines.dataset.progress_json import ProgressFile
@@ -30,7 +30,7 @@ from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
 
 _SHARDS_WORTH_RAY_AT_THE_END = 64
-FOLDERS = ("", "plan", *SHARD_FOLDERS, retry.FOLDER)
+FOLDERS = ("", "plan", sources.FOLDER, *SHARD_FOLDERS, retry.FOLDER)
 """Folders in which interrupted writes of a run may have left temporary files."""
 
 
