@@ -32,27 +32,30 @@ class Texts:
         self._kept: OrderedDict[tuple[str, bytes | None, Sampling, tuple[Lora, ...]], Encoded] = OrderedDict()
         self._bytes = 0
 
-    def encode(self, prompt: str, image: bytes | None, sampling: Sampling, loras: tuple[Lora, ...] = ()) -> Encoded:
+    def encode(
+        self, prompt: str, image: bytes | None, sampling: Sampling, loras: tuple[Lora, ...] = (), what: str = "prompt"
+    ) -> Encoded:
         """The text of one prompt.
 
         prompt: the text.
         image: the file of the picture to edit, for families that edit, else None.
         sampling: gives the length of the text.
         loras: those that act on the pipeline now, perhaps on its text encoders too.
+        what: what the text is, for messages.
 
         Raises:
             PromptError: when the prompt is too long, or the image is missing, broken or not wanted.
         """
         key = (prompt, image, sampling, loras)
         if key not in self._kept:
-            self._kept[key] = self._encode(prompt, image, sampling)
+            self._kept[key] = self._encode(prompt, image, sampling, what)
             self._bytes += _size(self._kept[key])
             while self._bytes > _BYTES_KEPT and len(self._kept) > 1:
                 self._bytes -= _size(self._kept.popitem(last=False)[1])
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def _encode(self, prompt: str, image: bytes | None, sampling: Sampling) -> Encoded:
+    def _encode(self, prompt: str, image: bytes | None, sampling: Sampling, what: str) -> Encoded:
         family = self._family
         if family.edits != (image is not None):
             problem = "edits pictures: each prompt needs an input image" if family.edits else "takes no input image"
@@ -61,7 +64,7 @@ class Texts:
             cut = family.cut(self._pipe, prompt, sampling)
         if excess := family.excess(cut):
             raise PromptError(
-                f"the prompt is {excess} tokens longer than the model reads; shorten it, or see "
+                f"the {what} is {excess} tokens longer than the model reads; shorten it, or see "
                 f"sampling.max_sequence_length = {sampling.max_sequence_length}"
             )
         picture = None if image is None else _decoded(image)
