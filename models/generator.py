@@ -186,7 +186,9 @@ class Generator:
         negative: dict[str, Tensor] = {}
         negative_cut: Mapping[str, int] = {}
         if guided or any(entry_of(config).reads_negative for config in first.interventions):
-            without = self._texts.encode(sampling.negative_prompt, first.pictures, sampling, self._adapters.now)
+            without = self._texts.encode(
+                sampling.negative_prompt, first.pictures, sampling, self._adapters.now, what="negative prompt"
+            )
             negative = stack([without.arguments], [samples * len(groups)])
             negative_cut = without.cut
             tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))

@@ -32,7 +32,12 @@ class Texts:
         self._bytes = 0
 
     def encode(
-        self, prompt: str, pictures: tuple[bytes, ...], sampling: Sampling, loras: tuple[Lora, ...] = ()
+        self,
+        prompt: str,
+        pictures: tuple[bytes, ...],
+        sampling: Sampling,
+        loras: tuple[Lora, ...] = (),
+        what: str = "prompt",
     ) -> Encoded:
         """The text of one prompt.
 
@@ -40,26 +45,27 @@ class Texts:
         pictures: the files of the group's pictures, which families that edit read with it.
         sampling: gives the length of the text.
         loras: those that act on the pipeline now, perhaps on its text encoders too.
+        what: what the text is, for messages.
 
         Raises:
             PromptError: when the prompt is too long, or a picture is broken.
         """
         key = (prompt, pictures, sampling, loras)
         if key not in self._kept:
-            self._kept[key] = self._encode(prompt, pictures, sampling)
+            self._kept[key] = self._encode(prompt, pictures, sampling, what)
             self._bytes += _size(self._kept[key])
             while self._bytes > _BYTES_KEPT and len(self._kept) > 1:
                 self._bytes -= _size(self._kept.popitem(last=False)[1])
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def _encode(self, prompt: str, pictures: tuple[bytes, ...], sampling: Sampling) -> Encoded:
+    def _encode(self, prompt: str, pictures: tuple[bytes, ...], sampling: Sampling, what: str) -> Encoded:
         family = self._family
         with _counted_here(self._pipe):
             cut = family.cut(self._pipe, prompt, sampling)
         if excess := family.excess(cut):
             raise PromptError(
-                f"the prompt is {excess} tokens longer than the model reads; shorten it, or see "
+                f"the {what} is {excess} tokens longer than the model reads; shorten it, or see "
                 f"sampling.max_sequence_length = {sampling.max_sequence_length}"
             )
         opened = [decoded(picture) for picture in pictures]
