@@ -160,6 +160,13 @@ class FailureWriter:
         self._waiting.clear()
 
 
+def failed_prompts(output: Storage) -> set[str]:
+    """The types of the failures in failed/prompts.parquet."""
+    if not output.exists(FAILED_PROMPTS):
+        return set()
+    return {str(kind) for kind in parquet.read(output, FAILED_PROMPTS, ["error_type"])["error_type"].to_pylist()}
+
+
 def read_shard(output: Storage, shard: int) -> pa.Table:
     """The groups of one shard, with the columns of `schema.plan`.
 

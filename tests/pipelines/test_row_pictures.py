@@ -21,6 +21,7 @@ from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.flows import synth
 from pipelines.plan.files import FAILED_PROMPTS, check_there, read_shard, trim
 from pipelines.plan.groups import groups_of
 from pipelines.plan.write import count_plan, write_plan
@@ -77,7 +78,10 @@ def test_a_picture_may_be_bytes_a_struct_a_path_or_a_list_of_these(tmp_path: Pat
         (id_of(RED), id_of(BLUE)),
         (),
     ]
-    rows = [{"prompt": "a", "picture": ["red.png", "down/blue.png"]}, {"prompt": "b", "picture": {"path": "red.png"}}]
+    rows: list[dict[str, Any]] = [
+        {"prompt": "a", "picture": ["red.png", "down/blue.png"]},
+        {"prompt": "b", "picture": {"path": "red.png"}},
+    ]
     assert given(lines(tmp_path, rows)) == [(id_of(RED), id_of(BLUE)), (id_of(RED),)]
     assert given(written(tmp_path / "p.csv", f"prompt,picture\na,red.png\nb,file://{tmp_path}/down/blue.png\n")) == ids
 
@@ -266,6 +270,21 @@ def test_a_planning_that_fails_leaves_no_pictures(tmp_path: Path, plan: Plan) ->
     with pytest.raises(UserError, match="what it has planned stays"):
         plan([{"prompt": "b", "picture": "blue.png"}], first)
     assert kept(tmp_path) == [id_of(RED)]
+
+
+def test_a_retry_plans_rows_anew_whose_pictures_were_at_fault(
+    tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": "a", "picture": "red.png"}, {"prompt": "b", "picture": "late.png"}]
+    config, counts = plan(rows)
+    output = Storage.open(tmp_path / "out")
+    assert synth.plans_again(config, output)
+    (tmp_path / "late.png").write_bytes(BLUE)
+    _, counts = plan(rows, counts)
+    assert [row["prompt"] for row in planned(tmp_path, counts)] == ["a", "b"]
+    assert not synth.plans_again(config, output)
+    plan([*rows, {"prompt": ""}], counts)
+    assert not synth.plans_again(config, output)  # nothing outside of the prompt file can put it right
 
 
 def test_pictures_fill_row_groups_and_files_of_limited_size(
