@@ -108,7 +108,11 @@ class RunConfig:
 
     def columns(self, embedding_dim: int) -> pa.Schema:
         """The columns of `data/` and `rejected/`; embedding_dim: length of the scorer's vectors."""
-        return schema.scored(embedding_dim, declared_fields(self.scoring, self.scorers), self.generated)
+        return schema.scored(
+            embedding_dim,
+            declared_fields(self.scoring, self.scorers, edits=self.prompts.columns.pictured),
+            self.generated,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""

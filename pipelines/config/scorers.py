@@ -48,13 +48,16 @@ class FurtherScorer(ScorerSpec):
         vectors = registry.entry_of(self.kind).vectors
         require(vectors or not self.embeddings, "embeddings", True, f"scorers of the kind {self.kind!r} have none")
 
-    def fields(self, dim: int | None) -> list[pa.Field[Any]]:
+    def fields(self, dim: int | None, *, edits: bool = False) -> list[pa.Field[Any]]:
         """The fields of its columns.
 
         dim: length of its image vectors, None where it gives none.
+        edits: whether images edit pictures.
         """
-        score = registry.entry_of(self.kind).score
-        return score_columns.further(self.name, dim, registry.columns_of(self), embeddings=self.embeddings, score=score)
+        score, columns = registry.entry_of(self.kind).score, registry.columns_of(self)
+        return score_columns.further(
+            self.name, dim, columns, embeddings=self.embeddings, score=score, edits=edits and dim is not None
+        )
 
 
 def check(spec: ScorerSpec, table: str = "scoring") -> None:
@@ -97,18 +100,22 @@ def open_clip_table(text: str, separator: str = ":") -> dict[str, Any]:
 
 
 def score_fields(
-    scoring: Scoring | None, scorers: Sequence[FurtherScorer], dims: Sequence[int | None]
+    scoring: Scoring | None, scorers: Sequence[FurtherScorer], dims: Sequence[int | None], *, edits: bool = False
 ) -> list[pa.Field[Any]]:
     """The columns that scorers add to those of `schema.scored`.
 
     scoring: the main scorer, which adds only its kind's own columns; None to leave it out.
     scorers: the others.
     dims: length of the image vectors of each of `scorers`, None where it gives none.
+    edits: whether images edit pictures.
     """
     own = score_columns.own(registry.columns_of(scoring)) if scoring else []
-    return [*own, *(field for one, dim in zip(scorers, dims, strict=True) for field in one.fields(dim))]
+    return [*own, *(field for one, dim in zip(scorers, dims, strict=True) for field in one.fields(dim, edits=edits))]
 
 
-def declared_fields(scoring: Scoring | None, scorers: Sequence[FurtherScorer]) -> list[pa.Field[Any]]:
+def declared_fields(
+    scoring: Scoring | None, scorers: Sequence[FurtherScorer], *, edits: bool = False
+) -> list[pa.Field[Any]]:
     """`score_fields` before any scorer is loaded, with image vectors of length 1."""
-    return score_fields(scoring, scorers, [1 if registry.entry_of(one.kind).vectors else None for one in scorers])
+    dims = [1 if registry.entry_of(one.kind).vectors else None for one in scorers]
+    return score_fields(scoring, scorers, dims, edits=edits)

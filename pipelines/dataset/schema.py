@@ -142,6 +142,9 @@ PICTURE_FIELDS = [
 SOURCE_SIMILARITY = "source_similarity"
 """Column of scores of such runs."""
 
+OF_SOURCES = "cosine of the image and the picture that it edits, of several the nearest; null without one"
+"""Its meaning."""
+
 
 def more_in(table: pa.Schema) -> list[pa.Field[Any]]:
     """The columns of the groups of rows that not every run has: those of pictures, and those that are carried."""
@@ -252,8 +255,7 @@ def similarity_to_sources(images: pa.Schema) -> list[pa.Field[Any]]:
 
     images: columns of the images.
     """
-    meaning = "cosine of the image and the picture that it edits, of several the nearest; null without one"
-    fields = [pa.field(SOURCE_SIMILARITY, pa.float32(), metadata={MEANING: meaning})]
+    fields = [pa.field(SOURCE_SIMILARITY, pa.float32(), metadata={MEANING: OF_SOURCES})]
     return fields if SOURCE_IMAGES in images.names else []
 
 

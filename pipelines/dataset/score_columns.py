@@ -43,7 +43,13 @@ def own(columns: Mapping[str, str], scorer: str = "") -> list[pa.Field[Any]]:
 
 
 def further(
-    scorer: str, dim: int | None, columns: Mapping[str, str], *, embeddings: bool, score: str = ""
+    scorer: str,
+    dim: int | None,
+    columns: Mapping[str, str],
+    *,
+    embeddings: bool,
+    score: str = "",
+    edits: bool = False,
 ) -> list[pa.Field[Any]]:
     """Fields of a further scorer, null where a group could not be scored, or where the scorer has no image vectors.
 
@@ -52,6 +58,7 @@ def further(
     columns: its kind's own, name -> meaning.
     embeddings: keep the image vectors too.
     score: meaning of its `clip_score`, where that is another one than the main scorer's.
+    edits: whether images edit pictures, and it has image vectors.
     """
     named = schema.scored(dim or 1)
     common = [named.field(column) for column in COLUMNS if column != "embedding"]
@@ -59,7 +66,8 @@ def further(
     if score:
         fields[COLUMNS.index("clip_score")] = own({"clip_score": score}, scorer)[0]
     vectors = [pa.field(f"{scorer}_embedding", named.field("embedding").type)] if embeddings and dim else []
-    return [*fields, *vectors, *own(columns, scorer)]
+    likeness = own({schema.SOURCE_SIMILARITY: schema.OF_SOURCES}, scorer) if edits else []
+    return [*fields, *likeness, *vectors, *own(columns, scorer)]
 
 
 def meaning(field: pa.Field[Any]) -> str:

@@ -30,7 +30,8 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import generated_in
+from pipelines.dataset.schema import SOURCE_IMAGES, generated_in
+from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.stages.block import COUNTS_OF_SCORES, REQUEST, make_request, with_images
@@ -203,8 +204,8 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
     config: the settings.
     progress: what the workers report to.
     """
-    where, further = config.ray, declared_fields(None, [config.scorer(name)])
-    images = _generated(run)
+    where, images = config.ray, _generated(run)
+    further = declared_fields(None, [config.scorer(name)], edits=SOURCE_IMAGES in images.names)
     generated, scored = with_images(images), with_images([*images, *further])
     return [
         Stage(
@@ -223,6 +224,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
                 "scoring": None,
                 "scorers": [config.scorer(name)],
                 "selection": Selection(),
+                "sources": Sources(run.dataset),
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
                 "on_gpu": bool(where.gpus_per_scorer),
