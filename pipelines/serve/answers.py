@@ -39,4 +39,5 @@ class ImagesDesk(DeskHere):
             at_once=args.most_replicas,  # one for each copy of the model: between two of them others have their turn
             max_bytes=args.url_cache_mb << 20,
             seconds=args.url_minutes * 60,
+            log_errors=args.log_prompts,
         )

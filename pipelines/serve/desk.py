@@ -13,7 +13,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from pipelines.serve.deferred import Deferred, Kind, Status
-from pipelines.serve.errors import ApiError
+from pipelines.serve.errors import ApiError, error_for
 from pipelines.serve.folders import Folder
 from pipelines.serve.jobs import Step
 from pipelines.serve.schema import ImageResponse
@@ -75,12 +75,21 @@ class DeskHere:
     at_once: most jobs that are sent to the workers at the same time.
     max_bytes: most bytes of files, and of requests that are not over.
     seconds: how long files and jobs that are over are kept.
+    log_errors: as of `Guard`.
     """
 
     def __init__(
-        self, answer: Answer, folder: Folder, *, max_jobs: int, at_once: int, max_bytes: int, seconds: float
+        self,
+        answer: Answer,
+        folder: Folder,
+        *,
+        max_jobs: int,
+        at_once: int,
+        max_bytes: int,
+        seconds: float,
+        log_errors: bool = False,
     ) -> None:
-        self._answer, self._folder = answer, folder
+        self._answer, self._folder, self._log_errors = answer, folder, log_errors
         self._max_jobs, self._max_bytes, self._seconds = max_jobs, max_bytes, seconds
         self._shelf = Shelf(folder, max_bytes=max_bytes, seconds=seconds)
         self._jobs: dict[str, Deferred] = {}
@@ -177,11 +186,8 @@ class DeskHere:
         except TimeoutError:
             seconds = job.deadline - job.created_at
             await self._fail(job, ApiError(504, f"not done within {seconds:.4g} s; stopped", code="timeout"))
-        except ApiError as error:
-            await self._fail(job, error)
         except Exception as error:
-            _log.error("%s in a job", type(error).__name__)
-            await self._fail(job, ApiError(500, "something went wrong here", code="internal_error"))
+            await self._fail(job, error_for(error, self._log_errors))
 
     async def _made(self, job: Deferred) -> ImageResponse:
         """The response; a job that finds no room, or whose worker is lost, is sent again."""

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from pipelines.dataset.failures import Failure
 from pipelines.serve.desk import Keep
-from pipelines.serve.errors import ApiError
+from pipelines.serve.errors import ApiError, error_for
 from pipelines.serve.jobs import Engine, Event, Job, Started, Step
 from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.metrics import Metrics
@@ -22,17 +22,8 @@ from pipelines.serve.requests import error_of, job_of, response_of
 from pipelines.serve.schema import ImageRequest, ImageResponse
 from pipelines.serve.settings import ServeArgs, Serving
 
-_CONSTANT_FIELDS: dict[str, Any] = {
-    "background": "opaque",
-    "quality": "auto",
-    "usage": {
-        "input_tokens": 0,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
-        "output_tokens": 0,
-        "total_tokens": 0,
-    },
-}
-"""Fields that OpenAI's event must have, and that have a single value here; nothing is billed."""
+_SHARED = ("output_format", "size", "background", "quality", "usage")
+"""Fields of a response that are also in the event of each of its images."""
 
 
 class ImagesApi:
@@ -82,10 +73,10 @@ class ImagesApi:
                     else:
                         for chunk in _images(event):
                             yield chunk
-        except ApiError as error:
+        except Exception as error:
             if not begun:
                 raise
-            yield _sse("error", error.body())
+            yield _sse("error", error_for(error, self._args.log_prompts).body())
 
     async def events(self, request: ImageRequest, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
         """The denoising steps, where `request.stream` asks for them, and at last the response.
@@ -176,12 +167,7 @@ async def _joined(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator
 def _images(response: ImageResponse) -> Iterator[str]:
     """An event of OpenAI's form per image, with the fields of `Image` and its index, and an event with the group's
     settings."""
-    shared = {
-        "created_at": response.created,
-        "output_format": response.output_format,
-        "size": response.group.size,
-        **_CONSTANT_FIELDS,
-    }
+    shared = {"created_at": response.created, **response.model_dump(include=set(_SHARED))}
     for index, image in enumerate(response.data):
         yield _sse("image_generation.completed", {**image.model_dump(), **shared, "index": index})
     yield _sse("image_generation.group", response.group.model_dump())

@@ -20,6 +20,9 @@ Prefer = Annotated[
     Header(description="`respond-async`: the answer is a job (202), whose images are fetched when they are made."),
 ]
 
+_ASKING = (401, 403, 404, 503)
+"""Refusals of every route."""
+
 
 class JobView(BaseModel):
     """A job, as its caller sees it; times are seconds since 1970."""
@@ -64,7 +67,7 @@ def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRout
     """
     router = APIRouter(prefix="/v1/jobs", dependencies=[*dependencies])
 
-    @router.get("", responses=refusals(401, 403, 404), summary="Your jobs")
+    @router.get("", responses=refusals(400, *_ASKING), summary="Your jobs")
     async def every(
         request: Request,
         after: str | None = None,
@@ -76,13 +79,13 @@ def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRout
         first, last = (views[0].id, views[-1].id) if views else (None, None)
         return JobList(data=views, first_id=first, last_id=last, has_more=more)
 
-    @router.get("/{job_id}", responses=refusals(401, 403, 404), summary="How far a job is")
+    @router.get("/{job_id}", responses=refusals(*_ASKING), summary="How far a job is")
     async def one(request: Request, job_id: str) -> JobView:
         return view(await jobs.find(request, job_id), model)
 
     @router.get(
         "/{job_id}/result",
-        responses=refusals(400, 401, 403, 404, 409, 422, 500, 503, 504) | {200: {"model": ImageResponse}},
+        responses=refusals(*_ASKING, 400, 409, 422, 500, 504) | {200: {"model": ImageResponse}},
         response_class=Response,
         summary="What the request would have been answered with, once the job is done",
     )
@@ -90,11 +93,11 @@ def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRout
         data = await jobs.result(await jobs.find(request, job_id))
         return Response(data, media_type="application/json")
 
-    @router.post("/{job_id}/cancel", responses=refusals(401, 403, 404), summary="Stop a job within a denoising step")
+    @router.post("/{job_id}/cancel", responses=refusals(*_ASKING), summary="Stop a job within a denoising step")
     async def cancel(request: Request, job_id: str) -> JobView:
         return view(await jobs.cancel(request, job_id), model)
 
-    @router.delete("/{job_id}", responses=refusals(401, 403, 404), summary="Stop a job and remove its images")
+    @router.delete("/{job_id}", responses=refusals(*_ASKING), summary="Stop a job and remove its images")
     async def delete(request: Request, job_id: str) -> Deleted:
         await jobs.forget(request, job_id)
         return Deleted(id=job_id)
