@@ -16,6 +16,9 @@ from models.scorers.open_clip_files import WITH_OWN_WEIGHTS
 from pipelines.dataset import score_columns
 from pipelines.errors import UserError
 
+PLACES = ("endpoint",)
+"""Options that say where a scorer asks, not what."""
+
 S = TypeVar("S", bound=ScorerSpec)
 
 
@@ -54,10 +57,9 @@ class FurtherScorer(ScorerSpec):
         dim: length of its image vectors, None where it gives none.
         edits: whether images edit pictures.
         """
-        score, columns = registry.entry_of(self.kind).score, registry.columns_of(self)
-        return score_columns.further(
-            self.name, dim, columns, embeddings=self.embeddings, score=score, edits=edits and dim is not None
-        )
+        entry, columns = registry.entry_of(self.kind), registry.columns_of(self)
+        said: dict[str, Any] = {"score": entry.score, "answers": entry.answers, "edits": edits and dim is not None}
+        return score_columns.further(self.name, dim, columns, embeddings=self.embeddings, **said)
 
 
 def check(spec: ScorerSpec, table: str = "scoring") -> None:

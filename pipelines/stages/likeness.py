@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from models.pictures import decoded
-from models.scorers.base import Floats
+from models.scorers.base import Floats, GroupScores
 from pipelines.stages.judge import Judge
 
 _VECTORS_KEPT = 1024
@@ -25,23 +25,24 @@ class Likeness:
         self._vectors: dict[str, Floats] = {}
 
     def of(
-        self, features: Sequence[Floats], edited: Sequence[Sequence[str]], files: Mapping[str, bytes]
+        self, scores: Sequence[GroupScores], edited: Sequence[Sequence[str]], files: Mapping[str, bytes]
     ) -> list[list[float | None]]:
         """For each image of each group the cosine to the nearest of the pictures that its prompt edits; None without
         one.
 
-        features: of each group, float32 [B, D].
+        scores: of each group, with image vectors.
         edited: ids of each group's pictures.
         files: id -> file of the pictures.
         """
         self._learn([*dict.fromkeys(one for ids in edited for one in ids if one not in self._vectors)], files)
         found: list[list[float | None]] = []
-        for features_BD, ids in zip(features, edited, strict=True):
+        for of_group, ids in zip(scores, edited, strict=True):
             if ids:
+                assert of_group.features_BD is not None  # the judge checks it
                 vectors_PD = np.stack([self._vectors[one] for one in ids])
-                found.append((features_BD @ vectors_PD.T).max(axis=1).tolist())
+                found.append((of_group.features_BD @ vectors_PD.T).max(axis=1).tolist())
             else:
-                found.append([None] * len(features_BD))
+                found.append([None] * len(of_group.score_B))
         while len(self._vectors) > _VECTORS_KEPT:
             del self._vectors[next(iter(self._vectors))]
         return found

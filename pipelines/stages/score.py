@@ -20,7 +20,9 @@ from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
 from pipelines.config.tables import Selection
 from pipelines.dataset import images, schema
 from pipelines.dataset.failures import Failure, failed_rows, of_group
+from pipelines.dataset.kept_answers import KeptAnswers
 from pipelines.dataset.sources import Sources
+from pipelines.dataset.storage import Storage
 from pipelines.plan.groups import pictures_of
 from pipelines.stages.block import pack, unpack
 from pipelines.stages.isolate import run_isolated
@@ -43,7 +45,7 @@ class ScoreShard:
         `scorers`, as when a finished run is scored again.
     scorers: the further scorers.
     selection: the rules by which images are kept.
-    sources: the pictures that prompts of the run edit, where they do.
+    output: the output folder of the run, which keeps what scorers ask a service, and the pictures that prompts edit.
     progress: where it reports to.
     batch_size: as in `Scoring`.
     on_gpu: run the scorers on a GPU where there is one.
@@ -56,7 +58,7 @@ class ScoreShard:
         scoring: Scoring | None,
         scorers: Sequence[FurtherScorer],
         selection: Selection,
-        sources: Sources,
+        output: Storage,
         progress: Progress,
         *,
         batch_size: int,
@@ -69,8 +71,9 @@ class ScoreShard:
         device = "auto" if on_gpu else "cpu"
         with self._telemetry.busy("load_model"):
             self._main = Judge(scoring, device) if scoring else None
-            self._further = {one.name: Judge(one, device, f"scorers.{one.name}") for one in scorers}
-        self._sources = sources if schema.SOURCE_IMAGES in images.names else None
+            kept = KeptAnswers(output)
+            self._further = {one.name: Judge(one, device, f"scorers.{one.name}", kept) for one in scorers}
+        self._sources = Sources(output) if schema.SOURCE_IMAGES in images.names else None
         judges = {**self._further, **({"": self._main} if self._main else {})}
         self._likeness = {name: Likeness(judge) for name, judge in judges.items() if self._sources and judge.dim}
         dims = [judge.dim for judge in self._further.values()]
@@ -119,7 +122,7 @@ class ScoreShard:
     def _score(self, files: Mapping[str, bytes], groups: list[pa.Table]) -> list[Columns]:
         pictures = [self._pictures(group) for group in groups]
         further = {name: judge(pictures) for name, judge in self._further.items()}
-        judged = {**further, **({"": self._main(pictures)} if self._main else {})}
+        mains = self._main(pictures) if self._main else []
         columns: list[Columns] = [
             {
                 f"{name}_{column}": values
@@ -130,12 +133,12 @@ class ScoreShard:
         ]
         edited = [_edited(group) for group in groups]
         for name, likeness in self._likeness.items():
-            features = [one.scores.features_BD for one in judged[name] if one.scores.features_BD is not None]
+            judged = further[name] if name else mains
             column = f"{name}_{schema.SOURCE_SIMILARITY}" if name else schema.SOURCE_SIMILARITY
-            for at, values in enumerate(likeness.of(features, edited, files)):
+            for at, values in enumerate(likeness.of([one.scores for one in judged], edited, files)):
                 columns[at][column] = values
         if self._main:
-            for at, (group, main) in enumerate(zip(groups, judged[""], strict=True)):
+            for at, (group, main) in enumerate(zip(groups, mains, strict=True)):
                 ranked_by = further[self._selection.rank_by][at] if self._selection.rank_by else main
                 columns[at] |= _columns_of(main)
                 columns[at] |= self._selected(group["image_id"].to_pylist(), main, ranked_by, columns[at])
