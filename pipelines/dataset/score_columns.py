@@ -42,8 +42,22 @@ def own(columns: Mapping[str, str], scorer: str = "") -> list[pa.Field[Any]]:
     ]
 
 
+def over_time(scorer: str = "") -> list[pa.Field[Any]]:
+    """The column that a scorer with image vectors adds to rows of videos.
+
+    scorer: as for `own`.
+    """
+    return own({"temporal_consistency": "mean cosine of consecutive scored frames; null for a single frame"}, scorer)
+
+
 def further(
-    scorer: str, dim: int | None, columns: Mapping[str, str], *, embeddings: bool, score: str = ""
+    scorer: str,
+    dim: int | None,
+    columns: Mapping[str, str],
+    *,
+    embeddings: bool,
+    score: str = "",
+    videos: bool = False,
 ) -> list[pa.Field[Any]]:
     """Fields of a further scorer, null where a group could not be scored, or where the scorer has no image vectors.
 
@@ -52,6 +66,7 @@ def further(
     columns: its kind's own, name -> meaning.
     embeddings: keep the image vectors too.
     score: meaning of its `clip_score`, where that is another one than the main scorer's.
+    videos: whether the rows are videos.
     """
     named = schema.scored(dim or 1)
     common = [named.field(column) for column in COLUMNS if column != "embedding"]
@@ -59,7 +74,8 @@ def further(
     if score:
         fields[COLUMNS.index("clip_score")] = own({"clip_score": score}, scorer)[0]
     vectors = [pa.field(f"{scorer}_embedding", named.field("embedding").type)] if embeddings and dim else []
-    return [*fields, *vectors, *own(columns, scorer)]
+    consistency = over_time(scorer) if dim and videos else []
+    return [*fields, *vectors, *consistency, *own(columns, scorer)]
 
 
 def meaning(field: pa.Field[Any]) -> str:
