@@ -1,4 +1,4 @@
-"""Encodes pixels as lossless image files, and decodes them. Videos are in `pipelines.dataset.videos`."""
+"""Encodes pixels as image files, lossless ones for datasets, and decodes them; videos are another module."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ def encode(image_HWC: NDArray[np.uint8], image_format: Literal["png", "webp"]) -
         Image.fromarray(image_HWC).save(file, "PNG")
     else:
         Image.fromarray(image_HWC).save(file, "WEBP", lossless=True, exact=True)
+    return file.getvalue()
+
+
+def encode_jpeg(image_HWC: NDArray[np.uint8], quality: int) -> bytes:
+    """A JPEG file, which holds the pixels nearly: for callers who look at images, never for datasets.
+
+    image_HWC: uint8 [H, W, 3], RGB.
+    quality: from 0, the smallest file, to 100, the nearest pixels.
+    """
+    file = io.BytesIO()
+    # Pillow takes 0 for its default. Colours are whole: a rare one is often a small part of a picture.
+    Image.fromarray(image_HWC).save(file, "JPEG", quality=max(1, quality), subsampling="4:4:4")
     return file.getvalue()
 
 

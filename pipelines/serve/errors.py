@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from starlette.exceptions import HTTPException
 
 from pipelines.prompts.values import printable
 from pipelines.serve.schema import ErrorBody, ErrorResponse
+
+_log = logging.getLogger("ray.serve")
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -55,6 +58,18 @@ def response(error: HTTPException) -> JSONResponse:
             error.status_code, str(error.detail), code=_CODES.get(error.status_code), headers=error.headers
         )
     return JSONResponse(error.body(), error.status_code, headers=error.headers)
+
+
+def error_for(error: Exception, log_traceback: bool) -> ApiError:
+    """What a caller is told of an exception: itself where it is meant for callers, else that something went wrong.
+
+    error: is logged where it is not told.
+    log_traceback: log the traceback too, which can have content of the request.
+    """
+    if isinstance(error, ApiError):
+        return error
+    _log.error("%s in an answer", type(error).__name__, exc_info=error if log_traceback else None)
+    return ApiError(500, "something went wrong here", code="internal_error")
 
 
 def no_key() -> ApiError:

@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pipelines.dataset.failures import Failure
-from pipelines.serve.errors import ApiError
+from pipelines.serve.errors import ApiError, error_for
 from pipelines.serve.files import Files
 from pipelines.serve.jobs import Engine, Event, Job, Started, Step
 from pipelines.serve.limits import Pace, events_in_time
@@ -25,17 +25,8 @@ from pipelines.serve.settings import ServeArgs, Serving
 UrlOf = Callable[[str], str]
 """Name of a kept file -> its URL for this caller."""
 
-_CONSTANT_FIELDS: dict[str, Any] = {
-    "background": "opaque",
-    "quality": "auto",
-    "usage": {
-        "input_tokens": 0,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
-        "output_tokens": 0,
-        "total_tokens": 0,
-    },
-}
-"""Fields that OpenAI's event must have, and that have a single value here; nothing is billed."""
+_SHARED = ("output_format", "size", "background", "quality", "usage")
+"""Fields of a response that are also in the event of each of its images."""
 
 
 class ImagesApi:
@@ -91,10 +82,10 @@ class ImagesApi:
                         else:
                             for chunk in _images(event):
                                 yield chunk
-        except ApiError as error:
+        except Exception as error:
             if not begun:
                 raise
-            yield _sse("error", error.body())
+            yield _sse("error", error_for(error, self._args.log_prompts).body())
 
     async def _events(self, request: ImageRequest, url_of: UrlOf) -> AsyncGenerator[Step | ImageResponse, None]:
         job, seed = job_of(request, self._args, self._serving)
@@ -170,12 +161,7 @@ async def _joined(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator
 def _images(response: ImageResponse) -> Iterator[str]:
     """An event of OpenAI's form per image, with the fields of `Image` and its index, and an event with the group's
     settings."""
-    shared = {
-        "created_at": response.created,
-        "output_format": response.output_format,
-        "size": response.group.size,
-        **_CONSTANT_FIELDS,
-    }
+    shared = {"created_at": response.created, **response.model_dump(include=set(_SHARED))}
     for index, image in enumerate(response.data):
         yield _sse("image_generation.completed", {**image.model_dump(), **shared, "index": index})
     yield _sse("image_generation.group", response.group.model_dump())

@@ -25,8 +25,10 @@ class Job:
     """Whether to denoise it in its own batch."""
     progress: bool = False
     """Whether to send a `Step` after each denoising step."""
-    image_format: Literal["png", "webp"] = "png"
+    image_format: Literal["png", "webp", "jpeg"] = "png"
     """Of the files."""
+    jpeg_quality: int = 100
+    """Of JPEG files, as in `pipelines.dataset.images.encode_jpeg`."""
     caller: str = ""
     """Who waits for it, as in `pipelines.serve.callers`."""
 

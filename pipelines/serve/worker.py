@@ -21,8 +21,9 @@ from pipelines.dataset.failures import Failure
 from pipelines.serve import callers
 from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
+from pipelines.serve.picture_files import file_of
 from pipelines.serve.settings import ServeArgs, resolve
-from pipelines.stages.draw import OnStep, draw, encode
+from pipelines.stages.draw import OnStep, draw
 from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
@@ -183,7 +184,7 @@ class Worker:
         try:
             scores = self._score(made)
             for (ticket, drawn), of_group in zip(made, scores, strict=True):
-                encoded = [encode(picture, ticket.job.image_format) for picture in drawn.pixels]
+                encoded = [file_of(picture, ticket.job) for picture in drawn.pixels]
                 ticket.emit(
                     Done(
                         images=tuple(self._finishing(picture.data) for picture in encoded),
