@@ -9,7 +9,9 @@ Tensor names: B videos of a group, F frames of each, N = B x F frames, D values 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 import numpy as np
 
@@ -42,7 +44,15 @@ def of_videos(scores: GroupScores, frames: int, over: OverFrames) -> GroupScores
         margin_B=None if scores.margin_B is None else together(scores.margin_B),
         features_BD=features_BD,
         columns={name: together(values_N) for name, values_N in scores.columns.items()},
+        answers=None if scores.answers is None else _answers(scores.answers, frames, over),
     )
+
+
+def _answers(of_frames: Sequence[Mapping[str, float]], frames: int, over: OverFrames) -> list[dict[str, float]]:
+    """Of each video; all frames are asked the same, as their group has one prompt."""
+    one_number: Callable[[Sequence[float]], float] = fmean if over == "mean" else max
+    of_videos = (of_frames[at : at + frames] for at in range(0, len(of_frames), frames))
+    return [{question: one_number([said[question] for said in video]) for question in video[0]} for video in of_videos]
 
 
 def consistency(features_ND: Floats, frames: int) -> Floats | None:

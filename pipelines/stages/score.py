@@ -20,6 +20,8 @@ from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
 from pipelines.config.tables import Selection
 from pipelines.dataset import schema, videos
 from pipelines.dataset.failures import Failure, failed_rows, of_group
+from pipelines.dataset.kept_answers import KeptAnswers
+from pipelines.dataset.storage import Storage
 from pipelines.stages.block import pack, unpack
 from pipelines.stages.isolate import run_isolated
 from pipelines.stages.judge import Judge, Judged
@@ -40,6 +42,7 @@ class ScoreShard:
         `scorers`, as when a finished run is scored again.
     scorers: the further scorers.
     selection: the rules by which images are kept.
+    output: the output folder of the run, which keeps what scorers ask a service.
     progress: where it reports to.
     batch_size, frames: as in `Scoring`.
     on_gpu: run the scorers on a GPU where there is one.
@@ -52,6 +55,7 @@ class ScoreShard:
         scoring: Scoring | None,
         scorers: Sequence[FurtherScorer],
         selection: Selection,
+        output: Storage,
         progress: Progress,
         *,
         batch_size: int,
@@ -65,7 +69,8 @@ class ScoreShard:
         device = "auto" if on_gpu else "cpu"
         with self._telemetry.busy("load_model"):
             self._main = Judge(scoring, device) if scoring else None
-            self._further = {one.name: Judge(one, device, f"scorers.{one.name}") for one in scorers}
+            kept = KeptAnswers(output)
+            self._further = {one.name: Judge(one, device, f"scorers.{one.name}", kept) for one in scorers}
         dims = [judge.dim for judge in self._further.values()]
         more = score_fields(scoring, scorers, dims, videos=schema.of_videos(images))
         if self._main:

@@ -202,12 +202,14 @@ def test_a_video_s_scores_are_those_of_its_frames_taken_together() -> None:
         margin_B=np.array([0, 1, 2, 4], np.float32),
         features_BD=vectors_ND,
         columns={"nsfw": np.array([0, 0.9, 0.1, 0.2], np.float32)},
+        answers=[{"a star?": share} for share in (0.0, 1.0, 0.5, 0.5)],
     )
     mean, most = (of_videos(scores, 2, over) for over in ("mean", "max"))
     assert mean.margin_B is not None
     assert mean.features_BD is not None
     assert (mean.score_B.tolist(), mean.margin_B.tolist()) == ([2, 5], [0.5, 3])
     assert mean.features_BD == pytest.approx(np.array([[0.5**0.5, 0.5**0.5], [1, 0]]))
+    assert (mean.answers, most.answers) == ([{"a star?": 0.5}] * 2, [{"a star?": 1.0}, {"a star?": 0.5}])
     assert mean.columns["nsfw"] == pytest.approx(np.array([0.45, 0.15]))
     assert most.columns["nsfw"] == pytest.approx(np.array([0.9, 0.2]))  # one frame is enough for a filter
     assert registry.entry_of("classifier").over_frames == "max"
