@@ -198,6 +198,8 @@ _PLACES = {"run": ("output",), "prompts": ("path",), "prompts.expand": EXPAND_PL
 
 _NOT_IDENTITY = {
     "model": PLACES,
+    # Of groups with pictures, whose ids say it.
+    "sampling": ("denoising_strength",),
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     "prompts": ("path", "format", "limit", "template"),
     "prompts.expand": EXPAND_PLACES,
