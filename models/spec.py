@@ -15,7 +15,7 @@ from models.errors import did_you_mean
 from models.samplers import FLOW_MATCHING
 
 Interval = tuple[float, float]
-"""A share of the denoising steps that are made or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
+"""A share of the denoising steps that are made or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all."""
 
 Parallelism = Literal["auto", "context", "cfg", "group"]
 """How several ranks share a denoising batch: see `models.parallel.division`."""
