@@ -219,6 +219,8 @@ _PLACES = {
 
 _NOT_IDENTITY = {
     "model": PLACES,
+    # Of groups with pictures, whose ids say it.
+    "sampling": ("denoising_strength",),
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     "prompts": ("path", "format", "limit", "template", "picture_folders"),
     "prompts.expand": EXPAND_PLACES,
