@@ -46,25 +46,33 @@ def _field(name: str, kind: pa.DataType, meaning: str, scorer: str) -> pa.Field[
     return pa.field(f"{begin}{name}", kind, metadata={schema.MEANING: f"{meaning}{end}"})
 
 
+def over_time(scorer: str = "") -> list[pa.Field[Any]]:
+    """The column that a scorer with image vectors adds to rows of videos.
+
+    scorer: as for `own`.
+    """
+    return own({"temporal_consistency": "mean cosine of consecutive scored frames; null for a single frame"}, scorer)
+
+
 def further(
     scorer: str,
     dim: int | None,
     columns: Mapping[str, str],
+    images: pa.Schema,
     *,
     embeddings: bool,
     score: str = "",
     answers: str = "",
-    edits: bool = False,
 ) -> list[pa.Field[Any]]:
     """Fields of a further scorer, null where a group could not be scored, or where the scorer has no image vectors.
 
     scorer: its name.
     dim: length of its image vectors, None where it has none.
     columns: its kind's own, name -> meaning.
+    images: columns of the images.
     embeddings: keep the image vectors too.
     score: meaning of its `clip_score`, where that is another one than the main scorer's.
     answers: meaning of its column `answers`; "" where it has none.
-    edits: whether images edit pictures, and it has image vectors.
     """
     named = schema.scored(dim or 1)
     common = [named.field(column) for column in COLUMNS if column != "embedding"]
@@ -72,9 +80,11 @@ def further(
     if score:
         fields[COLUMNS.index("clip_score")] = own({"clip_score": score}, scorer)[0]
     vectors = [pa.field(f"{scorer}_embedding", named.field("embedding").type)] if embeddings and dim else []
-    likeness = own({schema.SOURCE_SIMILARITY: schema.OF_SOURCES}, scorer) if edits else []
+    edits = schema.similarity_to_sources(images) if dim else []
+    likeness = [field for one in edits for field in own({one.name: meaning(one)}, scorer)]
     asked = [_field("answers", ANSWERS, answers, scorer)] if answers else []
-    return [*fields, *likeness, *vectors, *own(columns, scorer), *asked]
+    consistency = over_time(scorer) if dim and schema.of_videos(images) else []
+    return [*fields, *likeness, *vectors, *consistency, *own(columns, scorer), *asked]
 
 
 def meaning(field: pa.Field[Any]) -> str:

@@ -18,7 +18,7 @@ from pipelines.cluster.telemetry import Telemetry
 from pipelines.config.plugins import load as load_plugins
 from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
 from pipelines.config.tables import Selection
-from pipelines.dataset import images, schema
+from pipelines.dataset import schema, videos
 from pipelines.dataset.failures import Failure, failed_rows, of_group
 from pipelines.dataset.kept_answers import KeptAnswers
 from pipelines.dataset.sources import Sources
@@ -47,7 +47,7 @@ class ScoreShard:
     selection: the rules by which images are kept.
     output: the output folder of the run, which keeps what scorers ask a service, and the pictures that prompts edit.
     progress: where it reports to.
-    batch_size: as in `Scoring`.
+    batch_size, frames: as in `Scoring`.
     on_gpu: run the scorers on a GPU where there is one.
     """
 
@@ -62,10 +62,11 @@ class ScoreShard:
         progress: Progress,
         *,
         batch_size: int,
+        frames: int,
         on_gpu: bool,
     ) -> None:
         load_plugins(plugins)
-        self._batch_size = batch_size
+        self._batch_size, self._frames = batch_size, frames
         self._selection = selection
         self._telemetry = Telemetry("score", progress)
         device = "auto" if on_gpu else "cpu"
@@ -77,7 +78,7 @@ class ScoreShard:
         judges = {**self._further, **({"": self._main} if self._main else {})}
         self._likeness = {name: Likeness(judge) for name, judge in judges.items() if self._sources and judge.dim}
         dims = [judge.dim for judge in self._further.values()]
-        more = score_fields(scoring, scorers, dims, edits=self._sources is not None)
+        more = score_fields(scoring, scorers, dims, images)
         if self._main:
             assert self._main.dim is not None  # the config checks it
             self._target = schema.scored(self._main.dim, more, images)
@@ -108,15 +109,16 @@ class ScoreShard:
         return self._rows([groups[i] for i in sorted(scored)], [scored[i] for i in sorted(scored)]), failed
 
     def _packs(self, groups: Sequence[pa.Table]) -> list[list[int]]:
-        """Packs of neighbouring groups, of at most `batch_size` images unless a single group is larger."""
+        """Packs of neighbouring groups, of at most `batch_size` images or frames unless a single group has more."""
         packs: list[list[int]] = []
         filled = 0
         for index, group in enumerate(groups):
-            if not packs or filled + group.num_rows > self._batch_size:
+            pictures = group.num_rows * len(self._scored_frames(group))
+            if not packs or filled + pictures > self._batch_size:
                 packs.append([])
                 filled = 0
             packs[-1].append(index)
-            filled += group.num_rows
+            filled += pictures
         return packs
 
     def _score(self, files: Mapping[str, bytes], groups: list[pa.Table]) -> list[Columns]:
@@ -144,12 +146,18 @@ class ScoreShard:
                 columns[at] |= self._selected(group["image_id"].to_pylist(), main, ranked_by, columns[at])
         return columns
 
+    def _scored_frames(self, group: pa.Table) -> list[int]:
+        return videos.evenly_spaced(group["frames"][0].as_py(), self._frames)
+
     def _pictures(self, group: pa.Table) -> ImageGroup:
         files = pc.struct_field(group["image"], "bytes").to_pylist()
+        wanted = self._scored_frames(group)
+        decoded = self._decoders.map(partial(videos.decode, frames=group["frames"][0].as_py(), wanted=wanted), files)
         return ImageGroup(
-            pixels_BHWC=np.stack(list(self._decoders.map(images.decode, files))),
+            pixels_BHWC=np.concatenate(list(decoded)),
             prompt=_shown(group),
             counterfactual=group["counterfactual"][0].as_py(),
+            frames=len(wanted),
         )
 
     def _selected(self, image_ids: list[Any], main: Judged, ranked_by: Judged, columns: Columns) -> Columns:
