@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from models.families import decoding
 from models.families.base import BlockList, Encoded, Family, all_read, at_places, cut_at_length, prompt_tokens
 from models.spec import Sampling
 
@@ -38,6 +39,7 @@ FAMILY = Family(
     transformer="CogView4Transformer2DModel",
     block_lists=(BlockList(name="transformer_blocks", text_output=1, attention="attn1"),),
     layout="two_calls",
+    decode=decoding.plain,
     sampler_inputs=("timesteps", "sigmas"),
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,

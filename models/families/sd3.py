@@ -8,6 +8,7 @@ import torch
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from PIL import Image
 
+from models.families import decoding
 from models.families.base import BlockList, Encoded, Family, all_read, beyond, text_length
 from models.spec import Sampling
 
@@ -58,6 +59,7 @@ FAMILY = Family(
     # The last block has no text output. The second attention of Medium's dual-attention blocks is the image's own.
     block_lists=(BlockList(name="transformer_blocks", text_output=0),),
     layout="one_call",
+    decode=decoding.plain,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     pooled_input="pooled_projections",
     encode=encode,
