@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any
-
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from pipelines.dataset.failures import Failure
 from pipelines.serve.errors import ApiError, error_for
+from pipelines.serve.events import EventStream, PartialImages, completed, partial, sse
 from pipelines.serve.files import Files
-from pipelines.serve.jobs import Engine, Event, Job, Started, Step
+from pipelines.serve.jobs import Engine, Event, Job, Preview, Started, Step
 from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.requests import error_of, job_of, response_of
@@ -24,9 +20,6 @@ from pipelines.serve.settings import ServeArgs, Serving
 
 UrlOf = Callable[[str], str]
 """Name of a kept file -> its URL for this caller."""
-
-_SHARED = ("output_format", "size", "background", "quality", "usage")
-"""Fields of a response that are also in the event of each of its images."""
 
 
 class ImagesApi:
@@ -54,10 +47,7 @@ class ImagesApi:
         """
         with self._measured():
             async with aclosing(self._events(request, url_of)) as events:
-                async for event in events:
-                    if isinstance(event, ImageResponse):
-                        return event
-        raise ApiError(503, "the worker ended without an answer; send it again", code="worker_lost", retry_after_s=1)
+                return [event async for event in events if isinstance(event, ImageResponse)][-1]
 
     async def stream(self, request: ImageRequest, url_of: UrlOf) -> EventStream:
         """The response as server-sent events.
@@ -78,18 +68,20 @@ class ImagesApi:
                     async for event in events:
                         begun = True
                         if isinstance(event, Step):
-                            yield _sse("image_generation.progress", {"step": event.done, "steps": event.of})
-                        else:
-                            for chunk in _images(event):
-                                yield chunk
+                            yield sse("image_generation.progress", {"step": event.done, "steps": event.of})
+                            continue
+                        for chunk in partial(event) if isinstance(event, PartialImages) else completed(event):
+                            yield chunk
         except Exception as error:
             if not begun:
                 raise
-            yield _sse("error", error_for(error, self._args.log_prompts).body())
+            yield sse("error", error_for(error, self._args.log_prompts).body())
 
-    async def _events(self, request: ImageRequest, url_of: UrlOf) -> AsyncGenerator[Step | ImageResponse, None]:
+    async def _events(
+        self, request: ImageRequest, url_of: UrlOf
+    ) -> AsyncGenerator[Step | PartialImages | ImageResponse, None]:
         job, seed = job_of(request, self._args, self._serving)
-        began, queue_s = time.monotonic(), 0.0
+        began, queue_s, previews = time.monotonic(), 0.0, 0
         async with aclosing(self._in_time(job)) as events:
             async for event in events:
                 if isinstance(event, Failure):
@@ -99,6 +91,9 @@ class ImagesApi:
                     self.metrics.queue.observe(queue_s)
                 elif isinstance(event, Step):
                     yield event
+                elif isinstance(event, Preview):
+                    yield PartialImages(job=job, number=previews, images=event.images)
+                    previews += 1
                 else:
                     self.metrics.images.inc(len(event.images))
                     self.metrics.generate.observe(event.generate_s)
@@ -112,6 +107,8 @@ class ImagesApi:
                         serving=self._serving,
                         keep=lambda data, ending: url_of(self.files.add(data, ending)),
                     )
+                    return
+        raise ApiError(503, "the worker ended without an answer; send it again", code="worker_lost", retry_after_s=1)
 
     def _in_time(self, job: Job) -> AsyncGenerator[Event, None]:
         limits = {"queue_s": self._args.queue_timeout_s, "total_s": self._args.timeout_s}
@@ -134,38 +131,3 @@ class ImagesApi:
         finally:
             self.metrics.in_flight.dec()
             self.metrics.requests.labels(status).inc()
-
-
-class EventStream(StreamingResponse):
-    """A response that streams chunks; when the caller disconnects, the source is closed at once.
-
-    first: the first chunk.
-    rest: gives the others.
-    """
-
-    def __init__(self, first: str, rest: AsyncGenerator[str, None]) -> None:
-        super().__init__(_joined(first, rest), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-        self._rest = rest
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._rest):
-            await super().__call__(scope, receive, send)
-
-
-async def _joined(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    yield first
-    async for chunk in rest:
-        yield chunk
-
-
-def _images(response: ImageResponse) -> Iterator[str]:
-    """An event of OpenAI's form per image, with the fields of `Image` and its index, and an event with the group's
-    settings."""
-    shared = {"created_at": response.created, **response.model_dump(include=set(_SHARED))}
-    for index, image in enumerate(response.data):
-        yield _sse("image_generation.completed", {**image.model_dump(), **shared, "index": index})
-    yield _sse("image_generation.group", response.group.model_dump())
-
-
-def _sse(event: str, data: dict[str, Any]) -> str:
-    return f"event: {event}\ndata: {json.dumps({'type': event, **data})}\n\n"
