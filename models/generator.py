@@ -27,6 +27,7 @@ from models.loading.placement import place
 from models.parallel.division import UNDIVIDED, Division
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
+from models.pictures import check
 from models.previews import Previews, Watch
 from models.samplers import does_flow_matching, steps_of
 from models.spec import Group, ModelSpec, Sampling
@@ -156,22 +157,25 @@ class Generator:
         previews: who wants to see the images while they are made; only where `ModelInfo.previews` says that it works.
 
         Raises:
-            PromptError: when a prompt is longer than the model reads, or its input image is missing or broken.
+            PromptError: when a prompt is longer than the model reads, or a picture is missing, broken or not taken.
             ImageError: when the model produced NaN or infinite values.
             ModelError: when the groups cannot share a batch, or have settings that the model does not support.
         """
         first = groups[0]
         if any(group.batch_key != first.batch_key for group in groups):
             raise ModelError(
-                "groups that differ in size, sampling, interventions or LoRAs cannot share a denoising batch"
+                "groups that differ in size, sampling, interventions, LoRAs or how many pictures they have cannot "
+                "share a denoising batch"
             )
         self._check(first.sampling)
+        for group in groups:
+            check(group.pictures, group.mask, self._family.pictures, masks=False, owner=self._family.name)
         self._adapters.use(first.loras)
         acting = self._adapters.now
-        encoded = [self._texts.encode(group.prompt, group.image, first.sampling, acting) for group in groups]
+        encoded = [self._texts.encode(group.prompt, group.pictures, first.sampling, acting) for group in groups]
         batches: dict[Hashable, list[int]] = {}
         for index, text in enumerate(encoded):
-            batches.setdefault((text.together, groups[index].image), []).append(index)
+            batches.setdefault((text.together, groups[index].pictures), []).append(index)
         made: dict[int, Drawn] = {}
         for number, batch in enumerate(batches.values()):
             report = _steps_of_all(on_step, number, len(batches), self._steps(first.sampling))
@@ -204,7 +208,7 @@ class Generator:
         negative_cut: Mapping[str, int] = {}
         if guided or any(entry_of(config).reads_negative for config in first.interventions):
             without = self._texts.encode(
-                sampling.negative_prompt, first.image, sampling, self._adapters.now, what="negative prompt"
+                sampling.negative_prompt, first.pictures, sampling, self._adapters.now, what="negative prompt"
             )
             negative = stack([without.arguments], [samples * len(groups)])
             negative_cut = without.cut

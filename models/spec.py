@@ -222,8 +222,10 @@ class Group:
     """One seed per image."""
     sampling: Sampling
     """How the sampler runs."""
-    image: bytes | None = None
-    """The file (PNG, JPEG, WebP ...) of the picture to edit, for editing families only."""
+    pictures: tuple[bytes, ...] = ()
+    """The files (PNG, JPEG or WebP) of the pictures to edit, in the order in which the prompt speaks of them."""
+    mask: bytes | None = None
+    """The file of a picture as large as the first one, white where that is to be painted anew; None for everywhere."""
     interventions: tuple[InterventionConfig, ...] = ()
     """Settings of the interventions that act on the group, at most one of each kind."""
     loras: tuple[Lora, ...] | None = None
@@ -237,4 +239,5 @@ class Group:
     @property
     def batch_key(self) -> Any:
         """Groups with equal keys can share a denoising batch."""
-        return (len(self.seeds), self.sampling, self.interventions, self.loras)
+        given = (len(self.pictures), self.mask is not None)
+        return (len(self.seeds), self.sampling, self.interventions, self.loras, given)

@@ -52,7 +52,7 @@ class Encoded:
     text tokens at the blocks are the prompt's own (see below); valid_N: bool [N], which of them are not padding;
     attended_N: bool [N], which of them the model reads (it may read padding); encoder_N: int64 [N], the number of the
     text encoder that a token comes from, None where all come from one; empty: `own_N` holds nothing but marks of the
-    encoders; shared: pipeline arguments of the whole batch, such as the image to edit; together: prompts can share a
+    encoders; shared: pipeline arguments of the whole batch, such as the pictures to edit; together: prompts can share a
     denoising batch where this is equal; cut: what `Family.cut` gives, which `models.texts` fills in.
 
     A prompt's own tokens are those into which its text was cut: nothing of a template, a system message or a picture.
@@ -107,17 +107,17 @@ class Family:
     name: in rows and messages; pipelines: classes of the diffusers pipelines it covers; transformer: class of their
     transformer; block_lists: its joint blocks, in the order in which they run; layout: how guidance calls it;
     text_inputs: argument of the transformer -> pipeline argument that holds the text for it; pooled_input: argument of
-    the transformer with the text's pooled vector, "" where it has none; encode: text of one prompt (and image to edit);
-    cut: text encoder, as the pipeline names it -> how many of a prompt's last tokens it is not given; in_part: text
-    encoders that may read the beginning alone, as long as another one reads the whole prompt; size_multiple: width and
-    height must be multiples of it; guided: is there a negative branch with these settings?; options: further arguments
-    of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; edits: it needs an
-    input image; frames_per_second: above 0 for video; frame_step: the number of frames must be 1 more than a multiple
-    of it;
-    optional: text encoder that it runs without -> what else of the pipeline is then not needed; sampler_inputs:
-    arguments of the sampler's `set_timesteps` that its pipeline gives, besides their number; context_plan: how tokens
-    are divided over ranks, as diffusers' context parallelism reads it, where the transformer brings no plan of its own;
-    decode: how latents become pixels, None where images are not shown while they are made.
+    the transformer with the text's pooled vector, "" where it has none; encode: text of one prompt (and of the pictures
+    to edit); cut: text encoder, as the pipeline names it -> how many of a prompt's last tokens it is not given;
+    in_part: text encoders that may read the beginning alone, as long as another one reads the whole prompt;
+    size_multiple: width and height must be multiples of it; guided: is there a negative branch with these settings?;
+    options: further arguments of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it
+    has none; pictures: least and most pictures that it edits or looks at; frames_per_second: above 0 for video;
+    frame_step: the number of frames must be 1 more than a multiple of it; optional: text encoder that it runs without
+    -> what else of the pipeline is then not needed; sampler_inputs: arguments of the sampler's `set_timesteps` that its
+    pipeline gives, besides their number; context_plan: how tokens are divided over ranks, as diffusers' context
+    parallelism reads it, where the transformer brings no plan of its own; decode: how latents become pixels, None
+    where images are not shown while they are made.
     """
 
     name: str
@@ -126,7 +126,7 @@ class Family:
     block_lists: tuple[BlockList, ...]
     layout: Layout
     text_inputs: Mapping[str, str]
-    encode: Callable[[Any, str, Image.Image | None, Sampling], Encoded]
+    encode: Callable[[Any, str, Sequence[Image.Image], Sampling], Encoded]
     cut: Callable[[Any, str, Sampling], Mapping[str, int]]
     size_multiple: Callable[[Any], int]
     in_part: tuple[str, ...] = ()
@@ -134,7 +134,7 @@ class Family:
     options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
     guidance_argument: str = "guidance_scale"
     pooled_input: str = ""
-    edits: bool = False
+    pictures: tuple[int, int] = (0, 0)
     frames_per_second: int = 0
     frame_step: int = 0
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -7,6 +7,7 @@ text and image apart, so both block lists are alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,7 @@ from models.families.base import (
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: `max_sequence_length` T5 tokens, and CLIP's pooled vector."""
     embeds, pooled, _ = pipe.encode_prompt(
         prompt=prompt, prompt_2=None, max_sequence_length=sampling.max_sequence_length
@@ -47,14 +48,14 @@ def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     }
 
 
-def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode_edit(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """The same text, with the picture to edit at its own aspect ratio and the area of the output."""
-    assert image is not None
+    (image,) = pictures
     scale = (sampling.width * sampling.height / (image.width * image.height)) ** 0.5
     multiple = twice_the_autoencoder(pipe)
     width, height = (max(multiple, round(side * scale / multiple) * multiple) for side in image.size)
     picture = pipe.image_processor.resize(image, height, width)
-    return replace(encode(pipe, prompt, None, sampling), shared={"image": picture})
+    return replace(encode(pipe, prompt, (), sampling), shared={"image": picture})
 
 
 def edit_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
@@ -87,5 +88,5 @@ KONTEXT = replace(
     pipelines=("FluxKontextPipeline",),
     encode=encode_edit,
     options=edit_options,
-    edits=True,
+    pictures=(1, 1),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from models.families.base import BlockList, Encoded, Family, all_read, beyond, t
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: CLIP tokens, then `max_sequence_length` T5 tokens (zeros where there is no T5)."""
     embeds, _, pooled, _ = pipe.encode_prompt(
         prompt=prompt,

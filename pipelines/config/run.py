@@ -20,6 +20,7 @@ from models.recommended import UNKNOWN, Recommended
 from models.scorers import registry
 from models.spec import PLACES, ModelSpec, Sampling
 from pipelines.config import plugins, toml
+from pipelines.config.acceptance import check_columns
 from pipelines.config.arms import (
     Arm,
     Interventions,
@@ -88,6 +89,11 @@ class RunConfig:
         for limit in self.selection.limits:
             rule = f"needs a column of scores: {', '.join(scores)}"
             require(limit.column in scores, "selection.limits.column", limit.column, rule)
+        if accepted := self.selection.accepted:
+            try:
+                check_columns(accepted, [*scores, *(name for name in columns.names if name.endswith("rank_in_group"))])
+            except ValueError as error:
+                raise ValueError(f"selection.accept: {error}") from None
 
     @property
     def generated(self) -> pa.Schema:
@@ -207,6 +213,7 @@ _ADDED_LATER: dict[str, Any] = {
     "scoring.options": {},
     "selection.rank_by": "",
     "selection.limits": [],
+    "selection.accept": "",
     "tora.encoders": "together",
     "tora.refresh_steps": 1,
     "prompts.carry": [],

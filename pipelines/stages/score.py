@@ -137,7 +137,6 @@ class ScoreShard:
             self._selection,
             image_ids,
             features_BD=main.scores.features_BD,
-            margins_B=main.scores.margin_B,
             ranked_by_B=ranked_by.ranked_by_B,
             columns=columns,
         )
