@@ -38,7 +38,7 @@ from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selectio
 from pipelines.dataset import schema
 from pipelines.errors import UserError
 from pipelines.prompts.carry import Carried
-from pipelines.prompts.columns import SETTINGS
+from pipelines.prompts.columns import PICTURES, SETTINGS
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.expansion.config import PLACES as EXPAND_PLACES
 
@@ -98,7 +98,13 @@ class RunConfig:
     @property
     def generated(self) -> pa.Schema:
         """The columns of an image before it is scored."""
-        return schema.generated(column_names(self.arms), carried_fields(self.carried))
+        return schema.generated(column_names(self.arms), self.more_fields)
+
+    @property
+    def more_fields(self) -> list[pa.Field[Any]]:
+        """The columns of groups that not every run has: those of pictures, and those that are carried."""
+        carried = [schema.carried_field(one.name, one.kind, one.source) for one in self.carried]
+        return [*(schema.PICTURE_FIELDS if self.prompts.columns.pictured else []), *carried]
 
     def columns(self, embedding_dim: int) -> pa.Schema:
         """The columns of `data/` and `rejected/`; embedding_dim: length of the scorer's vectors."""
@@ -114,11 +120,6 @@ class RunConfig:
                 value = getattr(self, name)
                 tables[name] = [asdict(table) for table in value] if isinstance(value, tuple) else asdict(value)
         return {name: _plain(table) for name, table in tables.items()}
-
-
-def carried_fields(carried: Sequence[Carried]) -> list[pa.Field[Any]]:
-    """The columns of rows for what goes along with prompts."""
-    return [schema.carried_field(one.name, one.kind, one.source) for one in carried]
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -193,13 +194,13 @@ def _without(config: Mapping[str, Any], left_out: Mapping[str, Collection[str]])
     return {name: part(name, table) for name, table in config.items() if name != "ray"}
 
 
-_PLACES = {"run": ("output",), "prompts": ("path",), "prompts.expand": EXPAND_PLACES, "model": PLACES}
+_PLACES = {"run": ("output",), "prompts": ("path", "picture_folders"), "prompts.expand": EXPAND_PLACES, "model": PLACES}
 """Table -> its settings that `without_places` leaves out."""
 
 _NOT_IDENTITY = {
     "model": PLACES,
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
-    "prompts": ("path", "format", "limit", "template"),
+    "prompts": ("path", "format", "limit", "template", "picture_folders"),
     "prompts.expand": EXPAND_PLACES,
     "group": ("groups_per_prompt",),
 }
@@ -226,7 +227,7 @@ _ADDED_LATER: dict[str, Any] = {
     "model.quantize": [],
     "model.transformer_file": "",
     "model.transformer_file_revision": "",
-    **{f"columns.{name}": "" for name in SETTINGS},
+    **{f"columns.{name}": "" for name in (*SETTINGS, *PICTURES)},
 }
 """Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
 which of an array of tables is that key of each, and of an arm's own settings of an intervention that of its table."""

@@ -21,6 +21,7 @@ from pipelines.config.recorded import recorded, recorded_tables
 from pipelines.config.tables import GroupSize, RayOptions, Run
 from pipelines.dataset import images, parquet, run_json, schema
 from pipelines.dataset.names import IMAGE_FOLDERS, image_files, shard_of
+from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import run_record
@@ -197,7 +198,8 @@ def model_of(row: pa.Table, *, device: str, made_by: Origin, offload: Offload = 
 def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group], int]:
     """The denoising batch of a group, and the group's number in it: the shape of a batch decides the last bits of the
     pixels. Without plan/, which a copied dataset may lack, the group is made alone."""
-    own = groups_of(row)[0]
+    sources = Sources(output)
+    own = groups_of(row, sources)[0]
     if per_batch == 1:
         return [own], 0
     group_id = str(row["group_id"][0].as_py())
@@ -206,7 +208,7 @@ def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group],
     except FileNotFoundError:
         return [own], 0
     index = planned["group_id"].to_pylist().index(group_id)
-    groups = groups_of(planned)
+    groups = groups_of(planned, sources)
     pack = next(p for p in packs_of_equal((g.batch_key for g in groups), per_batch) if index in p)
     return [own if i == index else groups[i] for i in pack], pack.index(index)
 

@@ -21,6 +21,7 @@ from pipelines.config import plugins
 from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import retry, schema
 from pipelines.dataset.failures import Failure, failed_rows, of_group
+from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
@@ -60,6 +61,7 @@ class GenerateShard:
         plugins.load(config.run.plugins)
         self._config = config
         self._output = output
+        self._sources = Sources(output)
         self._fingerprint = fingerprint(config)
         self._telemetry = Telemetry("generate", progress)
         with self._telemetry.busy("load_model"):
@@ -76,7 +78,7 @@ class GenerateShard:
         planned = read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
-        groups = groups_of(planned)
+        groups = groups_of(planned, self._sources)
         made, failed = self._make(shard, groups, deaths)
         lost = sum(len(groups[index].seeds) for index in failed)
         self._telemetry.failed((f.error_type for f in failed.values()), images=lost)
@@ -157,8 +159,8 @@ class GenerateShard:
         columns["model_revision"] = [info["revision"]] * len(flat)
         options = {field.name: getattr(self._config.model, field.name) for field in schema.MODEL_OPTIONS}
         columns["model_options"] = [options] * len(flat)
-        acting, carried = schema.interventions_in(planned.column_names), schema.carried_in(planned.schema)
-        return _typed(columns, schema.generated(acting, carried))
+        acting, more = schema.interventions_in(planned.column_names), schema.more_in(planned.schema)
+        return _typed(columns, schema.generated(acting, more))
 
 
 def _typed(columns: dict[str, Any], target: pa.Schema) -> pa.Table:
