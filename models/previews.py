@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.decoding import Decode
 from models.denoising import Denoising
-from models.families.decoding import Decode
 from models.spec import Sampling
 
 _LONGEST_SIDE = 256
@@ -62,7 +62,7 @@ class Watch:
 
     run: the run.
     sampling: its settings.
-    decode: as in `models.families.decoding`.
+    decode: as in `models.decoding`.
     previews: who wants to see what.
     """
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.families.decoding import Decode
+from models.decoding import Decode
 from models.spec import Sampling
 
 Branch = Literal["cond", "uncond"]

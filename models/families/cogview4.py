@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from models.families import decoding
+from models import decoding
 from models.families.base import BlockList, Encoded, Family, all_read, at_places, cut_at_length, prompt_tokens
 from models.spec import Sampling
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from models.families import decoding
+from models import decoding
 from models.families.base import (
     BlockList,
     Encoded,

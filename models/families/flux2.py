@@ -13,7 +13,7 @@ import torch
 from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 from PIL import Image
 
-from models.families import decoding
+from models import decoding
 from models.families.base import (
     BlockList,
     Encoded,

@@ -15,7 +15,7 @@ from diffusers.pipelines.hunyuan_image.pipeline_hunyuanimage import extract_glyp
 from PIL import Image
 from torch import Tensor
 
-from models.families import decoding
+from models import decoding
 from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, prompt_tokens
 from models.spec import Sampling
 

@@ -11,7 +11,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit import calculate_dime
 from PIL import Image
 from torch import Tensor
 
-from models.families import decoding
+from models import decoding
 from models.families.base import (
     BlockList,
     Encoded,

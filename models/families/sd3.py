@@ -9,7 +9,7 @@ import torch
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from PIL import Image
 
-from models.families import decoding
+from models import decoding
 from models.families.base import BlockList, Encoded, Family, all_read, beyond, text_length
 from models.spec import Sampling
 
