@@ -33,6 +33,7 @@ from pipelines.config.arms import (
     take,
 )
 from pipelines.config.recommended import settings_of
+from pipelines.config.scorers import PLACES as SCORER_PLACES
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
@@ -187,6 +188,8 @@ def _without(config: Mapping[str, Any], left_out: Mapping[str, Collection[str]])
     """A config without [ray], and without some settings of its tables."""
 
     def part(name: str, table: Any) -> Any:
+        if isinstance(table, list):
+            return [part(name, item) for item in table]
         if not isinstance(table, Mapping):
             return table
         return {key: part(f"{name}.{key}", value) for key, value in table.items() if key not in left_out.get(name, ())}
@@ -194,7 +197,13 @@ def _without(config: Mapping[str, Any], left_out: Mapping[str, Collection[str]])
     return {name: part(name, table) for name, table in config.items() if name != "ray"}
 
 
-_PLACES = {"run": ("output",), "prompts": ("path", "picture_folders"), "prompts.expand": EXPAND_PLACES, "model": PLACES}
+_PLACES = {
+    "run": ("output",),
+    "prompts": ("path", "picture_folders"),
+    "prompts.expand": EXPAND_PLACES,
+    "model": PLACES,
+    "scorers.options": SCORER_PLACES,
+}
 """Table -> its settings that `without_places` leaves out."""
 
 _NOT_IDENTITY = {
@@ -202,6 +211,7 @@ _NOT_IDENTITY = {
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     "prompts": ("path", "format", "limit", "template", "picture_folders"),
     "prompts.expand": EXPAND_PLACES,
+    "scorers.options": SCORER_PLACES,
     "group": ("groups_per_prompt",),
 }
 """Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""

@@ -16,6 +16,9 @@ from models.scorers.open_clip_files import WITH_OWN_WEIGHTS
 from pipelines.dataset import score_columns
 from pipelines.errors import UserError
 
+PLACES = ("endpoint",)
+"""Options that say where a scorer asks, not what."""
+
 S = TypeVar("S", bound=ScorerSpec)
 
 
@@ -53,8 +56,9 @@ class FurtherScorer(ScorerSpec):
 
         dim: length of its image vectors, None where it gives none.
         """
-        score = registry.entry_of(self.kind).score
-        return score_columns.further(self.name, dim, registry.columns_of(self), embeddings=self.embeddings, score=score)
+        entry, columns = registry.entry_of(self.kind), registry.columns_of(self)
+        said = {"score": entry.score, "answers": entry.answers}
+        return score_columns.further(self.name, dim, columns, embeddings=self.embeddings, **said)
 
 
 def check(spec: ScorerSpec, table: str = "scoring") -> None:

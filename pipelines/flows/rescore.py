@@ -21,7 +21,7 @@ from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
 from pipelines.config.run import without_later_defaults
-from pipelines.config.scorers import FurtherScorer, Scoring, checked, declared_fields
+from pipelines.config.scorers import PLACES, FurtherScorer, Scoring, checked, declared_fields
 from pipelines.config.tables import RayOptions, Selection
 from pipelines.dataset import owned, parquet
 from pipelines.dataset import scores as score_files
@@ -136,7 +136,7 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     wanted = score_files.ScoresRecord(
         schema_version=run.run.schema_version,
         fingerprint=run.run.fingerprint,
-        scoring=without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
+        scoring=_identity(config.scoring),
         embeddings=config.embeddings,
     )
     existing = score_files.find_record(run.dataset, name) or wanted
@@ -148,6 +148,13 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     score_files.write_record(run.dataset, name, wanted)
     for folder in ("", *SHARD_FOLDERS):
         beside.sweep(folder)
+
+
+def _identity(scoring: Scoring) -> dict[str, Any]:
+    """What a record says of a scorer: not where it asks."""
+    options = {name: value for name, value in scoring.options.items() if name not in PLACES}
+    told: dict[str, Any] = without_later_defaults({"scoring": asdict(replace(scoring, options=options))})["scoring"]
+    return told
 
 
 def _generated(run: FinishedRun) -> pa.Schema:
@@ -223,6 +230,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
                 "scoring": None,
                 "scorers": [config.scorer(name)],
                 "selection": Selection(),
+                "output": run.dataset,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
                 "on_gpu": bool(where.gpus_per_scorer),

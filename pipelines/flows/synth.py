@@ -153,6 +153,7 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
                 "scoring": config.scoring,
                 "scorers": config.scorers,
                 "selection": config.selection,
+                "output": output,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
                 "on_gpu": bool(where.gpus_per_scorer),

@@ -11,7 +11,7 @@ import numpy as np
 from models.diversity import Diversity, diversity_of
 from models.errors import ModelError
 from models.scorers import registry
-from models.scorers.base import Floats, GroupScores, ImageGroup, ScorerSpec
+from models.scorers.base import Asks, Floats, GroupScores, ImageGroup, Kept, ScorerSpec
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +45,12 @@ class Judged:
             "group_pair_similarity": [diversity.pair_similarity if diversity else None] * count,
             "nearest_similarity": nothing if nearest_B is None else nearest_B.tolist(),
             **{name: values_B.tolist() for name, values_B in self.scores.columns.items()},
+            "answers": [_said(answers) for answers in self.scores.answers or nothing],
         }
+
+
+def _said(answers: Mapping[str, float] | None) -> list[dict[str, Any]] | None:
+    return None if answers is None else [{"question": question, "yes": yes} for question, yes in answers.items()]
 
 
 class Judge:
@@ -54,16 +59,19 @@ class Judge:
     spec: which scorer.
     device: "cpu", "cuda", or "auto" for CUDA where there is one.
     table: its table in the config, for messages.
+    kept: answers that were given before, for scorers that ask for some.
 
     Raises:
         ModelError: when the scorer cannot be loaded.
     """
 
-    def __init__(self, spec: ScorerSpec, device: str, table: str = "scoring") -> None:
+    def __init__(self, spec: ScorerSpec, device: str, table: str = "scoring", kept: Kept | None = None) -> None:
         try:
             self._scorer = registry.open_scorer(spec, device)
         except ModelError as error:
             raise ModelError(f"{table}.{error}") from error
+        if kept is not None and isinstance(self._scorer, Asks):
+            self._scorer.keep_in(kept)
         self._columns = registry.columns_of(spec)
         self._kind = spec.kind
         self.model = self._scorer.name + (f"@{spec.revision}" if spec.revision else "")
@@ -101,6 +109,8 @@ class Judge:
         if scores.columns.keys() != self._columns.keys():
             wrong.append(f"its columns are {sorted(scores.columns)}, declared are {sorted(self._columns)}")
         expected = None if self.dim is None else (count, self.dim)
+        if scores.answers is not None and len(scores.answers) != count:
+            wrong.append(f"it has answers for {len(scores.answers)} images, not for {count}")
         if (None if features_BD is None else features_BD.shape) != expected:
             wrong.append(f"features_BD does not have the shape {expected}")
         if wrong:

@@ -19,6 +19,8 @@ from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
 from pipelines.config.tables import Selection
 from pipelines.dataset import images, schema
 from pipelines.dataset.failures import Failure, failed_rows, of_group
+from pipelines.dataset.kept_answers import KeptAnswers
+from pipelines.dataset.storage import Storage
 from pipelines.stages.block import pack, unpack
 from pipelines.stages.isolate import run_isolated
 from pipelines.stages.judge import Judge, Judged
@@ -39,6 +41,7 @@ class ScoreShard:
         `scorers`, as when a finished run is scored again.
     scorers: the further scorers.
     selection: the rules by which images are kept.
+    output: the output folder of the run, which keeps what scorers ask a service.
     progress: where it reports to.
     batch_size: as in `Scoring`.
     on_gpu: run the scorers on a GPU where there is one.
@@ -51,6 +54,7 @@ class ScoreShard:
         scoring: Scoring | None,
         scorers: Sequence[FurtherScorer],
         selection: Selection,
+        output: Storage,
         progress: Progress,
         *,
         batch_size: int,
@@ -63,7 +67,8 @@ class ScoreShard:
         device = "auto" if on_gpu else "cpu"
         with self._telemetry.busy("load_model"):
             self._main = Judge(scoring, device) if scoring else None
-            self._further = {one.name: Judge(one, device, f"scorers.{one.name}") for one in scorers}
+            kept = KeptAnswers(output)
+            self._further = {one.name: Judge(one, device, f"scorers.{one.name}", kept) for one in scorers}
         more = score_fields(scoring, scorers, [judge.dim for judge in self._further.values()])
         if self._main:
             assert self._main.dim is not None  # the config checks it
