@@ -31,6 +31,8 @@ class Job:
     """Of the files."""
     jpeg_quality: int = 100
     """Of JPEG files, as in `pipelines.dataset.images.encode_jpeg`."""
+    timeout_s: float | None = None
+    """Seconds after which the worker stops it; None takes the worker's `timeout_s`."""
     caller: str = ""
     """Who waits for it, as in `pipelines.serve.callers`."""
 
@@ -106,7 +108,7 @@ Event = Started | Step | Preview | Done | Failure
 
 
 TOO_LATE = "too_late"
-"""`Failure.error_type` of a job that was not done within the worker's `timeout_s`."""
+"""`Failure.error_type` of a job that was not done in its time."""
 CALLER_GONE = "caller_gone"
 """`Failure.error_type` of a job whose caller has died; nobody reads it."""
 

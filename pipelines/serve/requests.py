@@ -6,7 +6,7 @@ import base64
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -62,34 +62,27 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         progress=_given_or(request.stream, False),
         image_format=image_format,
         jpeg_quality=quality,
+        timeout_s=args.timeout_s,
     )
     return job, seed
 
 
 def response_of(
-    request: ImageRequest,
-    job: Job,
-    seed: int | None,
-    done: Done,
-    *,
-    queue_s: float,
-    serving: Serving,
-    keep: Callable[[bytes, str], str],
+    job: Job, seed: int | None, done: Done, *, urls: Sequence[str] | None, queue_s: float, serving: Serving
 ) -> ImageResponse:
     """The response for a made group.
 
-    request: the body.
     job: the job.
     seed: as `job_of` gives it.
     done: the group.
+    urls: where its files lie; None where the response holds them itself.
     queue_s: seconds that it waited.
     serving: the model and its defaults.
-    keep: keeps a file for a URL: (content, ending) -> URL.
     """
     data = [
         Image(
-            b64_json=None if request.response_format == "url" else base64.b64encode(file).decode(),
-            url=keep(file, job.image_format) if request.response_format == "url" else None,
+            b64_json=base64.b64encode(file).decode() if urls is None else None,
+            url=None if urls is None else urls[index],
             seed=job.group.seeds[index],
             image_id=done.image_ids[index],
             **_image_scores(done.scores, index),

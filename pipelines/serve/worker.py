@@ -131,13 +131,14 @@ class Worker:
 
     async def _end(self, ticket: _Ticket) -> None:
         """End a job that nobody waits for, or whose time is up, also where the events that it has sent stay unread."""
+        seconds = ticket.job.timeout_s or self._args.timeout_s
         try:
-            async with asyncio.timeout(self._args.timeout_s):
+            async with asyncio.timeout(seconds):
                 while await callers.runs(ticket.job.caller):
                     await asyncio.sleep(_LOOK_SECONDS)
             end = Failure(error_type=CALLER_GONE, error="the process that waited for it has died; stopped")
         except TimeoutError:
-            end = Failure(error_type=TOO_LATE, error=f"not done within {self._args.timeout_s:g} s; stopped")
+            end = Failure(error_type=TOO_LATE, error=f"not done within {seconds:g} s; stopped")
         ticket.cancelled.set()
         ticket.emit(end)
 
