@@ -15,6 +15,7 @@ from PIL import Image
 
 from models import decoding
 from models.families.base import (
+    Beginning,
     BlockList,
     Encoded,
     Family,
@@ -80,6 +81,8 @@ FAMILY = Family(
     in_part=("text_encoder",),
     size_multiple=twice_the_autoencoder,
     options=text_length,
+    from_picture=Beginning(pipeline="FluxImg2ImgPipeline"),
+    from_mask=Beginning(pipeline="FluxInpaintPipeline"),
 )
 
 KONTEXT = replace(
@@ -89,4 +92,6 @@ KONTEXT = replace(
     encode=encode_edit,
     options=edit_options,
     pictures=(1, 1),
+    from_picture=None,
+    from_mask=None,
 )
