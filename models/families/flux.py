@@ -13,7 +13,9 @@ from typing import Any
 
 from PIL import Image
 
+from models import decoding
 from models.families.base import (
+    Beginning,
     BlockList,
     Encoded,
     Family,
@@ -71,6 +73,7 @@ FAMILY = Family(
         BlockList(name="single_transformer_blocks", text_output=0),
     ),
     layout="distilled",
+    decode=decoding.packed,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     pooled_input="pooled_projections",
     encode=encode,
@@ -78,6 +81,8 @@ FAMILY = Family(
     in_part=("text_encoder",),
     size_multiple=twice_the_autoencoder,
     options=text_length,
+    from_picture=Beginning(pipeline="FluxImg2ImgPipeline"),
+    from_mask=Beginning(pipeline="FluxInpaintPipeline"),
 )
 
 KONTEXT = replace(
@@ -87,4 +92,6 @@ KONTEXT = replace(
     encode=encode_edit,
     options=edit_options,
     pictures=(1, 1),
+    from_picture=None,
+    from_mask=None,
 )

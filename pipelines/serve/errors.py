@@ -43,12 +43,19 @@ class ApiError(HTTPException):
         super().__init__(status, printable(message), headers={**retry, **(headers or {})})
         self.param, self.code = None if param is None else printable(param), code
 
+    @classmethod
+    def of(cls, status: int, told: ErrorBody) -> ApiError:
+        """The error that was told before. status: as it had."""
+        return cls(status, told.message, param=told.param, code=told.code)
+
+    def told(self) -> ErrorBody:
+        """What the response says of it."""
+        kind = _TYPES.get(self.status_code, "server_error" if self.status_code >= 500 else "invalid_request_error")
+        return ErrorBody(message=self.detail, type=kind, param=self.param, code=self.code)
+
     def body(self) -> dict[str, Any]:
         """The body of the response."""
-        kind = _TYPES.get(self.status_code, "server_error" if self.status_code >= 500 else "invalid_request_error")
-        return ErrorResponse(
-            error=ErrorBody(message=self.detail, type=kind, param=self.param, code=self.code)
-        ).model_dump()
+        return ErrorResponse(error=self.told()).model_dump()
 
 
 def response(error: HTTPException) -> JSONResponse:

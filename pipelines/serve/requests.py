@@ -6,7 +6,7 @@ import base64
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -58,44 +58,38 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         counterfactual=counterfactual,
         scores=_given_or(request.scores, True),
         exact=_given_or(request.exact, False),
+        previews=_previews(request),
         progress=_given_or(request.stream, False),
         image_format=image_format,
         jpeg_quality=quality,
+        timeout_s=args.timeout_s,
     )
     return job, seed
 
 
 def response_of(
-    request: ImageRequest,
-    job: Job,
-    seed: int | None,
-    done: Done,
-    *,
-    queue_s: float,
-    serving: Serving,
-    keep: Callable[[bytes, str], str],
+    job: Job, seed: int | None, done: Done, *, urls: Sequence[str] | None, queue_s: float, serving: Serving
 ) -> ImageResponse:
     """The response for a made group.
 
-    request: the body.
     job: the job.
     seed: as `job_of` gives it.
     done: the group.
+    urls: where its files lie; None where the response holds them itself.
     queue_s: seconds that it waited.
     serving: the model and its defaults.
-    keep: keeps a file for a URL: (content, ending) -> URL.
     """
     data = [
         Image(
-            b64_json=None if request.response_format == "url" else base64.b64encode(file).decode(),
-            url=keep(file, job.image_format) if request.response_format == "url" else None,
+            b64_json=base64.b64encode(file).decode() if urls is None else None,
+            url=None if urls is None else urls[index],
             seed=job.group.seeds[index],
             image_id=done.image_ids[index],
             **_image_scores(done.scores, index),
         )
         for index, file in enumerate(done.images)
     ]
-    sampling = asdict(job.group.sampling)
+    sampling = job.group.sampling.settings(pictures=bool(job.group.pictures))
     width, height = sampling.pop("width"), sampling.pop("height")
     settings: dict[str, Any] = {entry.name: None for entry in registered()}
     settings |= {entry_of(config).name: asdict(config) for config in job.group.interventions}
@@ -166,6 +160,15 @@ def _file(request: ImageRequest) -> tuple[Literal["png", "webp", "jpeg"], int]:
         message = f"{image_format} is lossless here: leave output_compression out, or set output_format to jpeg"
         raise ApiError(400, message, param="output_compression", code="invalid_value")
     return image_format, quality
+
+
+def _previews(request: ImageRequest) -> int:
+    wanted = _given_or(request.partial_images, 0)
+    if wanted and not request.stream:
+        raise ApiError(
+            400, "partial_images are events: set stream, or leave it out", param="partial_images", code="invalid_value"
+        )
+    return int(wanted)
 
 
 def _seeds(request: ImageRequest, prompt_id: str, count: int) -> tuple[int | None, tuple[int, ...]]:
