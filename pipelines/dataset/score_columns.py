@@ -87,6 +87,16 @@ def further(
     return [*fields, *likeness, *vectors, *consistency, *own(columns, scorer), *asked]
 
 
+def own_columns(rows: pa.Schema) -> list[str]:
+    """Names of the columns of numbers that kinds of scorers have given rows of their own."""
+    carried = {field.name for field in schema.carried_in(rows)}
+    return [
+        field.name
+        for field in rows
+        if field.type == pa.float32() and schema.MEANING in (field.metadata or {}) and field.name not in carried
+    ]
+
+
 def meaning(field: pa.Field[Any]) -> str:
     """The meaning of a column of the run or of any scorer."""
     if field.name in COLUMN_MEANING:
