@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.config.run import RunConfig
+from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import sources
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.sources import Sources
@@ -246,6 +246,29 @@ def test_pictures_are_part_of_what_a_prompt_and_a_group_are(tmp_path: Path, plan
         _, counts = plan([{"prompt": "a", "picture": picture, "prompt_id": "same"}])
         ids |= {row["group_id"] for row in planned(tmp_path, counts)}
     assert len(ids) == 3
+
+
+def test_the_strength_of_an_edit_is_a_setting_of_runs_and_of_rows_with_a_picture(
+    tmp_path: Path, plan: Plan, configure: Configure
+) -> None:
+    one = {"prompt": "a", "picture": "red.png"}
+    rows = [one, {**one, "denoising_strength": 0.3}, {"prompt": "b"}, {"prompt": "b", "denoising_strength": 0.3}]
+    config, counts = plan(rows)
+    found = planned(tmp_path, counts)
+    assert [row["denoising_strength"] for row in found] == [0.6, None, 0.3]
+    assert len({row["group_id"] for row in found}) == 3
+    output = Storage.open(tmp_path / "out")
+    groups = [one for shard in counts.shard_numbers() for one in groups_of(read_shard(output, shard), Sources(output))]
+    assert [group.sampling.denoising_strength for group in groups] == [0.6, 0.6, 0.3]
+    (failed,) = pq.read_table(tmp_path / "out" / FAILED_PROMPTS).to_pylist()
+    assert "denoising_strength = 0.3 has no effect: the row has no picture" in failed["error"]
+
+    def print_of(strength: float, columns: dict[str, str]) -> str:
+        prompts = {"path": config.prompts.path, "columns": columns}
+        return fingerprint(configure(prompts=prompts, sampling={"denoising_strength": strength}))
+
+    assert print_of(0.5, {}) == print_of(0.7, {})
+    assert print_of(0.5, COLUMNS) != print_of(0.7, COLUMNS)
 
 
 def test_an_extension_adds_new_pictures_alone(tmp_path: Path, plan: Plan) -> None:
