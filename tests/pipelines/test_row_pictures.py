@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipelines.calibration.config import CalibrationConfig, Grid
 from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import sources
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import synth
+from pipelines.flows import calibrate, synth
 from pipelines.plan.files import FAILED_PROMPTS, check_there, read_shard, trim
 from pipelines.plan.groups import groups_of
 from pipelines.plan.write import count_plan, write_plan
@@ -32,6 +33,7 @@ from tests.conftest import Configure
 from tests.support.prompt_files import read, written
 
 COLUMNS = {"source_image": "picture"}
+SCORER = "local-dir:models/embedded/weights/clip"
 
 
 def png(colour: str = "red", size: tuple[int, int] = (8, 6), kind: str = "PNG", **how: Any) -> bytes:
@@ -269,6 +271,13 @@ def test_the_strength_of_an_edit_is_a_setting_of_runs_and_of_rows_with_a_picture
 
     assert print_of(0.5, {}) == print_of(0.7, {})
     assert print_of(0.5, COLUMNS) != print_of(0.7, COLUMNS)
+
+
+def test_a_calibration_edits_no_pictures(tmp_path: Path, configure: Configure) -> None:
+    tables = {"model": {"path": "models/embedded/weights/pipeline"}, "scoring": {"model": SCORER}}
+    config = configure(prompts={"path": str(lines(tmp_path, [{"prompt": "a"}])), "columns": COLUMNS}, **tables)
+    with pytest.raises(UserError, match="edits none"):
+        calibrate.run(CalibrationConfig(run=config, grid=Grid()), Storage.open(tmp_path / "out"))
 
 
 def test_an_extension_adds_new_pictures_alone(tmp_path: Path, plan: Plan) -> None:
