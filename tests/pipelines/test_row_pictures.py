@@ -274,10 +274,10 @@ def test_the_strength_of_an_edit_is_a_setting_of_runs_and_of_rows_with_a_picture
 
 
 def test_a_calibration_edits_no_pictures(tmp_path: Path, configure: Configure) -> None:
-    tables = {"model": {"path": "models/embedded/weights/pipeline"}, "scoring": {"model": SCORER}}
+    tables: dict[str, Any] = {"model": {"path": "models/embedded/weights/pipeline"}, "scoring": {"model": SCORER}}
     config = configure(prompts={"path": str(lines(tmp_path, [{"prompt": "a"}])), "columns": COLUMNS}, **tables)
     with pytest.raises(UserError, match="edits none"):
-        calibrate.run(CalibrationConfig(run=config, grid=Grid()), Storage.open(tmp_path / "out"))
+        calibrate.run(CalibrationConfig(run=config, tables={}, grid=Grid()), Storage.open(tmp_path / "out"))
 
 
 def test_an_extension_adds_new_pictures_alone(tmp_path: Path, plan: Plan) -> None:
