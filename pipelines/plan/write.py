@@ -43,7 +43,7 @@ def write_plan(
     Raises:
         UserError: when there is no usable prompt, or groups of `before` would no longer be planned.
     """
-    tally = _Tally(survey or Survey(config))
+    tally = Tally(survey or Survey(config))
     variants = tally.survey.variants
     segments = before.segments if before else ()
     known = _Known(output, segments)
@@ -74,7 +74,7 @@ def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
         UserError: when a prompt file cannot be read, or there is no usable prompt.
     """
     expand = config.prompts.expand
-    tally = _Tally(survey or Survey(config), times=expand.most if expand else 1)
+    tally = Tally(survey or Survey(config), times=expand.most if expand else 1)
     variants = tally.survey.variants
     shards = 0
     for chunk in chunks(variants, tally.good_prompts(config)):
@@ -83,8 +83,8 @@ def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
     return tally.counts((Segment(first=0, shards=shards),))
 
 
-class _Tally:
-    """Counts rows.
+class Tally:
+    """The usable prompts of a run, counted as they pass.
 
     survey: takes the good ones, and why others are bad.
     times: how often each of them counts.
@@ -98,6 +98,12 @@ class _Tally:
     def good_prompts(
         self, config: RunConfig, failures: FailureWriter | None = None, answers: Storage | None = None
     ) -> Iterator[PromptRow]:
+        """Every usable prompt, in the order of the files.
+
+        config: the run.
+        failures: takes the bad rows; None for nobody.
+        answers: the output folder, which keeps what a language model has answered; without one nobody is asked.
+        """
         survey = self.survey
         settle, wanted = survey.variants.settle, survey.wanted
         for row in prompt_rows.read(config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried):
@@ -116,11 +122,22 @@ class _Tally:
         survey.close()
 
     def check_some(self, prompts: Prompts) -> None:
+        """Check that there was a usable prompt.
+
+        prompts: the settings.
+
+        Raises:
+            UserError: when there was none.
+        """
         if not self._prompts:
             reasons = "; ".join(self.survey.reasons) or "the files hold no rows"
             raise UserError(f"no usable prompt in {prompts.sources}; the reasons: {reasons}")
 
     def counts(self, segments: tuple[Segment, ...]) -> PlanCounts:
+        """The counts of a plan of all groups that the config says.
+
+        segments: of the plan.
+        """
         return PlanCounts(
             prompts=self._prompts,
             bad_prompts=self._bad,
