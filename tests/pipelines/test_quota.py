@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +49,12 @@ def test_a_second_call_changes_nothing(tmp_path: Path) -> None:
     assert files_of(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("kills", [0, 1, 2, 3])
+@pytest.fixture(autouse=True)
+def no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.mark.parametrize("kills", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 10))])
 def test_a_run_that_is_killed_ends_with_the_bytes_of_an_undisturbed_one(kills: int, tmp_path: Path) -> None:
     """Five kills each, at any write: of a plan, a shard, a settled shard or a record; then a larger quota, likewise."""
     prompts = {**PROMPTS, "some": ["a thing that fails", "some thing"]}
@@ -123,3 +130,25 @@ def test_no_two_groups_of_a_prompt_have_the_same_seeds_whatever_their_arms(tmp_p
     for prompt in PROMPTS["easy"]:
         seeds = [seed for _, of, group in found if of == prompt for seed in group]
         assert len(seeds) == len({*seeds})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quota": {"accepted": 0}}, "accepted = 0 is out of range"),
+        ({"quota": {"accepted": 3, "candidates": ["toar"]}}, r"candidates = \['toar'\].*\(there: base, tora\)"),
+        ({"quota": {"accepted": 3, "distinct_similarity": 1.0}}, "distinct_similarity = 1.0"),
+        ({"quota": {"accepted": 3}, "group": {"groups_per_prompt": 2}}, r"groups_per_prompt = 2 .*: \[quota\] decides"),
+    ],
+)
+def test_quotas_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        configured(tmp_path, PROMPTS, **{"quota": {}, **changes})
+
+
+def test_a_row_that_asks_for_images_of_its_own_costs_itself(tmp_path: Path) -> None:
+    config = configured(tmp_path, {"easy": ["an easy thing"]}, {"accepted": 4})
+    (tmp_path / "prompts.csv").write_text("prompt,concept,images\nan easy thing,easy,\nanother,easy,8\n")
+    filled(config, WORLD)
+    ((reason,),) = rows(tmp_path / "out" / "failed", "error")
+    assert "images = 8: in a run with [quota]" in reason

@@ -57,6 +57,9 @@ class World:
     images: int = 0
     """Images made so far."""
 
+    def __post_init__(self) -> None:
+        self._fingerprint = fingerprint(self.config)
+
     def make(self, counts: PlanCounts) -> None:
         output = Storage.open(self.config.run.output)
         for request in pending_shards(output, counts):
@@ -101,7 +104,7 @@ class World:
             **dict.fromkeys(("model", "model_revision", "family", "dtype", "scheduler", "clip_model"), "x"),
             "displacement": {},
             "model_options": {},
-            "fingerprint": fingerprint(self.config),
+            "fingerprint": self._fingerprint,
             "clip_score": 0.5,
             "rank_in_group": index + 1,
             "group_vendi": 1.0,
