@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -16,6 +17,7 @@ from typing import Protocol, TypeVar
 from pipelines.config.run import RunConfig
 from pipelines.dataset import retry
 from pipelines.dataset.run_json import PlanCounts, RunRecord
+from pipelines.dataset.sources import SourceWriter
 from pipelines.dataset.storage import Storage
 from pipelines.flows import run_record
 from pipelines.flows.warnings import of_rows
@@ -62,8 +64,7 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
     segments = record.plan.segments if record.plan else ()
     plan_files.check_there(output, segments)
     plan_files.trim(output, segments)
-    again = retry_failed and config.prompts.expand is not None
-    counts, people = _census(config, output, record, anew=again or record.plan_made_from != inputs)
+    counts, people = _census(config, output, record, anew=retry_failed or record.plan_made_from != inputs)
     state = State(people, config.quota, [arm.name for arm in config.arms])
     if retry_failed:
         retry.request(output, counts.shard_numbers())
@@ -121,8 +122,13 @@ def _census(config: RunConfig, output: Storage, record: RunRecord, *, anew: bool
 
 def _planned(config: RunConfig, output: Storage, counts: PlanCounts, asked: Ask, state: State) -> PlanCounts:
     """The plan with a further round."""
-    prompts = Tally(Survey(config)).good_prompts(config, answers=output)
-    segment = write_round(config, output, counts.segments, prompts, asked, state.groups_P)
+    with ExitStack() as stack:
+        first = plan_files.next_first(counts.segments)
+        store = SourceWriter(output, first) if config.prompts.columns.pictured else None
+        keep = stack.enter_context(store).add if store else None
+        prompts = Tally(Survey(config)).good_prompts(config, answers=output, keep=keep)
+        segment = write_round(config, output, counts.segments, prompts, asked, state.groups_P)
+    segment = replace(segment, sources=store.files if store else 0)
     groups = len(asked.arm_G)
     return replace(
         counts,

@@ -8,7 +8,7 @@ from itertools import groupby
 import pyarrow as pa
 
 from pipelines.config.arms import column_names
-from pipelines.config.run import RunConfig, carried_fields
+from pipelines.config.run import RunConfig
 from pipelines.dataset import schema
 from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
@@ -40,7 +40,7 @@ def write_round(
     groups_P: groups that each prompt has already.
     """
     variants = Variants(config)
-    columns = schema.plan(column_names(config.arms), carried_fields(config.carried))
+    columns = schema.plan(column_names(config.arms), config.more_fields)
     draws: dict[str, list[Draw]] = {}
     with PartWriter(output, next_first(segments), columns) as parts:
         for chunk in chunks(variants, _asked(config, prompts, asked, groups_P, draws)):

@@ -25,8 +25,14 @@ class Job:
     """Whether to denoise it in its own batch."""
     progress: bool = False
     """Whether to send a `Step` after each denoising step."""
-    image_format: Literal["png", "webp"] = "png"
+    previews: int = 0
+    """How many `Preview`s to send."""
+    image_format: Literal["png", "webp", "jpeg"] = "png"
     """Of the files."""
+    jpeg_quality: int = 100
+    """Of JPEG files, as in `pipelines.dataset.images.encode_jpeg`."""
+    timeout_s: float | None = None
+    """Seconds after which the worker stops it; None takes the worker's `timeout_s`."""
     caller: str = ""
     """Who waits for it, as in `pipelines.serve.callers`."""
 
@@ -44,6 +50,14 @@ class Step:
     """Steps that are done."""
     of: int
     """Steps in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What the images look like now."""
+
+    images: tuple[bytes, ...]
+    """Small image files, one per image, in the job's format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +103,12 @@ class Done:
     """Seconds of the denoising batch."""
 
 
-Event = Started | Step | Done | Failure
+Event = Started | Step | Preview | Done | Failure
 """A message of a worker about a job."""
 
 
 TOO_LATE = "too_late"
-"""`Failure.error_type` of a job that was not done within the worker's `timeout_s`."""
+"""`Failure.error_type` of a job that was not done in its time."""
 CALLER_GONE = "caller_gone"
 """`Failure.error_type` of a job whose caller has died; nobody reads it."""
 
@@ -111,7 +125,7 @@ class Engine(Protocol):
     """Makes groups. Closing the iterator, or the death of its caller, stops the work within one denoising step."""
 
     def generate(self, job: Job) -> AsyncGenerator[Event, None]:
-        """The events of a job: `Started`, any number of `Step`, then `Done` or a `Failure`.
+        """The events of a job: `Started`, any number of `Step` and `Preview`, then `Done` or a `Failure`.
 
         Raises:
             Overloaded: when the queue is full.

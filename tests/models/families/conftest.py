@@ -33,7 +33,7 @@ def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             max_sequence_length=64,
             frames=1 + family.frame_step,
         ),
-        image=picture() if family.edits else None,
+        pictures=(picture(),) * family.pictures[0],
     )
 
 
@@ -41,7 +41,7 @@ def _spare(family: Family, pipe: Any) -> None:
     """Save time: less padding, and a picture of one megapixel that goes through the autoencoder once."""
     if family.name == "hunyuan-image":
         pipe.tokenizer_max_length = 64
-    if family.edits:
+    if family.pictures[0]:
         encode = pipe._encode_vae_image
         known: dict[bytes, Tensor] = {}
 
