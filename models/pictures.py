@@ -90,7 +90,7 @@ def check(pictures: Sequence[bytes], mask: bytes | None, takes: tuple[int, int],
     if not least <= len(pictures) <= most:
         raise PromptError(f"{owner} {_rule(least, most)}; the prompt has {len(pictures) or 'none'}")
     if mask is not None and not masks:
-        raise PromptError(f"{owner} takes no mask")
+        raise PromptError(f"{owner} takes no mask here")
     if mask is not None and not pictures:
         raise PromptError("a mask says what of a picture is painted anew: there is no picture")
     for data in (*pictures, *([] if mask is None else [mask])):

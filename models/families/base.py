@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from models.spec import Sampling
+from models.spec import Group, Sampling
 
 Branch = Literal["cond", "uncond"]
 Layout = Literal["one_call", "two_calls", "distilled"]
@@ -95,6 +97,24 @@ def cut_at_length(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     return {"text_encoder": beyond(sampling.max_sequence_length, pipe.tokenizer(prompt).input_ids)}
 
 
+def _always(pipe: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """A diffusers pipeline over a family's own components that begins from a picture with noise on it, where the
+    family's begins from noise alone. It takes `image`, `strength` and, where it paints a part anew, `mask_image`.
+
+    pipeline: its class; possible: does it run with these components?; decode: the pixels of its latents, float
+    [B, H, W, 3] from 0 to 1, where those that it gives itself are wrong.
+    """
+
+    pipeline: str
+    possible: Callable[[Any], bool] = _always
+    decode: Callable[[Any, Tensor], NDArray[np.float32]] | None = None
+
+
 def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
     return {}
 
@@ -111,7 +131,9 @@ class Family:
     in_part: text encoders that may read the beginning alone, as long as another one reads the whole prompt;
     size_multiple: width and height must be multiples of it; guided: is there a negative branch with these settings?;
     options: further arguments of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it
-    has none; pictures: least and most pictures that it edits or looks at; frames_per_second: above 0 for video;
+    has none; pictures: least and most pictures that it edits or looks at; from_picture: what begins from a picture, in
+    a family that takes none otherwise; from_mask: the same, where a mask says what of it is painted anew;
+    frames_per_second: above 0 for video;
     frame_step: the number of frames must be 1 more than a multiple of it; optional: text encoder that it runs without
     -> what else of the pipeline is then not needed; sampler_inputs: arguments of the sampler's `set_timesteps` that its
     pipeline gives, besides their number; context_plan: how tokens are divided over ranks, as diffusers' context
@@ -133,6 +155,8 @@ class Family:
     guidance_argument: str = "guidance_scale"
     pooled_input: str = ""
     pictures: tuple[int, int] = (0, 0)
+    from_picture: Beginning | None = None
+    from_mask: Beginning | None = None
     frames_per_second: int = 0
     frame_step: int = 0
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -142,6 +166,18 @@ class Family:
     def blocks(self, transformer: Any) -> list[tuple[BlockList, Any]]:
         """The joint blocks of a transformer in the order in which they run, each with the facts of its list."""
         return [(facts, block) for facts in self.block_lists for block in getattr(transformer, facts.name)]
+
+    @property
+    def takes(self) -> tuple[int, int]:
+        """Least and most pictures of a group."""
+        least, most = self.pictures
+        return least, most or int(self.from_picture is not None)
+
+    def beginning(self, group: Group) -> Beginning | None:
+        """What the denoising of a group begins from; None for noise alone."""
+        if not group.pictures:
+            return None
+        return self.from_picture if group.mask is None else self.from_mask
 
     def excess(self, cut: Mapping[str, int]) -> int:
         """Tokens by which a prompt is too long: those that no encoder is given which ought to read the whole.

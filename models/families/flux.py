@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from models.families.base import (
+    Beginning,
     BlockList,
     Encoded,
     Family,
@@ -78,6 +79,8 @@ FAMILY = Family(
     in_part=("text_encoder",),
     size_multiple=twice_the_autoencoder,
     options=text_length,
+    from_picture=Beginning(pipeline="FluxImg2ImgPipeline"),
+    from_mask=Beginning(pipeline="FluxInpaintPipeline"),
 )
 
 KONTEXT = replace(
@@ -87,4 +90,6 @@ KONTEXT = replace(
     encode=encode_edit,
     options=edit_options,
     pictures=(1, 1),
+    from_picture=None,
+    from_mask=None,
 )

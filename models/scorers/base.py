@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from models.scorers import registry
 
 Floats = NDArray[np.float32]
+
+OverFrames = Literal["mean", "max"]
+"""How the values of a video's frames become one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +50,14 @@ class ImageGroup:
     """One whole group to score."""
 
     pixels_BHWC: NDArray[np.uint8]
-    """uint8 [B, H, W, 3], RGB; the groups of a call may differ in size. Of a video its middle frame."""
+    """uint8 [B, H, W, 3], RGB; the groups of a call may differ in size. Of videos the frames that are scored, those of
+    each one after the other."""
     prompt: str
     """The text that the images were made from."""
     counterfactual: str | None
     """The prompt with a common attribute in place of the rare one; None where there is none."""
+    frames: int = 1
+    """How many of the pictures are frames of the same video; 1 for pictures. A scorer sees pictures in any case."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,3 +145,5 @@ class Entry:
     """Meaning of its column `answers`, with questions and the probabilities of "yes"; "" where it asks nothing."""
     options: tuple[str, ...] = ()
     """The keys that `ScorerSpec.options` may have."""
+    over_frames: OverFrames = "mean"
+    """How its values of a video's frames become one: "max" for what must not be in any of them."""

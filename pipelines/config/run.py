@@ -74,6 +74,10 @@ class RunConfig:
             loras_of(arm, self.model)
         alone = self.ray.gpus_per_replica == 1
         require(alone or not self.model.compile, "model.compile", True, "needs ray.gpus_per_replica = 1")
+        if not self.videos:
+            rule = "needs sampling.frames above 1, also where rows have a number of their own: the run makes pictures"
+            require(self.output.video_format == "webp", "output.video_format", self.output.video_format, rule)
+            require(self.output.fps == 0, "output.fps", self.output.fps, rule)
         self._check_scorers()
 
     def _check_scorers(self) -> None:
@@ -97,9 +101,15 @@ class RunConfig:
                 raise ValueError(f"selection.accept: {error}") from None
 
     @property
+    def videos(self) -> bool:
+        """Whether the run makes videos, whose rows have columns of their own."""
+        return self.sampling.frames > 1
+
+    @property
     def generated(self) -> pa.Schema:
         """The columns of an image before it is scored."""
-        return schema.generated(column_names(self.arms), self.more_fields)
+        videos = self.output.video_format if self.videos else None
+        return schema.generated(column_names(self.arms), self.more_fields, videos=videos)
 
     @property
     def more_fields(self) -> list[pa.Field[Any]]:
@@ -109,7 +119,8 @@ class RunConfig:
 
     def columns(self, embedding_dim: int) -> pa.Schema:
         """The columns of `data/` and `rejected/`; embedding_dim: length of the scorer's vectors."""
-        return schema.scored(embedding_dim, declared_fields(self.scoring, self.scorers), self.generated)
+        further = declared_fields(self.scoring, self.scorers, videos=self.videos)
+        return schema.scored(embedding_dim, further, self.generated)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""
@@ -208,6 +219,8 @@ _PLACES = {
 
 _NOT_IDENTITY = {
     "model": PLACES,
+    # Of groups with pictures, whose ids say it.
+    "sampling": ("denoising_strength",),
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     "prompts": ("path", "format", "limit", "template", "picture_folders"),
     "prompts.expand": EXPAND_PLACES,
@@ -222,11 +235,14 @@ _ADDED_LATER: dict[str, Any] = {
     "scorers": [],
     "scoring.kind": "open_clip",
     "scoring.options": {},
+    "scoring.frames": 8,
     "selection.rank_by": "",
     "selection.limits": [],
     "selection.accept": "",
     "tora.encoders": "together",
     "tora.refresh_steps": 1,
+    "output.video_format": "webp",
+    "output.fps": 0,
     "prompts.carry": [],
     "tora.lag_steps": 0,
     "model.variant": "",

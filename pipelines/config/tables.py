@@ -123,6 +123,11 @@ class Output:
 
     image_format: Literal["png", "webp"] = "png"
     """Both are lossless; webp is smaller and slower to write."""
+    video_format: Literal["webp", "mp4"] = "webp"
+    """Files of videos: a lossless animated WebP, or H.264 in an MP4, which is some 20 times smaller, loses what nobody
+    sees and needs the package av."""
+    fps: int = 0
+    """Frames per second at which videos play, 1 to 120; 0 is the family's. It does not change their frames."""
     groups_per_shard: int = 0
     """Groups in one output file: the unit of commit, of resume and of a worker's memory. 0 derives it from
     `shard_mb`."""
@@ -132,6 +137,7 @@ class Output:
     def __post_init__(self) -> None:
         require(0 <= self.groups_per_shard <= 100_000, "groups_per_shard", self.groups_per_shard, "needs 0 to 100,000")
         require(1 <= self.shard_mb <= 2048, "shard_mb", self.shard_mb, "needs 1 to 2048 MiB")
+        require(0 <= self.fps <= 120, "fps", self.fps, "needs 1 to 120, or 0 for the family's")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Encodes pixels as image files, lossless ones for datasets, and decodes them."""
+"""Encodes pixels as image files, lossless ones for datasets, and decodes them; videos are another module."""
 
 from __future__ import annotations
 
@@ -37,34 +37,9 @@ def encode_jpeg(image_HWC: NDArray[np.uint8], quality: int) -> bytes:
     return file.getvalue()
 
 
-def encode_video(video_THWC: NDArray[np.uint8], frames_per_second: int) -> bytes:
-    """A lossless animated WebP; equal pixels give equal bytes.
-
-    It is one image file with all frames, so whatever reads the pictures of a dataset reads a video too. Consecutive
-    equal frames are stored once, with a longer duration.
-
-    video_THWC: uint8 [T, H, W, 3], RGB.
-    frames_per_second: of the video, 1 or more.
-    """
-    first, *others = (Image.fromarray(frame_HWC) for frame_HWC in video_THWC)
-    file = io.BytesIO()
-    first.save(
-        file,
-        "WEBP",
-        save_all=True,
-        append_images=others,
-        duration=round(1000 / frames_per_second),
-        loop=0,
-        lossless=True,
-        exact=True,
-    )
-    return file.getvalue()
-
-
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """The pixels of an image file, uint8 [H, W, 3], RGB; of a video its middle frame."""
+    """The pixels of an image file, uint8 [H, W, 3], RGB."""
     with Image.open(io.BytesIO(data)) as image:
-        image.seek(getattr(image, "n_frames", 1) // 2)
         return np.asarray(image.convert("RGB"))
 
 

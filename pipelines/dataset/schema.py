@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from models.interventions.registry import find, registered
 from models.spec import PLACES, TEXT_ENCODERS, Interval, Lora, ModelSpec
+from pipelines.dataset.videos import VideoFormat
 
 VERSION = 4
 """Version of the row contract; it increases whenever every run gets another column, or a column changes."""
@@ -26,6 +27,10 @@ MEANING = b"meaning"
 """Key of a field's metadata that holds the meaning of a column that not every run has."""
 
 _CARRIED = b"carried"
+_FEATURE = b"feature"
+"""Key of the metadata of `image` that holds its Hugging Face feature, where that is not Image."""
+_FPS = b"frames per second at which the video plays"
+_FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 _OF_PICTURES = b"of pictures"
 
 _SETTING_TYPES: dict[Any, pa.DataType] = {
@@ -166,13 +171,19 @@ def plan(interventions: Sequence[str] | None = None, more: Sequence[pa.Field[Any
     return pa.schema([pa.field("shard", pa.int64(), nullable=False), *group_columns(interventions, more)])
 
 
-def generated(interventions: Sequence[str] | None = None, more: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
+def generated(
+    interventions: Sequence[str] | None = None,
+    more: Sequence[pa.Field[Any]] = (),
+    *,
+    videos: VideoFormat | None = None,
+) -> pa.Schema:
     """Schema of the generate stage's output: one row per image.
 
     interventions, more: as for `group_columns`.
+    videos: what files the videos are; None for a run that makes pictures.
     """
     fields_of = [
-        pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
+        pa.field("image", _FILE, metadata={_FEATURE: b"Video"} if videos == "mp4" else None),
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("index_in_group", pa.int32(), nullable=False),
         pa.field("group_size", pa.int32(), nullable=False),
@@ -187,6 +198,7 @@ def generated(interventions: Sequence[str] | None = None, more: Sequence[pa.Fiel
         pa.field("dtype", pa.string(), nullable=False),
         pa.field("model_options", MODEL_OPTIONS, nullable=False),
         pa.field("scheduler", pa.string(), nullable=False),
+        *([pa.field("fps", pa.int32(), nullable=False, metadata={MEANING: _FPS})] if videos else []),
         pa.field("fingerprint", pa.string(), nullable=False),
     ]
     return pa.schema(fields_of)
@@ -214,6 +226,11 @@ def generated_in(file: pa.Schema) -> pa.Schema:
     file: schema of the file.
     """
     return pa.schema([file.field(index) for index in range(file.get_field_index("fingerprint") + 1)])
+
+
+def of_videos(images: pa.Schema) -> bool:
+    """Whether images with these columns are videos of a run that makes some."""
+    return "fps" in images.names
 
 
 def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Schema | None = None) -> pa.Schema:
@@ -291,7 +308,7 @@ def features(schema: pa.Schema) -> dict[str, Any]:
 def _feature(field: pa.Field[Any]) -> Any:
     """The Hugging Face `datasets` feature of a column."""
     if field.name == "image":
-        return {"_type": "Image"}
+        return {"_type": (field.metadata or {}).get(_FEATURE, b"Image").decode()}
     return _feature_of_type(field.type)
 
 

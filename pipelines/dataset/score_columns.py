@@ -46,8 +46,23 @@ def _field(name: str, kind: pa.DataType, meaning: str, scorer: str) -> pa.Field[
     return pa.field(f"{begin}{name}", kind, metadata={schema.MEANING: f"{meaning}{end}"})
 
 
+def over_time(scorer: str = "") -> list[pa.Field[Any]]:
+    """The column that a scorer with image vectors adds to rows of videos.
+
+    scorer: as for `own`.
+    """
+    return own({"temporal_consistency": "mean cosine of consecutive scored frames; null for a single frame"}, scorer)
+
+
 def further(
-    scorer: str, dim: int | None, columns: Mapping[str, str], *, embeddings: bool, score: str = "", answers: str = ""
+    scorer: str,
+    dim: int | None,
+    columns: Mapping[str, str],
+    *,
+    embeddings: bool,
+    score: str = "",
+    answers: str = "",
+    videos: bool = False,
 ) -> list[pa.Field[Any]]:
     """Fields of a further scorer, null where a group could not be scored, or where the scorer has no image vectors.
 
@@ -57,6 +72,7 @@ def further(
     embeddings: keep the image vectors too.
     score: meaning of its `clip_score`, where that is another one than the main scorer's.
     answers: meaning of its column `answers`; "" where it has none.
+    videos: whether the rows are videos.
     """
     named = schema.scored(dim or 1)
     common = [named.field(column) for column in COLUMNS if column != "embedding"]
@@ -65,7 +81,8 @@ def further(
         fields[COLUMNS.index("clip_score")] = own({"clip_score": score}, scorer)[0]
     vectors = [pa.field(f"{scorer}_embedding", named.field("embedding").type)] if embeddings and dim else []
     asked = [_field("answers", ANSWERS, answers, scorer)] if answers else []
-    return [*fields, *vectors, *own(columns, scorer), *asked]
+    consistency = over_time(scorer) if dim and videos else []
+    return [*fields, *vectors, *consistency, *own(columns, scorer), *asked]
 
 
 def meaning(field: pa.Field[Any]) -> str:

@@ -30,7 +30,7 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import generated_in
+from pipelines.dataset.schema import generated_in, of_videos
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.stages.block import COUNTS_OF_SCORES, REQUEST, make_request, with_images
@@ -41,7 +41,7 @@ from pipelines.stages.write_scores import WriteScores
 STAGES = {"read": "read", "score": "score", LAST: "write"}
 _POOLS = ("scorers", "writers", "writers")
 _CHECKS_AT_A_TIME = 16
-_NEEDED = (*score_files.KEYS, "image", "prompt", "counterfactual", "fingerprint")
+_NEEDED = (*score_files.KEYS, "image", "prompt", "counterfactual", "frames", "fingerprint")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +210,8 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
     config: the settings.
     progress: what the workers report to.
     """
-    where, further = config.ray, declared_fields(None, [config.scorer(name)])
-    images = _generated(run)
+    where, images = config.ray, _generated(run)
+    further = declared_fields(None, [config.scorer(name)], videos=of_videos(images))
     generated, scored = with_images(images), with_images([*images, *further])
     return [
         Stage(
@@ -233,6 +233,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
                 "output": run.dataset,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
+                "frames": config.scoring.frames,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             reads=generated,

@@ -156,6 +156,7 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
                 "output": output,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
+                "frames": config.scoring.frames,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             reads=generated,

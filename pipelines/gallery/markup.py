@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from html import escape
 from textwrap import shorten
 from typing import Any
@@ -53,7 +52,7 @@ def settings_that_differ(cards: Sequence[CardView]) -> list[str]:
     cards: the prompts.
     """
     plans = [view.groups[0].plan for view in cards]
-    return [field.name for field in fields(Sampling) if len({plan[field.name] for plan in plans}) > 1]
+    return [name for name in Sampling.names(pictures=False) if len({plan[name] for plan in plans}) > 1]
 
 
 def _setting(name: str, value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -117,12 +117,12 @@ def _arm_columns(config: RunConfig, made: Sequence[Variant]) -> dict[str, pa.Arr
     arms = [arm for variant in made for arm in variant.arms]
     acting = [_settings(arm) for arm in arms]
     names = column_names(config.arms)
-    sampling = [asdict(variant.sampling) for variant in made for _ in variant.arms]
+    sampling = [variant.sampling.settings(pictures=False) for variant in made for _ in variant.arms]
     values: dict[str, list[Any]] = {
         "arm": [arm.name for arm in arms],
         "loras": [_loras(arm, config) for arm in arms],
         **{name: [settings.get(name) for settings in acting] for name in names},
-        **{field.name: [settings[field.name] for settings in sampling] for field in fields(Sampling)},
+        **{name: [settings[name] for settings in sampling] for name in sampling[0]},
     }
     target = schema.group_columns(names)
     return {name: pa.array(column, target.field(name).type) for name, column in values.items()}
@@ -167,7 +167,7 @@ def _started(config: RunConfig, model: Any, variant: Variant, arm: Arm) -> hashl
     made_with = {
         "schema": _RECIPE,
         "model": model,
-        "sampling": asdict(variant.sampling),
+        "sampling": variant.sampling.settings(pictures=False),
         "arm": arm.name,
         **({"loras": _loras(arm, config)} if config.model.loras else {}),
         **dict.fromkeys(schema.in_every_row()),
@@ -198,7 +198,7 @@ def groups_of(table: pa.Table, sources: Sources | None = None) -> list[Group]:
     files = sources.read(named) if sources and named else {}
     pictures = [schema.SOURCE_IMAGES, schema.SOURCE_MASK] if named else []
     names = schema.interventions_in(table.column_names)
-    sampling = [field.name for field in fields(Sampling)]
+    sampling = Sampling.names(pictures=False)
     loras = ["loras"] if "loras" in table.column_names else []  # version 2 of the row contract has none
     return [
         Group(

@@ -88,7 +88,7 @@ def response_of(
         )
         for index, file in enumerate(done.images)
     ]
-    sampling = asdict(job.group.sampling)
+    sampling = job.group.sampling.settings(pictures=bool(job.group.pictures))
     width, height = sampling.pop("width"), sampling.pop("height")
     settings: dict[str, Any] = {entry.name: None for entry in registered()}
     settings |= {entry_of(config).name: asdict(config) for config in job.group.interventions}

@@ -93,7 +93,7 @@ def _about() -> str:
 
 def card(args: ServeArgs, serving: Serving) -> ModelCard:
     """The served model with the limits and defaults of requests."""
-    sampling = asdict(serving.sampling)
+    sampling = serving.sampling.settings(pictures=False)
     del sampling["width"], sampling["height"]
     return ModelCard(
         id=serving.name,

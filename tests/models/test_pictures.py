@@ -144,7 +144,7 @@ def test_how_many_a_model_takes() -> None:
     refused(0, (1, 1), "^sd3 edits pictures: each prompt needs 1; the prompt has none$")
     refused(4, (1, 3), "^sd3 edits pictures: each prompt needs 1 to 3; the prompt has 4$")
     refused(2, (0, 1), "^sd3 takes at most 1 input picture; the prompt has 2$")
-    refused(1, (1, 1), "^sd3 takes no mask$", mask=picture)
+    refused(1, (1, 1), "^sd3 takes no mask here$", mask=picture)
     refused(0, (0, 1), "there is no picture$", mask=picture)
     check((picture,), picture, (0, 1), masks=True, owner="sd3")
     with pytest.raises(PromptError, match="cannot be read"):

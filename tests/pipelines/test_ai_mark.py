@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from pipelines.dataset import ai_mark, images
+from pipelines.dataset import ai_mark, images, videos
 from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.errors import UserError
@@ -22,7 +22,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "webp": lambda: images.encode(PICTURE, "webp"),
     "webp of an odd length": lambda: images.encode(PICTURE[:, :6], "webp"),
     "jpeg": lambda: images.encode_jpeg(PICTURE, 90),
-    "animated webp": lambda: images.encode_video(VIDEO, 8),
+    "animated webp": lambda: videos.encode(VIDEO, "webp", 8),
 }
 """Files as the job writes them."""
 

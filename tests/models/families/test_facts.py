@@ -78,7 +78,7 @@ def test_refuses_what_the_family_cannot_do(toy: Toy) -> None:
         toy.generator.generate([change(frames=3)])
     with pytest.raises(ModelError, match="negative_prompt = 'blurry' has no effect"):
         toy.generator.generate([change(negative_prompt="blurry", guidance_scale=1.0)])
-    least, most = toy.family.pictures
+    least, most = toy.family.takes
     for wrong in ({least - 1, most + 1}) - {-1}:
         with pytest.raises(PromptError, match=r"each prompt needs|takes (no|at most \d+) input picture"):
             toy.generator.generate([toy.group(pictures=(picture(),) * wrong)])

@@ -148,7 +148,7 @@ def qwen25_vl(tokenizer: Any) -> Any:
     return encoders.Qwen2_5_VLForConditionalGeneration(config)
 
 
-def kl(latent_channels: int = 4) -> Any:
+def kl(latent_channels: int = 4, shift_factor: float = 0.0) -> Any:
     """An AutoencoderKL that halves the image."""
     return library.AutoencoderKL(
         sample_size=16,
@@ -160,7 +160,7 @@ def kl(latent_channels: int = 4) -> Any:
         norm_num_groups=4,
         use_quant_conv=False,
         use_post_quant_conv=False,
-        shift_factor=0.0,
+        shift_factor=shift_factor,
         scaling_factor=1.0,
     )
 
