@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from fastapi import Request
+from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -26,6 +27,15 @@ class FormRoute(JsonRoute):
         """As of `JsonRoute`."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         return await form_object(request) if kind == KIND else await super().read_object(request)
+
+
+def form_too(body: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route: its body may come as a form as well.
+
+    body: the model of its body.
+    """
+    content = {KIND: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
+    return {"requestBody": {"content": content}}
 
 
 async def form_object(request: Request) -> dict[str, Any]:
