@@ -37,6 +37,7 @@ def card(view: CardView, number: int, arms: Sequence[str], first_shot: int, sett
     for group in view.groups:
         parts.append(_group(group, arms.index(group.plan["arm"]), shot, view.groups_per_arm))
         shot += len(group.shots)
+    groups = f'<div class="groups">{"".join(parts)}</div>'
     concept = f'<span class="concept" dir="auto">{escape(plan["concept"])}</span>' if plan["concept"] else ""
     caption = plan.get(TARGET_CAPTION)
     target = f'<span dir="auto">to show: {escape(caption)}</span>' if caption else ""
@@ -45,14 +46,14 @@ def card(view: CardView, number: int, arms: Sequence[str], first_shot: int, sett
         f'<article class="card" data-order="{number}" data-rarity="{escape(plan["rarity"] or "")}"'
         f' aria-label="Prompt {number + 1}"><header>{_prompt(plan["prompt"])}'
         f'<p class="about">{rarity_badge(plan["rarity"])}{concept}{target}{said}</p></header>'
-        f'<div class="groups">{_sources(view)}{"".join(parts)}</div></article>'
+        f"{_beside_sources(view, groups)}</article>"
     )
 
 
-def _sources(view: CardView) -> str:
-    """The pictures that the prompt edits, before the groups."""
+def _beside_sources(view: CardView, groups: str) -> str:
+    """The groups, beside the pictures that the prompt edits."""
     if not view.sources:
-        return ""
+        return groups
     shown = [(one, f"picture {number} to edit") for number, one in enumerate(view.sources, start=1)]
     shown += [(view.mask, "mask: white is painted anew")] if view.mask else []
     pictures = "".join(
@@ -61,8 +62,8 @@ def _sources(view: CardView) -> str:
         for one, label in shown
     )
     return (
-        f'<section class="sources"><h3>Edited{" and mask" if view.mask else ""}</h3>'
-        f'<div class="shots columns-{_columns(len(shown))}">{pictures}</div></section>'
+        f'<div class="edit"><section class="sources"><h3>Source{" and mask" if view.mask else ""}</h3>'
+        f"<div>{pictures}</div></section>{groups}</div>"
     )
 
 

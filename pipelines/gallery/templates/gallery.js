@@ -111,7 +111,7 @@ const sections = [
   ["Further scores", "further"],
   ["Selection", ["keep", "drop_reason", "duplicate_of"]],
   ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "frames", "fps", "negative_prompt", "max_sequence_length", "tokens_cut", "negative_tokens_cut"]],
-  ["Edited", "edited"],
+  ["Source", "edited"],
   ...details.interventions,
   ["Model", ["model", "model_revision", "family", "dtype", "scheduler", "loras"]],
   ["Model options", "model_options"],
