@@ -20,6 +20,7 @@ from models.interventions.registry import registered
 from pipelines.serve import errors, jobs_api, page
 from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.desk import Desk
+from pipelines.serve.door import Door
 from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
 from pipelines.serve.head import Head
@@ -42,7 +43,7 @@ from pipelines.serve.uploads import Uploads
 _EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
-def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys) -> FastAPI:
+def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys, door: Door) -> FastAPI:
     """The web application.
 
     args: the settings.
@@ -50,6 +51,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     engine: makes groups.
     desk: keeps jobs and files.
     keys: the API keys.
+    door: closed before it ends.
     """
     api = ImagesApi(args, serving, engine)
     app = FastAPIOffline(
@@ -61,6 +63,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     app.add_middleware(Head)
     app.add_middleware(
         Guard,
+        door=door,
         keys=keys,
         uploads=Uploads(most=args.max_uploads, most_of_one=args.max_uploads_per_client),
         max_body=args.max_body_kb << 10,
@@ -82,7 +85,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     _add_making(app, api, jobs, args, serving, check)
     _add_reading(app, api, desk, card(args, serving), check)
     app.include_router(jobs_api.routes(jobs, serving.name, [Depends(check)]))
-    _add_documents(app, engine)
+    _add_documents(app, engine, door)
     return app
 
 
@@ -169,14 +172,14 @@ def _add_reading(app: FastAPI, api: ImagesApi, desk: Desk, model: ModelCard, che
         return Response(api.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_documents(app: FastAPI, engine: Engine) -> None:
+def _add_documents(app: FastAPI, engine: Engine, door: Door) -> None:
     @app.get("/healthz", responses=refusals(403), summary="Does the web side answer?")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/readyz", responses=refusals(403, 503), summary="Is there a worker, or can one start?")
     async def ready() -> dict[str, str]:
-        if not await engine.ready():
+        if door.closed or not await engine.ready():
             raise ApiError(503, "no worker is ready", code="not_ready", retry_after_s=5)
         return {"status": "ready"}
 

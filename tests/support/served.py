@@ -13,6 +13,7 @@ import httpx2
 import uvicorn
 
 from pipelines.serve.answers import ImagesDesk
+from pipelines.serve.door import Door
 from pipelines.serve.jobs import Engine, Event, Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs, resolve
@@ -55,10 +56,10 @@ def serving(args: ServeArgs, keys: Keys | None = None) -> Iterator[Served]:
 
 
 @contextmanager
-def listening(args: ServeArgs, engine: Engine, keys: Keys) -> Iterator[str]:
+def listening(args: ServeArgs, engine: Engine, keys: Keys, door: Door | None = None) -> Iterator[str]:
     """The URL of the web application in front of an engine, until the block ends."""
     settings = resolve(args)
-    app = create_app(args, settings, engine, ImagesDesk(args, settings, engine), keys)
+    app = create_app(args, settings, engine, ImagesDesk(args, settings, engine), keys, door or Door())
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
