@@ -32,6 +32,7 @@ from pipelines.config.arms import (
     tables_of,
     take,
 )
+from pipelines.config.quota import Quota
 from pipelines.config.recommended import settings_of
 from pipelines.config.scorers import PLACES as SCORER_PLACES
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
@@ -60,6 +61,8 @@ class RunConfig:
     """In the file each has a table of its own name, such as [tora]."""
     arms: tuple[Arm, ...] = ()
     selection: Selection = field(default_factory=Selection)
+    quota: Quota | None = None
+    """None makes `group.groups_per_prompt` groups of every prompt in every arm."""
     output: Output = field(default_factory=Output)
     ray: RayOptions = field(default_factory=RayOptions)
     recommended: Recommended = field(default=UNKNOWN, compare=False)
@@ -79,6 +82,16 @@ class RunConfig:
             require(self.output.video_format == "webp", "output.video_format", self.output.video_format, rule)
             require(self.output.fps == 0, "output.fps", self.output.fps, rule)
         self._check_scorers()
+        if self.quota:
+            self._check_quota(self.quota)
+
+    def _check_quota(self, quota: Quota) -> None:
+        names = [arm.name for arm in self.arms]
+        unknown = [name for name in quota.candidates if name not in names]
+        rule = f"needs names of [[arms]] (there: {', '.join(names)})"
+        require(not unknown, "quota.candidates", list(quota.candidates), rule)
+        groups = self.group.groups_per_prompt
+        require(groups == 1, "group.groups_per_prompt", groups, "[quota] decides how many groups a prompt gets")
 
     def _check_scorers(self) -> None:
         kind, rank_by = self.scoring.kind, self.selection.rank_by
@@ -119,8 +132,8 @@ class RunConfig:
 
     def columns(self, embedding_dim: int) -> pa.Schema:
         """The columns of `data/` and `rejected/`; embedding_dim: length of the scorer's vectors."""
-        further = declared_fields(self.scoring, self.scorers, videos=self.videos)
-        return schema.scored(embedding_dim, further, self.generated)
+        images = self.generated
+        return schema.scored(embedding_dim, declared_fields(self.scoring, self.scorers, images), images)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""
@@ -130,7 +143,8 @@ class RunConfig:
                 tables |= tables_of(self.interventions, self.arms)
             elif name not in ("arms", "recommended", "carried"):
                 value = getattr(self, name)
-                tables[name] = [asdict(table) for table in value] if isinstance(value, tuple) else asdict(value)
+                many = isinstance(value, tuple)
+                tables[name] = [asdict(table) for table in value] if many else value and asdict(value)
         return {name: _plain(table) for name, table in tables.items()}
 
 
@@ -226,6 +240,7 @@ _NOT_IDENTITY = {
     "prompts.expand": EXPAND_PLACES,
     "scorers.options": SCORER_PLACES,
     "group": ("groups_per_prompt",),
+    "quota": ("accepted", "most_groups"),
 }
 """Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""
 
@@ -233,6 +248,7 @@ _ADDED_LATER: dict[str, Any] = {
     "prompts.encoding": "auto",
     "prompts.expand": None,
     "scorers": [],
+    "quota": None,
     "scoring.kind": "open_clip",
     "scoring.options": {},
     "scoring.frames": 8,
