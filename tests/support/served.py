@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import uvicorn
@@ -18,7 +18,9 @@ from pipelines.serve.jobs import Engine, Event, Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs, resolve
 from pipelines.serve.web import create_app
-from pipelines.serve.worker import Worker
+
+if TYPE_CHECKING:
+    from pipelines.serve.worker import Worker
 
 TINY: dict[str, Any] = {
     "size": "16x16",
@@ -47,6 +49,8 @@ class Served:
 @contextmanager
 def serving(args: ServeArgs, keys: Keys | None = None) -> Iterator[Served]:
     """Run the endpoint in this process until the block ends."""
+    from pipelines.serve.worker import Worker
+
     worker = Worker(args)
     try:
         with listening(args, worker, keys or Keys()) as url:
