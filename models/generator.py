@@ -208,7 +208,7 @@ class Generator:
         }
         record = TextRecord(run, measure)
         with self._settings(), interventions(pipe.transformer, run, first.interventions, record):
-            made = pipe(**arguments)
+            made = family.call(pipe, arguments)
         run.end()
         pictures = made.frames if family.frames_per_second else made.images
         if not np.isfinite(pictures).all():
