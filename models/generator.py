@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.beginning import arguments as begun_from
+from models.beginning import pipeline_of
 from models.denoising import Denoising, Tokens
 from models.errors import ImageError, ModelError
 from models.families import family_of
@@ -27,8 +29,9 @@ from models.loading.placement import place
 from models.parallel.division import UNDIVIDED, Division
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
-from models.samplers import steps_of
-from models.spec import Group, ModelSpec, Sampling
+from models.pictures import check
+from models.samplers import adds_noise, steps_of
+from models.spec import Group, ModelSpec
 from models.texts import Texts
 
 
@@ -50,6 +53,10 @@ class ModelInfo:
     """Where it runs, "cpu" or "cuda" with or without a number."""
     frames_per_second: int
     """Of a video; 0 for images."""
+    pictures: tuple[int, int] = (0, 0)
+    """Least and most pictures of a group."""
+    masks: bool = False
+    """Whether it takes a mask."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,6 +112,8 @@ class Generator:
             scheduler=type(self._pipe.scheduler).__name__,
             device=device,
             frames_per_second=self._family.frames_per_second,
+            pictures=self._family.takes,
+            masks=self._family.from_mask is not None and self._family.from_mask.possible(self._pipe),
         )
 
     @property
@@ -146,25 +155,28 @@ class Generator:
         measure: gives the numbers of an edit.
 
         Raises:
-            PromptError: when a prompt is longer than the model reads, or its input image is missing or broken.
+            PromptError: when a prompt is longer than the model reads, or a picture is missing, broken or not taken.
             ImageError: when the model produced NaN or infinite values.
             ModelError: when the groups cannot share a batch, or have settings that the model does not support.
         """
         first = groups[0]
         if any(group.batch_key != first.batch_key for group in groups):
             raise ModelError(
-                "groups that differ in size, sampling, interventions or LoRAs cannot share a denoising batch"
+                "groups that differ in size, sampling, interventions, LoRAs or how many pictures they have cannot "
+                "share a denoising batch"
             )
-        self._check(first.sampling)
+        self._check(first)
+        for group in groups:
+            check(group.pictures, group.mask, self.info.pictures, self.info.masks, owner=self._family.name)
         self._adapters.use(first.loras)
         acting = self._adapters.now
-        encoded = [self._texts.encode(group.prompt, group.image, first.sampling, acting) for group in groups]
+        encoded = [self._texts.encode(group.prompt, self._read(group), first.sampling, acting) for group in groups]
         batches: dict[Hashable, list[int]] = {}
         for index, text in enumerate(encoded):
-            batches.setdefault((text.together, groups[index].image), []).append(index)
+            batches.setdefault((text.together, self._read(groups[index])), []).append(index)
         made: dict[int, Drawn] = {}
         for number, batch in enumerate(batches.values()):
-            report = _steps_of_all(on_step, number, len(batches), self._steps(first.sampling))
+            report = _steps_of_all(on_step, number, len(batches), self._steps(first))
             drawn = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], report, measure)
             made.update(zip(batch, drawn, strict=True))
         return [made[index] for index in range(len(groups))]
@@ -174,6 +186,9 @@ class Generator:
     ) -> list[Drawn]:
         """The images of groups whose texts can share a batch."""
         first, family, pipe = groups[0], self._family, self._pipe
+        beginning = family.beginning(first)
+        if beginning is not None:
+            pipe = pipeline_of(pipe, beginning)
         sampling, samples = first.sampling, len(first.seeds)
         guided = family.has_negative(pipe, sampling)
         longest = max(len(text.valid_N) for text in encoded)
@@ -182,12 +197,14 @@ class Generator:
         negative: dict[str, Tensor] = {}
         negative_cut: Mapping[str, int] = {}
         if guided or any(entry_of(config).reads_negative for config in first.interventions):
-            without = self._texts.encode(sampling.negative_prompt, first.image, sampling, self._adapters.now)
+            without = self._texts.encode(
+                sampling.negative_prompt, self._read(first), sampling, self._adapters.now, what="negative prompt"
+            )
             negative = stack([without.arguments], [samples * len(groups)])
             negative_cut = without.cut
             tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))
         run = Denoising(
-            steps=self._steps(sampling),
+            steps=self._steps(first),
             groups=len(groups),
             samples=samples,
             family=family,
@@ -200,17 +217,21 @@ class Generator:
             shards=self._shards,
             on_step=on_step,
         )
+        decode = beginning.decode if beginning is not None else None
         arguments = {
             **family.arguments(pipe, positive, negative if guided else None, sampling),
             **encoded[0].shared,
+            **(begun_from(pipe, groups) if beginning is not None else {}),
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in run.seeds],
-            "output_type": "np",
+            "output_type": "latent" if decode else "np",
         }
         record = TextRecord(run, measure)
         with self._settings(), interventions(pipe.transformer, run, first.interventions, record):
             made = family.call(pipe, arguments)
         run.end()
         pictures = made.frames if family.frames_per_second else made.images
+        if decode:
+            pictures = decode(pipe, pictures)
         if not np.isfinite(pictures).all():
             raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
         pixels, edits = np.rint(pictures * 255.0).astype(np.uint8), record.read()
@@ -224,12 +245,18 @@ class Generator:
             for text, at in zip(encoded, range(0, len(pixels), samples), strict=True)
         ]
 
-    def _steps(self, sampling: Sampling) -> int:
-        return steps_of(self._pipe.scheduler, sampling.steps)
+    def _steps(self, group: Group) -> int:
+        begun = self._family.beginning(group) is not None
+        share = group.sampling.denoising_strength if begun else 1.0
+        return steps_of(self._pipe.scheduler, group.sampling.steps, share)
 
-    def _check(self, sampling: Sampling) -> None:
+    def _read(self, group: Group) -> tuple[bytes, ...]:
+        """The pictures that are read with the group's text."""
+        return () if self._family.beginning(group) is not None else group.pictures
+
+    def _check(self, group: Group) -> None:
         """Raise ModelError for settings that the pipelines would round, ignore or fail on."""
-        family, multiple = self._family, self._family.size_multiple(self._pipe)
+        sampling, family, multiple = group.sampling, self._family, self._family.size_multiple(self._pipe)
         for side in ("width", "height"):
             if (size := getattr(sampling, side)) % multiple:
                 raise ModelError(f"sampling.{side} = {size}: {family.name} needs a multiple of {multiple} here")
@@ -237,6 +264,11 @@ class Generator:
         if (sampling.frames - 1) % step if step else sampling.frames > 1:
             rule = f"1 more than a multiple of {step}" if step else "1, as it makes images"
             raise ModelError(f"sampling.frames = {sampling.frames}: {family.name} needs {rule}")
+        if family.beginning(group) is not None and not adds_noise(self._pipe.scheduler):
+            raise ModelError(
+                f"model.scheduler = {type(self._pipe.scheduler).__name__!r} cannot begin from a picture; these can: "
+                "FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler"
+            )
         if sampling.negative_prompt.strip() and not family.has_negative(self._pipe, sampling):
             raise ModelError(
                 f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {family.name} runs without "

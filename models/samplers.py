@@ -40,11 +40,18 @@ def counts_backwards(sampler: Any) -> bool:
     return bool(sampler.config.get("invert_sigmas"))
 
 
-def steps_of(sampler: Any, asked: int) -> int:
+def steps_of(sampler: Any, asked: int, share: float = 1.0) -> int:
     """Number of steps that a sampler makes.
 
     sampler: of the pipeline.
     asked: as `models.spec.Sampling.steps`. A sampler of second order (Heun) evaluates the model twice for each of them
         but the last, and each evaluation is a step.
+    share: of those asked for that are made, the last ones, as `models.spec.Sampling.denoising_strength`; at least one.
     """
-    return int(sampler.order) * (asked - 1) + 1
+    left_out = int(max(asked - min(asked * share, asked), 0))  # to the bit as `get_timesteps` of diffusers' pipelines
+    return int(sampler.order) * (asked - left_out - 1) + 1
+
+
+def adds_noise(sampler: Any) -> bool:
+    """Whether a sampler can begin from a picture, by putting as much noise on it as its first step expects."""
+    return hasattr(sampler, "scale_noise")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _USER_ERROR, _INTERRUPTED, _TERMINATED = 2, 130, 143
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _CAUSE = re.compile(
-    r"^\s*(?:pipelines\.errors\.UserError|models\.errors\.ModelError): (.*?)(?:\n\s*\n|\Z)", re.S | re.M
+    r"^\s*(?:pipelines\.errors\.UserError|models\.errors\.(?:Model|Service)Error): (.*?)(?:\n\s*\n|\Z)", re.S | re.M
 )
 
 

@@ -7,6 +7,7 @@ first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from models.families.base import BlockList, Encoded, Family, cut_at_length, text
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: the registers, then `max_sequence_length` T5 tokens."""
     length = sampling.max_sequence_length
     embeds, *_ = pipe.encode_prompt(prompt, do_classifier_free_guidance=False, max_sequence_length=length)

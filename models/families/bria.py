@@ -5,6 +5,7 @@ Behind the prompt's T5 tokens come zeros, which are read. An empty text, such as
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from models.families.base import BlockList, Encoded, Family, all_read, cut_at_le
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: `max_sequence_length` T5 tokens."""
     embeds, *_ = pipe.encode_prompt(
         prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length

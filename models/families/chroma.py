@@ -7,6 +7,7 @@ which the attention adds to its logits instead of leaving tokens out, so padding
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -23,7 +24,7 @@ from models.families.base import (
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: `max_sequence_length` T5 tokens."""
     embeds, _, mask, _, _, _ = pipe.encode_prompt(
         prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length

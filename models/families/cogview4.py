@@ -6,6 +6,7 @@ Padding further would change the image, so only prompts of equal padded length s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -14,7 +15,7 @@ from models.families.base import BlockList, Encoded, Family, all_read, at_places
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: its GLM tokens."""
     embeds, _ = pipe.encode_prompt(
         prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length

@@ -5,7 +5,7 @@ The single-stream blocks take one tensor with the text first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,12 +56,12 @@ def _encode(pipe: Any, prompt: str, sampling: Sampling, tokens: Callable[..., An
     )
 
 
-def encode_dev(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode_dev(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: a conversation with the system message, padded to `max_sequence_length` tokens."""
     return _encode(pipe, prompt, sampling, dev_tokens)
 
 
-def encode_klein(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode_klein(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: a user's turn, padded to `max_sequence_length` tokens."""
     return _encode(pipe, prompt, sampling, klein_tokens)
 

@@ -7,6 +7,7 @@ are in the prompt as well, whose tokens alone count as the prompt's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from models.families.base import BlockList, Encoded, Family, at_places, beyond, 
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt at the pipeline's fixed length of 1000 tokens, and quoted text at 128.
 
     Prompts with and without quoted text do not share a batch: the pipeline takes one guider for the whole batch.

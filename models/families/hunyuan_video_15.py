@@ -7,6 +7,7 @@ in a template of its own; its words are in the prompt as well, whose tokens alon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from models.families.base import BlockList, Encoded, Family, at_places, beyond, 
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt at the pipeline's fixed length of 1000 tokens, and quoted text at 256."""
     embeds, mask, glyphs, glyphs_mask = pipe.encode_prompt(prompt)
     own = prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))[pipe.prompt_template_encode_start_idx :]

@@ -7,6 +7,7 @@ was drawn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from models.families.base import BlockList, Encoded, Family, all_read, beyond, t
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt at the pipeline's fixed length of 512 tokens."""
     embeds, _ = pipe.encode_prompt(prompt)
     padded = pipe.tokenizer.pad(

@@ -6,6 +6,7 @@ template off; what is left is padded on the right with zeros, which are read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -25,7 +26,7 @@ from models.families.base import (
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: its template from the cut on, padded to `max_sequence_length` tokens."""
     embeds, *_ = pipe.encode_prompt(
         prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length

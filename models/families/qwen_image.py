@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +41,7 @@ def _encoded(embeds: Tensor, own: Tensor, shared: dict[str, Any]) -> Encoded:
     )
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt, without the template's beginning and without padding."""
     embeds, _ = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
     own = prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))
@@ -57,9 +58,9 @@ def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     return {"text_encoder": beyond(limit, _ids(pipe, prompt))}
 
 
-def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode_edit(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt, read together with the picture to edit, which the pipeline brings to one megapixel."""
-    assert image is not None
+    (image,) = pictures
     width, height, _ = calculate_dimensions(_EDIT_AREA, image.width / image.height)
     picture = pipe.image_processor.resize(image, height, width)
     embeds, _ = pipe.encode_prompt(prompt=prompt, image=picture)
@@ -99,5 +100,5 @@ EDIT = replace(
     pipelines=("QwenImageEditPipeline",),
     encode=encode_edit,
     cut=cut_at_length,
-    edits=True,
+    pictures=(1, 1),
 )

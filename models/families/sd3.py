@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
+from numpy.typing import NDArray
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, beyond, text_length
+from models.families.base import Beginning, BlockList, Encoded, Family, all_read, beyond, text_length
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: CLIP tokens, then `max_sequence_length` T5 tokens (zeros where there is no T5)."""
     embeds, _, pooled, _ = pipe.encode_prompt(
         prompt=prompt,
@@ -51,6 +54,17 @@ def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     }
 
 
+def paints_in_masks(pipe: Any) -> bool:
+    return bool(pipe.transformer.config.in_channels == 16)
+
+
+def decode(pipe: Any, latents: torch.Tensor) -> NDArray[np.float32]:
+    """As the other pipelines of SD3 do. `StableDiffusion3InpaintPipeline` leaves the shift out."""
+    shifted = latents / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
+    pixels: NDArray[np.float32] = pipe.image_processor.postprocess(pipe.vae.decode(shifted)[0], output_type="np")
+    return pixels
+
+
 FAMILY = Family(
     name="sd3",
     pipelines=("StableDiffusion3Pipeline",),
@@ -65,6 +79,8 @@ FAMILY = Family(
     in_part=("text_encoder", "text_encoder_2"),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=text_length,
+    from_picture=Beginning(pipeline="StableDiffusion3Img2ImgPipeline"),
+    from_mask=Beginning(pipeline="StableDiffusion3InpaintPipeline", possible=paints_in_masks, decode=decode),
     optional={"text_encoder_3": ("tokenizer_3",)},
     sampler_inputs=(),
     context_plan={

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 COLUMN_MEANING: dict[str, str] = {
-    "image": "the picture: encoded bytes, and a file name; a video is a lossless animated WebP",
-    "image_id": "hash of the pixels; equal ids are equal pictures",
+    "image": "the picture: encoded bytes, and a file name; a video is a lossless animated WebP, or an MP4",
+    "image_id": "hash of the pixels before they became a file; equal ids are equal pictures",
     "index_in_group": "number of the image in its group, from 0",
     "group_size": "images in the group",
     "seed": "seed of the image's own starting noise",

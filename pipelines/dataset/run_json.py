@@ -27,9 +27,11 @@ class Segment:
     """Number of the first shard, which begins a plan file."""
     shards: int
     """Number of shards."""
+    sources: int = 0
+    """Number of files with the pictures that its prompts edit."""
 
     def __post_init__(self) -> None:
-        for name in ("first", "shards"):
+        for name in ("first", "shards", "sources"):
             number = getattr(self, name)
             require(0 <= number <= MOST_SHARDS, name, number, f"needs 0 to {MOST_SHARDS:,}")
 

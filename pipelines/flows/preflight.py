@@ -15,7 +15,7 @@ from pipelines.config import arms
 from pipelines.config.model_path import HUB_ID, check_model
 from pipelines.config.run import RunConfig
 from pipelines.config.scorers import checked
-from pipelines.dataset import schema
+from pipelines.dataset import mp4, schema
 from pipelines.dataset.storage import Storage
 from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
@@ -34,6 +34,8 @@ def check(config: RunConfig) -> RunConfig:
     """
     check_readable(Storage.open(config.run.output).uri, "run.output")
     address_of(config.ray)
+    if config.output.video_format == "mp4":
+        mp4.require("output.video_format = 'mp4'")
     _check_loading(config.model, check_model(config.model.path))
     further = tuple(checked(one, f"scorers.{one.name}") for one in config.scorers)
     config = replace(config, scoring=checked(config.scoring), scorers=further)

@@ -21,7 +21,7 @@ from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
 from pipelines.config.run import without_later_defaults
-from pipelines.config.scorers import FurtherScorer, Scoring, checked, declared_fields
+from pipelines.config.scorers import PLACES, FurtherScorer, Scoring, checked, declared_fields
 from pipelines.config.tables import RayOptions, Selection
 from pipelines.dataset import owned, parquet
 from pipelines.dataset import scores as score_files
@@ -30,7 +30,7 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import generated_in
+from pipelines.dataset.schema import generated_in, of_videos
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.stages.block import COUNTS_OF_SCORES, REQUEST, make_request, with_images
@@ -41,7 +41,7 @@ from pipelines.stages.write_scores import WriteScores
 STAGES = {"read": "read", "score": "score", LAST: "write"}
 _POOLS = ("scorers", "writers", "writers")
 _CHECKS_AT_A_TIME = 16
-_NEEDED = (*score_files.KEYS, "image", "prompt", "counterfactual", "fingerprint")
+_NEEDED = (*score_files.KEYS, "image", "prompt", "counterfactual", "frames", "fingerprint")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     wanted = score_files.ScoresRecord(
         schema_version=run.run.schema_version,
         fingerprint=run.run.fingerprint,
-        scoring=without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
+        scoring=_identity(config.scoring),
         embeddings=config.embeddings,
     )
     existing = score_files.find_record(run.dataset, name) or wanted
@@ -148,6 +148,13 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     score_files.write_record(run.dataset, name, wanted)
     for folder in ("", *SHARD_FOLDERS):
         beside.sweep(folder)
+
+
+def _identity(scoring: Scoring) -> dict[str, Any]:
+    """What a record says of a scorer: not where it asks."""
+    options = {name: value for name, value in scoring.options.items() if name not in PLACES}
+    told: dict[str, Any] = without_later_defaults({"scoring": asdict(replace(scoring, options=options))})["scoring"]
+    return told
 
 
 def _generated(run: FinishedRun) -> pa.Schema:
@@ -203,8 +210,8 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
     config: the settings.
     progress: what the workers report to.
     """
-    where, further = config.ray, declared_fields(None, [config.scorer(name)])
-    images = _generated(run)
+    where, images = config.ray, _generated(run)
+    further = declared_fields(None, [config.scorer(name)], videos=of_videos(images))
     generated, scored = with_images(images), with_images([*images, *further])
     return [
         Stage(
@@ -223,8 +230,10 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
                 "scoring": None,
                 "scorers": [config.scorer(name)],
                 "selection": Selection(),
+                "output": run.dataset,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
+                "frames": config.scoring.frames,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             reads=generated,

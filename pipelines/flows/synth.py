@@ -12,7 +12,7 @@ from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
-from pipelines.dataset import owned, retry, run_json
+from pipelines.dataset import owned, retry, run_json, sources
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import SHARD_FOLDERS, shard_file
 from pipelines.dataset.progress_json import ProgressFile
@@ -24,13 +24,14 @@ from pipelines.flows.warnings import of_rows
 from pipelines.plan import files as plan_files
 from pipelines.plan.survey import Survey
 from pipelines.plan.write import write_plan
+from pipelines.prompts.pictures import FAILURES
 from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.generate import GenerateShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
 
 _SHARDS_WORTH_RAY_AT_THE_END = 64
-FOLDERS = ("", "plan", *SHARD_FOLDERS, retry.FOLDER)
+FOLDERS = ("", "plan", sources.FOLDER, *SHARD_FOLDERS, retry.FOLDER)
 """Folders in which interrupted writes of a run may have left temporary files."""
 
 
@@ -52,7 +53,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
         lock = stack.enter_context(RunLock(output, broken=break_lock))
         for folder in FOLDERS:
             output.sweep(folder)
-        counts = _planned(config, output, again=retry_failed and config.prompts.expand is not None)
+        counts = _planned(config, output, again=retry_failed and plans_again(config, output))
         if retry_failed:
             retry.request(output, counts.shard_numbers())
         pending = pending_shards(output, counts)
@@ -67,7 +68,7 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
 def _planned(config: RunConfig, output: Storage, *, again: bool = False) -> PlanCounts:
     """The existing plan, extended where the prompts or the number of groups have grown.
 
-    again: whether prompts that a language model did not answer are asked again.
+    again: whether rows are read again, though prompt files and settings are as they were.
     """
     inputs = run_record.plan_inputs(config)
     record = run_record.claim(config, inputs, output)
@@ -82,6 +83,16 @@ def _planned(config: RunConfig, output: Storage, *, again: bool = False) -> Plan
         print(line, file=sys.stderr)
     run_record.planned(config, output, counts, inputs)
     return counts
+
+
+def plans_again(config: RunConfig, output: Storage) -> bool:
+    """Whether a retry may find bad rows of unchanged prompt files good by now: prompts that a language model did not
+    answer, and those whose pictures were not there.
+
+    config: the run.
+    output: the output folder.
+    """
+    return config.prompts.expand is not None or not plan_files.failed_prompts(output).isdisjoint(FAILURES)
 
 
 def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
@@ -142,8 +153,10 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
                 "scoring": config.scoring,
                 "scorers": config.scorers,
                 "selection": config.selection,
+                "output": output,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
+                "frames": config.scoring.frames,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             reads=generated,

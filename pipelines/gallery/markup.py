@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from html import escape
 from textwrap import shorten
 from typing import Any
@@ -53,7 +52,7 @@ def settings_that_differ(cards: Sequence[CardView]) -> list[str]:
     cards: the prompts.
     """
     plans = [view.groups[0].plan for view in cards]
-    return [field.name for field in fields(Sampling) if len({plan[field.name] for plan in plans}) > 1]
+    return [name for name in Sampling.names(pictures=False) if len({plan[name] for plan in plans}) > 1]
 
 
 def _setting(name: str, value: Any) -> str:
@@ -190,7 +189,7 @@ def details(cards: Sequence[CardView]) -> str:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # The columns of further scorers differ from run to run.
                 further = {n: v for n, v in shot.row.items() if n not in known_columns and n not in carried}
-                values["further"] = {n: _said(v) if isinstance(v, dict) else _compact(v) for n, v in further.items()}
+                values["further"] = {n: _further(v) for n, v in further.items()}
                 # Seeds go up to 2^63: as text, as a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
     for row in groups:
@@ -207,6 +206,12 @@ def _text(value: Any) -> Any:
 def _said(cut: Mapping[str, int | None] | None) -> str | None:
     """The value of a column of cut tokens, as text; None where nothing was cut."""
     return ", ".join(f"{name} {tokens}" for name, tokens in (cut or {}).items() if tokens) or None
+
+
+def _further(value: Any) -> Any:
+    if isinstance(value, list):  # a scorer's questions
+        return "; ".join(f"{one['question']} {one['yes']:.3f}" for one in value)
+    return _said(value) if isinstance(value, dict) else _compact(value)
 
 
 def _compact(value: Any) -> Any:

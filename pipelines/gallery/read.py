@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from pipelines.dataset import parquet
+from pipelines.dataset import parquet, videos
 from pipelines.dataset.names import image_files, shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.pick import Pick
@@ -146,8 +146,8 @@ def _rows(output: Storage, path: str, group_ids: pa.Array[Any]) -> Iterator[Row]
 
 
 def _shot(row: Row) -> Shot:
-    with Image.open(io.BytesIO(row["image"]["bytes"])) as opened:
-        picture = opened.convert("RGB")
+    (pixels_HWC,) = videos.decode(row["image"]["bytes"], row["frames"], videos.evenly_spaced(row["frames"], 1))
+    picture = Image.fromarray(pixels_HWC)
     exact = max(picture.size) <= PIXEL_ART_SIDE
     picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     encoded = io.BytesIO()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -17,11 +17,12 @@ from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
 from models.spec import Group, InterventionConfig, Lora, Sampling
 from pipelines.config.arms import Arm, column_names, loras_of
-from pipelines.config.run import RunConfig, carried_fields, identity, without_later_defaults
+from pipelines.config.run import RunConfig, identity, without_later_defaults
 from pipelines.dataset import schema
+from pipelines.dataset.sources import Sources
 from pipelines.plan.buckets import Bucket, bucket_of
 from pipelines.plan.variants import Variant, Variants
-from pipelines.prompts.rows import PromptRow
+from pipelines.prompts.rows import Edit, PromptRow
 
 Int64s = NDArray[np.int64]
 
@@ -54,6 +55,7 @@ def group_table(variants: Variants, prompts: Sequence[PromptRow]) -> pa.Table:
             "concept": pa.array(concepts, pa.string()),
             "rarity": pa.array(rarities, pa.string()),
             "counterfactual": pa.array(counterfactuals, pa.string()),
+            **(_edit_columns([prompt.edit for prompt in prompts]) if config.prompts.columns.pictured else {}),
         }
     ).take(prompt_GA)
     of_arm = np.array(variant_N)[prompt_GA] * arms + arm_GA
@@ -67,8 +69,17 @@ def group_table(variants: Variants, prompts: Sequence[PromptRow]) -> pa.Table:
         },
         "group_seeds": _lists([seeds for seeds in seeds_G for _ in range(arms)]),
     }
-    target = schema.group_columns(column_names(config.arms), carried_fields(config.carried))
+    target = schema.group_columns(column_names(config.arms), config.more_fields)
     return pa.table({name: columns[name] for name in target.names}).cast(target)
+
+
+def _edit_columns(edits: Sequence[Edit]) -> dict[str, pa.Array[Any]]:
+    values: dict[str, list[Any]] = {
+        schema.SOURCE_IMAGES: [edit.sources or None for edit in edits],
+        schema.SOURCE_MASK: [edit.mask for edit in edits],
+        schema.TARGET_CAPTION: [edit.target for edit in edits],
+    }
+    return {field.name: pa.array(values[field.name], field.type) for field in schema.PICTURE_FIELDS}
 
 
 def _sizes(config: RunConfig, images: int | None) -> list[int]:
@@ -106,12 +117,12 @@ def _arm_columns(config: RunConfig, made: Sequence[Variant]) -> dict[str, pa.Arr
     arms = [arm for variant in made for arm in variant.arms]
     acting = [_settings(arm) for arm in arms]
     names = column_names(config.arms)
-    sampling = [asdict(variant.sampling) for variant in made for _ in variant.arms]
+    sampling = [variant.sampling.settings(pictures=False) for variant in made for _ in variant.arms]
     values: dict[str, list[Any]] = {
         "arm": [arm.name for arm in arms],
         "loras": [_loras(arm, config) for arm in arms],
         **{name: [settings.get(name) for settings in acting] for name in names},
-        **{field.name: [settings[field.name] for settings in sampling] for field in fields(Sampling)},
+        **{name: [settings[name] for settings in sampling] for name in sampling[0]},
     }
     target = schema.group_columns(names)
     return {name: pa.array(column, target.field(name).type) for name, column in values.items()}
@@ -140,6 +151,8 @@ def _group_ids(
     seeds = iter(seeds_G)
     for prompt, variant, groups in zip(prompts, variant_N, groups_N, strict=True):
         of_prompt = f"\0{prompt.prompt_id}\0{prompt.prompt}\0".encode()
+        if prompt.edit.sources:
+            of_prompt += json.dumps([prompt.edit.sources, prompt.edit.mask]).encode()
         for _ in range(groups):
             of_group = next(seeds).tobytes()
             for start in started[variant]:
@@ -154,7 +167,7 @@ def _started(config: RunConfig, model: Any, variant: Variant, arm: Arm) -> hashl
     made_with = {
         "schema": _RECIPE,
         "model": model,
-        "sampling": asdict(variant.sampling),
+        "sampling": variant.sampling.settings(pictures=False),
         "arm": arm.name,
         **({"loras": _loras(arm, config)} if config.model.loras else {}),
         **dict.fromkeys(schema.in_every_row()),
@@ -164,13 +177,28 @@ def _started(config: RunConfig, model: Any, variant: Variant, arm: Arm) -> hashl
     return hashlib.blake2b(text.encode(), digest_size=8)
 
 
-def groups_of(table: pa.Table) -> list[Group]:
-    """The model's input for rows, in order.
+def pictures_of(table: pa.Table) -> list[str]:
+    """The ids of the pictures that rows name, masks too, each once.
 
     table: rows of a plan or of images.
     """
+    if schema.SOURCE_IMAGES not in table.column_names:
+        return []
+    named = [*(one for of_row in table[schema.SOURCE_IMAGES].to_pylist() for one in of_row or ())]
+    return [*dict.fromkeys([*named, *(one for one in table[schema.SOURCE_MASK].to_pylist() if one)])]
+
+
+def groups_of(table: pa.Table, sources: Sources | None = None) -> list[Group]:
+    """The model's input for rows, in order.
+
+    table: rows of a plan or of images.
+    sources: the pictures of the run; None where no row names one.
+    """
+    named = pictures_of(table)
+    files = sources.read(named) if sources and named else {}
+    pictures = [schema.SOURCE_IMAGES, schema.SOURCE_MASK] if named else []
     names = schema.interventions_in(table.column_names)
-    sampling = [field.name for field in fields(Sampling)]
+    sampling = Sampling.names(pictures=False)
     loras = ["loras"] if "loras" in table.column_names else []  # version 2 of the row contract has none
     return [
         Group(
@@ -179,8 +207,10 @@ def groups_of(table: pa.Table) -> list[Group]:
             sampling=Sampling(**{name: row[name] for name in sampling}),
             interventions=tuple(_config(name, row[name]) for name in names if row[name] is not None),
             loras=tuple(Lora(**lora) for lora in row.get("loras", ())),
+            pictures=tuple(files[one] for one in row.get(schema.SOURCE_IMAGES) or ()),
+            mask=files.get(str(row.get(schema.SOURCE_MASK))),
         )
-        for row in table.select(["prompt", "group_seeds", *loras, *sampling, *names]).to_pylist()
+        for row in table.select(["prompt", "group_seeds", *loras, *sampling, *names, *pictures]).to_pylist()
     ]
 
 

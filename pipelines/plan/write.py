@@ -7,7 +7,9 @@ its own, prompts are in the order of the files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -15,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.config.arms import column_names
-from pipelines.config.run import RunConfig, carried_fields
+from pipelines.config.run import RunConfig
 from pipelines.dataset import parquet, schema
 from pipelines.dataset.run_json import PlanCounts, Segment
+from pipelines.dataset.sources import Picture, SourceWriter
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.plan.buckets import bucket_of, chunks, cut
@@ -48,11 +51,13 @@ def write_plan(
     segments = before.segments if before else ()
     known = _Known(output, segments)
     try:
-        columns = schema.plan(column_names(config.arms), carried_fields(config.carried))
+        columns = schema.plan(column_names(config.arms), config.more_fields)
         _check_carried(columns, output, segments)
         writer = PartWriter(output, next_first(segments), columns)
-        with writer as parts, FailureWriter(output) as failures:
-            for chunk in chunks(variants, tally.good_prompts(config, failures, output)):
+        with writer as parts, FailureWriter(output) as failures, ExitStack() as stack:
+            store = SourceWriter(output, next_first(segments)) if config.prompts.columns.pictured else None
+            keep = stack.enter_context(store).add if store else None
+            for chunk in chunks(variants, tally.good_prompts(config, failures, output, keep)):
                 for shard in _cut(variants, chunk, known.without(group_table(variants, chunk))):
                     parts.write(shard)
             tally.check_some(config.prompts)
@@ -60,7 +65,8 @@ def write_plan(
     except BaseException:
         trim(output, segments)
         raise
-    return tally.counts((*segments, parts.segment) if parts.segment.shards else segments)
+    segment = replace(parts.segment, sources=store.files if store else 0)
+    return tally.counts((*segments, segment) if segment.shards else segments)
 
 
 def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
@@ -96,11 +102,17 @@ class _Tally:
         self._prompts = self._bad = self._dropped = 0
 
     def good_prompts(
-        self, config: RunConfig, failures: FailureWriter | None = None, answers: Storage | None = None
+        self,
+        config: RunConfig,
+        failures: FailureWriter | None = None,
+        answers: Storage | None = None,
+        keep: Callable[[Picture], None] | None = None,
     ) -> Iterator[PromptRow]:
         survey = self.survey
         settle, wanted = survey.variants.settle, survey.wanted
-        for row in prompt_rows.read(config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried):
+        for row in prompt_rows.read(
+            config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried, keep=keep
+        ):
             if isinstance(row, PromptRow):
                 for good in (row,) * self._times:
                     self._prompts += 1

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 
 from pipelines.errors import UserError
-from pipelines.prompts.columns import FIELDS, NONE, SETTINGS, TEXTS, Columns
+from pipelines.prompts.columns import NONE, SETTINGS, Columns
 
 _SHOWN = 20
 _REMEMBERED = 1000
@@ -26,7 +26,7 @@ class Wanted:
         """The settings."""
         self.carried = {*carried}
         """Columns that go along."""
-        self._fields = FIELDS if settings else TEXTS
+        self._fields = tuple(field for field in columns.acting if settings or field not in SETTINGS)
         self._used = self.carried | {name for field in self._fields if (name := columns.name_of(field)) != NONE}
         self._seen: dict[str, None] = {}
         self._keys: Mapping[str, str | None] = {}
@@ -36,6 +36,12 @@ class Wanted:
         """Field -> the column that the settings name for it: no file may lack it, unless its folders say it."""
         named = asdict(self.columns) | {"prompt": self.columns.name_of("prompt")}
         return {field: name for field, name in named.items() if name not in ("", NONE) and name not in self._keys}
+
+    @property
+    def pictures(self) -> set[str]:
+        """The columns whose values are pictures, or where these lie."""
+        fields = ("source_image", "source_mask") if self.columns.pictured else ()
+        return {self.columns.name_of(field) for field in fields} - {NONE}
 
     @property
     def paths(self) -> list[str]:

@@ -20,6 +20,9 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.handle import DeploymentHandle
 
 from pipelines.serve import keys
+from pipelines.serve.answers import ImagesDesk
+from pipelines.serve.engine import ServeEngine
+from pipelines.serve.serve_desk import ServeDesk
 from pipelines.serve.settings import ServeArgs, resolve
 
 _log = logging.getLogger("ray.serve")
@@ -29,29 +32,41 @@ _ENDING_SECONDS = 30.0
 """Between the end of a request's time and its last byte."""
 
 
-class Web:
-    """The deployment of the web process, which has the counters and the images that are returned as URLs.
+class Desk(ImagesDesk):
+    """The deployment of the desk, which has the jobs and the images that are returned as URLs.
 
     args: the settings.
     workers: handle of the deployment of `Worker`.
+    """
+
+    def __init__(self, args: ServeArgs, workers: DeploymentHandle[Any]) -> None:
+        super().__init__(args, resolve(args), ServeEngine(workers))
+
+
+class Web:
+    """The deployment of the web process, which has the counters.
+
+    args: the settings.
+    workers: handle of the deployment of `Worker`.
+    desk: handle of the deployment of `Desk`.
 
     Raises:
         UserError: when the API keys cannot be read, or are needed and missing.
     """
 
-    def __init__(self, args: ServeArgs, workers: DeploymentHandle[Any]) -> None:
+    def __init__(self, args: ServeArgs, workers: DeploymentHandle[Any], desk: DeploymentHandle[Any]) -> None:
         from ray.serve.context import _get_global_client
 
-        self._args, self._workers = args, workers
+        self._args, self._workers, self._desk = args, workers, desk
         self._keys = keys.read(args.api_keys_file)
         client: Any = _get_global_client()
         keys.require_for(client.http_config.host, self._keys, allow_anonymous=args.allow_anonymous)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        from pipelines.serve.engine import ServeEngine
         from pipelines.serve.web import create_app
 
-        return create_app(self._args, resolve(self._args), ServeEngine(self._workers), self._keys)
+        desk = ServeDesk(self._desk)
+        return create_app(self._args, resolve(self._args), ServeEngine(self._workers), desk, self._keys)
 
 
 def app(args: ServeArgs) -> Application:
@@ -74,8 +89,10 @@ def app(args: ServeArgs) -> Application:
         graceful_shutdown_timeout_s=_shutdown_s(args),
         **_scale(args),
     ).bind(args)
+    # It is replaced at once, as its jobs go on in the process that follows, where they have a folder.
+    desk = deployment(Desk, name="Desk", ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=_QUICK_REQUESTS)
     web = deployment(serve.ingress()(Web), name="Web", **_web_options(args))
-    built: Application = web.bind(args, workers)
+    built: Application = web.bind(args, workers, desk.bind(args, workers))
     return built
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.serve.errors import ApiError, no_key, response
+from pipelines.serve.errors import ApiError, error_for, no_key, response
 from pipelines.serve.keys import Keys
 from pipelines.serve.uploads import Uploads
-
-_log = logging.getLogger("ray.serve")
 
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
@@ -48,7 +46,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started, began = False, time.monotonic()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
@@ -57,6 +55,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
+                headers["OpenAI-Processing-Ms"] = str(round(1000 * (time.monotonic() - began)))
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -64,16 +63,11 @@ class Guard:
             self._check_host(Headers(scope=scope))
             body = await self._body(scope, receive)
             await self._answer(body, scope, receive, send_with_headers)
-        except ApiError as error:
-            await response(error)(scope, receive, send_with_headers)
         except Exception as error:
-            # A traceback can have content of the request.
-            _log.error("%s on %s", type(error).__name__, scope["path"], exc_info=self._log_errors)
+            told = error_for(error, self._log_errors)
             if started:
                 raise ConnectionAbortedError("the answer broke off") from None
-            await response(ApiError(500, "something went wrong here", code="internal_error"))(
-                scope, receive, send_with_headers
-            )
+            await response(told)(scope, receive, send_with_headers)
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "").lower()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -13,8 +13,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pipelines.dataset.failures import Failure
-from pipelines.serve.errors import ApiError
-from pipelines.serve.files import Files
+from pipelines.serve.desk import Keep
+from pipelines.serve.errors import ApiError, error_for
 from pipelines.serve.jobs import Engine, Event, Job, Started, Step
 from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.metrics import Metrics
@@ -22,20 +22,8 @@ from pipelines.serve.requests import error_of, job_of, response_of
 from pipelines.serve.schema import ImageRequest, ImageResponse
 from pipelines.serve.settings import ServeArgs, Serving
 
-UrlOf = Callable[[str], str]
-"""Name of a kept file -> its URL for this caller."""
-
-_CONSTANT_FIELDS: dict[str, Any] = {
-    "background": "opaque",
-    "quality": "auto",
-    "usage": {
-        "input_tokens": 0,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
-        "output_tokens": 0,
-        "total_tokens": 0,
-    },
-}
-"""Fields that OpenAI's event must have, and that have a single value here; nothing is billed."""
+_SHARED = ("output_format", "size", "background", "quality", "usage")
+"""Fields of a response that are also in the event of each of its images."""
 
 
 class ImagesApi:
@@ -49,54 +37,69 @@ class ImagesApi:
     def __init__(self, args: ServeArgs, serving: Serving, engine: Engine) -> None:
         self._args, self._serving, self._engine = args, serving, engine
         self._pace = Pace()
-        self.files = Files(args.url_cache_mb << 20, args.url_minutes * 60)
         self.metrics = Metrics()
 
-    async def create(self, request: ImageRequest, url_of: UrlOf) -> ImageResponse:
+    async def create(self, request: ImageRequest, keep: Keep) -> ImageResponse:
         """The response with all images.
 
         request: the body.
-        url_of: see `UrlOf`.
+        keep: see `Keep`.
 
         Raises:
             ApiError: when the images cannot be made.
         """
-        with self._measured():
-            async with aclosing(self._events(request, url_of)) as events:
-                async for event in events:
-                    if isinstance(event, ImageResponse):
-                        return event
-        raise ApiError(503, "the worker ended without an answer; send it again", code="worker_lost", retry_after_s=1)
+        async with aclosing(self.events(request, keep)) as events:
+            return [event async for event in events if isinstance(event, ImageResponse)][-1]
 
-    async def stream(self, request: ImageRequest, url_of: UrlOf) -> EventStream:
+    async def stream(self, request: ImageRequest, keep: Keep) -> EventStream:
         """The response as server-sent events.
 
-        request, url_of: as for `create`.
+        request, keep: as for `create`.
 
         Raises:
             ApiError: when the request fails before its first denoising step is done; later errors are events.
         """
-        chunks = self._chunks(request, url_of)
+        chunks = self._chunks(request, keep)
         return EventStream(await anext(chunks), chunks)
 
-    async def _chunks(self, request: ImageRequest, url_of: UrlOf) -> AsyncGenerator[str, None]:
+    async def _chunks(self, request: ImageRequest, keep: Keep) -> AsyncGenerator[str, None]:
         begun = False
         try:
-            with self._measured():
-                async with aclosing(self._events(request, url_of)) as events:
-                    async for event in events:
-                        begun = True
-                        if isinstance(event, Step):
-                            yield _sse("image_generation.progress", {"step": event.done, "steps": event.of})
-                        else:
-                            for chunk in _images(event):
-                                yield chunk
-        except ApiError as error:
+            async with aclosing(self.events(request, keep)) as events:
+                async for event in events:
+                    begun = True
+                    if isinstance(event, Step):
+                        yield _sse("image_generation.progress", {"step": event.done, "steps": event.of})
+                    else:
+                        for chunk in _images(event):
+                            yield chunk
+        except Exception as error:
             if not begun:
                 raise
-            yield _sse("error", error.body())
+            yield _sse("error", error_for(error, self._args.log_prompts).body())
 
-    async def _events(self, request: ImageRequest, url_of: UrlOf) -> AsyncGenerator[Step | ImageResponse, None]:
+    async def events(self, request: ImageRequest, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
+        """The denoising steps, where `request.stream` asks for them, and at last the response.
+
+        request, keep: as for `create`.
+
+        Raises:
+            ApiError: when the images cannot be made.
+        """
+        response = None
+        with self._measured():
+            async with aclosing(self._made(request, keep)) as events:
+                async for event in events:
+                    if isinstance(event, Step):
+                        yield event
+                    else:
+                        response = event
+            if response is None:
+                message = "the worker ended without an answer; send it again"
+                raise ApiError(503, message, code="worker_lost", retry_after_s=1)
+        yield response
+
+    async def _made(self, request: ImageRequest, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
         job, seed = job_of(request, self._args, self._serving)
         began, queue_s = time.monotonic(), 0.0
         async with aclosing(self._in_time(job)) as events:
@@ -112,15 +115,9 @@ class ImagesApi:
                     self.metrics.images.inc(len(event.images))
                     self.metrics.generate.observe(event.generate_s)
                     self.metrics.groups.observe(event.groups_in_batch)
-                    yield response_of(
-                        request,
-                        job,
-                        seed,
-                        event,
-                        queue_s=queue_s,
-                        serving=self._serving,
-                        keep=lambda data, ending: url_of(self.files.add(data, ending)),
-                    )
+                    by_url = request.response_format == "url"
+                    urls = [await keep(data, job.image_format) for data in event.images] if by_url else None
+                    yield response_of(job, seed, event, urls=urls, queue_s=queue_s, serving=self._serving)
 
     def _in_time(self, job: Job) -> AsyncGenerator[Event, None]:
         limits = {"queue_s": self._args.queue_timeout_s, "total_s": self._args.timeout_s}
@@ -170,12 +167,7 @@ async def _joined(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator
 def _images(response: ImageResponse) -> Iterator[str]:
     """An event of OpenAI's form per image, with the fields of `Image` and its index, and an event with the group's
     settings."""
-    shared = {
-        "created_at": response.created,
-        "output_format": response.output_format,
-        "size": response.group.size,
-        **_CONSTANT_FIELDS,
-    }
+    shared = {"created_at": response.created, **response.model_dump(include=set(_SHARED))}
     for index, image in enumerate(response.data):
         yield _sse("image_generation.completed", {**image.model_dump(), **shared, "index": index})
     yield _sse("image_generation.group", response.group.model_dump())

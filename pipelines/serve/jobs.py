@@ -25,8 +25,12 @@ class Job:
     """Whether to denoise it in its own batch."""
     progress: bool = False
     """Whether to send a `Step` after each denoising step."""
-    image_format: Literal["png", "webp"] = "png"
+    image_format: Literal["png", "webp", "jpeg"] = "png"
     """Of the files."""
+    jpeg_quality: int = 100
+    """Of JPEG files, as in `pipelines.dataset.images.encode_jpeg`."""
+    timeout_s: float | None = None
+    """Seconds after which the worker stops it; None takes the worker's `timeout_s`."""
     caller: str = ""
     """Who waits for it, as in `pipelines.serve.callers`."""
 
@@ -94,7 +98,7 @@ Event = Started | Step | Done | Failure
 
 
 TOO_LATE = "too_late"
-"""`Failure.error_type` of a job that was not done within the worker's `timeout_s`."""
+"""`Failure.error_type` of a job that was not done in its time."""
 CALLER_GONE = "caller_gone"
 """`Failure.error_type` of a job whose caller has died; nobody reads it."""
 

@@ -45,6 +45,13 @@ class Keys:
         matches = [hmac.compare_digest(given, digest) for digest in self._digests]
         return scheme.lower() == "bearer" and any(matches)
 
+    def owner(self, authorization: str | None) -> str:
+        """Whose jobs a caller sees: a digest of the key; "" where no keys are asked for.
+
+        authorization: as of `admit`, which has let it in.
+        """
+        return _digest((authorization or "").partition(" ")[2].strip()).hex() if self._digests else ""
+
 
 def read(file: str, environment: Mapping[str, str] = os.environ) -> Keys:
     """The API keys of a file and of the environment.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -43,6 +44,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
     counterfactual = None if request.counterfactual is None else request.counterfactual.strip() or None
     if counterfactual is not None:
         _, counterfactual = _cleaned(counterfactual, "counterfactual", args)
+    image_format, quality = _file(request)
     count = len(request.seeds) if request.seeds and "n" not in request.model_fields_set else _given_or(request.n, 1)
     seed, seeds = _seeds(request, prompt_id, count)
     group = Group(
@@ -57,42 +59,36 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         scores=_given_or(request.scores, True),
         exact=_given_or(request.exact, False),
         progress=_given_or(request.stream, False),
-        image_format=request.output_format or "png",
+        image_format=image_format,
+        jpeg_quality=quality,
+        timeout_s=args.timeout_s,
     )
     return job, seed
 
 
 def response_of(
-    request: ImageRequest,
-    job: Job,
-    seed: int | None,
-    done: Done,
-    *,
-    queue_s: float,
-    serving: Serving,
-    keep: Callable[[bytes, str], str],
+    job: Job, seed: int | None, done: Done, *, urls: Sequence[str] | None, queue_s: float, serving: Serving
 ) -> ImageResponse:
     """The response for a made group.
 
-    request: the body.
     job: the job.
     seed: as `job_of` gives it.
     done: the group.
+    urls: where its files lie; None where the response holds them itself.
     queue_s: seconds that it waited.
     serving: the model and its defaults.
-    keep: keeps a file for a URL: (content, ending) -> URL.
     """
     data = [
         Image(
-            b64_json=None if request.response_format == "url" else base64.b64encode(file).decode(),
-            url=keep(file, job.image_format) if request.response_format == "url" else None,
+            b64_json=base64.b64encode(file).decode() if urls is None else None,
+            url=None if urls is None else urls[index],
             seed=job.group.seeds[index],
             image_id=done.image_ids[index],
             **_image_scores(done.scores, index),
         )
         for index, file in enumerate(done.images)
     ]
-    sampling = asdict(job.group.sampling)
+    sampling = job.group.sampling.settings(pictures=bool(job.group.pictures))
     width, height = sampling.pop("width"), sampling.pop("height")
     settings: dict[str, Any] = {entry.name: None for entry in registered()}
     settings |= {entry_of(config).name: asdict(config) for config in job.group.interventions}
@@ -115,7 +111,9 @@ def response_of(
         queue_seconds=round(queue_s, 4),
         generate_seconds=round(done.generate_s, 4),
     )
-    return ImageResponse(created=int(time.time()), data=data, output_format=job.image_format, group=group)
+    return ImageResponse(
+        created=int(time.time()), data=data, output_format=job.image_format, size=group.size, group=group
+    )
 
 
 def _image_scores(scores: Scores | None, index: int) -> dict[str, Any]:
@@ -127,13 +125,23 @@ def error_of(failed: Failure) -> ApiError:
     """The response for a group that failed. A ValueError means that its settings were at fault."""
     if failed.error_type == TOO_LATE:
         return ApiError(504, failed.error, code="timeout")
+    message, param = _in_own_fields(failed.error)
     if failed.error_type == "PromptError":
-        return ApiError(400, failed.error, param="prompt", code="prompt_too_long")
+        negative = message.startswith("the negative prompt")
+        return ApiError(400, message, param="negative_prompt" if negative else "prompt", code="prompt_too_long")
     if failed.error_type in ("ImageError", "BlankImage"):
-        return ApiError(422, f"no image with these settings: {failed.error}", code="no_image")
+        return ApiError(422, f"no image with these settings: {message}", code="no_image")
     if failed.error_type in ("ValueError", "ModelError"):
-        return ApiError(400, failed.error, code="invalid_value")
+        return ApiError(400, message, param=param, code="invalid_value")
     return ApiError(500, "the model failed on this request", code=failed.error_type)
+
+
+def _in_own_fields(message: str) -> tuple[str, str | None]:
+    """A message about keys of a run's file in words of the request's fields, and the field that it begins with."""
+    message = re.sub(r"\bsampling\.(width|height)\b", r"size: \1", message)
+    message = re.sub(r"\bsampling\.(?=\w)", "", message)
+    first = re.match(r"\w+", message)
+    return message, first[0] if first and first[0] in ImageRequest.model_fields else None
 
 
 def _cleaned(text: str, param: str, args: ServeArgs) -> tuple[str, str]:
@@ -142,6 +150,15 @@ def _cleaned(text: str, param: str, args: ServeArgs) -> tuple[str, str]:
         error = row.failure.error.replace("the prompt", f"the {param}")
         raise ApiError(400, error, param=param, code="invalid_prompt")
     return row.prompt_id, row.prompt
+
+
+def _file(request: ImageRequest) -> tuple[Literal["png", "webp", "jpeg"], int]:
+    """Format and quality of the image files."""
+    image_format, quality = request.output_format or "png", _given_or(request.output_compression, 100)
+    if image_format != "jpeg" and quality != 100:
+        message = f"{image_format} is lossless here: leave output_compression out, or set output_format to jpeg"
+        raise ApiError(400, message, param="output_compression", code="invalid_value")
+    return image_format, quality
 
 
 def _seeds(request: ImageRequest, prompt_id: str, count: int) -> tuple[int | None, tuple[int, ...]]:

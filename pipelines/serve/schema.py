@@ -42,7 +42,6 @@ _NOT_HERE: dict[str, LiteralString] = {
     "quality": "there are no levels of quality here: set steps",
     "style": "there are no styles here: say it in the prompt",
     "background": "images are opaque here",
-    "output_compression": "png and webp are lossless here",
     "partial_images": "progress events carry no images here",
 }
 """OpenAI's fields that promise what is not done here, and why only a value that asks for nothing is taken."""
@@ -70,7 +69,10 @@ class ImageRequest(_Body):
     response_format: Literal["b64_json", "url"] | None = Field(
         "b64_json", description='Image bytes in the response, or a URL that works for a while ("url").'
     )
-    output_format: Literal["png", "webp"] | None = Field("png", description="Both lossless.")
+    output_format: Literal["png", "webp", "jpeg"] | None = Field("png", description="png and webp are lossless.")
+    output_compression: int | None = Field(
+        100, ge=0, le=100, description="Quality of jpeg, 100 the best; png and webp are lossless and take 100 alone."
+    )
     stream: bool | None = Field(
         False, description="Server-sent events: `image_generation.progress` after each step, then the images."
     )
@@ -93,7 +95,6 @@ class ImageRequest(_Body):
     quality: Literal["auto"] | None = Field(None, description=_not_here("quality"))
     style: None = Field(None, description=_not_here("style"))
     background: Literal["auto", "opaque"] | None = Field(None, description=_not_here("background"))
-    output_compression: Literal[100] | None = Field(None, description=_not_here("output_compression"))
     partial_images: Literal[0] | None = Field(None, description=_not_here("partial_images"))
     moderation: Literal["auto", "low"] | None = Field(
         None, description="Accepted for compatibility; nothing is filtered here."
@@ -225,10 +226,33 @@ class GroupReport(BaseModel):
         return [str(seed) for seed in self.seeds]
 
 
-class ImageResponse(BaseModel):
+class InputTokens(BaseModel):
+    image_tokens: int = 0
+    text_tokens: int = 0
+
+
+class Usage(BaseModel):
+    """OpenAI's field, which clients expect: nothing is billed by tokens here."""
+
+    input_tokens: int = 0
+    input_tokens_details: InputTokens = InputTokens()
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+
+class ImageFacts(BaseModel):
+    """What OpenAI's answers and events say of their images."""
+
+    output_format: str
+    size: str
+    background: Literal["opaque"] = "opaque"
+    quality: Literal["auto"] = "auto"
+
+
+class ImageResponse(ImageFacts):
     created: int
     data: list[Image]
-    output_format: str
+    usage: Usage = Usage()
     group: GroupReport
 
 

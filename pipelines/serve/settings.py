@@ -102,9 +102,18 @@ class ServeArgs(BaseModel):
     """A request that has not started after so long is refused with 429."""
     timeout_s: float = Field(default=300.0, gt=0.0)
     """A request that is not done after so long is stopped, with 504."""
+    job_timeout_s: float = Field(default=3600.0, gt=0.0)
+    """An asynchronous job that is not done after so long is stopped."""
+    max_jobs: int = Field(default=100, ge=1, le=100_000)
+    """Asynchronous jobs that are not over; more are refused with 429."""
     url_minutes: float = Field(default=60.0, gt=0.0)
     url_cache_mb: int = Field(default=256, ge=1)
-    """How long, and in how much memory, images are kept whose URL was asked for."""
+    """How long, and in how many MB, images whose URL was asked for and the answers of jobs are kept."""
+    state_dir: str = ""
+    """Folder for both, also s3://, that every node sees: they survive a redeploy there. "" keeps them in memory."""
+    public_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    """Where callers find the endpoint, such as "https://images.example.org/api", for the URLs in its answers; "" takes
+    the address that each caller has used."""
     mark: bool = True
     """Whether every image file says in its XMP that a model has made it (`pipelines.dataset.ai_mark`)."""
     c2pa_certificate: str = ""

@@ -17,7 +17,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from models.interventions.registry import registered
-from pipelines.serve import errors, page
+from pipelines.serve import errors, jobs_api, page
+from pipelines.serve.caller_jobs import CallerJobs
+from pipelines.serve.desk import Desk
 from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
 from pipelines.serve.head import Head
@@ -26,9 +28,9 @@ from pipelines.serve.job_tables import job_tables
 from pipelines.serve.jobs import Engine
 from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.keys import Keys
+from pipelines.serve.refusals import MAKING, refusals
+from pipelines.serve.requests import job_of
 from pipelines.serve.schema import (
-    ErrorResponse,
-    ImageRequest,
     ModelCard,
     ModelList,
     request_model,
@@ -37,28 +39,16 @@ from pipelines.serve.schema import (
 from pipelines.serve.settings import ServeArgs, Serving
 from pipelines.serve.uploads import Uploads
 
-_REFUSALS = {
-    400: "The request does not fit",
-    401: "No valid API key",
-    403: "Not by this name",
-    404: "No such model or file",
-    408: "The body did not come in time",
-    413: "The body is too large",
-    422: "No image with these settings",
-    429: "Too busy: Retry-After says when to come again",
-    500: "Something went wrong here",
-    503: "The worker with this request was lost, or none is ready",
-    504: "Not done in time",
-}
 _EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
-def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) -> FastAPI:
+def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys) -> FastAPI:
     """The web application.
 
     args: the settings.
     serving: the model and its defaults.
     engine: makes groups.
+    desk: keeps jobs and files.
     keys: the API keys.
     """
     api = ImagesApi(args, serving, engine)
@@ -82,13 +72,16 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
         app.add_middleware(
             CORSMiddleware,
             allow_origins=args.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Request-Id"],
+            expose_headers=["Retry-After", "X-Request-Id", "Location"],
         )
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
-    _add_api(app, api, card(args, serving), request_model(args, serving), _key_check(keys))
+    jobs, check = CallerJobs(args, desk, keys), _key_check(keys)
+    _add_making(app, api, jobs, args, serving, check)
+    _add_reading(app, api, desk, card(args, serving), check)
+    app.include_router(jobs_api.routes(jobs, serving.name, [Depends(check)]))
     _add_documents(app, engine)
     return app
 
@@ -100,7 +93,7 @@ def _about() -> str:
 
 def card(args: ServeArgs, serving: Serving) -> ModelCard:
     """The served model with the limits and defaults of requests."""
-    sampling = asdict(serving.sampling)
+    sampling = serving.sampling.settings(pictures=False)
     del sampling["width"], sampling["height"]
     return ModelCard(
         id=serving.name,
@@ -121,32 +114,39 @@ def card(args: ServeArgs, serving: Serving) -> ModelCard:
     )
 
 
-def _add_api(
-    app: FastAPI, api: ImagesApi, model: ModelCard, body: type[ImageRequest], key_check: Callable[..., None]
+def _add_making(
+    app: FastAPI, api: ImagesApi, jobs: CallerJobs, args: ServeArgs, serving: Serving, check: Callable[..., None]
 ) -> None:
-    guarded: dict[str, Any] = {"dependencies": [Depends(key_check)], "responses": _refusals(401, 403)}
-    with_body = APIRouter(route_class=JsonRoute)
+    body, with_body = request_model(args, serving), APIRouter(route_class=JsonRoute)
 
     @with_body.post(
         "/v1/images/generations",
         response_model=response_model(),
-        dependencies=[Depends(key_check)],
-        responses=_refusals(*_REFUSALS) | {200: {"description": "The group; events if asked for", "content": _EVENTS}},
+        dependencies=[Depends(check)],
+        responses=refusals(*MAKING)
+        | {
+            200: {"description": "The group; events if asked for", "content": _EVENTS},
+            202: {"description": "A job, if asked for", "model": jobs_api.JobView},
+        },
         summary="Make a group of images",
     )
-    async def generate(request: Request, asked: body) -> Any:  # type: ignore[valid-type] # made at run time
-        def url_of(name: str) -> str:
-            return str(request.url_for("file", name=name))
-
-        return await (api.stream if asked.stream else api.create)(asked, url_of)  # type: ignore[attr-defined]
+    async def generate(request: Request, asked: body, prefer: jobs_api.Prefer = None) -> Any:  # type: ignore[valid-type] # made at run time
+        if jobs_api.wants_job(prefer):
+            job = await jobs.begin("image", request, asked, *job_of(asked, args, serving))
+            return jobs_api.accepted(job, serving.name, jobs.base(request))
+        return await (api.stream if asked.stream else api.create)(asked, jobs.keep(request))  # type: ignore[attr-defined]
 
     app.include_router(with_body)
+
+
+def _add_reading(app: FastAPI, api: ImagesApi, desk: Desk, model: ModelCard, check: Callable[..., None]) -> None:
+    guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": refusals(401, 403)}
 
     @app.get("/v1/models", summary="The served model, its limits and defaults", **guarded)
     async def models() -> ModelList:
         return ModelList(data=[model])
 
-    @app.get("/v1/models/{name:path}", **guarded | {"responses": _refusals(401, 403, 404)})
+    @app.get("/v1/models/{name:path}", **guarded | {"responses": refusals(401, 403, 404)})
     async def one_model(name: str) -> ModelCard:
         if name != model.id:
             raise ApiError(404, f"there is no such model; this is {model.id}", code="model_not_found")
@@ -155,11 +155,11 @@ def _add_api(
     @app.get(
         "/v1/images/files/{name}",
         response_class=Response,
-        responses=_refusals(403, 404),
+        responses=refusals(403, 404, 503),
         summary="An image whose URL was asked for",
     )
     async def file(name: str) -> Response:
-        data = api.files.get(name)
+        data = await desk.file(name)
         if data is None:
             raise ApiError(404, "there is no such image, or not any more", code="not_found")
         return Response(data, media_type=f"image/{name.rpartition('.')[2]}")
@@ -170,11 +170,11 @@ def _add_api(
 
 
 def _add_documents(app: FastAPI, engine: Engine) -> None:
-    @app.get("/healthz", responses=_refusals(403), summary="Does the web side answer?")
+    @app.get("/healthz", responses=refusals(403), summary="Does the web side answer?")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", responses=_refusals(403, 503), summary="Is there a worker, or can one start?")
+    @app.get("/readyz", responses=refusals(403, 503), summary="Is there a worker, or can one start?")
     async def ready() -> dict[str, str]:
         if not await engine.ready():
             raise ApiError(503, "no worker is ready", code="not_ready", retry_after_s=5)
@@ -193,10 +193,6 @@ def _key_check(keys: Keys) -> Callable[..., None]:
             raise errors.no_key()
 
     return check
-
-
-def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ErrorResponse, "description": _REFUSALS[status]} for status in statuses}
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -21,8 +21,9 @@ from pipelines.dataset.failures import Failure
 from pipelines.serve import callers
 from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
+from pipelines.serve.picture_files import file_of
 from pipelines.serve.settings import ServeArgs, resolve
-from pipelines.stages.draw import OnStep, draw, encode
+from pipelines.stages.draw import OnStep, draw
 from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
@@ -121,13 +122,14 @@ class Worker:
 
     async def _end(self, ticket: _Ticket) -> None:
         """End a job that nobody waits for, or whose time is up, also where the events that it has sent stay unread."""
+        seconds = ticket.job.timeout_s or self._args.timeout_s
         try:
-            async with asyncio.timeout(self._args.timeout_s):
+            async with asyncio.timeout(seconds):
                 while await callers.runs(ticket.job.caller):
                     await asyncio.sleep(_LOOK_SECONDS)
             end = Failure(error_type=CALLER_GONE, error="the process that waited for it has died; stopped")
         except TimeoutError:
-            end = Failure(error_type=TOO_LATE, error=f"not done within {self._args.timeout_s:g} s; stopped")
+            end = Failure(error_type=TOO_LATE, error=f"not done within {seconds:g} s; stopped")
         ticket.cancelled.set()
         ticket.emit(end)
 
@@ -183,7 +185,7 @@ class Worker:
         try:
             scores = self._score(made)
             for (ticket, drawn), of_group in zip(made, scores, strict=True):
-                encoded = [encode(picture, ticket.job.image_format) for picture in drawn.pixels]
+                encoded = [file_of(picture, ticket.job) for picture in drawn.pixels]
                 ticket.emit(
                     Done(
                         images=tuple(self._finishing(picture.data) for picture in encoded),

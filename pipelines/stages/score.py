@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from pipelines.cluster.telemetry import Telemetry
 from pipelines.config.plugins import load as load_plugins
 from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
 from pipelines.config.tables import Selection
-from pipelines.dataset import images, schema
+from pipelines.dataset import schema, videos
 from pipelines.dataset.failures import Failure, failed_rows, of_group
+from pipelines.dataset.kept_answers import KeptAnswers
+from pipelines.dataset.storage import Storage
 from pipelines.stages.block import pack, unpack
 from pipelines.stages.isolate import run_isolated
 from pipelines.stages.judge import Judge, Judged
@@ -39,8 +42,9 @@ class ScoreShard:
         `scorers`, as when a finished run is scored again.
     scorers: the further scorers.
     selection: the rules by which images are kept.
+    output: the output folder of the run, which keeps what scorers ask a service.
     progress: where it reports to.
-    batch_size: as in `Scoring`.
+    batch_size, frames: as in `Scoring`.
     on_gpu: run the scorers on a GPU where there is one.
     """
 
@@ -51,20 +55,24 @@ class ScoreShard:
         scoring: Scoring | None,
         scorers: Sequence[FurtherScorer],
         selection: Selection,
+        output: Storage,
         progress: Progress,
         *,
         batch_size: int,
+        frames: int,
         on_gpu: bool,
     ) -> None:
         load_plugins(plugins)
-        self._batch_size = batch_size
+        self._batch_size, self._frames = batch_size, frames
         self._selection = selection
         self._telemetry = Telemetry("score", progress)
         device = "auto" if on_gpu else "cpu"
         with self._telemetry.busy("load_model"):
             self._main = Judge(scoring, device) if scoring else None
-            self._further = {one.name: Judge(one, device, f"scorers.{one.name}") for one in scorers}
-        more = score_fields(scoring, scorers, [judge.dim for judge in self._further.values()])
+            kept = KeptAnswers(output)
+            self._further = {one.name: Judge(one, device, f"scorers.{one.name}", kept) for one in scorers}
+        dims = [judge.dim for judge in self._further.values()]
+        more = score_fields(scoring, scorers, dims, videos=schema.of_videos(images))
         if self._main:
             assert self._main.dim is not None  # the config checks it
             self._target = schema.scored(self._main.dim, more, images)
@@ -94,15 +102,16 @@ class ScoreShard:
         return self._rows([groups[i] for i in sorted(scored)], [scored[i] for i in sorted(scored)]), failed
 
     def _packs(self, groups: Sequence[pa.Table]) -> list[list[int]]:
-        """Packs of neighbouring groups, of at most `batch_size` images unless a single group is larger."""
+        """Packs of neighbouring groups, of at most `batch_size` images or frames unless a single group has more."""
         packs: list[list[int]] = []
         filled = 0
         for index, group in enumerate(groups):
-            if not packs or filled + group.num_rows > self._batch_size:
+            pictures = group.num_rows * len(self._scored_frames(group))
+            if not packs or filled + pictures > self._batch_size:
                 packs.append([])
                 filled = 0
             packs[-1].append(index)
-            filled += group.num_rows
+            filled += pictures
         return packs
 
     def _score(self, groups: list[pa.Table]) -> list[Columns]:
@@ -123,12 +132,18 @@ class ScoreShard:
                 columns[at] |= self._selected(group["image_id"].to_pylist(), main, ranked_by, columns[at])
         return columns
 
+    def _scored_frames(self, group: pa.Table) -> list[int]:
+        return videos.evenly_spaced(group["frames"][0].as_py(), self._frames)
+
     def _pictures(self, group: pa.Table) -> ImageGroup:
         files = pc.struct_field(group["image"], "bytes").to_pylist()
+        wanted = self._scored_frames(group)
+        decoded = self._decoders.map(partial(videos.decode, frames=group["frames"][0].as_py(), wanted=wanted), files)
         return ImageGroup(
-            pixels_BHWC=np.stack(list(self._decoders.map(images.decode, files))),
+            pixels_BHWC=np.concatenate(list(decoded)),
             prompt=str(group["prompt"][0].as_py()),
             counterfactual=group["counterfactual"][0].as_py(),
+            frames=len(wanted),
         )
 
     def _selected(self, image_ids: list[Any], main: Judged, ranked_by: Judged, columns: Columns) -> Columns:
@@ -137,7 +152,6 @@ class ScoreShard:
             self._selection,
             image_ids,
             features_BD=main.scores.features_BD,
-            margins_B=main.scores.margin_B,
             ranked_by_B=ranked_by.ranked_by_B,
             columns=columns,
         )

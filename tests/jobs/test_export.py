@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.dataset import images
+from pipelines.dataset import images, videos
 from pipelines.dataset.ai_mark import SOURCE_TYPE, marked
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
@@ -289,7 +289,7 @@ def test_a_switch_leaves_the_mark_out_and_the_card_says_so(kind: str, toy_run: P
 
 def test_videos_stay_animated(own_toy_run: Path, tmp_path: Path) -> None:
     video = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    data = images.encode_video(video, 8)
+    data = videos.encode(video, "webp", 8)
 
     def film(rows: pa.Table) -> pa.Table:
         cells = [{"bytes": data, "path": f"{key}.webp"} for key in rows["image_id"].to_pylist()]

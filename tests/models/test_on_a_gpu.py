@@ -130,8 +130,8 @@ def make(folder: str, *, family: str, interventions: Any = (), **spec: Any) -> T
     sampling = Sampling(
         steps=2, guidance_scale=3.0, width=side, height=side, max_sequence_length=64, frames=1 + facts.frame_step
     )
-    image = picture() if facts.edits else None
-    of = Group(prompt="a red star", seeds=SEEDS, sampling=sampling, image=image, interventions=interventions)
+    pictures = (picture(),) * facts.pictures[0]
+    of = Group(prompt="a red star", seeds=SEEDS, sampling=sampling, pictures=pictures, interventions=interventions)
     first, again = (generator.generate([of])[0] for _ in range(2))
     assert (first == again).all(), family
     return torch.from_numpy(first).int()

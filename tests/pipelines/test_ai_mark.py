@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from pipelines.dataset import ai_mark, images
+from pipelines.dataset import ai_mark, images, videos
 from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.errors import UserError
@@ -21,7 +21,8 @@ FILES: dict[str, Callable[[], bytes]] = {
     "png": lambda: images.encode(PICTURE, "png"),
     "webp": lambda: images.encode(PICTURE, "webp"),
     "webp of an odd length": lambda: images.encode(PICTURE[:, :6], "webp"),
-    "animated webp": lambda: images.encode_video(VIDEO, 8),
+    "jpeg": lambda: images.encode_jpeg(PICTURE, 90),
+    "animated webp": lambda: videos.encode(VIDEO, "webp", 8),
 }
 """Files as the job writes them."""
 
@@ -71,7 +72,7 @@ def test_to_sign_needs_a_package_which_is_named(monkeypatch: pytest.MonkeyPatch)
         finishing(mark=True, credentials=Credentials(certificate="chain.pem", key="key.pem"))
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP"])
 def test_what_a_run_does_not_write_is_refused(image_format: str) -> None:
     saved = io.BytesIO()
     Image.fromarray(PICTURE).save(saved, image_format)

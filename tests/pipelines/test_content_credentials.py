@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.dataset import ai_mark, images
+from pipelines.dataset import ai_mark, images, videos
 from pipelines.dataset.content_credentials import Credentials, Signer
 from pipelines.dataset.storage import Storage
 from pipelines.flows.finish import finish
@@ -25,7 +25,7 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 FILES = {
     "image/png": images.encode(PICTURE, "png"),
     "image/webp": images.encode(PICTURE, "webp"),
-    "animated": images.encode_video(np.stack([PICTURE, PICTURE[::-1]]), 8),
+    "animated": videos.encode(np.stack([PICTURE, PICTURE[::-1]]), "webp", 8),
 }
 
 

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from openai import APIError, OpenAI
 
+from pipelines.serve.jobs import Started, Step
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs
 from tests.support.served import BrokenEngine, listening
@@ -46,6 +48,20 @@ def test_every_error_has_openais_form_and_is_read_by_other_origins(
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "secret" not in answer.text
+
+
+def test_an_error_in_the_middle_of_a_stream_is_an_event(caplog: pytest.LogCaptureFixture) -> None:
+    engine = BrokenEngine(events=(Started(), Step(done=1, of=2)))
+    with listening(ServeArgs(), engine, Keys()) as url:
+        client = OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+        events = client.images.generate(prompt="a red star", stream=True)
+        assert next(events).type == "image_generation.progress"  # type: ignore[comparison-overlap]
+        with pytest.raises(APIError, match="something went wrong here") as raised:
+            next(events)
+    assert isinstance(raised.value.body, dict)
+    assert raised.value.body["code"] == "internal_error"
+    assert "RuntimeError in an answer" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_a_body_that_does_not_come_is_told_to_other_origins(url: str) -> None:

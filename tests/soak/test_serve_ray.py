@@ -186,6 +186,19 @@ def test_a_killed_copy_loses_its_own_requests_only(url: str) -> None:
     assert post(url).status_code == 200
 
 
+def test_a_job_outlives_the_web_process(url: str) -> None:
+    body, web = {"prompt": "a dot", "steps": 1000}, pids("Web")
+    asked = httpx2.post(f"{url}/v1/images/generations", json=body, headers={"prefer": "respond-async"}, timeout=60)
+    job = f"{url}/v1/jobs/{asked.json()['id']}"
+    wait_until(lambda: httpx2.get(job, timeout=60).json()["progress"] > 0, 60)
+    os.kill(web[0], signal.SIGKILL)
+    wait_until(lambda: pids("Web") not in ([], web), 120)
+    wait_until(lambda: httpx2.get(job, timeout=60).status_code == 200, 60)
+    wait_until(lambda: httpx2.get(job, timeout=60).json()["completed_at"] is not None, 120)
+    made = httpx2.get(f"{job}/result", timeout=60).json()
+    assert made["group"]["steps"] == 1000
+
+
 def test_no_prompt_in_the_logs(url: str) -> None:
     import ray
 

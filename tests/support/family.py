@@ -20,6 +20,7 @@ from models.families.base import BlockList, Family
 from models.generator import Generator
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
+from models.pictures import decoded
 from models.spec import Group, Sampling
 
 TORA = ToraConfig(sigma=8.0)
@@ -38,14 +39,14 @@ class Toy:
     family: Family
     generator: Generator
     sampling: Sampling
-    image: bytes | None
+    pictures: tuple[bytes, ...]
 
     @property
     def pipe(self) -> Any:
         return self.generator._pipe
 
     def group(self, prompt: str = "a red star", seeds: tuple[int, ...] = SEEDS, **changes: Any) -> Group:
-        return Group(prompt=prompt, seeds=seeds, **{"sampling": self.sampling, "image": self.image, **changes})
+        return Group(prompt=prompt, seeds=seeds, **{"sampling": self.sampling, "pictures": self.pictures, **changes})
 
     def blocks(self) -> list[tuple[BlockList, nn.Module]]:
         return [(facts, b) for facts in self.family.block_lists for b in getattr(self.pipe.transformer, facts.name)]
@@ -101,8 +102,8 @@ def stock(toy: Toy) -> NDArray[np.uint8]:
         )
         arguments |= {"prompt": None, "prompt_embeds": embeds, "prompt_attention_mask": mask.bool()}
         arguments |= {"negative_prompt_embeds": negative, "negative_prompt_attention_mask": negative_mask.bool()}
-    if toy.image is not None:
-        opened = Image.open(io.BytesIO(toy.image)).convert("RGB")
+    if toy.pictures:
+        opened = [decoded(picture) for picture in toy.pictures]
         shared = family.encode(pipe, "a red star", opened, sampling).shared
         arguments |= {"prompt": "a red star", "num_images_per_prompt": len(SEEDS), **shared}
         arguments |= {"negative_prompt": ""} if family.has_negative(pipe, sampling) else {}

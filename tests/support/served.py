@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import uvicorn
 
+from pipelines.serve.answers import ImagesDesk
 from pipelines.serve.jobs import Engine, Event, Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs, resolve
@@ -56,7 +57,8 @@ def serving(args: ServeArgs, keys: Keys | None = None) -> Iterator[Served]:
 @contextmanager
 def listening(args: ServeArgs, engine: Engine, keys: Keys) -> Iterator[str]:
     """The URL of the web application in front of an engine, until the block ends."""
-    app = create_app(args, resolve(args), engine, keys)
+    settings = resolve(args)
+    app = create_app(args, settings, engine, ImagesDesk(args, settings, engine), keys)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

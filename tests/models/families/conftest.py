@@ -33,7 +33,7 @@ def toy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             max_sequence_length=64,
             frames=1 + family.frame_step,
         ),
-        image=picture() if family.edits else None,
+        pictures=(picture(),) * family.pictures[0],
     )
 
 
@@ -42,7 +42,7 @@ def _spare(family: Family, pipe: Any) -> None:
     if family.name in _PADS:
         for name in {*_LENGTHS} & {*vars(pipe)}:
             setattr(pipe, name, _LENGTHS[name])
-    if family.edits:
+    if family.pictures[0]:
         encode = pipe._encode_vae_image
         known: dict[bytes, Tensor] = {}
 

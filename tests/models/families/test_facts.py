@@ -27,7 +27,7 @@ def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
     assert type(pipe).__name__ in family.pipelines
     assert type(pipe.transformer).__name__ == family.transformer
     call = inspect.signature(type(pipe).__call__).parameters
-    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode("a red star", toy.pictures, toy.sampling)
     negative = encoded.arguments if family.has_negative(pipe, toy.sampling) else None
     used = {*family.arguments(pipe, encoded.arguments, negative, toy.sampling), *encoded.shared}
     assert used | {"generator", "output_type"} <= set(call)
@@ -81,11 +81,13 @@ def test_refuses_what_the_family_cannot_do(toy: Toy) -> None:
         toy.generator.generate([change(frames=3)])
     with pytest.raises(ModelError, match="negative_prompt = 'blurry' has no effect"):
         toy.generator.generate([change(negative_prompt="blurry", guidance_scale=1.0)])
-    with pytest.raises(PromptError, match=r"needs an input image|takes no input image"):
-        toy.generator.generate([toy.group(image=None if toy.family.edits else picture())])
-    if toy.family.edits:
+    least, most = toy.family.takes
+    for wrong in ({least - 1, most + 1}) - {-1}:
+        with pytest.raises(PromptError, match=r"each prompt needs|takes (no|at most \d+) input picture"):
+            toy.generator.generate([toy.group(pictures=(picture(),) * wrong)])
+    if most:
         with pytest.raises(PromptError, match="cannot be read"):
-            toy.generator.generate([toy.group(image=b"no picture")])
+            toy.generator.generate([toy.group(pictures=(b"no picture",) * most)])
     with pytest.raises(PromptError, match="tokens longer"):
         toy.generator.generate([toy.group("star " * 300)])
 

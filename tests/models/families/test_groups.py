@@ -117,7 +117,7 @@ def test_chunked_feed_forward_gives_the_same(toy: Toy) -> None:
 
 @only("cogview4", "hunyuan-image", "flux-kontext")
 def test_prompts_that_cannot_share_a_batch_are_made_one_after_the_other(toy: Toy) -> None:
-    other: dict[str, Any] = {"image": picture(dark=True)} if toy.family.edits else {}
+    other: dict[str, Any] = {"pictures": (picture(dark=True),)} if toy.pictures else {}
     groups = [toy.group(**BOTH), toy.group("a sign that says 'a long word'", **BOTH, **other), toy.group("x", **BOTH)]
     steps: list[tuple[int, int]] = []
     made = toy.generator.generate(groups, lambda done, of: steps.append((done, of)))

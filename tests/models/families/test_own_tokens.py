@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from models.families.base import prompt_tokens
 from models.interventions.tora.alignment import Alignment
 from models.interventions.tora.prompt_direction import PromptDirection
+from models.pictures import decoded
 from tests.support.family import SEEDS, TORA, Toy, at_blocks, only, tokens_before
 
 PROMPT = "a red star"
@@ -26,7 +25,7 @@ def own_places(toy: Toy, prompt: str) -> Tensor:
     """The places of the prompt's tokens at the blocks, bool [N], from the token ids that the text encoders are given:
     in those of a language model the ids of the bare prompt are looked up."""
     seen = _ids_seen(toy, prompt)
-    length = len(toy.generator._texts.encode(prompt, toy.image, toy.sampling).own_N)
+    length = len(toy.generator._texts.encode(prompt, toy.pictures, toy.sampling).own_N)
     before = torch.zeros(tokens_before(toy), dtype=torch.bool)
     if toy.family.name == "sd3":  # CLIP's places, which its two encoders share, and T5's
         before[: len(toy.pipe.tokenizer(prompt).input_ids)] = True
@@ -58,7 +57,7 @@ def _ids_seen(toy: Toy, prompt: str) -> dict[str, Tensor]:
 
     models = {n: m for n, m in toy.pipe.components.items() if n.startswith("text_encoder") and m is not None}
     handles = [model.register_forward_pre_hook(note(name), with_kwargs=True) for name, model in models.items()]
-    opened = None if toy.image is None else Image.open(io.BytesIO(toy.image)).convert("RGB")
+    opened = [decoded(picture) for picture in toy.pictures]
     try:
         with torch.inference_mode():
             toy.family.encode(toy.pipe, prompt, opened, toy.sampling)
@@ -70,7 +69,7 @@ def _ids_seen(toy: Toy, prompt: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("prompt", [PROMPT, "a sign that says 'OK'", ""])
 def test_the_prompts_own_tokens(toy: Toy, prompt: str) -> None:
-    encoded = toy.generator._texts.encode(prompt, toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode(prompt, toy.pictures, toy.sampling)
     expected = own_places(toy, prompt)
     assert torch.equal(encoded.own_N, expected)
     assert expected.any() or not prompt
@@ -81,7 +80,7 @@ def test_the_prompts_own_tokens(toy: Toy, prompt: str) -> None:
     "qwen-image", "qwen-image-edit", "flux2", "flux2-klein", "hunyuan-image", "hunyuan-video", "cogview4", "ovis-image"
 )
 def test_a_language_models_template_is_not_the_prompts(toy: Toy) -> None:
-    encoded = toy.generator._texts.encode(PROMPT, toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode(PROMPT, toy.pictures, toy.sampling)
     assert (encoded.valid_N & ~encoded.own_N).any()
 
 

@@ -174,7 +174,7 @@ def qwen_processor(tokenizer: Any) -> Any:
     )
 
 
-def kl(latent_channels: int = 4) -> Any:
+def kl(latent_channels: int = 4, shift_factor: float = 0.0) -> Any:
     """An AutoencoderKL that halves the image."""
     return library.AutoencoderKL(
         sample_size=16,
@@ -186,7 +186,7 @@ def kl(latent_channels: int = 4) -> Any:
         norm_num_groups=4,
         use_quant_conv=False,
         use_post_quant_conv=False,
-        shift_factor=0.0,
+        shift_factor=shift_factor,
         scaling_factor=1.0,
     )
 

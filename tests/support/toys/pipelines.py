@@ -57,6 +57,9 @@ DISTILLED: dict[str, Callable[[Path], Any]] = {
 }
 """The checkpoints of some families that take few steps and no guidance."""
 
+MASKED: dict[str, Callable[[Path], Any]] = {"sd3-masked": partial(sd3.sd3, channels=16)}
+"""Toys that paint a part of a picture anew, where those of their family cannot."""
+
 
 def save(name: str, folder: Path, *, attention_gain: float = 0.0) -> str:
     """Build a toy pipeline and save it; returns the folder that holds it.
@@ -65,7 +68,7 @@ def save(name: str, folder: Path, *, attention_gain: float = 0.0) -> str:
     tokens of an image move alike.
     """
     torch.manual_seed(0)
-    pipeline = (BUILDERS | DISTILLED)[name](folder)
+    pipeline = (BUILDERS | DISTILLED | MASKED)[name](folder)
     parts.randomise(*(m for n, m in pipeline.components.items() if n.startswith(("transformer", "text_encoder"))))
     if attention_gain:
         parts.sharpen(pipeline.transformer, attention_gain)

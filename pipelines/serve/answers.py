@@ -1,0 +1,43 @@
+"""The desk of an endpoint: it answers jobs as the web process answers requests, with more patience."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from pipelines.serve.deferred import Deferred
+from pipelines.serve.desk import DeskHere, Keep
+from pipelines.serve.folders import open_folder
+from pipelines.serve.images_api import ImagesApi
+from pipelines.serve.jobs import Engine, Step
+from pipelines.serve.schema import ImageResponse, request_model
+from pipelines.serve.settings import ServeArgs, Serving
+
+
+class ImagesDesk(DeskHere):
+    """The desk, in this process.
+
+    args: the settings.
+    serving: the model and its defaults.
+    engine: makes groups.
+
+    Raises:
+        UserError: when `state_dir` cannot be a folder.
+    """
+
+    def __init__(self, args: ServeArgs, serving: Serving, engine: Engine) -> None:
+        patient = args.model_copy(update={"queue_timeout_s": args.job_timeout_s, "timeout_s": args.job_timeout_s})
+        api, body = ImagesApi(patient, serving, engine), request_model(patient, serving)
+
+        def answer(job: Deferred, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
+            request = body.model_validate_json(job.request)
+            return api.events(request.model_copy(update={"stream": True}), keep)  # its steps are the job's progress
+
+        super().__init__(
+            answer,
+            open_folder(args.state_dir),
+            max_jobs=args.max_jobs,
+            at_once=args.most_replicas,  # one for each copy of the model: between two of them others have their turn
+            max_bytes=args.url_cache_mb << 20,
+            seconds=args.url_minutes * 60,
+            log_errors=args.log_prompts,
+        )

@@ -1,0 +1,154 @@
+"""Asynchronous jobs as the web process finds them for its callers: everybody has their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+
+from pipelines.serve.deferred import Deferred, Kind, deferred
+from pipelines.serve.desk import Desk, Keep
+from pipelines.serve.errors import ApiError
+from pipelines.serve.jobs import Job
+from pipelines.serve.keys import Keys
+from pipelines.serve.schema import ImageRequest
+from pipelines.serve.settings import ServeArgs
+
+
+class CallerJobs:
+    """Jobs of callers.
+
+    args: the settings.
+    desk: has the jobs.
+    keys: say whose a job is.
+    """
+
+    def __init__(self, args: ServeArgs, desk: Desk, keys: Keys) -> None:
+        self._args, self._desk, self._keys = args, desk, keys
+
+    def base(self, request: Request) -> str:
+        """What URLs in the answer to a request begin with."""
+        return (self._args.public_url or str(request.base_url)).rstrip("/")
+
+    async def begin(
+        self, kind: Kind, request: Request, asked: ImageRequest, job: Job, seed: int | None, **about: Any
+    ) -> Deferred:
+        """Begin a job.
+
+        kind: what it makes.
+        request: with its caller.
+        asked: its body.
+        job, seed: as `requests.job_of` gives them for the body.
+        about: what its caller is told of it, besides model and prompt.
+
+        Raises:
+            ApiError: when too many wait (429), or the body asks for a stream.
+        """
+        if job.progress:
+            raise ApiError(400, "a job has no stream: ask for it again", param="stream", code="invalid_value")
+        if asked.seeds is None:
+            asked = asked.model_copy(update={"seed": seed})  # so that it makes the same images wherever it begins anew
+        made = deferred(
+            kind,
+            asked,
+            owner=self.owner(request),
+            files_at=self._files_at(request),
+            about={"prompt": job.group.prompt, **about},
+            seconds=self._args.job_timeout_s,
+        )
+        if not await self._desk.submit(made):
+            raise ApiError(429, "too many jobs wait already", code="overloaded", retry_after_s=10)
+        return made
+
+    def keep(self, request: Request) -> Keep:
+        """Keeps files of the answer to a request."""
+
+        async def keep(data: bytes, ending: str) -> str:
+            return self._files_at(request) + await self._desk.keep(data, ending)
+
+        return keep
+
+    def owner(self, request: Request) -> str:
+        """Whose jobs the caller of a request sees."""
+        return self._keys.owner(request.headers.get("authorization"))
+
+    async def find(self, request: Request, job_id: str, kind: Kind | None = None) -> Deferred:
+        """A job of the caller of a request, of a kind where one is named.
+
+        Raises:
+            ApiError: when there is none (404).
+        """
+        job = await self._desk.find(self.owner(request), job_id)
+        if job is None or kind not in (None, job.kind):
+            raise _none(kind or "job")
+        return job
+
+    async def page(
+        self, request: Request, kind: Kind | None, *, after: str | None, limit: int, order: str
+    ) -> tuple[list[Deferred], bool]:
+        """Some jobs of the caller of a request, and whether there are more.
+
+        kind: as of `Desk.all_of`.
+        after: the job before them.
+        limit: how many.
+        order: "asc" or "desc", by the time at which they were made.
+
+        Raises:
+            ApiError: when there is no job `after` (404), or callers cannot be told apart (403).
+        """
+        if not self._keys and self._args.allow_anonymous:
+            message = "without API keys callers cannot be told apart, so jobs are found by their ids alone"
+            raise ApiError(403, message, code="no_list")
+        jobs = await self._desk.all_of(self.owner(request), kind)
+        if order == "asc":
+            jobs.reverse()
+        if after is not None:
+            at = next((index for index, job in enumerate(jobs) if job.id == after), None)
+            if at is None:
+                raise _none(kind or "job", param="after")
+            jobs = jobs[at + 1 :]
+        return jobs[:limit], len(jobs) > limit
+
+    async def forget(self, request: Request, job_id: str) -> None:
+        """Stop a job, and remove it with its files.
+
+        Raises:
+            ApiError: when the caller of the request has no such job (404).
+        """
+        if not await self._desk.forget(self.owner(request), job_id):
+            raise _none("job")
+
+    async def cancel(self, request: Request, job_id: str) -> Deferred:
+        """Stop a job.
+
+        Raises:
+            ApiError: when the caller of the request has no such job (404).
+        """
+        job = await self._desk.cancel(self.owner(request), job_id)
+        if job is None:
+            raise _none("job")
+        return job
+
+    async def result(self, job: Deferred) -> bytes:
+        """The response of a job as JSON.
+
+        Raises:
+            ApiError: what the request would have been answered with; 409 when it is not done.
+        """
+        if job.error is not None:
+            raise ApiError.of(job.error_status, job.error)
+        if job.status == "cancelled":
+            raise ApiError(409, "it was cancelled", code="cancelled")
+        if not job.is_over:
+            raise ApiError(409, f"it is {job.status}: ask again", code="not_done", retry_after_s=2)
+        data = await self._desk.file(job.result)
+        if data is None:
+            raise ApiError(404, "its images are not there any more", code="not_found")
+        return data
+
+    def _files_at(self, request: Request) -> str:
+        return f"{self.base(request)}/v1/images/files/"
+
+
+def _none(what: str, param: str | None = None) -> ApiError:
+    return ApiError(404, f"there is no such {what}, or not any more", param=param, code="not_found")

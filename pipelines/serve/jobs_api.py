@@ -1,0 +1,139 @@
+"""Routes of asynchronous jobs. A request with `Prefer: respond-async` (RFC 7240) is answered with a job at once; its
+answer is fetched when it is done."""
+
+# No postponed annotations: FastAPI reads them.
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from pipelines.serve.caller_jobs import CallerJobs
+from pipelines.serve.deferred import Deferred, Status
+from pipelines.serve.refusals import refusals
+from pipelines.serve.schema import ErrorBody, ImageResponse
+
+Prefer = Annotated[
+    str | None,
+    Header(description="`respond-async`: the answer is a job (202), whose images are fetched when they are made."),
+]
+
+_ASKING = (401, 403, 404, 503)
+"""Refusals of every route."""
+
+
+class JobView(BaseModel):
+    """A job, as its caller sees it; times are seconds since 1970."""
+
+    id: str
+    object: Literal["job"] = "job"
+    status: Status
+    progress: int
+    """Per cent of the denoising steps, 100 when it is completed."""
+    model: str
+    prompt: str
+    created_at: int
+    deadline: int
+    """When it is stopped, done or not."""
+    completed_at: int | None
+    """When it was completed, failed or cancelled."""
+    expires_at: int | None
+    """When it is forgotten, with its images."""
+    error: ErrorBody | None
+
+
+class JobList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[JobView]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(BaseModel):
+    id: str
+    object: Literal["job.deleted"] = "job.deleted"
+    deleted: Literal[True] = True
+
+
+def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRouter:
+    """The routes under /v1/jobs.
+
+    jobs: behind them.
+    model: the served model's name.
+    dependencies: of all routes.
+    """
+    router = APIRouter(prefix="/v1/jobs", dependencies=[*dependencies])
+
+    @router.get("", responses=refusals(400, *_ASKING), summary="Your jobs")
+    async def every(
+        request: Request,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        order: Literal["asc", "desc"] = "desc",
+    ) -> JobList:
+        found, more = await jobs.page(request, None, after=after, limit=limit, order=order)
+        views = [view(job, model) for job in found]
+        first, last = (views[0].id, views[-1].id) if views else (None, None)
+        return JobList(data=views, first_id=first, last_id=last, has_more=more)
+
+    @router.get("/{job_id}", responses=refusals(*_ASKING), summary="How far a job is")
+    async def one(request: Request, job_id: str) -> JobView:
+        return view(await jobs.find(request, job_id), model)
+
+    @router.get(
+        "/{job_id}/result",
+        responses=refusals(*_ASKING, 400, 409, 422, 500, 504) | {200: {"model": ImageResponse}},
+        response_class=Response,
+        summary="What the request would have been answered with, once the job is done",
+    )
+    async def result(request: Request, job_id: str) -> Response:
+        data = await jobs.result(await jobs.find(request, job_id))
+        return Response(data, media_type="application/json")
+
+    @router.post("/{job_id}/cancel", responses=refusals(*_ASKING), summary="Stop a job within a denoising step")
+    async def cancel(request: Request, job_id: str) -> JobView:
+        return view(await jobs.cancel(request, job_id), model)
+
+    @router.delete("/{job_id}", responses=refusals(*_ASKING), summary="Stop a job and remove its images")
+    async def delete(request: Request, job_id: str) -> Deleted:
+        await jobs.forget(request, job_id)
+        return Deleted(id=job_id)
+
+    return router
+
+
+def view(job: Deferred, model: str) -> JobView:
+    """What its caller sees of a job.
+
+    model: the served model's name.
+    """
+    return JobView(
+        id=job.id,
+        status=job.status,
+        progress=job.progress,
+        model=model,
+        prompt=job.about["prompt"],
+        created_at=int(job.created_at),
+        deadline=int(job.deadline),
+        completed_at=None if job.completed_at is None else int(job.completed_at),
+        expires_at=None if job.expires_at is None else int(job.expires_at),
+        error=job.error,
+    )
+
+
+def accepted(job: Deferred, model: str, base: str) -> JSONResponse:
+    """The answer to a request that has become a job.
+
+    model: the served model's name.
+    base: as of `CallerJobs.base`.
+    """
+    headers = {"Location": f"{base}/v1/jobs/{job.id}", "Preference-Applied": "respond-async"}
+    return JSONResponse(view(job, model).model_dump(), 202, headers=headers)
+
+
+def wants_job(prefer: str | None) -> bool:
+    """Whether a request asks for a job. prefer: its header of that name."""
+    return any(part.strip().lower() == "respond-async" for part in (prefer or "").replace(";", ",").split(","))
