@@ -56,22 +56,31 @@ class Toy:
         nothing is decoded."""
         calls: list[Tensor] = []
         record = self.pipe.transformer.register_forward_hook(lambda _m, _a, out: calls.append(out[0]))
-        self.pipe.vae.decode = _blank
+        try:
+            self.latents(*groups)
+        finally:
+            record.remove()
+        return calls[-1].float()
+
+    def latents(self, *groups: Group) -> Tensor:
+        """What the autoencoder would be given, [images, ...]."""
+        given: list[Tensor] = []
+
+        def blank(latents: Tensor, **options: Any) -> DecoderOutput:
+            given.append(latents)
+            return DecoderOutput(sample=latents.new_zeros(len(latents), 3, *latents.shape[2:]))
+
+        self.pipe.vae.decode = blank
         try:
             self.generator.generate(groups)
         finally:
-            record.remove()
             del self.pipe.vae.decode
-        return calls[-1].float()
+        return torch.cat(given)
 
     def images(self, *groups: Group) -> list[Tensor]:
         """The positive branch of `outputs`, one [B, ...] per group of equal size."""
         rows = sum(len(group.seeds) for group in groups)
         return list(self.outputs(*groups)[-rows:].chunk(len(groups)))
-
-
-def _blank(latents: Tensor, **options: Any) -> DecoderOutput:
-    return DecoderOutput(sample=latents.new_zeros(len(latents), 3, *latents.shape[2:]))
 
 
 def picture(*, dark: bool = False) -> bytes:
