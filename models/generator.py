@@ -30,7 +30,8 @@ from models.parallel.division import UNDIVIDED, Division
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
 from models.pictures import check
-from models.samplers import adds_noise, steps_of
+from models.previews import Previews, Watch
+from models.samplers import adds_noise, does_flow_matching, steps_of
 from models.spec import Group, ModelSpec
 from models.texts import Texts
 
@@ -53,6 +54,8 @@ class ModelInfo:
     """Where it runs, "cpu" or "cuda" with or without a number."""
     frames_per_second: int
     """Of a video; 0 for images."""
+    previews: bool = False
+    """Whether images can be seen while they are made."""
     pictures: tuple[int, int] = (0, 0)
     """Least and most pictures of a group."""
     masks: bool = False
@@ -112,6 +115,11 @@ class Generator:
             scheduler=type(self._pipe.scheduler).__name__,
             device=device,
             frames_per_second=self._family.frames_per_second,
+            # Parts that are not on the device would come and go for each of them, and ranks have a part of the rows.
+            previews=self._family.decode is not None
+            and does_flow_matching(self._pipe.scheduler)
+            and spec.offload == "none"
+            and divided.ranks == 1,
             pictures=self._family.takes,
             masks=self._family.from_mask is not None and self._family.from_mask.possible(self._pipe),
         )
@@ -143,6 +151,7 @@ class Generator:
         groups: Sequence[Group],
         on_step: Callable[[int, int], None] | None = None,
         measure: Measure = displacement,
+        previews: Previews | None = None,
     ) -> list[Drawn]:
         """Make the images of several groups, in one denoising batch where the model can take their texts together.
 
@@ -153,6 +162,7 @@ class Generator:
         on_step: called with (steps done, steps) after each step of the sampler, of which one of second order makes
             more than `Sampling.steps` (`models.samplers.steps_of`). What it raises ends the run.
         measure: gives the numbers of an edit.
+        previews: who wants to see the images while they are made; only where `ModelInfo.previews` says that it works.
 
         Raises:
             PromptError: when a prompt is longer than the model reads, or a picture is missing, broken or not taken.
@@ -177,12 +187,23 @@ class Generator:
         made: dict[int, Drawn] = {}
         for number, batch in enumerate(batches.values()):
             report = _steps_of_all(on_step, number, len(batches), self._steps(first))
-            drawn = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], report, measure)
+            drawn = self._denoise(
+                [groups[i] for i in batch],
+                [encoded[i] for i in batch],
+                report,
+                measure,
+                None if previews is None else previews.of(batch),
+            )
             made.update(zip(batch, drawn, strict=True))
         return [made[index] for index in range(len(groups))]
 
     def _denoise(
-        self, groups: Sequence[Group], encoded: Sequence[Encoded], on_step: Callable[[int], None], measure: Measure
+        self,
+        groups: Sequence[Group],
+        encoded: Sequence[Encoded],
+        on_step: Callable[[int], None],
+        measure: Measure,
+        previews: Previews | None,
     ) -> list[Drawn]:
         """The images of groups whose texts can share a batch."""
         first, family, pipe = groups[0], self._family, self._pipe
@@ -225,6 +246,8 @@ class Generator:
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in run.seeds],
             "output_type": "latent" if decode else "np",
         }
+        if previews is not None and family.decode is not None:
+            arguments["callback_on_step_end"] = Watch(run, sampling, family.decode, previews)
         record = TextRecord(run, measure)
         with self._settings(), interventions(pipe.transformer, run, first.interventions, record):
             made = family.call(pipe, arguments)

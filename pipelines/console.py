@@ -15,6 +15,7 @@ from pipelines.errors import UserError
 if TYPE_CHECKING:
     from pipelines.dataset.report_json import ArmResult, TimeSpent
     from pipelines.flows.calibrate import Calibrated
+    from pipelines.flows.calibrate_judge import Judged
     from pipelines.flows.finish import Summary
 
 _USER_ERROR, _INTERRUPTED, _TERMINATED = 2, 130, 143
@@ -110,6 +111,21 @@ def calibrated(made: Calibrated) -> str:
         lines.append(f"python jobs/synth.py --config {made.run}    # draws with the chosen settings")
         lines.append(f"{made.beside}: beside the model's folder, as its name with .toml, every run of it takes them")
     return "\n".join([*lines, f"page: {made.page}"])
+
+
+def judged(made: Judged) -> str:
+    """The end of a calibration of judges: a line per rule, then the settings and the page."""
+    lines = [made.content.lead]
+    if made.unknown_labels:
+        lines.append(f"warning: {made.unknown_labels} labels are of no image of the run")
+    lines += ["", f"{'rule':<34}{'separation':>12}{'precision':>11}{'recall':>9}"]
+    for number, one in enumerate(made.content.rules):
+        found = (one.kept.precision, one.kept.recall) if one.kept else (None, None)
+        shares = "".join(f"{'-' if value is None else f'{value.mean:.0%}':>10}" for value in found)
+        mark = "  chosen: " if number == made.content.chosen else "  "
+        area = "-" if one.separation is None else f"{one.separation.mean:.3f}"
+        lines.append(f"{one.rule[:33]:<34}{area:>12}{shares}{mark}{one.verdict}")
+    return "\n".join([*lines, "", made.content.toml, "", f"page: {made.page}"])
 
 
 def _say(message: str, status: int) -> int:

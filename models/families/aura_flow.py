@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from models import decoding
 from models.families.base import BlockList, Encoded, Family, cut_at_length, text_length, twice_the_autoencoder
 from models.spec import Sampling
 
@@ -47,4 +48,5 @@ FAMILY = Family(
     cut=cut_at_length,
     size_multiple=twice_the_autoencoder,
     options=text_length,
+    decode=decoding.plain,
 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from models.decoding import Decode
 from models.spec import Group, Sampling
 
 Branch = Literal["cond", "uncond"]
@@ -146,7 +147,8 @@ class Family:
     the number of frames must be 1 more than a multiple of it; optional: text encoder that it runs without -> what else
     of the pipeline is then not needed; sampler_inputs: arguments of the sampler's `set_timesteps` that its pipeline
     gives, besides their number; context_plan: how tokens are divided over ranks, as diffusers' context parallelism
-    reads it, where the transformer brings no plan of its own.
+    reads it, where the transformer brings no plan of its own; decode: how latents become pixels, None where images are
+    not shown while they are made.
     """
 
     name: str
@@ -172,6 +174,7 @@ class Family:
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sampler_inputs: tuple[str, ...] = ("sigmas",)
     context_plan: Mapping[str, Any] = field(default_factory=dict)
+    decode: Decode | None = None
 
     def blocks(self, transformer: Any) -> list[tuple[BlockList, Any]]:
         """The joint blocks of a transformer in the order in which they run, each with the facts of its list."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from models import decoding
 from models.families.base import BlockList, Encoded, Family, all_read, cut_at_length, first_tokens, text_length
 from models.spec import Sampling
 
@@ -44,4 +45,5 @@ FAMILY = Family(
     cut=cut_at_length,
     size_multiple=lambda pipe: int(pipe.vae_scale_factor),  # which counts the 2 x 2 patches
     options=text_length,
+    decode=decoding.packed,
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from models import decoding
 from models.families.base import (
     BlockList,
     Encoded,
@@ -48,6 +49,7 @@ FAMILY = Family(
         BlockList(name="single_transformer_blocks", text_argument="hidden_states", text_position=0, text_output=None),
     ),
     layout="two_calls",
+    decode=decoding.packed,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     cut=cut_at_length,

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from models import decoding
 from models.families.base import BlockList, Encoded, Family, all_read, at_places, cut_at_length, prompt_tokens
 from models.spec import Sampling
 
@@ -39,6 +40,7 @@ FAMILY = Family(
     transformer="CogView4Transformer2DModel",
     block_lists=(BlockList(name="transformer_blocks", text_output=1, attention="attn1"),),
     layout="two_calls",
+    decode=decoding.plain,
     sampler_inputs=("timesteps", "sigmas"),
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from models import decoding
 from models.families.base import (
     Beginning,
     BlockList,
@@ -72,6 +73,7 @@ FAMILY = Family(
         BlockList(name="single_transformer_blocks", text_output=0),
     ),
     layout="distilled",
+    decode=decoding.packed,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     pooled_input="pooled_projections",
     encode=encode,

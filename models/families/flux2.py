@@ -13,6 +13,7 @@ import torch
 from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 from PIL import Image
 
+from models import decoding
 from models.families.base import (
     BlockList,
     Encoded,
@@ -87,6 +88,7 @@ DEV = Family(
         BlockList(name="single_transformer_blocks", text_argument="hidden_states", text_position=0, text_output=None),
     ),
     layout="distilled",
+    decode=decoding.normalised,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode_dev,
     cut=cut_dev,

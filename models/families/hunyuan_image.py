@@ -15,6 +15,7 @@ from diffusers.pipelines.hunyuan_image.pipeline_hunyuanimage import extract_glyp
 from PIL import Image
 from torch import Tensor
 
+from models import decoding
 from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, guide, prompt_tokens
 from models.spec import Sampling
 
@@ -86,6 +87,7 @@ FAMILY = Family(
         BlockList(name="single_transformer_blocks", text_output=1),
     ),
     layout="two_calls",
+    decode=decoding.plain,
     text_inputs={
         "encoder_hidden_states": "prompt_embeds",
         "encoder_attention_mask": "prompt_embeds_mask",

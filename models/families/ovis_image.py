@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from models import decoding
 from models.families.base import (
     BlockList,
     Encoded,
@@ -70,4 +71,5 @@ FAMILY = Family(
     cut=cut,
     size_multiple=twice_the_autoencoder,
     options=options,
+    decode=decoding.packed,
 )

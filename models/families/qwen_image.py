@@ -11,6 +11,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit import calculate_dime
 from PIL import Image
 from torch import Tensor
 
+from models import decoding
 from models.families.base import (
     BlockList,
     Encoded,
@@ -83,6 +84,7 @@ FAMILY = Family(
     transformer="QwenImageTransformer2DModel",
     block_lists=(BlockList(name="transformer_blocks", text_output=0),),
     layout="two_calls",
+    decode=decoding.packed_of_video,
     text_inputs={
         "encoder_hidden_states": "prompt_embeds",
         "encoder_hidden_states_mask": "prompt_embeds_mask",

@@ -11,6 +11,7 @@ from diffusers.models._modeling_parallel import ContextParallelInput, ContextPar
 from numpy.typing import NDArray
 from PIL import Image
 
+from models import decoding
 from models.families.base import Beginning, BlockList, Encoded, Family, all_read, beyond, text_length
 from models.spec import Sampling
 
@@ -72,6 +73,7 @@ FAMILY = Family(
     # The last block has no text output. The second attention of Medium's dual-attention blocks is the image's own.
     block_lists=(BlockList(name="transformer_blocks", text_output=0),),
     layout="one_call",
+    decode=decoding.plain,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     pooled_input="pooled_projections",
     encode=encode,

@@ -119,8 +119,8 @@ class RunConfig:
 
     def columns(self, embedding_dim: int) -> pa.Schema:
         """The columns of `data/` and `rejected/`; embedding_dim: length of the scorer's vectors."""
-        further = declared_fields(self.scoring, self.scorers, videos=self.videos)
-        return schema.scored(embedding_dim, further, self.generated)
+        images = self.generated
+        return schema.scored(embedding_dim, declared_fields(self.scoring, self.scorers, images), images)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""

@@ -13,7 +13,7 @@ from models.plugins import COLUMN_NAME
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
 from models.scorers.open_clip_files import WITH_OWN_WEIGHTS
-from pipelines.dataset import score_columns
+from pipelines.dataset import schema, score_columns
 from pipelines.errors import UserError
 
 PLACES = ("endpoint",)
@@ -55,15 +55,15 @@ class FurtherScorer(ScorerSpec):
         vectors = registry.entry_of(self.kind).vectors
         require(vectors or not self.embeddings, "embeddings", True, f"scorers of the kind {self.kind!r} have none")
 
-    def fields(self, dim: int | None, *, videos: bool = False) -> list[pa.Field[Any]]:
+    def fields(self, dim: int | None, images: pa.Schema) -> list[pa.Field[Any]]:
         """The fields of its columns.
 
         dim: length of its image vectors, None where it gives none.
-        videos: whether the rows are videos.
+        images: columns of the images.
         """
         entry, columns = registry.entry_of(self.kind), registry.columns_of(self)
         said = {"score": entry.score, "answers": entry.answers}
-        return score_columns.further(self.name, dim, columns, embeddings=self.embeddings, videos=videos, **said)
+        return score_columns.further(self.name, dim, columns, images, embeddings=self.embeddings, **said)
 
 
 def check(spec: ScorerSpec, table: str = "scoring") -> None:
@@ -106,24 +106,24 @@ def open_clip_table(text: str, separator: str = ":") -> dict[str, Any]:
 
 
 def score_fields(
-    scoring: Scoring | None, scorers: Sequence[FurtherScorer], dims: Sequence[int | None], *, videos: bool = False
+    scoring: Scoring | None, scorers: Sequence[FurtherScorer], dims: Sequence[int | None], images: pa.Schema
 ) -> list[pa.Field[Any]]:
     """The columns that scorers add to those of `schema.scored`.
 
     scoring: the main scorer, which adds only its kind's own columns; None to leave it out.
     scorers: the others.
     dims: length of the image vectors of each of `scorers`, None where it gives none.
-    videos: whether the rows are videos.
+    images: columns of the images.
     """
     own = score_columns.own(registry.columns_of(scoring)) if scoring else []
-    over_time = score_columns.over_time() if scoring and videos else []
-    further = (one.fields(dim, videos=videos) for one, dim in zip(scorers, dims, strict=True))
+    over_time = score_columns.over_time() if scoring and schema.of_videos(images) else []
+    further = (one.fields(dim, images) for one, dim in zip(scorers, dims, strict=True))
     return [*over_time, *own, *(field for fields in further for field in fields)]
 
 
 def declared_fields(
-    scoring: Scoring | None, scorers: Sequence[FurtherScorer], *, videos: bool = False
+    scoring: Scoring | None, scorers: Sequence[FurtherScorer], images: pa.Schema
 ) -> list[pa.Field[Any]]:
     """`score_fields` before any scorer is loaded, with image vectors of length 1."""
     dims = [1 if registry.entry_of(one.kind).vectors else None for one in scorers]
-    return score_fields(scoring, scorers, dims, videos=videos)
+    return score_fields(scoring, scorers, dims, images)

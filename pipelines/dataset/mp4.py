@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterator
+from fractions import Fraction
 from importlib.util import find_spec
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipelines.errors import UserError
 CRF = 17
 """x264's constant rate factor: from 17 or 18 on, people see no difference."""
 
-_X264 = {"crf": str(CRF), "preset": "medium", "x264-params": "cpu-independent=1"}
+_X264 = {"preset": "medium", "x264-params": "cpu-independent=1"}
 _BT709 = 1
 """In the numbers of ISO/IEC 23091-2, of primaries, transfer and matrix."""
 _INDEX_BYTES, _INDEX_BYTES_PER_FRAME = 4096, 32
@@ -43,11 +44,12 @@ def is_one(data: bytes) -> bool:
     return data[4:8] == b"ftyp"
 
 
-def encode(video_THWC: NDArray[np.uint8], fps: int) -> bytes:
+def encode(video_THWC: NDArray[np.uint8], fps: int | Fraction, *, crf: int = CRF) -> bytes:
     """An MP4 with H.264 in 4:2:0 and the colours of BT.709, which all players know; equal pixels give equal bytes.
 
     video_THWC: uint8 [T, H, W, 3], RGB, of even sides.
-    fps: frames per second, 1 or more.
+    fps: frames per second, more than 0.
+    crf: as `CRF`; larger numbers give smaller files.
 
     Raises:
         ValueError: when a side is odd: 4:2:0 has a colour for 2 x 2 pixels.
@@ -62,7 +64,7 @@ def encode(video_THWC: NDArray[np.uint8], fps: int) -> bytes:
     index_bytes = _INDEX_BYTES + _INDEX_BYTES_PER_FRAME * frames
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"moov_size": str(index_bytes), "fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options=_X264)
+        stream = container.add_stream("libx264", rate=fps, options={**_X264, "crf": str(crf)})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         codec = stream.codec_context
         codec.thread_count = 1
@@ -93,3 +95,15 @@ def frames(data: bytes, wanted: Collection[int]) -> Iterator[NDArray[np.uint8] |
     with av.open(io.BytesIO(data), "r") as container:
         for number, frame in enumerate(container.decode(video=0)):
             yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) if number in wanted else None
+
+
+def rate(data: bytes) -> Fraction:
+    """The frames per second of an MP4.
+
+    data: the file.
+    """
+    require("an MP4")
+    import av
+
+    with av.open(io.BytesIO(data), "r") as container:
+        return Fraction(container.streams.video[0].average_rate or 1)

@@ -58,21 +58,21 @@ def further(
     scorer: str,
     dim: int | None,
     columns: Mapping[str, str],
+    images: pa.Schema,
     *,
     embeddings: bool,
     score: str = "",
     answers: str = "",
-    videos: bool = False,
 ) -> list[pa.Field[Any]]:
     """Fields of a further scorer, null where a group could not be scored, or where the scorer has no image vectors.
 
     scorer: its name.
     dim: length of its image vectors, None where it has none.
     columns: its kind's own, name -> meaning.
+    images: columns of the images.
     embeddings: keep the image vectors too.
     score: meaning of its `clip_score`, where that is another one than the main scorer's.
     answers: meaning of its column `answers`; "" where it has none.
-    videos: whether the rows are videos.
     """
     named = schema.scored(dim or 1)
     common = [named.field(column) for column in COLUMNS if column != "embedding"]
@@ -80,9 +80,21 @@ def further(
     if score:
         fields[COLUMNS.index("clip_score")] = own({"clip_score": score}, scorer)[0]
     vectors = [pa.field(f"{scorer}_embedding", named.field("embedding").type)] if embeddings and dim else []
+    edits = schema.similarity_to_sources(images) if dim else []
+    likeness = [field for one in edits for field in own({one.name: meaning(one)}, scorer)]
     asked = [_field("answers", ANSWERS, answers, scorer)] if answers else []
-    consistency = over_time(scorer) if dim and videos else []
-    return [*fields, *vectors, *consistency, *own(columns, scorer), *asked]
+    consistency = over_time(scorer) if dim and schema.of_videos(images) else []
+    return [*fields, *likeness, *vectors, *consistency, *own(columns, scorer), *asked]
+
+
+def own_columns(rows: pa.Schema) -> list[str]:
+    """Names of the columns of numbers that kinds of scorers have given rows of their own."""
+    carried = {field.name for field in schema.carried_in(rows)}
+    return [
+        field.name
+        for field in rows
+        if field.type == pa.float32() and schema.MEANING in (field.metadata or {}) and field.name not in carried
+    ]
 
 
 def meaning(field: pa.Field[Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
+from fractions import Fraction
 from itertools import islice
 from typing import Literal
 
@@ -27,22 +28,38 @@ def encode(video_THWC: NDArray[np.uint8], video_format: VideoFormat, fps: int) -
     return mp4.encode(video_THWC, fps) if video_format == "mp4" else _webp(video_THWC, fps)
 
 
-def decode(data: bytes, frames: int, wanted: Sequence[int]) -> NDArray[np.uint8]:
-    """Some frames of a video, uint8 [wanted, H, W, 3], RGB. One frame is decoded at a time, and only those are kept.
+def decode(data: bytes, frames: int, wanted: Collection[int]) -> NDArray[np.uint8]:
+    """Some frames of a video, uint8 [wanted, H, W, 3], RGB; arguments and errors as of `some`."""
+    return np.stack([*some(data, frames, wanted)])
+
+
+def some(data: bytes, frames: int, wanted: Collection[int]) -> Iterator[NDArray[np.uint8]]:
+    """Some frames of a video in their order, uint8 [H, W, 3], RGB. One frame is decoded at a time.
 
     data: the file; that of a picture is a video of one frame.
     frames: how many the video has.
-    wanted: their numbers, from 0, in rising order.
+    wanted: their numbers, from 0.
 
     Raises:
-        ValueError: when the file has other frames than that.
+        ValueError: when the file does not have them.
     """
-    chosen = {*wanted}
-    shown = mp4.frames(data, chosen) if mp4.is_one(data) else _webp_frames(data, frames)
-    found = [frame_HWC for number, frame_HWC in enumerate(islice(shown, max(chosen) + 1)) if number in chosen]
-    if len(found) != len(chosen) or any(frame_HWC is None for frame_HWC in found):
-        raise ValueError(f"the file ends before frame {max(chosen)} of {frames}")
-    return np.stack([frame_HWC for frame_HWC in found if frame_HWC is not None])
+    shown = mp4.frames(data, wanted) if mp4.is_one(data) else _webp_frames(data, frames)
+    left, last = len(wanted), max(wanted)
+    for number, frame_HWC in enumerate(islice(shown, last + 1)):
+        if number in wanted and frame_HWC is not None:
+            left -= 1
+            yield frame_HWC
+    if left:
+        raise ValueError(f"the file ends before frame {last} of {frames}")
+
+
+def rate(data: bytes, frames: int) -> Fraction:
+    """The frames per second at which a file says that it plays.
+
+    data: the file.
+    frames: how many the video has.
+    """
+    return mp4.rate(data) if mp4.is_one(data) else Fraction(1000 * frames, max(1, sum(_durations(data))))
 
 
 def evenly_spaced(frames: int, count: int) -> list[int]:

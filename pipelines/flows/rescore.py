@@ -30,7 +30,7 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import generated_in, of_videos
+from pipelines.dataset.schema import generated_in
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.stages.block import COUNTS_OF_SCORES, REQUEST, make_request, with_images
@@ -172,8 +172,8 @@ def _columns(run: FinishedRun) -> pa.Schema:
 
 
 def _check_columns(run: FinishedRun, scorer: FurtherScorer) -> None:
-    existing = set(_columns(run).names)
-    if both := [field.name for field in scorer.fields(1) if field.name in existing]:
+    existing = _columns(run)
+    if both := [field.name for field in scorer.fields(1, existing) if field.name in existing.names]:
         raise UserError(
             f"the scorer name {scorer.name!r}: the run has the column {both[0]} already; choose another name"
         )
@@ -211,7 +211,7 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
     progress: what the workers report to.
     """
     where, images = config.ray, _generated(run)
-    further = declared_fields(None, [config.scorer(name)], videos=of_videos(images))
+    further = declared_fields(None, [config.scorer(name)], images)
     generated, scored = with_images(images), with_images([*images, *further])
     return [
         Stage(

@@ -13,7 +13,8 @@ from models.spec import Sampling
 from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.report_json import ArmResult, Interval
 from pipelines.dataset.schema import interventions_in
-from pipelines.gallery.read import PIXEL_ART_SIDE, CardView, GroupView, Row, Shot
+from pipelines.gallery.read import CardView, GroupView, Row, Shot
+from pipelines.gallery.small import PIXEL_ART_SIDE
 from pipelines.pages.chart import ARM_COLOURS
 from pipelines.summary.tally import CUT, RARITY_ORDER
 
@@ -111,19 +112,23 @@ def _columns(shots: int) -> int:
 
 
 def _shot(shot: Shot, number: int) -> str:
-    row = shot.row
+    row, small = shot.row, shot.small
     dropped = row["drop_reason"] or ("" if row["keep"] else "dropped")
-    label = f"{row['arm']}, image {row['index_in_group'] + 1} of {row['group_size']}, match {row['clip_score']:.3f}"
+    kind = "video" if small.moving else "image"
+    label = f"{row['arm']}, {kind} {row['index_in_group'] + 1} of {row['group_size']}, match {row['clip_score']:.3f}"
     label += f", dropped: {dropped}" if dropped else ""
     names = ["shot"] + (["dropped"] if dropped else [])
-    names += ["pixel"] if max(shot.width, shot.height) <= PIXEL_ART_SIDE else []
+    names += ["pixel"] if max(small.width, small.height) <= PIXEL_ART_SIDE else []
     reason = f"<span>{escape(dropped)}</span>" if dropped else ""
+    moving = f' data-moving="{small.moving}"' if small.moving else ""
     return (
-        f'<button type="button" class="{" ".join(names)}" data-shot="{number}" aria-label="{escape(label)}">'
-        f'<img src="{shot.uri}" width="{shot.width}" height="{shot.height}" alt="" decoding="async">{reason}</button>'
+        f'<button type="button" class="{" ".join(names)}" data-shot="{number}"{moving} aria-label="{escape(label)}">'
+        f'<img src="{small.still}" width="{small.width}" height="{small.height}" alt="" decoding="async">{reason}'
+        "</button>"
     )
 
 
+_OF_VIDEOS = ("fps", "temporal_consistency")
 _SHOT_DETAILS = (
     "image_id",
     "index_in_group",
@@ -188,7 +193,9 @@ def details(cards: Sequence[CardView]) -> str:
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # The columns of further scorers differ from run to run.
-                further = {n: v for n, v in shot.row.items() if n not in known_columns and n not in carried}
+                values |= {name: _compact(shot.row[name]) for name in _OF_VIDEOS if name in shot.row}
+                known_or_carried = {*known_columns, *carried, *_OF_VIDEOS}
+                further = {n: v for n, v in shot.row.items() if n not in known_or_carried}
                 values["further"] = {n: _further(v) for n, v in further.items()}
                 # Seeds go up to 2^63: as text, as a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
-from pipelines.dataset import parquet, videos
+from pipelines.dataset import parquet
 from pipelines.dataset.names import image_files, shard_file
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.pick import Pick
+from pipelines.gallery.small import Small, small
 
 IMAGES_PER_GROUP = 16
 """Most pictures of a group on a page."""
-
-THUMBNAIL_SIDE = 256
-"""Longest side of a thumbnail in pixels."""
-
-PIXEL_ART_SIDE = 128
-"""Pictures up to this side, in pixels, are enlarged without smoothing, and their thumbnails are lossless."""
 
 _ROWS_AT_A_TIME = 16
 
@@ -33,16 +25,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """A picture."""
+    """A picture or a video."""
 
     row: Row
     """Its columns, without the pixels."""
-    uri: str
-    """The thumbnail as a `data:` URI."""
-    width: int
-    """Width of the thumbnail in pixels."""
-    height: int
-    """Height of the thumbnail in pixels."""
+    small: Small
+    """What the page shows of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +67,8 @@ class CardView:
     @property
     def bytes(self) -> int:
         """Size of the thumbnails."""
-        return sum(len(shot.uri) for group in self.groups for shot in group.shots)
+        shots = (shot.small for group in self.groups for shot in group.shots)
+        return sum(len(shot.still) + len(shot.moving) for shot in shots)
 
 
 def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[CardView]:
@@ -146,15 +135,5 @@ def _rows(output: Storage, path: str, group_ids: pa.Array[Any]) -> Iterator[Row]
 
 
 def _shot(row: Row) -> Shot:
-    (pixels_HWC,) = videos.decode(row["image"]["bytes"], row["frames"], videos.evenly_spaced(row["frames"], 1))
-    picture = Image.fromarray(pixels_HWC)
-    exact = max(picture.size) <= PIXEL_ART_SIDE
-    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    encoded = io.BytesIO()
-    picture.save(encoded, "WEBP", lossless=exact, quality=80, method=2)
-    return Shot(
-        row={name: value for name, value in row.items() if name != "image"},
-        uri="data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode(),
-        width=picture.width,
-        height=picture.height,
-    )
+    rest = {name: value for name, value in row.items() if name != "image"}
+    return Shot(row=rest, small=small(row["image"]["bytes"], row["frames"]))

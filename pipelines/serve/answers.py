@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from pipelines.serve.deferred import Deferred
 from pipelines.serve.desk import DeskHere, Keep
+from pipelines.serve.events import PartialImages
 from pipelines.serve.folders import open_folder
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.jobs import Engine, Step
@@ -28,9 +30,14 @@ class ImagesDesk(DeskHere):
         patient = args.model_copy(update={"queue_timeout_s": args.job_timeout_s, "timeout_s": args.job_timeout_s})
         api, body = ImagesApi(patient, serving, engine), request_model(patient, serving)
 
-        def answer(job: Deferred, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
-            request = body.model_validate_json(job.request)
-            return api.events(request.model_copy(update={"stream": True}), keep)  # its steps are the job's progress
+        async def answer(job: Deferred, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
+            # Its steps are the job's progress; what images look like by then nobody sees.
+            seen = {"stream": True, "partial_images": None}
+            request = body.model_validate_json(job.request).model_copy(update=seen)
+            async with aclosing(api.events(request, keep)) as events:
+                async for event in events:
+                    if not isinstance(event, PartialImages):
+                        yield event
 
         super().__init__(
             answer,

@@ -25,6 +25,8 @@ class Job:
     """Whether to denoise it in its own batch."""
     progress: bool = False
     """Whether to send a `Step` after each denoising step."""
+    previews: int = 0
+    """How many `Preview`s to send."""
     image_format: Literal["png", "webp", "jpeg"] = "png"
     """Of the files."""
     jpeg_quality: int = 100
@@ -48,6 +50,14 @@ class Step:
     """Steps that are done."""
     of: int
     """Steps in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What the images look like now."""
+
+    images: tuple[bytes, ...]
+    """Small image files, one per image, in the job's format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +103,7 @@ class Done:
     """Seconds of the denoising batch."""
 
 
-Event = Started | Step | Done | Failure
+Event = Started | Step | Preview | Done | Failure
 """A message of a worker about a job."""
 
 
@@ -115,7 +125,7 @@ class Engine(Protocol):
     """Makes groups. Closing the iterator, or the death of its caller, stops the work within one denoising step."""
 
     def generate(self, job: Job) -> AsyncGenerator[Event, None]:
-        """The events of a job: `Started`, any number of `Step`, then `Done` or a `Failure`.
+        """The events of a job: `Started`, any number of `Step` and `Preview`, then `Done` or a `Failure`.
 
         Raises:
             Overloaded: when the queue is full.

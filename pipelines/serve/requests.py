@@ -58,6 +58,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         counterfactual=counterfactual,
         scores=_given_or(request.scores, True),
         exact=_given_or(request.exact, False),
+        previews=_previews(request),
         progress=_given_or(request.stream, False),
         image_format=image_format,
         jpeg_quality=quality,
@@ -159,6 +160,15 @@ def _file(request: ImageRequest) -> tuple[Literal["png", "webp", "jpeg"], int]:
         message = f"{image_format} is lossless here: leave output_compression out, or set output_format to jpeg"
         raise ApiError(400, message, param="output_compression", code="invalid_value")
     return image_format, quality
+
+
+def _previews(request: ImageRequest) -> int:
+    wanted = _given_or(request.partial_images, 0)
+    if wanted and not request.stream:
+        raise ApiError(
+            400, "partial_images are events: set stream, or leave it out", param="partial_images", code="invalid_value"
+        )
+    return int(wanted)
 
 
 def _seeds(request: ImageRequest, prompt_id: str, count: int) -> tuple[int | None, tuple[int, ...]]:

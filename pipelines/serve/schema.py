@@ -42,7 +42,6 @@ _NOT_HERE: dict[str, LiteralString] = {
     "quality": "there are no levels of quality here: set steps",
     "style": "there are no styles here: say it in the prompt",
     "background": "images are opaque here",
-    "partial_images": "progress events carry no images here",
 }
 """OpenAI's fields that promise what is not done here, and why only a value that asks for nothing is taken."""
 
@@ -76,6 +75,13 @@ class ImageRequest(_Body):
     stream: bool | None = Field(
         False, description="Server-sent events: `image_generation.progress` after each step, then the images."
     )
+    partial_images: int | None = Field(
+        None,
+        ge=0,
+        le=3,
+        description="With `stream`: so many times, an event `image_generation.partial_image` has a small picture of "
+        "what each image looks like by then. A run of few steps has fewer.",
+    )
     user: str | None = Field(None, description="Accepted for compatibility; it has no effect and is not stored.")
     seed: Seed | None = Field(
         None,
@@ -95,7 +101,6 @@ class ImageRequest(_Body):
     quality: Literal["auto"] | None = Field(None, description=_not_here("quality"))
     style: None = Field(None, description=_not_here("style"))
     background: Literal["auto", "opaque"] | None = Field(None, description=_not_here("background"))
-    partial_images: Literal[0] | None = Field(None, description=_not_here("partial_images"))
     moderation: Literal["auto", "low"] | None = Field(
         None, description="Accepted for compatibility; nothing is filtered here."
     )

@@ -12,14 +12,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.generator import Drawn, ModelInfo
 from models.loading.revision import folder_revision
+from models.previews import Previews
 from models.replica.replica import open_generator
 from models.scorers.base import ImageGroup
+from models.spec import Group
 from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.failures import Failure
 from pipelines.serve import callers
-from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Scores, Started, Step
+from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Preview, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.picture_files import file_of
 from pipelines.serve.settings import ServeArgs, resolve
@@ -27,6 +32,7 @@ from pipelines.stages.draw import OnStep, draw
 from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
+_NO_PREVIEWS = "partial_images: images of this model are not shown while they are made; leave it out"
 _LOOK_SECONDS = 2.0
 """Between two looks at whether a job's caller runs."""
 
@@ -93,6 +99,9 @@ class Worker:
 
     async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
         """As `Engine.generate`."""
+        if job.previews and not self.info.previews:
+            yield Failure(error_type="ModelError", error=_NO_PREVIEWS)
+            return
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -150,15 +159,19 @@ class Worker:
     def _denoise(self, tickets: Sequence[_Ticket]) -> None:
         began = time.perf_counter()
         made: list[tuple[_Ticket, Drawn]] = []
+        asked: list[_Ticket] = []
 
         @contextmanager
         def around(batch: Sequence[int]) -> Iterator[OnStep]:
-            asked = [tickets[index] for index in batch]
+            asked[:] = [tickets[index] for index in batch]
             _waited_for(asked)
             yield lambda done, of: self._step(asked, done, of)
 
+        def make(groups: Sequence[Group], on_step: OnStep) -> list[Drawn]:
+            return self._generator.draw(groups, on_step, previews=self._previews(asked))
+
         groups = [ticket.job.group for ticket in tickets]
-        for index, outcome in draw(self._generator.draw, groups, [range(len(tickets))], around):
+        for index, outcome in draw(make, groups, [range(len(tickets))], around):
             if isinstance(outcome, Failure):
                 self._fail(tickets[index], outcome)
             else:
@@ -174,6 +187,26 @@ class Worker:
             if ticket.job.progress:
                 ticket.emit(Step(done=done, of=of))
 
+    def _previews(self, tickets: Sequence[_Ticket]) -> Previews | None:
+        """Previews for the tickets that want them; None where no one does."""
+        if not any(ticket.job.previews for ticket in tickets):
+            return None
+
+        def send(group: int, pixels_BHWC: NDArray[np.uint8]) -> None:
+            # Encoded by the thread that sends the images too, so that none comes after them.
+            self._finisher.submit(self._show, tickets[group], pixels_BHWC)
+
+        return Previews(wanted=[ticket.job.previews for ticket in tickets], send=send)
+
+    def _show(self, ticket: _Ticket, pixels_BHWC: NDArray[np.uint8]) -> None:
+        if not ticket.cancelled.is_set():
+            ticket.emit(Preview(images=self._files(pixels_BHWC, ticket.job)[0]))
+
+    def _files(self, pixels_BHWC: NDArray[np.uint8], job: Job) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+        """The files and the ids of images."""
+        encoded = [file_of(picture, job) for picture in pixels_BHWC]
+        return tuple(self._finishing(one.data) for one in encoded), tuple(one.image_id for one in encoded)
+
     def _fail(self, ticket: _Ticket, failure: Failure) -> None:
         if ticket.cancelled.is_set():
             return
@@ -185,11 +218,11 @@ class Worker:
         try:
             scores = self._score(made)
             for (ticket, drawn), of_group in zip(made, scores, strict=True):
-                encoded = [file_of(picture, ticket.job) for picture in drawn.pixels]
+                files, ids = self._files(drawn.pixels, ticket.job)
                 ticket.emit(
                     Done(
-                        images=tuple(self._finishing(picture.data) for picture in encoded),
-                        image_ids=tuple(picture.image_id for picture in encoded),
+                        images=files,
+                        image_ids=ids,
                         info=self.info,
                         tokens_cut=drawn.tokens_cut,
                         negative_tokens_cut=drawn.negative_tokens_cut,

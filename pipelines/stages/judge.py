@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.diversity import Diversity, diversity_of
 from models.errors import ModelError
@@ -89,6 +90,15 @@ class Judge:
         """
         scores_of_groups = self._scorer.score(groups)
         return [self._judged(group, scores) for group, scores in zip(groups, scores_of_groups, strict=True)]
+
+    def vectors(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Floats]:
+        """Image vectors of single pictures, float32 [D] each, where the scorer gives some.
+
+        pictures: uint8 [H, W, 3] each.
+        """
+        alone = [ImageGroup(pixels_BHWC=picture[None], prompt="", counterfactual=None) for picture in pictures]
+        features = [scores.features_BD for scores in self._scorer.score(alone)]
+        return [features_1D[0] for features_1D in features if features_1D is not None]
 
     def _judged(self, group: ImageGroup, scores: GroupScores) -> Judged:
         self._check(len(group.pixels_BHWC), scores)

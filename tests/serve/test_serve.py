@@ -180,7 +180,8 @@ def test_compatible_requests_share_a_batch(served: Served) -> None:
         ({"style": "vivid"}, 400, "style", "say it in the prompt"),
         ({"background": "transparent"}, 400, "background", "opaque"),
         ({"output_compression": 50}, 400, "output_compression", "lossless"),
-        ({"partial_images": 2, "stream": True}, 400, "partial_images", "carry no images"),
+        ({"partial_images": 2}, 400, "partial_images", "set stream"),
+        ({"partial_images": 4, "stream": True}, 400, "partial_images", "less than or equal to 3"),
         ({"guidance_scale": float("nan")}, 400, "guidance_scale", "finite"),
     ],
 )

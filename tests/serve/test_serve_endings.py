@@ -54,12 +54,12 @@ def steps(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     done_steps: list[int] = []
     real = served.worker._generator.draw
 
-    def counted(groups: Any, on_step: Any) -> Any:
+    def counted(groups: Any, on_step: Any, **more: Any) -> Any:
         def step(done: int, of: int) -> None:
             done_steps.append(done)
             on_step(done, of)
 
-        return real(groups, step)
+        return real(groups, step, **more)
 
     monkeypatch.setattr(served.worker._generator, "draw", counted)
     return done_steps
@@ -175,10 +175,10 @@ def test_a_model_that_fails_fails_its_own_requests(served: Served, monkeypatch: 
     generator = served.worker._generator
     real = generator.draw
 
-    def breaks(groups: Any, on_step: Any = None) -> Any:
+    def breaks(groups: Any, on_step: Any = None, **more: Any) -> Any:
         if any(group.prompt == "bad" for group in groups):
             raise RuntimeError("secret detail")
-        return real(groups, on_step)
+        return real(groups, on_step, **more)
 
     monkeypatch.setattr(generator, "draw", breaks)
     with ThreadPoolExecutor(2) as pool:

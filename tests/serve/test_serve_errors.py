@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from openai import APIError, OpenAI
 
-from pipelines.serve.jobs import Started, Step
+from pipelines.serve.jobs import Event, Job, Started, Step
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs
 from tests.support.served import BrokenEngine, listening
@@ -62,6 +62,20 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event(caplog: pytest.LogCaptur
     assert raised.value.body["code"] == "internal_error"
     assert "RuntimeError in an answer" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_worker_that_ends_without_an_answer_is_told() -> None:
+    class Silent(BrokenEngine):
+        async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
+            yield Started()
+            if job.progress:
+                yield Step(done=1, of=2)
+
+    with listening(ServeArgs(), Silent(), Keys()) as url:
+        whole, streamed = (httpx2.post(url + IMAGES, json={"prompt": "a", "stream": on}) for on in (False, True))
+    assert (whole.status_code, whole.json()["error"]["code"]) == (503, "worker_lost")
+    assert streamed.text.count("event: ") == 2
+    assert '"code": "worker_lost"' in streamed.text.split("event: error")[1]
 
 
 def test_a_body_that_does_not_come_is_told_to_other_origins(url: str) -> None:

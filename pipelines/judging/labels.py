@@ -1,0 +1,71 @@
+"""Labels of images: from a CSV file of a person's own, or, for the embedded world, from its oracle."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.embedded.captions import agreement, named_attributes
+from pipelines.dataset import images
+from pipelines.errors import UserError
+
+GOOD, BAD = ("1", "true", "yes", "right", "good"), ("0", "false", "no", "wrong", "bad")
+_COLUMNS = ["image_id", "label"]
+
+
+def from_csv(path: str) -> dict[str, bool]:
+    """image_id -> whether the image is good.
+
+    path: a CSV file with the columns image_id and label; a label is one of `GOOD` or `BAD`.
+
+    Raises:
+        UserError: when the file cannot be read, or a row of it.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if missing := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
+                raise UserError(f"{path} has no column {missing[0]!r}: it needs {' and '.join(_COLUMNS)}")
+            found: dict[str, bool] = {}
+            for row in reader:
+                image_id, label = (str(row[name] or "").strip() for name in _COLUMNS)
+                if not image_id or label.lower() not in (*GOOD, *BAD):
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: image_id = {image_id!r}, label = {label!r}: needs an id "
+                        f"and one of {', '.join((*GOOD, *BAD))}"
+                    )
+                good = label.lower() in GOOD
+                if found.setdefault(image_id, good) != good:
+                    raise UserError(f"{path}, line {reader.line_num}: {image_id!r} has both labels")
+            return found
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+class OracleLabels:
+    """The oracle of the embedded world: an image is good where it shows all that its prompt names."""
+
+    def __init__(self) -> None:
+        from models.embedded.oracle import Oracle
+
+        self._oracle = Oracle()
+
+    def of(self, rows: pa.Table) -> list[bool]:
+        """Whether each image is good.
+
+        rows: with the columns image and prompt.
+
+        Raises:
+            UserError: when a prompt is not of the embedded world.
+        """
+        pixels = [images.decode(data) for data in pc.struct_field(rows["image"], "bytes").to_pylist()]
+        try:
+            named = [named_attributes(str(prompt)) for prompt in rows["prompt"].to_pylist()]
+        except ValueError as error:
+            raise UserError(f"the oracle knows the embedded world alone: {error}. Give your own --labels") from error
+        seen = self._oracle.read(np.stack(pixels)).labels
+        return [all(agreement(*one).values()) for one in zip(named, seen, strict=True)]

@@ -1,0 +1,135 @@
+"""Runs whose prompts edit pictures, from the prompt file to the rows, and what is made of them when the user's files
+are gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.replay import main as replay
+from models.pictures import decoded
+from models.scorers.base import ScorerSpec
+from models.scorers.registry import open_scorer
+from pipelines.cluster.progress import Tracker
+from pipelines.config.scorers import Scoring
+from pipelines.dataset.finished import open_finished
+from pipelines.dataset.sources import Sources
+from pipelines.dataset.storage import Storage
+from pipelines.flows import rescore
+from pipelines.flows.rescore import RescoreConfig
+from tests.support.family import picture
+from tests.support.job import make_inline, run_inline, write_job
+from tests.support.toys.pipelines import save
+
+LINES = [
+    {"prompt": "make it red", "picture": "light.png", "after": "a red star"},
+    {"prompt": "make it red", "picture": "dark.png", "counterfactual": "a sun"},
+    {"prompt": "make it blue", "picture": "dark.png"},
+    {"prompt": "a dot"},
+    {"prompt": "make it red", "picture": "gone.png"},
+]
+SETTINGS = (
+    "prompts.columns.source_image=picture",
+    "prompts.columns.target_caption=after",
+    "group.size=2",
+    "sampling.guidance_scale=2.0",
+)
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory, tiny_clip: str) -> Path:
+    """A finished run of a toy of FLUX Kontext, without the user's pictures."""
+    folder = tmp_path_factory.mktemp("edits")
+    for name in ("light", "dark"):
+        (folder / f"{name}.png").write_bytes(picture(dark=name == "dark"))
+    write_job(folder, save("flux-kontext", tmp_path_factory.mktemp("kontext")), tiny_clip, LINES)
+    summary = run_inline(folder, *SETTINGS)
+    assert (summary.complete, summary.images_kept, summary.groups_failed, summary.prompts_failed) == (True, 12, 2, 1)
+    for path in folder.glob("*.png"):
+        path.unlink()
+    return folder
+
+
+def query(folder: Path, sql: str) -> list[Any]:
+    return duckdb.connect().execute(sql.replace("DATA", f"'{folder}/out/data/*.parquet'")).fetchall()
+
+
+def test_every_image_names_the_picture_that_it_edits(edited: Path) -> None:
+    sources = Sources(Storage.open(edited / "out"))
+    of = {row[0]: sources.read(row[1]) for row in query(edited, "select prompt_id, source_images from DATA")}
+    assert {data for files in of.values() for data in files.values()} == {picture(), picture(dark=True)}
+    failed = query(edited, f"select prompt, error from '{edited}/out/failed/shard-*.parquet'")
+    assert {row[0] for row in failed} == {"a dot"}
+    assert "edits pictures: each prompt needs 1" in failed[0][1]
+
+
+def test_an_image_is_scored_against_the_caption_of_what_it_is_to_show_and_compared_with_its_picture(
+    edited: Path, tiny_clip: str
+) -> None:
+    scorer = open_scorer(ScorerSpec(model=tiny_clip), "cpu")
+    sources = Sources(Storage.open(edited / "out"))
+    rows = pq.read_table(edited / "out/data").to_pylist()
+    assert {row["target_caption"] for row in rows} == {"a red star", None}
+    for row in rows:
+        image = decoded(row["image"]["bytes"])
+        text = scorer.embed_texts([row["target_caption"] or row["prompt"]])[0]  # type: ignore[attr-defined]
+        (source,) = sources.read(row["source_images"]).values()
+        mine, its = scorer.embed_images([np.asarray(image), np.asarray(decoded(source))])  # type: ignore[attr-defined]
+        assert row["clip_score"] == pytest.approx(float(mine @ text), abs=1e-5)
+        assert row["source_similarity"] == pytest.approx(float(mine @ its), abs=1e-5)
+
+
+def test_rows_are_made_again_without_the_users_pictures(edited: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay(["--dataset", str(edited / "out"), "--device", "cpu", "--sample", "0"]) == 0
+    assert capsys.readouterr().out == "12 images made again, 12 identical, 0 not\n"
+
+
+def test_shards_that_are_lost_are_made_again_without_them_too(edited: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(edited, tmp_path / "copy"))
+    (lost, *_) = sorted((copy / "out/data").iterdir())
+    before = lost.read_bytes()
+    lost.unlink()
+    assert run_inline(copy, *SETTINGS, f"prompts.path={edited}/prompts.jsonl", f"run.output={copy}/out").complete
+    assert lost.read_bytes() == before
+    (kept,) = (copy / "out/sources").iterdir()
+    kept.unlink()
+    with pytest.raises(Exception, match="is not there, though run"):
+        run_inline(copy, *SETTINGS, f"run.output={copy}/out")
+
+
+def test_further_scorers_compare_with_the_picture_too_in_the_run_and_afterwards(
+    edited: Path, tmp_path: Path, tiny_clip: str
+) -> None:
+    copy = Path(shutil.copytree(edited, tmp_path / "copy"))
+    run = open_finished(Storage.open(copy / "out"))
+    config = RescoreConfig(scoring=Scoring(model=tiny_clip))
+    rescore.claim(run, "again", config)
+    make_inline(rescore.pending_shards(run, "again"), rescore.stages(run, "again", config, Tracker()))
+    (path, *_) = sorted((copy / "out/scores/again/data").iterdir())
+    scored, rows = pq.read_table(path), pq.read_table(copy / "out/data" / path.name)
+    assert scored["again_source_similarity"].to_pylist() == rows["source_similarity"].to_pylist()
+    assert scored["again_clip_score"].to_pylist() == rows["clip_score"].to_pylist()
+
+
+def test_an_image_may_be_dropped_for_what_it_has_left_of_its_picture(edited: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(edited, tmp_path / "copy", ignore=shutil.ignore_patterns("out")))
+    for name in ("light", "dark"):
+        (tmp_path / f"{name}.png").write_bytes(picture(dark=name == "dark"))
+    similar = sorted(row[0] for row in query(edited, "select source_similarity from DATA"))
+    rule = f"selection.accept='source_similarity < {similar[6]:.9f}'"
+    further = "scorers=[{name='b', model='TINY'}]".replace("TINY", _clip(edited))
+    folders = (f"prompts.picture_folders={tmp_path}", f"run.output={copy}/out")
+    summary = run_inline(copy, *SETTINGS, *folders, rule, further)
+    assert (summary.images_kept, summary.images_rejected) == (6, 6)
+    assert query(copy, "select count(*) from DATA where b_source_similarity = source_similarity") == [(6,)]
+
+
+def _clip(folder: Path) -> str:
+    return str(json.loads((folder / "out/run.json").read_bytes())["config"]["scoring"]["model"])
