@@ -226,7 +226,7 @@ class Generator:
             arguments["callback_on_step_end"] = Watch(run, sampling, family.decode, previews)
         record = TextRecord(run, measure)
         with self._settings(), interventions(pipe.transformer, run, first.interventions, record):
-            made = pipe(**arguments)
+            made = family.call(pipe, arguments)
         run.end()
         pictures = made.frames if family.frames_per_second else made.images
         if decode:
