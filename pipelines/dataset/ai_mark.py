@@ -31,7 +31,7 @@ _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 """What a JPEG's segment of application data begins with where it holds XMP."""
 
 _MP4_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-"""The UUID of the box that holds XMP in an MP4. It comes last, so that nothing else changes its place."""
+"""The name of an MP4's box that holds XMP."""
 
 _HAS_XMP, _HAS_ALPHA = 0x04, 0x10
 """Bits of the first byte of a WebP's extended header."""
@@ -40,8 +40,7 @@ _HAS_XMP, _HAS_ALPHA = 0x04, 0x10
 def marked(data: bytes) -> bytes:
     """An image file with the mark; its pixels are the same.
 
-    data: a PNG, a JPEG or a lossless WebP, animated or not, or an MP4, as `pipelines.dataset.images` and
-        `pipelines.dataset.videos` encode them.
+    data: a PNG, a JPEG, a lossless WebP or an MP4, as `pipelines.dataset.images` and `videos` encode it.
 
     Raises:
         ValueError: when it is another file.
@@ -52,8 +51,8 @@ def marked(data: bytes) -> bytes:
         return _webp([*_extended(_webp_chunks(data)), (b"XMP ", _XMP)])
     if data.startswith(_JPEG):
         return _jpeg(data)
-    if mp4.is_one(data):
-        return data + _mp4_box(b"uuid", _MP4_XMP + _XMP)
+    if mp4.is_one(data):  # at its end, as its index has the places of what is before
+        return data + struct.pack(">I", 8 + len(_MP4_XMP) + len(_XMP)) + b"uuid" + _MP4_XMP + _XMP
     raise ValueError(
         f"the image begins with {data[:12]!r}: only PNG, JPEG, WebP and MP4 can be marked; leave the mark out"
     )
@@ -69,10 +68,6 @@ def _jpeg(data: bytes) -> bytes:
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     content = _JPEG_XMP + _XMP
     return data[:at] + b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content + data[at:]
-
-
-def _mp4_box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", 8 + len(content)) + kind + content
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -124,6 +124,7 @@ def carried_in(table: pa.Schema) -> list[pa.Field[Any]]:
 
 
 SOURCE_IMAGES, SOURCE_MASK, TARGET_CAPTION = "source_images", "source_mask", "target_caption"
+DENOISING_STRENGTH = "denoising_strength"
 """Columns of runs whose prompts edit pictures."""
 
 PICTURE_FIELDS = [
@@ -139,6 +140,11 @@ PICTURE_FIELDS = [
             TARGET_CAPTION,
             pa.string(),
             "what the edited picture shows, which scores compare with in place of the prompt; null for the prompt",
+        ),
+        (
+            DENOISING_STRENGTH,
+            pa.float64(),
+            "share of the denoising steps that are made, where the model begins from the picture; null without one",
         ),
     )
 ]
