@@ -33,6 +33,7 @@ from pipelines.export.formats.base import Written
 from pipelines.export.layout import OutputFile, Weighed, lay_out
 from pipelines.export.parts import KEPT, TRAIN, UNDIVIDED, Part, Splits
 from pipelines.export.rows import Choice, columns
+from pipelines.export.vectors import repeated
 from pipelines.export.work import Export, Task, files_of, make_file, weigh
 
 T = TypeVar("T")
@@ -65,6 +66,9 @@ class ExportOptions:
     """Columns whose values are labels, for formats that have some."""
     mark: bool = True
     """Whether every image file says that a model has made it (`pipelines.dataset.ai_mark`)."""
+    repeats: float = 1.0
+    """Cosine of image vectors from which an image that repeats an earlier one, of whatever group, is left out; 1 leaves
+    out none."""
     credentials: Credentials | None = None
     """Who signs every image file (`pipelines.dataset.content_credentials`); None for nobody."""
 
@@ -80,10 +84,12 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
     Raises:
         UserError: when the run is not finished, the target holds anything else, or a setting does not fit the run.
     """
+    if not 0 < options.repeats <= 1:
+        raise UserError(f"--drop-repeats {options.repeats}: needs a cosine above 0, and at most 1")
     finishing(mark=options.mark, credentials=options.credentials)  # tried before anything is read
     run = open_finished(dataset)
     folders = IMAGE_FOLDERS if options.rejected else (KEPT,)
-    choice = _choice(run, options)
+    choice = _choice(run, options, folders)
     wanted = record.identity(
         run,
         choice,
@@ -95,6 +101,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         splits=options.splits,
         labels=options.labels,
         mark=options.mark,
+        repeats=options.repeats,
         credentials=options.credentials,
     )
     job = Export(
@@ -150,13 +157,14 @@ def _make(
     return made
 
 
-def _choice(run: FinishedRun, options: ExportOptions) -> Choice:
+def _choice(run: FinishedRun, options: ExportOptions, folders: Sequence[str]) -> Choice:
     arms = tuple(arm.arm for arm in run.report.by_arm)
     if unknown := sorted(set(options.arms) - set(arms)):
         raise UserError(f"--arm {unknown[0]!r}: the run in {run.dataset.uri} has the arms {', '.join(map(repr, arms))}")
     scores = score_files.available(run) if options.scores is None else options.scores
     wanted = tuple(arm for arm in arms if arm in options.arms) if options.arms else arms
-    return Choice(arms=wanted, embeddings=options.embeddings, scores=tuple(scores))
+    without = repeated(run, folders, wanted, options.repeats) if options.repeats < 1 else {}
+    return Choice(arms=wanted, embeddings=options.embeddings, scores=tuple(scores), without=without)
 
 
 def _spread(stack: ExitStack, where: RayOptions, items: int) -> Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]:
