@@ -78,3 +78,15 @@ def test_what_a_run_does_not_write_is_refused(image_format: str) -> None:
     Image.fromarray(PICTURE).save(saved, image_format)
     with pytest.raises(ValueError, match="can be marked; leave the mark out"):
         ai_mark.marked(saved.getvalue())
+
+
+def test_an_mp4_has_it_in_the_box_of_xmp_at_its_end() -> None:
+    video = np.random.default_rng(1).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    data = videos.encode(video, "mp4", 8)
+    marked = ai_mark.marked(data)
+    assert marked.startswith(data)
+    box = marked[len(data) :]
+    assert (int.from_bytes(box[:4], "big"), box[4:8]) == (len(box), b"uuid")
+    assert box[8:24].hex() == "be7acfcb97a942e89c71999491e3afac"
+    assert SOURCE_TYPE.encode() in box
+    assert (videos.decode(marked, 5, [0, 4]) == videos.decode(data, 5, [0, 4])).all()
