@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipelines.config.run import fingerprint
 from pipelines.dataset.report_json import Quotas
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.flows import dry_run
 from pipelines.flows.finish import finish
 from tests.support.job import files_of, rows
 from tests.support.killing import dies_at_write
@@ -202,3 +204,20 @@ def test_the_certificate_of_a_run_that_goes_on_is_gone_until_it_ends(tmp_path: P
     assert not (tmp_path / "out" / "certificate.parquet").exists()
     filled(config, WORLD)
     assert pq.read_table(tmp_path / "out" / "certificate.parquet")["asked"].to_pylist() == [50]
+
+
+def test_a_dry_run_says_what_quotas_cost_at_several_rates_and_at_that_of_the_run_so_far(
+    tmp_path: Path, tiny_pipeline: str, tiny_clip: str
+) -> None:
+    models = {"model": {"path": tiny_pipeline, "dtype": "float32"}, "scoring": {"model": tiny_clip}}
+    config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12}, **models)
+    said = dry_run.describe(config).splitlines()
+    assert "quotas   3 of 9 accepted images, in groups of 4" in said
+    assert [line.partition(" images of ")[0] for line in said if "accepted" in line][1:] == [
+        "50%      accepted: 60",
+        "20%      accepted: 144",
+        "5%       accepted, given up before they are met: 144",
+    ]
+    assert not any(line.startswith("groups") for line in said)
+    filled(config, WORLD)
+    assert re.search(r"^\d+% +accepted, as in the run so far", dry_run.describe(config), re.MULTILINE)
