@@ -53,6 +53,8 @@ class ModelInfo:
     """Where it runs, "cpu" or "cuda" with or without a number."""
     frames_per_second: int
     """Of a video; 0 for images."""
+    frame_step: int = 1
+    """A video has 1 frame more than a multiple of it."""
     previews: bool = False
     """Whether images can be seen while they are made."""
     pictures: tuple[int, int] = (0, 0)
@@ -114,6 +116,7 @@ class Generator:
             scheduler=type(self._pipe.scheduler).__name__,
             device=device,
             frames_per_second=self._family.frames_per_second,
+            frame_step=self._family.frame_step or 1,
             # Parts that are not on the device would come and go for each of them, and ranks have a part of the rows.
             previews=self._family.decode is not None
             and does_flow_matching(self._pipe.scheduler)
@@ -249,7 +252,7 @@ class Generator:
             arguments["callback_on_step_end"] = Watch(run, sampling, family.decode, previews)
         record = TextRecord(run, measure)
         with self._settings(), interventions(pipe.transformer, run, first.interventions, record):
-            made = pipe(**arguments)
+            made = family.call(pipe, arguments)
         run.end()
         pictures = made.frames if family.frames_per_second else made.images
         if not decodes:

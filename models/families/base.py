@@ -96,6 +96,11 @@ def cut_at_length(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     return {"text_encoder": beyond(sampling.max_sequence_length, pipe.tokenizer(prompt).input_ids)}
 
 
+def guide(guider: Any, sampling: Sampling) -> None:
+    """Give the guidance scale to a guider of a pipeline that asks one for it; 1 is none there."""
+    guider.guidance_scale = max(1.0, sampling.guidance_scale)
+
+
 def _always(pipe: Any) -> bool:
     return True
 
@@ -118,6 +123,10 @@ def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
     return {}
 
 
+def _called(pipe: Any, arguments: dict[str, Any]) -> Any:
+    return pipe(**arguments)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """Facts of one family.
@@ -129,15 +138,15 @@ class Family:
     to edit); cut: text encoder, as the pipeline names it -> how many of a prompt's last tokens it is not given;
     in_part: text encoders that may read the beginning alone, as long as another one reads the whole prompt;
     size_multiple: width and height must be multiples of it; guided: is there a negative branch with these settings?;
-    options: further arguments of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it
-    has none; pictures: least and most pictures that it edits or looks at; from_picture: what begins from a picture, in
-    a family that takes none otherwise; from_mask: the same, where a mask says what of it is painted anew;
-    frames_per_second: above 0 for video;
-    frame_step: the number of frames must be 1 more than a multiple of it; optional: text encoder that it runs without
-    -> what else of the pipeline is then not needed; sampler_inputs: arguments of the sampler's `set_timesteps` that its
-    pipeline gives, besides their number; context_plan: how tokens are divided over ranks, as diffusers' context
-    parallelism reads it, where the transformer brings no plan of its own; decode: how latents become pixels, None
-    where images are not shown while they are made.
+    options: further arguments of the pipeline; call: calls the pipeline, where its class takes more than passing it the
+    arguments; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; pictures: least and most
+    pictures that it edits or looks at; from_picture: what begins from a picture, in a family that takes none otherwise;
+    from_mask: the same, where a mask says what of it is painted anew; frames_per_second: above 0 for video; frame_step:
+    the number of frames must be 1 more than a multiple of it; optional: text encoder that it runs without -> what else
+    of the pipeline is then not needed; sampler_inputs: arguments of the sampler's `set_timesteps` that its pipeline
+    gives, besides their number; context_plan: how tokens are divided over ranks, as diffusers' context parallelism
+    reads it, where the transformer brings no plan of its own; decode: how latents become pixels, None where images are
+    not shown while they are made.
     """
 
     name: str
@@ -152,6 +161,7 @@ class Family:
     in_part: tuple[str, ...] = ()
     guided: Callable[[Any, Sampling], bool] = _guided_above_one
     options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
+    call: Callable[[Any, dict[str, Any]], Any] = _called
     guidance_argument: str = "guidance_scale"
     pooled_input: str = ""
     pictures: tuple[int, int] = (0, 0)

@@ -20,6 +20,7 @@ BUILT_IN = {
     "aesthetic": "models.scorers.aesthetic",
     "classifier": "models.scorers.classifier",
     "vqa": "models.scorers.vqa",
+    "lift": "models.scorers.lift",
 }
 """Kind -> the module whose `ENTRY` it is; imported when it is first asked for."""
 

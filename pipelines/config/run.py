@@ -32,6 +32,7 @@ from pipelines.config.arms import (
     tables_of,
     take,
 )
+from pipelines.config.quota import Quota
 from pipelines.config.recommended import settings_of
 from pipelines.config.scorers import PLACES as SCORER_PLACES
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
@@ -39,7 +40,7 @@ from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selectio
 from pipelines.dataset import schema
 from pipelines.errors import UserError
 from pipelines.prompts.carry import Carried
-from pipelines.prompts.columns import PICTURES, SETTINGS
+from pipelines.prompts.columns import NONE, PICTURES, SETTINGS
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.expansion.config import PLACES as EXPAND_PLACES
 
@@ -60,6 +61,8 @@ class RunConfig:
     """In the file each has a table of its own name, such as [tora]."""
     arms: tuple[Arm, ...] = ()
     selection: Selection = field(default_factory=Selection)
+    quota: Quota | None = None
+    """None makes `group.groups_per_prompt` groups of every prompt in every arm."""
     output: Output = field(default_factory=Output)
     ray: RayOptions = field(default_factory=RayOptions)
     recommended: Recommended = field(default=UNKNOWN, compare=False)
@@ -79,6 +82,16 @@ class RunConfig:
             require(self.output.video_format == "webp", "output.video_format", self.output.video_format, rule)
             require(self.output.fps == 0, "output.fps", self.output.fps, rule)
         self._check_scorers()
+        if self.quota:
+            self._check_quota(self.quota)
+
+    def _check_quota(self, quota: Quota) -> None:
+        names = [arm.name for arm in self.arms]
+        unknown = [name for name in quota.candidates if name not in names]
+        rule = f"needs names of [[arms]] (there: {', '.join(names)})"
+        require(not unknown, "quota.candidates", list(quota.candidates), rule)
+        groups = self.group.groups_per_prompt
+        require(groups == 1, "group.groups_per_prompt", groups, "[quota] decides how many groups a prompt gets")
 
     def _check_scorers(self) -> None:
         kind, rank_by = self.scoring.kind, self.selection.rank_by
@@ -130,7 +143,8 @@ class RunConfig:
                 tables |= tables_of(self.interventions, self.arms)
             elif name not in ("arms", "recommended", "carried"):
                 value = getattr(self, name)
-                tables[name] = [asdict(table) for table in value] if isinstance(value, tuple) else asdict(value)
+                many = isinstance(value, tuple)
+                tables[name] = [asdict(table) for table in value] if many else value and asdict(value)
         return {name: _plain(table) for name, table in tables.items()}
 
 
@@ -185,9 +199,17 @@ def fingerprint_of(config: Mapping[str, Any]) -> str:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers. A damaged config has an identity of its own."""
     covered = _without(without_later_defaults(config), _NOT_IDENTITY)
+    if isinstance(sampling := covered.get("sampling"), Mapping) and not _pictured(config):
+        covered["sampling"] = {name: value for name, value in sampling.items() if name != "denoising_strength"}
     if isinstance(run := covered.get("run"), Mapping):
         covered["run"] = {"seed": run.get("seed")}
     return {"schema_version": schema.VERSION, **covered}
+
+
+def _pictured(config: Mapping[str, Any]) -> bool:
+    prompts = config.get("prompts")
+    columns = prompts.get("columns") if isinstance(prompts, Mapping) else None
+    return isinstance(columns, Mapping) and columns.get("source_image", "") not in ("", NONE)
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,13 +241,12 @@ _PLACES = {
 
 _NOT_IDENTITY = {
     "model": PLACES,
-    # Of groups with pictures, whose ids say it.
-    "sampling": ("denoising_strength",),
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     "prompts": ("path", "format", "limit", "template", "picture_folders"),
     "prompts.expand": EXPAND_PLACES,
     "scorers.options": SCORER_PLACES,
     "group": ("groups_per_prompt",),
+    "quota": ("accepted", "most_groups"),
 }
 """Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""
 
@@ -233,6 +254,7 @@ _ADDED_LATER: dict[str, Any] = {
     "prompts.encoding": "auto",
     "prompts.expand": None,
     "scorers": [],
+    "quota": None,
     "scoring.kind": "open_clip",
     "scoring.options": {},
     "scoring.frames": 8,

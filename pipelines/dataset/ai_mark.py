@@ -9,6 +9,8 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
+from pipelines.dataset import mp4
+
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """The IPTC's term for media that a trained model has made."""
 
@@ -28,6 +30,9 @@ _JPEG = b"\xff\xd8"
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 """What a JPEG's segment of application data begins with where it holds XMP."""
 
+_MP4_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+"""The name of an MP4's box that holds XMP."""
+
 _HAS_XMP, _HAS_ALPHA = 0x04, 0x10
 """Bits of the first byte of a WebP's extended header."""
 
@@ -35,7 +40,7 @@ _HAS_XMP, _HAS_ALPHA = 0x04, 0x10
 def marked(data: bytes) -> bytes:
     """An image file with the mark; its pixels are the same.
 
-    data: a PNG, a JPEG or a lossless WebP, animated or not, as `pipelines.dataset.images` encodes it.
+    data: a PNG, a JPEG, a lossless WebP or an MP4, as `pipelines.dataset.images` and `videos` encode it.
 
     Raises:
         ValueError: when it is another file.
@@ -46,7 +51,11 @@ def marked(data: bytes) -> bytes:
         return _webp([*_extended(_webp_chunks(data)), (b"XMP ", _XMP)])
     if data.startswith(_JPEG):
         return _jpeg(data)
-    raise ValueError(f"the image begins with {data[:12]!r}: only PNG, JPEG and WebP can be marked; leave the mark out")
+    if mp4.is_one(data):  # at its end, as its index has the places of what is before
+        return data + struct.pack(">I", 8 + len(_MP4_XMP) + len(_XMP)) + b"uuid" + _MP4_XMP + _XMP
+    raise ValueError(
+        f"the image begins with {data[:12]!r}: only PNG, JPEG, WebP and MP4 can be marked; leave the mark out"
+    )
 
 
 def _png_chunk(kind: bytes, content: bytes) -> bytes:

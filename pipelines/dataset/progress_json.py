@@ -90,6 +90,20 @@ class ProgressFile:
         self._written = -_EVERY_SECONDS_S3
         self._now = Snapshot()
 
+    @property
+    def images(self) -> int:
+        """Images of the whole run, as far as it is planned."""
+        return self._images
+
+    @property
+    def done(self) -> int:
+        """Images that earlier sessions made or gave up."""
+        return self._done
+
+    def expect(self, images: int) -> None:
+        """Take over the images of the whole run, where more are planned while it goes on."""
+        self._images = images
+
     def update(self, snapshot: Snapshot) -> None:
         """Take over the counts of the workers, and write the file unless it was written a moment ago."""
         self._now = snapshot

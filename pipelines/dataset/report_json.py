@@ -74,7 +74,7 @@ class Measures:
     kept: int
     """Images in data/."""
     duplicates: int
-    """Images that repeat another one of their group."""
+    """Images that repeat an earlier one, as the column `duplicate_of` says."""
     drop_reasons: dict[str, int]
     """Reason -> number of images that were dropped for it."""
     clip_score: Interval

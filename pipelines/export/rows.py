@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,8 @@ class Choice:
     """Whether to export the scorers' image vectors too."""
     scores: tuple[str, ...]
     """Names of the scorers (`pipelines.dataset.scores`) whose columns are added to the run's own."""
+    without: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Shard file -> numbers of rows that are left out."""
 
 
 class Piece(NamedTuple):
@@ -95,6 +97,8 @@ def read(
             rows = file.group(number, names).slice(first - start, last - first)
             for name, scores in zip(choice.scores, beside, strict=True):
                 rows = score_files.merged(dataset, name, piece.file, first, rows, scores)
-            chosen = pc.is_in(rows["arm"], value_set=pa.array(choice.arms))
-            places = np.flatnonzero(chosen.to_numpy()).astype(np.int64) + first
-            yield places, rows.filter(chosen).select(target.names).cast(target)
+            chosen = pc.is_in(rows["arm"], value_set=pa.array(choice.arms)).to_numpy().copy()
+            left_out = choice.without.get(piece.file, frozenset())
+            chosen[[row - first for row in left_out if first <= row < last]] = False
+            places = np.flatnonzero(chosen).astype(np.int64) + first
+            yield places, rows.filter(pa.array(chosen)).select(target.names).cast(target)

@@ -112,7 +112,7 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
         workers = {"read": config.ray.writers, "score": config.ray.scorers, "write": config.ray.writers}
         file = ProgressFile(beside, images=images, done=done, workers=workers)
         stack.enter_context(file.session())
-        progress = stack.enter_context(followed(file, images, done, STAGES))
+        progress = stack.enter_context(followed(file, STAGES))
         made: Counter[str] = Counter()
         per_round = shards_per_round(config.ray.scorers)
         for row in make_all(pending, stages(run, name, config, progress), per_round):

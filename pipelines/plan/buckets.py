@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
 
@@ -74,12 +74,15 @@ def _together(waiting: dict[Bucket, list[PromptRow]]) -> Iterator[list[PromptRow
         yield chunk
 
 
-def cut(variants: Variants, buckets: Sequence[Bucket]) -> Iterator[list[slice]]:
-    """Some prompts in shards, as slices of them: full ones of a bucket, and then what is left of each, as many buckets
-    in a shard as it has room for.
+def cut(
+    variants: Variants, buckets: Sequence[Bucket], room: Callable[[Variants, Bucket], int] = room
+) -> Iterator[list[slice]]:
+    """Some prompts, or groups, in shards, as slices of them: full ones of a bucket, and then what is left of each, as
+    many buckets in a shard as it has room for.
 
     variants: of the run.
-    buckets: of each prompt; equal ones lie together.
+    buckets: of each prompt or group; equal ones lie together.
+    room: how many of a bucket fill a shard.
     """
     left: list[slice] = []
     filled = Fraction(0)

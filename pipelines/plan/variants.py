@@ -55,6 +55,8 @@ class Variants:
         if seed is not None:
             Run(output="unused", seed=seed)
         if images is not None:
+            if self.config.quota:
+                raise ValueError(f"images = {images}: in a run with [quota] it decides how many images a prompt gets")
             require(1 <= images <= _MOST_IMAGES, "images", images, f"needs 1 to {_MOST_IMAGES:,}")
         return RowSettings(self._settled(rest, images), seed, images)
 

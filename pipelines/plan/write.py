@@ -46,7 +46,7 @@ def write_plan(
     Raises:
         UserError: when there is no usable prompt, or groups of `before` would no longer be planned.
     """
-    tally = _Tally(survey or Survey(config))
+    tally = Tally(survey or Survey(config))
     variants = tally.survey.variants
     segments = before.segments if before else ()
     known = _Known(output, segments)
@@ -80,7 +80,7 @@ def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
         UserError: when a prompt file cannot be read, or there is no usable prompt.
     """
     expand = config.prompts.expand
-    tally = _Tally(survey or Survey(config), times=expand.most if expand else 1)
+    tally = Tally(survey or Survey(config), times=expand.most if expand else 1)
     variants = tally.survey.variants
     shards = 0
     for chunk in chunks(variants, tally.good_prompts(config)):
@@ -89,8 +89,8 @@ def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
     return tally.counts((Segment(first=0, shards=shards),))
 
 
-class _Tally:
-    """Counts rows.
+class Tally:
+    """The usable prompts of a run, counted as they pass.
 
     survey: takes the good ones, and why others are bad.
     times: how often each of them counts.
@@ -108,6 +108,13 @@ class _Tally:
         answers: Storage | None = None,
         keep: Callable[[Picture], None] | None = None,
     ) -> Iterator[PromptRow]:
+        """Every usable prompt, in the order of the files.
+
+        config: the run.
+        failures: takes the bad rows; None for nobody.
+        answers: the output folder, which keeps what a language model has answered; without one nobody is asked.
+        keep: takes the pictures of each of them.
+        """
         survey = self.survey
         settle, wanted = survey.variants.settle, survey.wanted
         for row in prompt_rows.read(
@@ -128,11 +135,22 @@ class _Tally:
         survey.close()
 
     def check_some(self, prompts: Prompts) -> None:
+        """Check that there was a usable prompt.
+
+        prompts: the settings.
+
+        Raises:
+            UserError: when there was none.
+        """
         if not self._prompts:
             reasons = "; ".join(self.survey.reasons) or "the files hold no rows"
             raise UserError(f"no usable prompt in {prompts.sources}; the reasons: {reasons}")
 
     def counts(self, segments: tuple[Segment, ...]) -> PlanCounts:
+        """The counts of a plan of all groups that the config says.
+
+        segments: of the plan.
+        """
         return PlanCounts(
             prompts=self._prompts,
             bad_prompts=self._bad,

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from pipelines.serve.deferred import Deferred
+from pipelines.serve.deferred import Deferred, Kind
 from pipelines.serve.desk import DeskHere, Keep
 from pipelines.serve.events import PartialImages
 from pipelines.serve.folders import open_folder
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.jobs import Engine, Step
-from pipelines.serve.schema import ImageResponse, request_model
+from pipelines.serve.schema import ImageRequest, ImageResponse, request_model
 from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.video_schema import VideoRequest
+
+_BODIES: dict[Kind, type[ImageRequest]] = {"image": ImageRequest, "video": VideoRequest}
+_DIGITS = {"seed_text", "seed_texts"}
+"""Fields of reports that are made of others."""
 
 
 class ImagesDesk(DeskHere):
@@ -28,14 +33,17 @@ class ImagesDesk(DeskHere):
 
     def __init__(self, args: ServeArgs, serving: Serving, engine: Engine) -> None:
         patient = args.model_copy(update={"queue_timeout_s": args.job_timeout_s, "timeout_s": args.job_timeout_s})
-        api, body = ImagesApi(patient, serving, engine), request_model(patient, serving)
+        api = ImagesApi(patient, serving, engine)
+        bodies = {kind: request_model(patient, serving, of) for kind, of in _BODIES.items()}
 
         async def answer(job: Deferred, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
             # Its steps are the job's progress; what images look like by then nobody sees.
             seen = {"stream": True, "partial_images": None}
-            request = body.model_validate_json(job.request).model_copy(update=seen)
+            request = bodies[job.kind].model_validate_json(job.request).model_copy(update=seen)
             async with aclosing(api.events(request, keep)) as events:
                 async for event in events:
+                    if isinstance(event, ImageResponse):
+                        job.about["group"] = event.group.model_dump(mode="json", exclude=_DIGITS)
                     if not isinstance(event, PartialImages):
                         yield event
 

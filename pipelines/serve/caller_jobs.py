@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from fastapi import Request
+from pydantic import BaseModel, Field, computed_field
 
 from pipelines.serve.deferred import Deferred, Kind, deferred
 from pipelines.serve.desk import Desk, Keep
@@ -13,6 +15,34 @@ from pipelines.serve.jobs import Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.schema import ImageRequest
 from pipelines.serve.settings import ServeArgs
+
+
+class Page(BaseModel):
+    """Which of the jobs of a list, as in OpenAI's lists."""
+
+    after: str | None = None
+    """The job before them."""
+    limit: int = Field(20, ge=1, le=100)
+    order: Literal["asc", "desc"] = "desc"
+    """By the time at which they were made."""
+
+
+class Listed(BaseModel):
+    """A page of a list, as OpenAI's clients read it."""
+
+    object: Literal["list"] = "list"
+    data: Sequence[Any]
+    has_more: bool
+
+    @computed_field
+    def first_id(self) -> str | None:
+        """That of the first of them."""
+        return self.data[0].id if self.data else None
+
+    @computed_field
+    def last_id(self) -> str | None:
+        """That of the last one, for the next page's `after`."""
+        return self.data[-1].id if self.data else None
 
 
 class CallerJobs:
@@ -83,15 +113,11 @@ class CallerJobs:
             raise _none(kind or "job")
         return job
 
-    async def page(
-        self, request: Request, kind: Kind | None, *, after: str | None, limit: int, order: str
-    ) -> tuple[list[Deferred], bool]:
+    async def page(self, request: Request, kind: Kind | None, page: Page) -> tuple[list[Deferred], bool]:
         """Some jobs of the caller of a request, and whether there are more.
 
         kind: as of `Desk.all_of`.
-        after: the job before them.
-        limit: how many.
-        order: "asc" or "desc", by the time at which they were made.
+        page: which of them.
 
         Raises:
             ApiError: when there is no job `after` (404), or callers cannot be told apart (403).
@@ -100,14 +126,14 @@ class CallerJobs:
             message = "without API keys callers cannot be told apart, so jobs are found by their ids alone"
             raise ApiError(403, message, code="no_list")
         jobs = await self._desk.all_of(self.owner(request), kind)
-        if order == "asc":
+        if page.order == "asc":
             jobs.reverse()
-        if after is not None:
-            at = next((index for index, job in enumerate(jobs) if job.id == after), None)
+        if page.after is not None:
+            at = next((index for index, job in enumerate(jobs) if job.id == page.after), None)
             if at is None:
                 raise _none(kind or "job", param="after")
             jobs = jobs[at + 1 :]
-        return jobs[:limit], len(jobs) > limit
+        return jobs[: page.limit], len(jobs) > page.limit
 
     async def forget(self, request: Request, job_id: str) -> None:
         """Stop a job, and remove it with its files.
@@ -141,9 +167,17 @@ class CallerJobs:
             raise ApiError(409, "it was cancelled", code="cancelled")
         if not job.is_over:
             raise ApiError(409, f"it is {job.status}: ask again", code="not_done", retry_after_s=2)
-        data = await self._desk.file(job.result)
+        return await self.file(job.result)
+
+    async def file(self, name: str) -> bytes:
+        """A file that was kept.
+
+        Raises:
+            ApiError: when there is none (404).
+        """
+        data = await self._desk.file(name)
         if data is None:
-            raise ApiError(404, "its images are not there any more", code="not_found")
+            raise ApiError(404, "there is no such file, or not any more", code="not_found")
         return data
 
     def _files_at(self, request: Request) -> str:

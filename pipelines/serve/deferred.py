@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from pipelines.serve.schema import ErrorBody
 
-Kind = Literal["image", "video"]
+Kind = Literal["image", "edit", "video"]
 """What a job makes; a caller finds videos as /v1/videos too."""
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
 
@@ -54,6 +54,12 @@ class Deferred(BaseModel):
     @property
     def is_over(self) -> bool:
         return self.completed_at is not None
+
+    @property
+    def times(self) -> dict[str, Any]:
+        """Those that its caller is told."""
+        found = {name: getattr(self, name) for name in ("created_at", "completed_at", "expires_at")}
+        return {name: None if at is None else int(at) for name, at in found.items()}
 
     @property
     def progress(self) -> int:

@@ -54,23 +54,29 @@ async def _joined(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator
         yield chunk
 
 
-def partial(of: PartialImages) -> Iterator[str]:
-    """An event of OpenAI's form per image, with its index."""
+def partial(of: PartialImages, kind: str) -> Iterator[str]:
+    """An event of OpenAI's form per image, with its index.
+
+    kind: what the names of the events begin with.
+    """
     sampling = of.job.group.sampling
     facts = ImageFacts(output_format=of.job.image_format, size=f"{sampling.width}x{sampling.height}")
     shared = {"created_at": int(time.time()), **facts.model_dump(), "partial_image_index": of.number}
     for index, image in enumerate(of.images):
         picture = {"b64_json": base64.b64encode(image).decode()}
-        yield sse("image_generation.partial_image", {**picture, **shared, "index": index})
+        yield sse(f"{kind}.partial_image", {**picture, **shared, "index": index})
 
 
-def completed(response: ImageResponse) -> Iterator[str]:
+def completed(response: ImageResponse, kind: str) -> Iterator[str]:
     """An event of OpenAI's form per image, with the fields of `Image` and its index, and an event with the group's
-    settings."""
+    settings.
+
+    kind: as for `partial`.
+    """
     shared = {"created_at": response.created, **response.model_dump(include=set(_SHARED))}
     for index, image in enumerate(response.data):
-        yield sse("image_generation.completed", {**image.model_dump(), **shared, "index": index})
-    yield sse("image_generation.group", response.group.model_dump())
+        yield sse(f"{kind}.completed", {**image.model_dump(), **shared, "index": index})
+    yield sse(f"{kind}.group", response.group.model_dump())
 
 
 def sse(event: str, data: dict[str, Any]) -> str:

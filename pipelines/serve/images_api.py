@@ -56,15 +56,15 @@ class ImagesApi:
         return EventStream(await anext(chunks), chunks)
 
     async def _chunks(self, request: ImageRequest, keep: Keep) -> AsyncGenerator[str, None]:
-        begun = False
+        begun, kind = False, request.kind_of_events
         try:
             async with aclosing(self.events(request, keep)) as events:
                 async for event in events:
                     begun = True
                     if isinstance(event, Step):
-                        yield sse("image_generation.progress", {"step": event.done, "steps": event.of})
+                        yield sse(f"{kind}.progress", {"step": event.done, "steps": event.of})
                         continue
-                    for chunk in partial(event) if isinstance(event, PartialImages) else completed(event):
+                    for chunk in partial(event, kind) if isinstance(event, PartialImages) else completed(event, kind):
                         yield chunk
         except Exception as error:
             if not begun:
@@ -117,7 +117,7 @@ class ImagesApi:
                     self.metrics.generate.observe(event.generate_s)
                     self.metrics.groups.observe(event.groups_in_batch)
                     by_url = request.response_format == "url"
-                    urls = [await keep(data, job.image_format) for data in event.images] if by_url else None
+                    urls = [await keep(data, job.ending) for data in event.images] if by_url else None
                     yield response_of(job, seed, event, urls=urls, queue_s=queue_s, serving=self._serving)
 
     def _in_time(self, job: Job) -> AsyncGenerator[Event, None]:

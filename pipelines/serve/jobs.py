@@ -9,6 +9,19 @@ from typing import Literal, Protocol
 from models.generator import ModelInfo
 from models.spec import Group
 from pipelines.dataset.failures import Failure
+from pipelines.dataset.videos import VideoFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """What a video is besides its group."""
+
+    seconds: float | None
+    """How long it is, as near as the model can; None for the frames that the group's sampling says."""
+    format: VideoFormat
+    """Of the file."""
+    fps: int
+    """Frames per second; 0 takes the model's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +42,19 @@ class Job:
     """How many `Preview`s to send."""
     image_format: Literal["png", "webp", "jpeg"] = "png"
     """Of the files."""
+    clip: Clip | None = None
+    """For videos."""
     jpeg_quality: int = 100
     """Of JPEG files, as in `pipelines.dataset.images.encode_jpeg`."""
     timeout_s: float | None = None
     """Seconds after which the worker stops it; None takes the worker's `timeout_s`."""
     caller: str = ""
     """Who waits for it, as in `pipelines.serve.callers`."""
+
+    @property
+    def ending(self) -> str:
+        """Of the names of its files."""
+        return self.image_format if self.clip is None else self.clip.format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +95,8 @@ class Scores:
     clip_tokens_cut: Mapping[str, int] | None
     nearest_similarity: tuple[float, ...] | None
     """One per image; None for a single image, or a scorer without image vectors."""
+    temporal_consistency: tuple[float, ...] | None
+    """One per video; None for pictures, or a scorer without image vectors."""
     group_vendi: float | None
     """None for a scorer without image vectors."""
     group_pair_similarity: float | None
@@ -97,6 +119,10 @@ class Done:
     """The same; empty where the model did not read it."""
     scores: Scores | None
     """None where scores are off."""
+    frames: int
+    """Of a video; 1 for pictures."""
+    fps: int
+    """Frames per second; 0 for pictures."""
     groups_in_batch: int
     """Groups that were denoised together, this one included."""
     generate_s: float

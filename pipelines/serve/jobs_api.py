@@ -10,18 +10,15 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from pipelines.serve.caller_jobs import CallerJobs
+from pipelines.serve.caller_jobs import CallerJobs, Listed, Page
 from pipelines.serve.deferred import Deferred, Status
-from pipelines.serve.refusals import refusals
+from pipelines.serve.refusals import ASKING, refusals
 from pipelines.serve.schema import ErrorBody, ImageResponse
 
 Prefer = Annotated[
     str | None,
     Header(description="`respond-async`: the answer is a job (202), whose images are fetched when they are made."),
 ]
-
-_ASKING = (401, 403, 404, 503)
-"""Refusals of every route."""
 
 
 class JobView(BaseModel):
@@ -44,12 +41,8 @@ class JobView(BaseModel):
     error: ErrorBody | None
 
 
-class JobList(BaseModel):
-    object: Literal["list"] = "list"
+class JobList(Listed):
     data: list[JobView]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 class Deleted(BaseModel):
@@ -67,25 +60,18 @@ def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRout
     """
     router = APIRouter(prefix="/v1/jobs", dependencies=[*dependencies])
 
-    @router.get("", responses=refusals(400, *_ASKING), summary="Your jobs")
-    async def every(
-        request: Request,
-        after: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=100)] = 20,
-        order: Literal["asc", "desc"] = "desc",
-    ) -> JobList:
-        found, more = await jobs.page(request, None, after=after, limit=limit, order=order)
-        views = [view(job, model) for job in found]
-        first, last = (views[0].id, views[-1].id) if views else (None, None)
-        return JobList(data=views, first_id=first, last_id=last, has_more=more)
+    @router.get("", responses=refusals(400, *ASKING), summary="Your jobs")
+    async def every(request: Request, page: Annotated[Page, Query()]) -> JobList:
+        found, has_more = await jobs.page(request, None, page)
+        return JobList(data=[view(job, model) for job in found], has_more=has_more)
 
-    @router.get("/{job_id}", responses=refusals(*_ASKING), summary="How far a job is")
+    @router.get("/{job_id}", responses=refusals(*ASKING), summary="How far a job is")
     async def one(request: Request, job_id: str) -> JobView:
         return view(await jobs.find(request, job_id), model)
 
     @router.get(
         "/{job_id}/result",
-        responses=refusals(*_ASKING, 400, 409, 422, 500, 504) | {200: {"model": ImageResponse}},
+        responses=refusals(*ASKING, 400, 409, 422, 500, 504) | {200: {"model": ImageResponse}},
         response_class=Response,
         summary="What the request would have been answered with, once the job is done",
     )
@@ -93,11 +79,11 @@ def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRout
         data = await jobs.result(await jobs.find(request, job_id))
         return Response(data, media_type="application/json")
 
-    @router.post("/{job_id}/cancel", responses=refusals(*_ASKING), summary="Stop a job within a denoising step")
+    @router.post("/{job_id}/cancel", responses=refusals(*ASKING), summary="Stop a job within a denoising step")
     async def cancel(request: Request, job_id: str) -> JobView:
         return view(await jobs.cancel(request, job_id), model)
 
-    @router.delete("/{job_id}", responses=refusals(*_ASKING), summary="Stop a job and remove its images")
+    @router.delete("/{job_id}", responses=refusals(*ASKING), summary="Stop a job and remove its images")
     async def delete(request: Request, job_id: str) -> Deleted:
         await jobs.forget(request, job_id)
         return Deleted(id=job_id)
@@ -116,10 +102,8 @@ def view(job: Deferred, model: str) -> JobView:
         progress=job.progress,
         model=model,
         prompt=job.about["prompt"],
-        created_at=int(job.created_at),
         deadline=int(job.deadline),
-        completed_at=None if job.completed_at is None else int(job.completed_at),
-        expires_at=None if job.expires_at is None else int(job.expires_at),
+        **job.times,
         error=job.error,
     )
 

@@ -23,6 +23,9 @@ REFUSALS = {
 MAKING = tuple(status for status in REFUSALS if status != 409)
 """Those of a request for images."""
 
+ASKING = (401, 403, 404, 503)
+"""Those of a request for a job."""
+
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route that refuses with these statuses."""

@@ -24,7 +24,7 @@ from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageRespon
 from pipelines.serve.settings import ServeArgs, Serving
 
 _RANDOM_SEEDS = 2**31
-_IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity")
+_IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity", "temporal_consistency")
 _GROUP_SCORES = ("clip_model", "clip_margin_missing", "clip_tokens_cut", "group_vendi", "group_pair_similarity")
 
 
@@ -40,6 +40,10 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
     """
     if request.model not in (None, serving.name):
         raise ApiError(404, f"there is no such model; this is {serving.name}", param="model", code="model_not_found")
+    clip = request.clip(serving)
+    if (clip is not None) != serving.makes_videos:
+        made, at = ("videos", "/v1/videos") if serving.makes_videos else ("images", "/v1/images/generations")
+        raise ApiError(400, f"{serving.name} makes {made}: ask for them at {at}", param="model", code="wrong_model")
     prompt_id, prompt = _cleaned(request.prompt, "prompt", args)
     counterfactual = None if request.counterfactual is None else request.counterfactual.strip() or None
     if counterfactual is not None:
@@ -62,6 +66,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         progress=_given_or(request.stream, False),
         image_format=image_format,
         jpeg_quality=quality,
+        clip=clip,
         timeout_s=args.timeout_s,
     )
     return job, seed
@@ -91,6 +96,7 @@ def response_of(
     ]
     sampling = job.group.sampling.settings(pictures=bool(job.group.pictures))
     width, height = sampling.pop("width"), sampling.pop("height")
+    sampling["frames"] = done.frames
     settings: dict[str, Any] = {entry.name: None for entry in registered()}
     settings |= {entry_of(config).name: asdict(config) for config in job.group.interventions}
     group = GroupReport(
@@ -104,6 +110,7 @@ def response_of(
         seeds=list(job.group.seeds),
         size=f"{width}x{height}",
         **sampling,
+        fps=done.fps,
         **settings,
         tokens_cut=dict(done.tokens_cut),
         negative_tokens_cut=dict(done.negative_tokens_cut),
@@ -112,9 +119,7 @@ def response_of(
         queue_seconds=round(queue_s, 4),
         generate_seconds=round(done.generate_s, 4),
     )
-    return ImageResponse(
-        created=int(time.time()), data=data, output_format=job.image_format, size=group.size, group=group
-    )
+    return ImageResponse(created=int(time.time()), data=data, output_format=job.ending, size=group.size, group=group)
 
 
 def _image_scores(scores: Scores | None, index: int) -> dict[str, Any]:

@@ -6,10 +6,11 @@ The request's model is made for each app, so that its OpenAPI document states th
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Any, Literal, LiteralString, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, LiteralString, TypeVar, get_type_hints
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -27,6 +28,7 @@ from models.interventions.base import Intervention
 from models.interventions.registry import registered
 from models.spec import InterventionConfig
 from pipelines.errors import UserError
+from pipelines.serve.jobs import Clip
 from pipelines.serve.settings import ServeArgs, Serving
 
 _SEED = {
@@ -37,6 +39,8 @@ _SEED = {
 }
 Seed = Annotated[int, Field(ge=0, lt=2**63), WithJsonSchema(_SEED, mode="validation")]
 """A number or its digits: JavaScript's numbers are exact to 2**53 alone, so its clients get and send seeds as texts."""
+
+R = TypeVar("R", bound="ImageRequest")
 
 _NOT_HERE: dict[str, LiteralString] = {
     "quality": "there are no levels of quality here: set steps",
@@ -108,6 +112,22 @@ class ImageRequest(_Body):
         None, description="Accepted for compatibility; it has no effect and is not stored."
     )
 
+    kind_of_events: ClassVar[str] = "image_generation"
+    """What the names of its events begin with."""
+
+    @classmethod
+    def numbers(cls, args: ServeArgs) -> dict[str, Any]:
+        """The fields that say how many images, and which, in the limits of an app."""
+        said = "Extension. The seeds of the images themselves, n of them, in place of `seed`."
+        return {
+            "n": (int | None, Field(1, ge=1, le=args.max_n, description="Images of the group; made together.")),
+            "seeds": (list[Seed] | None, Field(None, min_length=1, max_length=args.max_n, description=said)),
+        }
+
+    def clip(self, serving: Serving) -> Clip | None:
+        """What makes it a video; None for pictures."""
+        return None
+
     @field_validator(*_NOT_HERE, mode="wrap")
     @classmethod
     def _not_ignored(cls, value: Any, check: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
@@ -117,13 +137,12 @@ class ImageRequest(_Body):
             raise PydanticCustomError("not_here", _not_here(field.field_name or "")) from None
 
 
-def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
-    """The request's model with this app's limits and defaults."""
+def request_model(args: ServeArgs, serving: Serving, kind: type[R]) -> type[R]:
+    """The model of a kind of requests with this app's limits and defaults."""
     sampling, text = serving.sampling, args.max_prompt_characters
     steps: dict[str, Any] = {"ge": 1, "le": args.max_steps}
     changed: dict[str, Any] = {
         "prompt": (str, Field(..., min_length=1, max_length=text)),
-        "n": (int | None, Field(1, ge=1, le=args.max_n, description="Images of the group; made together.")),
         "size": (
             Literal[(*serving.sizes, "auto")] | None,
             Field(serving.sizes[0], description="Width x height in pixels."),
@@ -144,21 +163,13 @@ def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
             str | None,
             Field(sampling.negative_prompt, max_length=text, description="Extension."),
         ),
-        "seeds": (
-            list[Seed] | None,
-            Field(
-                None,
-                min_length=1,
-                max_length=args.max_n,
-                description="Extension. The seeds of the images themselves, n of them, in place of `seed`.",
-            ),
-        ),
+        **kind.numbers(args),
     }
     for entry in registered():
-        if entry.name in ImageRequest.model_fields or entry.name in GroupReport.model_fields:
+        if entry.name in kind.model_fields or entry.name in GroupReport.model_fields:
             raise UserError(f"the intervention {entry.name!r} has the name of a field of requests or reports")
         changed[entry.name] = _intervention(entry, serving.interventions[entry.name])
-    return create_model("ImageRequestHere", __base__=ImageRequest, **changed)
+    return create_model(f"{kind.__name__}Here", __base__=kind, **changed)
 
 
 def _intervention(entry: Intervention, defaults: InterventionConfig) -> tuple[Any, Any]:
@@ -168,7 +179,12 @@ def _intervention(entry: Intervention, defaults: InterventionConfig) -> tuple[An
     name = "".join(word.capitalize() for word in entry.name.split("_"))
     options = create_model(name, __base__=_Body, **here)
     said = f"Extension. {entry.title}, which {entry.purpose}: true, or its settings."
-    return StrictBool | options | None, Field(False, description=said)
+    return Annotated[StrictBool | options | None, BeforeValidator(_of_form)], Field(False, description=said)
+
+
+def _of_form(value: Any) -> Any:
+    """Forms have texts alone; the switch of an intervention is not one."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
 class Image(BaseModel):
@@ -183,6 +199,7 @@ class Image(BaseModel):
     clip_score: float | None = None
     clip_margin: float | None = None
     nearest_similarity: float | None = None
+    temporal_consistency: float | None = None
 
     @computed_field
     def seed_text(self) -> str:
@@ -209,6 +226,8 @@ class GroupReport(BaseModel):
     guidance_scale: float
     negative_prompt: str
     max_sequence_length: int
+    frames: int = 1
+    fps: int = 0
     tokens_cut: dict[str, int]
     negative_tokens_cut: dict[str, int]
     clip_model: str | None = None

@@ -18,6 +18,7 @@ from pipelines.config.model_path import check_model
 from pipelines.config.recommended import settings_of
 from pipelines.config.run import load
 from pipelines.config.scorers import Scoring, check, open_clip_table
+from pipelines.dataset import mp4
 from pipelines.dataset.content_credentials import ALGORITHMS, Credentials
 from pipelines.errors import UserError
 
@@ -65,6 +66,8 @@ class ServeArgs(BaseModel):
     max_n: int = Field(default=10, ge=1, le=256)
     max_steps: int = Field(default=100, ge=1, le=1000)
     max_inner_steps: int = Field(default=1000, ge=1, le=10_000)
+    max_seconds: float = Field(default=10.0, gt=0.0, le=120.0)
+    """Of a video."""
     max_prompt_characters: int = Field(default=2000, ge=1, le=100_000)
     max_body_kb: int = Field(default=64, ge=1, le=65_536)
     body_timeout_s: float = Field(default=10.0, gt=0.0)
@@ -171,6 +174,8 @@ class Serving:
     sampling: Sampling
     interventions: Interventions
     """What a request gets that switches one on without settings of its own."""
+    fps: int = 0
+    """Frames per second of videos; 0 takes the model's."""
     sizes: tuple[str, ...]
     """Allowed sizes, "WIDTHxHEIGHT", the default first."""
     images_per_group: int = 1
@@ -180,6 +185,10 @@ class Serving:
     """What a person should know of settings that are not wrong."""
     plugins: tuple[str, ...] = ()
     """`run.plugins` of the config."""
+
+    @property
+    def makes_videos(self) -> bool:
+        return self.sampling.frames > 1
 
     def ranks(self, args: ServeArgs) -> Ranks:
         """The processes of each copy."""
@@ -214,7 +223,9 @@ def resolve(args: ServeArgs) -> Serving:
     if sampling.steps > args.max_steps:
         raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
     if sampling.frames != 1:
-        raise UserError(f"sampling.frames = {sampling.frames}: the endpoint makes still images, 1 frame")
+        mp4.require(f"sampling.frames = {sampling.frames}: an endpoint that makes videos")
+        if args.credentials:
+            raise UserError("c2pa_certificate: videos are marked and not signed; leave it and c2pa_key out")
     check_model(base.model.path, "model" if args.model else "model.path")
     gpus = args.gpus_per_replica > 0
     model = resolved(replace(base.model, device=args.device, dtype=args.dtype or base.model.dtype), gpus=gpus)
@@ -241,6 +252,7 @@ def _base(args: ServeArgs) -> Serving:
             scoring=job.scoring,
             sampling=job.sampling,
             interventions=job.interventions,
+            fps=job.output.fps,
             sizes=(),
             images_per_group=job.group.size,
             warnings=_known(job.recommended.warning),

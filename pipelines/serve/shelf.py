@@ -14,6 +14,12 @@ _ROOM = "files"
 _NAME = re.compile(r"([0-9a-f]{12})[A-Za-z0-9_-]{32}\.[a-z0-9]+")
 
 
+def media_type(name: str) -> str:
+    """The media type of a file of images or of a video, by its name."""
+    ending = name.rpartition(".")[2]
+    return f"{'video' if ending == 'mp4' else 'image'}/{ending}"
+
+
 class Shelf:
     """Files with a lifetime; where they are too many bytes together, the oldest are removed first.
 

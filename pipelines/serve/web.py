@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from models.interventions.registry import registered
-from pipelines.serve import errors, jobs_api, page
+from pipelines.serve import errors, jobs_api, making, page, videos_api
 from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.desk import Desk
 from pipelines.serve.errors import ApiError
@@ -26,20 +26,15 @@ from pipelines.serve.head import Head
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.job_tables import job_tables
 from pipelines.serve.jobs import Engine
-from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.keys import Keys
-from pipelines.serve.refusals import MAKING, refusals
-from pipelines.serve.requests import job_of
+from pipelines.serve.refusals import refusals
 from pipelines.serve.schema import (
     ModelCard,
     ModelList,
-    request_model,
-    response_model,
 )
 from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.shelf import media_type
 from pipelines.serve.uploads import Uploads
-
-_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys) -> FastAPI:
@@ -79,9 +74,11 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     jobs, check = CallerJobs(args, desk, keys), _key_check(keys)
-    _add_making(app, api, jobs, args, serving, check)
-    _add_reading(app, api, desk, card(args, serving), check)
-    app.include_router(jobs_api.routes(jobs, serving.name, [Depends(check)]))
+    guarded = [Depends(check)]
+    app.include_router(making.routes(api, jobs, args, serving, guarded))
+    app.include_router(videos_api.routes(jobs, args, serving, guarded))
+    app.include_router(jobs_api.routes(jobs, serving.name, guarded))
+    _add_reading(app, api, jobs, card(args, serving), check)
     _add_documents(app, engine)
     return app
 
@@ -114,32 +111,7 @@ def card(args: ServeArgs, serving: Serving) -> ModelCard:
     )
 
 
-def _add_making(
-    app: FastAPI, api: ImagesApi, jobs: CallerJobs, args: ServeArgs, serving: Serving, check: Callable[..., None]
-) -> None:
-    body, with_body = request_model(args, serving), APIRouter(route_class=JsonRoute)
-
-    @with_body.post(
-        "/v1/images/generations",
-        response_model=response_model(),
-        dependencies=[Depends(check)],
-        responses=refusals(*MAKING)
-        | {
-            200: {"description": "The group; events if asked for", "content": _EVENTS},
-            202: {"description": "A job, if asked for", "model": jobs_api.JobView},
-        },
-        summary="Make a group of images",
-    )
-    async def generate(request: Request, asked: body, prefer: jobs_api.Prefer = None) -> Any:  # type: ignore[valid-type] # made at run time
-        if jobs_api.wants_job(prefer):
-            job = await jobs.begin("image", request, asked, *job_of(asked, args, serving))
-            return jobs_api.accepted(job, serving.name, jobs.base(request))
-        return await (api.stream if asked.stream else api.create)(asked, jobs.keep(request))  # type: ignore[attr-defined]
-
-    app.include_router(with_body)
-
-
-def _add_reading(app: FastAPI, api: ImagesApi, desk: Desk, model: ModelCard, check: Callable[..., None]) -> None:
+def _add_reading(app: FastAPI, api: ImagesApi, jobs: CallerJobs, model: ModelCard, check: Callable[..., None]) -> None:
     guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": refusals(401, 403)}
 
     @app.get("/v1/models", summary="The served model, its limits and defaults", **guarded)
@@ -159,10 +131,7 @@ def _add_reading(app: FastAPI, api: ImagesApi, desk: Desk, model: ModelCard, che
         summary="An image whose URL was asked for",
     )
     async def file(name: str) -> Response:
-        data = await desk.file(name)
-        if data is None:
-            raise ApiError(404, "there is no such image, or not any more", code="not_found")
-        return Response(data, media_type=f"image/{name.rpartition('.')[2]}")
+        return Response(await jobs.file(name), media_type=media_type(name))
 
     @app.get("/metrics", response_class=Response, summary="For Prometheus", **guarded)
     async def metrics() -> Response:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ModelError
 from models.generator import Drawn, ModelInfo
 from models.loading.revision import folder_revision
 from models.previews import Previews
@@ -23,7 +24,9 @@ from models.scorers.base import ImageGroup
 from models.spec import Group
 from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.failures import Failure
+from pipelines.dataset.videos import evenly_spaced
 from pipelines.serve import callers
+from pipelines.serve.fitted import fitted, fps_of
 from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Preview, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.picture_files import file_of
@@ -68,6 +71,7 @@ class Worker:
         device = serving.model.device if args.gpus_per_replica else "cpu"
         # First, as it takes seconds: a wrong scorer is found before a large model is loaded.
         self._judge = None if serving.scoring is None else Judge(serving.scoring, device)
+        self._scored_frames = serving.scoring.frames if serving.scoring else 1
         self._generator = open_generator(model, serving.ranks(args))
         room = Room(
             items=args.groups_per_batch,
@@ -102,6 +106,11 @@ class Worker:
         if job.previews and not self.info.previews:
             yield Failure(error_type="ModelError", error=_NO_PREVIEWS)
             return
+        try:
+            job = await asyncio.to_thread(fitted, job, self.info)
+        except ModelError as error:
+            yield Failure(error_type=type(error).__name__, error=str(error))
+            return
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -110,11 +119,11 @@ class Worker:
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
         ticket = _Ticket(job=job, emit=emit)
-        width, height = job.group.sampling.width, job.group.sampling.height
+        sampling = job.group.sampling
         waiting = Waiting(
             item=ticket,
             key=ticket if job.exact else job.group.batch_key,
-            pixels=len(job.group.seeds) * width * height,
+            pixels=len(job.group.seeds) * sampling.frames * sampling.width * sampling.height,
         )
         self._queue.put(waiting)
         watch = asyncio.create_task(self._end(ticket))
@@ -204,7 +213,7 @@ class Worker:
 
     def _files(self, pixels_BHWC: NDArray[np.uint8], job: Job) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
         """The files and the ids of images."""
-        encoded = [file_of(picture, job) for picture in pixels_BHWC]
+        encoded = [file_of(picture, job, fps_of(job, self.info)) for picture in pixels_BHWC]
         return tuple(self._finishing(one.data) for one in encoded), tuple(one.image_id for one in encoded)
 
     def _fail(self, ticket: _Ticket, failure: Failure) -> None:
@@ -227,6 +236,8 @@ class Worker:
                         tokens_cut=drawn.tokens_cut,
                         negative_tokens_cut=drawn.negative_tokens_cut,
                         scores=of_group,
+                        frames=ticket.job.group.sampling.frames,
+                        fps=fps_of(ticket.job, self.info),
                         groups_in_batch=groups,
                         generate_s=seconds,
                     )
@@ -240,14 +251,18 @@ class Worker:
         wanted = [at for at, (ticket, _) in enumerate(made) if self._judge is not None and ticket.job.scores]
         if self._judge is None or not wanted:
             return [None] * len(made)
-        groups = [
-            ImageGroup(
-                pixels_BHWC=drawn.pixels, prompt=ticket.job.group.prompt, counterfactual=ticket.job.counterfactual
-            )
-            for ticket, drawn in (made[at] for at in wanted)
-        ]
+        groups = [self._judged(*made[at]) for at in wanted]
         judged = dict(zip(wanted, self._judge(groups), strict=True))
         return [_scores(judged[at]) if at in judged else None for at in range(len(made))]
+
+    def _judged(self, ticket: _Ticket, drawn: Drawn) -> ImageGroup:
+        """A group for the scorer: of videos, as many frames as it is set to see."""
+        pixels, frames = drawn.pixels, 1
+        if pixels.ndim == 5:
+            wanted = evenly_spaced(pixels.shape[1], self._scored_frames)
+            frames, pixels = len(wanted), pixels[:, wanted].reshape(-1, *pixels.shape[2:])
+        prompt, counterfactual = ticket.job.group.prompt, ticket.job.counterfactual
+        return ImageGroup(pixels_BHWC=pixels, prompt=prompt, counterfactual=counterfactual, frames=frames)
 
 
 def _waited_for(tickets: Sequence[_Ticket]) -> list[_Ticket]:
@@ -273,6 +288,7 @@ def _scores(judged: Judged) -> Scores:
         clip_margin_missing=columns["clip_margin_missing"][0],
         clip_tokens_cut=columns["clip_tokens_cut"][0],
         nearest_similarity=_known(columns["nearest_similarity"]),
+        temporal_consistency=_known(columns["temporal_consistency"]),
         group_vendi=columns["group_vendi"][0],
         group_pair_similarity=columns["group_pair_similarity"][0],
     )

@@ -60,7 +60,7 @@ class Cell:
     kept: int = 0
     """Images in data/."""
     duplicates: int = 0
-    """Images that repeat another one of their group."""
+    """Images that repeat an earlier one, as the column `duplicate_of` says."""
     drop_reasons: Counter[str] = field(default_factory=Counter)
     """Reason -> number of images."""
     clip_score: Mean = field(default_factory=Mean)

@@ -6,6 +6,7 @@ import io
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
@@ -51,6 +52,17 @@ def test_exiv2_finds_it(file: bytes) -> None:
             assert opened.read_xmp() == found
 
 
+def test_ffmpeg_finds_it_in_an_mp4_that_is_the_same_else() -> None:
+    file = videos.encode(VIDEO[:, :8, :6], "mp4", 8)
+    marked = ai_mark.marked(file)
+    assert (marked[: len(file)], ai_mark.marked(file)) == (file, marked)
+    for data, found in ((file, False), (marked, True)):
+        with av.open(io.BytesIO(data), "r", options={"export_xmp": "1"}) as opened:
+            packet = opened.metadata.get("xmp", "")
+        assert (f'DigitalSourceType="{SOURCE_TYPE}"' in packet) == found
+    assert np.array_equal(videos.decode(marked, 5, range(5)), videos.decode(file, 5, range(5)))
+
+
 def test_pixels_frames_and_durations_stay(file: bytes) -> None:
     marked = ai_mark.marked(file)
     assert frames(marked) == frames(file)
@@ -78,3 +90,15 @@ def test_what_a_run_does_not_write_is_refused(image_format: str) -> None:
     Image.fromarray(PICTURE).save(saved, image_format)
     with pytest.raises(ValueError, match="can be marked; leave the mark out"):
         ai_mark.marked(saved.getvalue())
+
+
+def test_an_mp4_has_it_in_the_box_of_xmp_at_its_end() -> None:
+    video = np.random.default_rng(1).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    data = videos.encode(video, "mp4", 8)
+    marked = ai_mark.marked(data)
+    assert marked.startswith(data)
+    box = marked[len(data) :]
+    assert (int.from_bytes(box[:4], "big"), box[4:8]) == (len(box), b"uuid")
+    assert box[8:24].hex() == "be7acfcb97a942e89c71999491e3afac"
+    assert SOURCE_TYPE.encode() in box
+    assert (videos.decode(marked, 5, [0, 4]) == videos.decode(data, 5, [0, 4])).all()

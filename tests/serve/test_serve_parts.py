@@ -139,6 +139,8 @@ def test_a_refusal_says_how_long_a_group_takes() -> None:
                 tokens_cut={},
                 negative_tokens_cut={},
                 scores=None,
+                frames=1,
+                fps=0,
                 groups_in_batch=1,
                 generate_s=0.05,
             )

@@ -1,0 +1,81 @@
+"""The image vectors of a run, in a temporary file, and which of its images repeat earlier ones."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.alike import repeats
+from pipelines.dataset import parquet
+from pipelines.dataset.finished import FinishedRun, check
+from pipelines.dataset.names import FileEntry
+
+Repeated = dict[str, frozenset[int]]
+"""Shard file -> numbers of the rows that repeat an earlier image."""
+
+_COLUMNS = ["embedding", "image_id", "arm", "concept"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Vectors:
+    """The vectors of N images."""
+
+    vectors_ND: NDArray[np.float16]
+    """A memory map."""
+    rows: pa.Table
+    """Columns file, row, image_id, arm and concept."""
+
+
+@contextmanager
+def vectors_of(run: FinishedRun, folders: Sequence[str], arms: Sequence[str]) -> Iterator[Vectors]:
+    """The vectors of a run's images, for the block; what is in memory are their names.
+
+    run: the finished run.
+    folders: of `data` and `rejected`; images of the first come first.
+    arms: whose images.
+
+    Raises:
+        UserError: when a file is damaged.
+    """
+    rows: list[pa.Table] = []
+    with tempfile.TemporaryFile() as file:
+        width = 0
+        for entry in (entry for folder in folders for entry in run.images(folder)):
+            table = _read(run, entry, arms)
+            width = table.schema.field("embedding").type.list_size
+            flat: Any = table["embedding"].combine_chunks()
+            file.write(np.asarray(flat.flatten().to_numpy(zero_copy_only=False), dtype=np.float16).tobytes())
+            rows.append(table.drop_columns(["embedding"]))
+        file.flush()
+        names = pa.concat_tables(rows)
+        shape = (names.num_rows, width)
+        empty = np.zeros(shape, np.float16)
+        yield Vectors(vectors_ND=np.memmap(file, np.float16, "r", shape=shape) if names.num_rows else empty, rows=names)
+
+
+def _read(run: FinishedRun, entry: FileEntry, arms: Sequence[str]) -> pa.Table:
+    check(run.dataset, entry)
+    table = parquet.read(run.dataset, entry.path, _COLUMNS)
+    table = table.append_column("file", pa.array([entry.path] * table.num_rows, pa.string()))
+    table = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
+    return table.filter(pa.array([arm in arms for arm in table["arm"].to_pylist()], pa.bool_()))
+
+
+def repeated(run: FinishedRun, folders: Sequence[str], arms: Sequence[str], similarity: float) -> Repeated:
+    """The images that repeat an earlier one.
+
+    run, folders, arms: as for `vectors_of`.
+    similarity: cosine from which an image is a repeat.
+    """
+    with vectors_of(run, folders, arms) as found:
+        first_N, _ = repeats(found.vectors_ND, similarity)
+        places = found.rows.select(["file", "row"]).filter(pa.array(first_N >= 0)).to_pylist()
+    files = {place["file"] for place in places}
+    return {file: frozenset(place["row"] for place in places if place["file"] == file) for file in files}

@@ -1,0 +1,58 @@
+"""Routes that make images: answered at once, as a stream of events, or as a job."""
+
+# No postponed annotations: FastAPI reads them, and the request's models are made at run time.
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from pipelines.serve import jobs_api
+from pipelines.serve.caller_jobs import CallerJobs
+from pipelines.serve.images_api import ImagesApi
+from pipelines.serve.json_body import JsonRoute
+from pipelines.serve.refusals import MAKING, refusals
+from pipelines.serve.requests import job_of
+from pipelines.serve.schema import ImageRequest, request_model, response_model
+from pipelines.serve.settings import ServeArgs, Serving
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The group; events if asked for",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    202: {"description": "A job, if asked for", "model": jobs_api.JobView},
+    **refusals(*MAKING),
+}
+
+
+def routes(
+    api: ImagesApi, jobs: CallerJobs, args: ServeArgs, serving: Serving, dependencies: Sequence[Any]
+) -> APIRouter:
+    """The routes.
+
+    api: answers.
+    jobs: begins jobs.
+    args: the settings.
+    serving: the model and its defaults.
+    dependencies: of all routes.
+    """
+
+    async def answer(kind: Any, request: Request, asked: ImageRequest, prefer: str | None) -> Any:
+        if jobs_api.wants_job(prefer):
+            job = await jobs.begin(kind, request, asked, *job_of(asked, args, serving))
+            return jobs_api.accepted(job, serving.name, jobs.base(request))
+        return await (api.stream if asked.stream else api.create)(asked, jobs.keep(request))
+
+    shared: dict[str, Any] = {
+        "response_model": response_model(),
+        "dependencies": [*dependencies],
+        "responses": _RESPONSES,
+    }
+    router, images = APIRouter(route_class=JsonRoute), request_model(args, serving, ImageRequest)
+
+    @router.post("/v1/images/generations", summary="Make a group of images", **shared)
+    async def generate(request: Request, asked: images, prefer: jobs_api.Prefer = None) -> Any:  # type: ignore[valid-type]
+        return await answer("image", request, asked, prefer)
+
+    return router

@@ -1,0 +1,154 @@
+"""Runs with quotas: N accepted, different images of each concept, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.config.run import fingerprint
+from pipelines.errors import UserError
+from tests.support.job import files_of, rows
+from tests.support.killing import dies_at_write
+from tests.support.quota_world import Concept, configured, filled
+
+PROMPTS = {"easy": ["an easy thing", "some easy thing"], "poor": ["a poor thing"], "never": ["a thing that never is"]}
+WORLD = {
+    "easy": Concept(modes=200),
+    "poor": Concept(modes=6),
+    "never": Concept(passes={"base": 0.0, "tora": 0.0}),
+}
+
+
+def test_each_quota_is_met_exactly_or_given_up(tmp_path: Path) -> None:
+    config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12})
+    filled(config, WORLD)
+    out = tmp_path / "out"
+    assert Counter(concept for (concept,) in rows(out / "data", "concept")) == {"easy": 9, "poor": 6}
+    groups = Counter(concept for (concept,) in rows(out / "plan", "concept"))
+    assert groups["poor"] == groups["never"] == 12
+    assert groups["easy"] < 6
+    accepted = {image for (image,) in rows(out / "data", "image_id")}
+    for reason, repeated in rows(out / "rejected", "drop_reason, duplicate_of"):
+        assert reason in ("margin", "repeat", "over quota")
+        assert (repeated in accepted) == (reason == "repeat")
+    made = rows(out / "data", "group_id, index_in_group") + rows(out / "rejected", "group_id, index_in_group")
+    assert len(made) == len({*made}) == 4 * groups.total()
+
+
+def test_a_second_call_changes_nothing(tmp_path: Path) -> None:
+    config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12})
+    filled(config, WORLD)
+    before = files_of(tmp_path / "out")
+    assert filled(config, WORLD).images == 0
+    assert files_of(tmp_path / "out") == before
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.mark.parametrize("kills", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 10))])
+def test_a_run_that_is_killed_ends_with_the_bytes_of_an_undisturbed_one(kills: int, tmp_path: Path) -> None:
+    """Five kills each, at any write: of a plan, a shard, a settled shard or a record; then a larger quota, likewise."""
+    prompts = {**PROMPTS, "some": ["a thing that fails", "some thing"]}
+    quota = {"accepted": 9, "most_groups": 12}
+    disturbed, undisturbed = tmp_path / "disturbed", tmp_path / "undisturbed"
+    rng = random.Random(kills)
+    for folder in (disturbed, undisturbed):
+        folder.mkdir()
+    for more in ({}, {"accepted": 14, "most_groups": 16}):
+        wanted = configured(undisturbed, prompts, {**quota, **more})
+        filled(wanted, WORLD)
+        config = configured(disturbed, prompts, {**quota, **more})
+        for _ in range(5):
+            dies_at_write(partial(filled, config, WORLD), rng.randrange(60))
+        filled(config, WORLD)
+        assert files_of(disturbed / "out") == files_of(undisturbed / "out")
+
+
+def test_a_larger_quota_goes_on_with_what_is_there(tmp_path: Path) -> None:
+    """Images that were over the quota are taken first; nothing that was made is made again, or changes its pixels."""
+    small, large = ({"accepted": count, "most_groups": 40} for count in (5, 50))
+    filled(configured(tmp_path, {"easy": PROMPTS["easy"]}, small), WORLD)
+    out = tmp_path / "out"
+    before = {*rows(out / "data", "image_id")}
+    over = {*rows(out / "rejected", "image_id")}
+    assert over
+    filled(configured(tmp_path, {"easy": PROMPTS["easy"]}, large), WORLD)
+    after = {*rows(out / "data", "image_id")}
+    assert (len(before), len(after)) == (5, 50)
+    assert before < after
+    assert over & after
+    assert fingerprint(configured(tmp_path, PROMPTS, small)) == fingerprint(configured(tmp_path, PROMPTS, large))
+    filled(configured(tmp_path, {"easy": PROMPTS["easy"]}, small), WORLD)
+    assert {*rows(out / "data", "image_id")} == before
+
+
+def test_failed_groups_that_are_made_again_count_where_they_were_planned(tmp_path: Path) -> None:
+    config = configured(tmp_path, {"some": ["a thing that fails", "some thing"]}, {"accepted": 30})
+    filled(config, {"some": Concept(modes=500)})
+    out = tmp_path / "out"
+    failed = rows(out / "failed", "group_id")
+    assert failed
+    assert len(rows(out / "data", "image_id")) == 30
+    again = filled(config, {"some": Concept(modes=500)}, retry_failed=True)
+    assert again.images == 4 * len(failed)
+    assert not list((out / "failed").iterdir())
+    assert len(rows(out / "data", "image_id")) == 30
+    assert {prompt for (prompt,) in rows(out / "data", "prompt")} == {"a thing that fails", "some thing"}
+
+
+def test_further_prompts_extend_a_run_and_lost_ones_are_named(tmp_path: Path) -> None:
+    quota = {"accepted": 6}
+    filled(configured(tmp_path, {"easy": PROMPTS["easy"]}, quota), WORLD)
+    out = tmp_path / "out"
+    before = rows(out / "data", "image_id")
+    filled(configured(tmp_path, {"new": ["a new thing"], "easy": PROMPTS["easy"]}, quota), WORLD)
+    assert Counter(concept for (concept,) in rows(out / "data", "concept")) == {"easy": 6, "new": 6}
+    assert {*before} < {*rows(out / "data", "image_id")}
+    with pytest.raises(UserError, match=r"groups of the prompt '\w+', which the prompt files do not have"):
+        filled(configured(tmp_path, {"new": ["a new thing"]}, quota), WORLD)
+
+
+def test_a_prompt_may_have_a_quota_of_its_own(tmp_path: Path) -> None:
+    filled(configured(tmp_path, {"easy": PROMPTS["easy"]}, {"accepted": 5, "per": "prompt"}), WORLD)
+    found = Counter(prompt for (prompt,) in rows(tmp_path / "out" / "data", "prompt"))
+    assert found == dict.fromkeys(PROMPTS["easy"], 5)
+
+
+def test_no_two_groups_of_a_prompt_have_the_same_seeds_whatever_their_arms(tmp_path: Path) -> None:
+    filled(configured(tmp_path, {"easy": PROMPTS["easy"]}, {"accepted": 60}), WORLD)
+    found = rows(tmp_path / "out" / "plan", "arm, prompt, group_seeds")
+    assert {arm for arm, *_ in found} == {"base", "tora"}
+    for prompt in PROMPTS["easy"]:
+        seeds = [seed for _, of, group in found if of == prompt for seed in group]
+        assert len(seeds) == len({*seeds})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quota": {"accepted": 0}}, "accepted = 0 is out of range"),
+        ({"quota": {"accepted": 3, "candidates": ["toar"]}}, r"candidates = \['toar'\].*\(there: base, tora\)"),
+        ({"quota": {"accepted": 3, "distinct_similarity": 1.0}}, "distinct_similarity = 1.0"),
+        ({"quota": {"accepted": 3}, "group": {"groups_per_prompt": 2}}, r"groups_per_prompt = 2 .*: \[quota\] decides"),
+    ],
+)
+def test_quotas_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        configured(tmp_path, PROMPTS, **{"quota": {}, **changes})
+
+
+def test_a_row_that_asks_for_images_of_its_own_costs_itself(tmp_path: Path) -> None:
+    config = configured(tmp_path, {"easy": ["an easy thing"]}, {"accepted": 4})
+    (tmp_path / "prompts.csv").write_text("prompt,concept,images\nan easy thing,easy,\nanother,easy,8\n")
+    filled(config, WORLD)
+    ((reason,),) = rows(tmp_path / "out" / "failed", "error")
+    assert "images = 8: in a run with [quota]" in reason
