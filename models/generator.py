@@ -19,6 +19,7 @@ from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.hooks.blocks import interventions
 from models.hooks.record import Floats, Measure, TextRecord, displacement, mean_displacement, of_group
+from models.info import ModelInfo
 from models.interventions.registry import entry_of
 from models.loading.adapters import Adapters
 from models.loading.compile import compile_blocks
@@ -33,34 +34,6 @@ from models.previews import Previews, Watch
 from models.samplers import adds_noise, does_flow_matching, steps_of
 from models.spec import Group, ModelSpec
 from models.texts import Texts
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelInfo:
-    """What was loaded, as the rows of a dataset name it."""
-
-    model: str
-    """Folder or hub id."""
-    revision: str
-    """Revision of the weights, as in `ModelSpec`."""
-    family: str
-    """Name of the family."""
-    dtype: str
-    """Of the transformer and the text encoders."""
-    scheduler: str
-    """Class of the sampler."""
-    device: str
-    """Where it runs, "cpu" or "cuda" with or without a number."""
-    frames_per_second: int
-    """Of a video; 0 for images."""
-    frame_step: int = 1
-    """A video has 1 frame more than a multiple of it."""
-    previews: bool = False
-    """Whether images can be seen while they are made."""
-    pictures: tuple[int, int] = (0, 0)
-    """Least and most pictures of a group."""
-    masks: bool = False
-    """Whether it takes a mask."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
