@@ -23,6 +23,7 @@ from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, FileEntry, file_entry
+from pipelines.dataset.schema import of_videos
 from pipelines.dataset.storage import Storage
 from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
@@ -118,6 +119,9 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         mark=options.mark,
         credentials=options.credentials,
     )
+    if of_videos(job.schema) and not FORMATS[options.format].videos:
+        others = ", ".join(name for name, kind in FORMATS.items() if kind.videos)
+        raise UserError(f"--format {options.format} is one of pictures, and {dataset.uri} has videos; choose {others}")
     if FORMATS[options.format].labelled:
         labels.check(job.schema, options.labels)
     check_readable(target.uri, "--to")
@@ -277,7 +281,7 @@ def _finish(
         license_name=claimed.identity.license,
         mark=job.mark,
         signed=job.credentials is not None,
-        load=kind.load(len(written[Part(folder=KEPT, split=TRAIN)])),
+        load=kind.load(len(written[Part(folder=KEPT, split=TRAIN)]), job.schema),
     )
     job.target.write_bytes(finished.CARD, text.encode())
     others = [file_entry(job.target, path) for path in (record.FILE, finished.CARD, *index)]
