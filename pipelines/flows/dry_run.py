@@ -16,7 +16,7 @@ from pipelines.dataset import owned, run_json
 from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
 from pipelines.flows.warnings import of_rows
-from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE
+from pipelines.plan.shard_size import bytes_per_raw_byte
 from pipelines.plan.survey import Survey, work
 from pipelines.plan.write import count_plan
 from pipelines.prompts import rows as prompt_rows
@@ -38,7 +38,7 @@ def describe(config: RunConfig) -> str:
     counts = count_plan(config, survey)
     for line in of_rows(config, survey):
         print(line, file=sys.stderr)
-    size = survey.raw_bytes * BYTES_PER_RAW_BYTE
+    size = survey.raw_bytes * bytes_per_raw_byte(config)
     flops = flops_per_image(config)
     rows = [
         ("prompts", f"{counts.prompts:,} ({counts.bad_prompts:,} unusable, {counts.dropped:,} repeats dropped)"),
@@ -108,7 +108,8 @@ def flops_per_image(config: RunConfig) -> float | None:
     if not isinstance(levels, list):  # autoencoders of videos, and of some images, say it otherwise
         return None
     pixels_per_token = (patch if isinstance(patch, int) and patch > 0 else 1) * 2 ** (len(levels) - 1)
-    tokens: float = config.sampling.width * config.sampling.height / pixels_per_token**2 + _TEXT_TOKENS
+    frames = memory.latent_frames(config)
+    tokens: float = frames * config.sampling.width * config.sampling.height / pixels_per_token**2 + _TEXT_TOKENS
     passes = 2 if config.sampling.guidance_scale > 1 else 1
     return float(2 * parameters * tokens * passes * config.sampling.steps)
 
