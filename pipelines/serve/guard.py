@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import nullcontext
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.serve.door import Door
 from pipelines.serve.errors import ApiError, error_for, no_key, response
 from pipelines.serve.keys import Keys
 from pipelines.serve.uploads import Uploads
@@ -19,6 +21,7 @@ class Guard:
     """ASGI middleware.
 
     app: the application behind it.
+    door: lets requests that make something in.
     keys: who announces a body needs one before it is read.
     uploads: room for bodies that have not come yet.
     max_body: most bytes of a request body.
@@ -32,6 +35,7 @@ class Guard:
         self,
         app: ASGIApp,
         *,
+        door: Door,
         keys: Keys,
         uploads: Uploads,
         max_body: int,
@@ -39,7 +43,8 @@ class Guard:
         loopback_only: bool,
         log_errors: bool,
     ) -> None:
-        self._app, self._keys, self._uploads, self._max_body, self._body_s = app, keys, uploads, max_body, body_s
+        self._app, self._door, self._keys = app, door, keys
+        self._uploads, self._max_body, self._body_s = uploads, max_body, body_s
         self._loopback_only, self._log_errors = loopback_only, log_errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,8 +66,9 @@ class Guard:
 
         try:
             self._check_host(Headers(scope=scope))
-            body = await self._body(scope, receive)
-            await self._answer(body, scope, receive, send_with_headers)
+            with self._door.inside() if scope["method"] == "POST" else nullcontext():
+                body = await self._body(scope, receive)
+                await self._answer(body, scope, receive, send_with_headers)
         except Exception as error:
             told = error_for(error, self._log_errors)
             if started:
