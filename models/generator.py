@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.beginning import arguments as begun_from
-from models.beginning import pipeline_of
+from models import beginning as begun
 from models.denoising import Denoising, Tokens
 from models.errors import ImageError, ModelError
 from models.families import family_of
@@ -185,7 +184,7 @@ class Generator:
         first, family, pipe = groups[0], self._family, self._pipe
         beginning = family.beginning(first)
         if beginning is not None:
-            pipe = pipeline_of(pipe, beginning)
+            pipe = begun.pipeline_of(pipe, beginning)
         sampling, samples = first.sampling, len(first.seeds)
         guided = family.has_negative(pipe, sampling)
         longest = max(len(text.valid_N) for text in encoded)
@@ -214,13 +213,13 @@ class Generator:
             shards=self._shards,
             on_step=on_step,
         )
-        decode = beginning.decode if beginning is not None else None
+        decodes = beginning is None or beginning.decodes
         arguments = {
             **family.arguments(pipe, positive, negative if guided else None, sampling),
             **encoded[0].shared,
-            **(begun_from(pipe, groups) if beginning is not None else {}),
+            **(begun.arguments(pipe, groups) if beginning is not None else {}),
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in run.seeds],
-            "output_type": "latent" if decode else "np",
+            "output_type": "np" if decodes else "latent",
         }
         if previews is not None and family.decode is not None:
             arguments["callback_on_step_end"] = Watch(run, sampling, family.decode, previews)
@@ -229,8 +228,8 @@ class Generator:
             made = family.call(pipe, arguments)
         run.end()
         pictures = made.frames if family.frames_per_second else made.images
-        if decode:
-            pictures = decode(pipe, pictures)
+        if not decodes:
+            pictures = begun.pixels(pipe, family, pictures, sampling)
         if not np.isfinite(pictures).all():
             raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
         pixels, edits = np.rint(pictures * 255.0).astype(np.uint8), record.read()
@@ -245,8 +244,8 @@ class Generator:
         ]
 
     def _steps(self, group: Group) -> int:
-        begun = self._family.beginning(group) is not None
-        share = group.sampling.denoising_strength if begun else 1.0
+        beginning = self._family.beginning(group)
+        share = 1.0 if beginning is None else group.sampling.denoising_strength
         return steps_of(self._pipe.scheduler, group.sampling.steps, share)
 
     def _read(self, group: Group) -> tuple[bytes, ...]:
