@@ -72,7 +72,8 @@ def _quotas(config: RunConfig, quota: Quota, output: Storage, survey: Survey) ->
     yield "output", output.uri
     for rate, images, words in expected(quota, quotas, config.group.size, output):
         size, work_done = (images * total / survey.images for total in (survey.raw_bytes, survey.work))
-        made = f"{images:,} images of {_sizes(config.sampling, survey.largest)}, {_bytes(size * bytes_per_raw_byte(config))}"
+        room = _bytes(size * bytes_per_raw_byte(config))
+        made = f"{images:,} images of {_sizes(config.sampling, survey.largest)}, {room}"
         yield f"{rate:.0%}", f"accepted{words}: {made}; {_time(config, work_done)}"
 
 
