@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -112,13 +110,13 @@ class Beginning:
     """A diffusers pipeline over a family's own components that begins from a picture with noise on it, where the
     family's begins from noise alone. It takes `image`, `strength` and, where it paints a part anew, `mask_image`.
 
-    pipeline: its class; possible: does it run with these components?; decode: the pixels of its latents, float
-    [B, H, W, 3] from 0 to 1, where those that it gives itself are wrong.
+    pipeline: its class; possible: does it run with these components?; decodes: whether it makes the pixels of its
+    latents, as `Family.decode` does.
     """
 
     pipeline: str
     possible: Callable[[Any], bool] = _always
-    decode: Callable[[Any, Tensor], NDArray[np.float32]] | None = None
+    decodes: bool = True
 
 
 def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:

@@ -234,6 +234,11 @@ def generated_in(file: pa.Schema) -> pa.Schema:
     return pa.schema([file.field(index) for index in range(file.get_field_index("fingerprint") + 1)])
 
 
+def holds_mp4(images: pa.Schema) -> bool:
+    """Whether the column `image` of a schema has videos in MP4, which readers of pictures do not read."""
+    return bool(_feature(images.field("image")) == {"_type": "Video"})
+
+
 def of_videos(images: pa.Schema) -> bool:
     """Whether images with these columns are videos of a run that makes some."""
     return "fps" in images.names

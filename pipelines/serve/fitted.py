@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.errors import ModelError
-from models.generator import ModelInfo
+from models.info import ModelInfo
 from pipelines.serve.jobs import Clip, Job
 
 

@@ -20,6 +20,7 @@ from models.interventions.registry import registered
 from pipelines.serve import errors, jobs_api, making, page, videos_api
 from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.desk import Desk
+from pipelines.serve.door import Door
 from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
 from pipelines.serve.head import Head
@@ -27,7 +28,9 @@ from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.job_tables import job_tables
 from pipelines.serve.jobs import Engine
 from pipelines.serve.keys import Keys
+from pipelines.serve.rates import LIMITS, Rates
 from pipelines.serve.refusals import refusals
+from pipelines.serve.repeats import Repeats
 from pipelines.serve.schema import (
     ModelCard,
     ModelList,
@@ -37,7 +40,7 @@ from pipelines.serve.shelf import media_type
 from pipelines.serve.uploads import Uploads
 
 
-def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys) -> FastAPI:
+def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys, door: Door) -> FastAPI:
     """The web application.
 
     args: the settings.
@@ -45,8 +48,10 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     engine: makes groups.
     desk: keeps jobs and files.
     keys: the API keys.
+    door: closed before it ends.
     """
     api = ImagesApi(args, serving, engine)
+    rates = Rates(requests=args.requests_per_minute, images=args.images_per_minute)
     app = FastAPIOffline(
         title="Raydiance",
         description=_about(),
@@ -56,12 +61,16 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     app.add_middleware(Head)
     app.add_middleware(
         Guard,
+        door=door,
         keys=keys,
+        rates=rates,
+        repeats=Repeats(max_bytes=args.repeat_cache_mb << 20, seconds=args.repeat_minutes * 60),
         uploads=Uploads(most=args.max_uploads, most_of_one=args.max_uploads_per_client),
         max_body=args.max_body_kb << 10,
         body_s=args.body_timeout_s,
         loopback_only=not keys and not args.allow_anonymous,
         log_errors=args.log_prompts,
+        by_key=api.metrics.requests_by_key,
     )
     if args.cors_origins:  # outermost: a page of another origin can read errors too, those of Guard among them
         app.add_middleware(
@@ -69,17 +78,17 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
             allow_origins=args.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Request-Id", "Location"],
+            expose_headers=["Retry-After", "X-Request-Id", "Location", *LIMITS],
         )
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
-    jobs, check = CallerJobs(args, desk, keys), _key_check(keys)
+    jobs, check = CallerJobs(args, desk, keys, rates, api.metrics), _key_check(keys)
     guarded = [Depends(check)]
     app.include_router(making.routes(api, jobs, args, serving, guarded))
     app.include_router(videos_api.routes(jobs, args, serving, guarded))
     app.include_router(jobs_api.routes(jobs, serving.name, guarded))
     _add_reading(app, api, jobs, card(args, serving), check)
-    _add_documents(app, engine)
+    _add_documents(app, engine, door)
     return app
 
 
@@ -138,14 +147,14 @@ def _add_reading(app: FastAPI, api: ImagesApi, jobs: CallerJobs, model: ModelCar
         return Response(api.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_documents(app: FastAPI, engine: Engine) -> None:
+def _add_documents(app: FastAPI, engine: Engine, door: Door) -> None:
     @app.get("/healthz", responses=refusals(403), summary="Does the web side answer?")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/readyz", responses=refusals(403, 503), summary="Is there a worker, or can one start?")
     async def ready() -> dict[str, str]:
-        if not await engine.ready():
+        if door.closed or not await engine.ready():
             raise ApiError(503, "no worker is ready", code="not_ready", retry_after_s=5)
         return {"status": "ready"}
 
