@@ -60,6 +60,8 @@ class ModelInfo:
     """Whether images can be seen while they are made."""
     pictures: tuple[int, int] = (0, 0)
     """Least and most pictures of a group."""
+    begins_from_pictures: bool = False
+    """Whether denoising begins from the picture, as `Sampling.denoising_strength` says; otherwise pictures are read."""
     masks: bool = False
     """Whether it takes a mask."""
 
@@ -124,6 +126,7 @@ class Generator:
             and spec.offload == "none"
             and divided.ranks == 1,
             pictures=self._family.takes,
+            begins_from_pictures=self._family.from_picture is not None,
             masks=self._family.from_mask is not None and self._family.from_mask.possible(self._pipe),
         )
 

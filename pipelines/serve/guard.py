@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.serve.errors import ApiError, error_for, no_key, response
 from pipelines.serve.keys import Keys
-from pipelines.serve.uploads import Uploads
+from pipelines.serve.uploads import Bodies
 
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
@@ -20,9 +21,8 @@ class Guard:
 
     app: the application behind it.
     keys: who announces a body needs one before it is read.
-    uploads: room for bodies that have not come yet.
-    max_body: most bytes of a request body.
-    body_s: most seconds until it has come.
+    bodies: what bodies of requests may take.
+    larger: path -> the same there.
     loopback_only: answer only to loopback's own host names, so that a web page whose name resolves to 127.0.0.1 cannot
         call an endpoint without keys.
     log_errors: log tracebacks, which can have content of requests.
@@ -33,13 +33,12 @@ class Guard:
         app: ASGIApp,
         *,
         keys: Keys,
-        uploads: Uploads,
-        max_body: int,
-        body_s: float,
+        bodies: Bodies,
+        larger: Mapping[str, Bodies],
         loopback_only: bool,
         log_errors: bool,
     ) -> None:
-        self._app, self._keys, self._uploads, self._max_body, self._body_s = app, keys, uploads, max_body, body_s
+        self._app, self._keys, self._bodies, self._larger = app, keys, bodies, larger
         self._loopback_only, self._log_errors = loopback_only, log_errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,34 +81,20 @@ class Guard:
             return b""
         if not self._keys.admit(headers.get("authorization")):
             raise no_key()
-        if announced.isdecimal() and int(announced) > self._max_body:
-            raise self._too_large()
+        limits = self._larger.get(scope["path"].removeprefix(scope.get("root_path", "")), self._bodies)
+        if announced.isdecimal() and int(announced) > limits.most_bytes:
+            raise _too_large(limits.most_bytes)
         client = scope.get("client") or ("",)
-        with self._uploads.room(client[0]):
+        with limits.uploads.room(client[0]):
             try:
-                async with asyncio.timeout(self._body_s):
-                    return await self._read(receive)
+                async with asyncio.timeout(limits.seconds):
+                    return await _read(receive, limits.most_bytes)
             except TimeoutError:
                 # The connection waits for the rest of the body, and serves nothing else.
                 raise ApiError(
-                    408, f"the body did not come within {self._body_s:g} s", code="timeout",
+                    408, f"the body did not come within {limits.seconds:g} s", code="timeout",
                     headers={"Connection": "close"},
                 ) from None  # fmt: skip
-
-    async def _read(self, receive: Receive) -> bytes:
-        body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ApiError(400, "the caller went away", code="disconnected")
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._max_body:
-                raise self._too_large()
-        return bytes(body)
-
-    def _too_large(self) -> ApiError:
-        return ApiError(413, f"the body is larger than {self._max_body} bytes", code="body_too_large")
 
     async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application on a body that was read, and cancel it when the caller disconnects."""
@@ -132,6 +117,23 @@ class Guard:
             answer.cancel()
             watch.cancel()
             await asyncio.gather(answer, watch, return_exceptions=True)
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ApiError(400, "the caller went away", code="disconnected")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > most:
+            raise _too_large(most)
+    return bytes(body)
+
+
+def _too_large(most: int) -> ApiError:
+    return ApiError(413, f"the body is larger than {most} bytes", code="body_too_large")
 
 
 async def _disconnection(receive: Receive) -> None:
