@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from models.families.base import Beginning
+from models.families.base import Beginning, Family
 from models.pictures import decoded, decoded_mask
-from models.spec import Group
+from models.spec import Group, Sampling
 
 
 def pipeline_of(pipe: Any, beginning: Beginning) -> Any:
@@ -54,6 +56,20 @@ def arguments(pipe: Any, groups: Sequence[Group]) -> dict[str, Any]:
             given.setdefault(name, []).append(tensor.expand(len(group.seeds), *tensor.shape[1:]))
     strength = groups[0].sampling.denoising_strength
     return {**{name: torch.cat(parts) for name, parts in given.items()}, "strength": strength}
+
+
+def pixels(pipe: Any, family: Family, latents: Tensor, sampling: Sampling) -> NDArray[np.float32]:
+    """The pictures of a pipeline that does not make them itself, float32 [B, H, W, 3] from 0 to 1.
+
+    pipe: the pipeline.
+    family: whose components it has.
+    latents: of its loop.
+    sampling: with which they were made.
+    """
+    assert family.decode is not None
+    decoded_BCHW = family.decode(pipe, latents, sampling, lambda whole: whole)
+    made: NDArray[np.float32] = pipe.image_processor.postprocess(decoded_BCHW, output_type="np")
+    return made
 
 
 def _resized(pipe: Any, image: Any, group: Group) -> Tensor:

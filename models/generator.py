@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.beginning import arguments as begun_from
-from models.beginning import pipeline_of
+from models import beginning as begun
 from models.denoising import Denoising, Tokens
 from models.errors import ImageError, ModelError
 from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.hooks.blocks import interventions
 from models.hooks.record import Floats, Measure, TextRecord, displacement, mean_displacement, of_group
+from models.info import ModelInfo
 from models.interventions.registry import entry_of
 from models.loading.adapters import Adapters
 from models.loading.compile import compile_blocks
@@ -34,36 +34,6 @@ from models.previews import Previews, Watch
 from models.samplers import adds_noise, does_flow_matching, steps_of
 from models.spec import Group, ModelSpec
 from models.texts import Texts
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelInfo:
-    """What was loaded, as the rows of a dataset name it."""
-
-    model: str
-    """Folder or hub id."""
-    revision: str
-    """Revision of the weights, as in `ModelSpec`."""
-    family: str
-    """Name of the family."""
-    dtype: str
-    """Of the transformer and the text encoders."""
-    scheduler: str
-    """Class of the sampler."""
-    device: str
-    """Where it runs, "cpu" or "cuda" with or without a number."""
-    frames_per_second: int
-    """Of a video; 0 for images."""
-    frame_step: int = 1
-    """A video has 1 frame more than a multiple of it."""
-    previews: bool = False
-    """Whether images can be seen while they are made."""
-    pictures: tuple[int, int] = (0, 0)
-    """Least and most pictures of a group."""
-    begins_from_pictures: bool = False
-    """Whether denoising begins from the picture, as `Sampling.denoising_strength` says; otherwise pictures are read."""
-    masks: bool = False
-    """Whether it takes a mask."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -215,7 +185,7 @@ class Generator:
         first, family, pipe = groups[0], self._family, self._pipe
         beginning = family.beginning(first)
         if beginning is not None:
-            pipe = pipeline_of(pipe, beginning)
+            pipe = begun.pipeline_of(pipe, beginning)
         sampling, samples = first.sampling, len(first.seeds)
         guided = family.has_negative(pipe, sampling)
         longest = max(len(text.valid_N) for text in encoded)
@@ -244,23 +214,23 @@ class Generator:
             shards=self._shards,
             on_step=on_step,
         )
-        decode = beginning.decode if beginning is not None else None
+        decodes = beginning is None or beginning.decodes
         arguments = {
             **family.arguments(pipe, positive, negative if guided else None, sampling),
             **encoded[0].shared,
-            **(begun_from(pipe, groups) if beginning is not None else {}),
+            **(begun.arguments(pipe, groups) if beginning is not None else {}),
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in run.seeds],
-            "output_type": "latent" if decode else "np",
+            "output_type": "np" if decodes else "latent",
         }
         if previews is not None and family.decode is not None:
             arguments["callback_on_step_end"] = Watch(run, sampling, family.decode, previews)
         record = TextRecord(run, measure)
         with self._settings(), interventions(pipe.transformer, run, first.interventions, record):
-            made = pipe(**arguments)
+            made = family.call(pipe, arguments)
         run.end()
         pictures = made.frames if family.frames_per_second else made.images
-        if decode:
-            pictures = decode(pipe, pictures)
+        if not decodes:
+            pictures = begun.pixels(pipe, family, pictures, sampling)
         if not np.isfinite(pictures).all():
             raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
         pixels, edits = np.rint(pictures * 255.0).astype(np.uint8), record.read()
@@ -275,8 +245,8 @@ class Generator:
         ]
 
     def _steps(self, group: Group) -> int:
-        begun = self._family.beginning(group) is not None
-        share = group.sampling.denoising_strength if begun else 1.0
+        beginning = self._family.beginning(group)
+        share = 1.0 if beginning is None else group.sampling.denoising_strength
         return steps_of(self._pipe.scheduler, group.sampling.steps, share)
 
     def _read(self, group: Group) -> tuple[bytes, ...]:

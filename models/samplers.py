@@ -30,8 +30,14 @@ not here: no seed of a row would say which."""
 
 
 def does_flow_matching(sampler: Any) -> bool:
-    """Whether the latents of a sampler are a mix of image and noise with the share `sigma` of noise."""
+    """Whether the latents of a sampler are a mix of image and noise, of which `sigma` gives the shares."""
     return type(sampler).__name__.startswith("FlowMatch") or bool(getattr(sampler.config, "use_flow_sigmas", False))
+
+
+def counts_backwards(sampler: Any) -> bool:
+    """Whether the `sigma` of a flow-matching sampler is the share of the image, and its model predicts the way from
+    noise to image (Mochi); elsewhere it is the share of noise, and the way from image to noise."""
+    return bool(sampler.config.get("invert_sigmas"))
 
 
 def steps_of(sampler: Any, asked: int, share: float = 1.0) -> int:

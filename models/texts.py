@@ -53,9 +53,9 @@ class Texts:
         key = (prompt, pictures, sampling, loras)
         if key not in self._kept:
             self._kept[key] = self._encode(prompt, pictures, sampling, what)
-            self._bytes += _size(self._kept[key])
+            self._bytes += _size(key, self._kept[key])
             while self._bytes > _BYTES_KEPT and len(self._kept) > 1:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
+                self._bytes -= _size(*self._kept.popitem(last=False))
         self._kept.move_to_end(key)
         return self._kept[key]
 
@@ -88,5 +88,5 @@ def _counted_here(pipe: Any) -> Iterator[None]:
             log.disabled = disabled
 
 
-def _size(encoded: Encoded) -> int:
-    return sum(tensor.nbytes for tensor in encoded.arguments.values())
+def _size(key: _Key, encoded: Encoded) -> int:
+    return sum(tensor.nbytes for tensor in encoded.arguments.values()) + sum(len(picture) for picture in key[1])

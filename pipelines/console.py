@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipelines.flows.calibrate import Calibrated
     from pipelines.flows.calibrate_judge import Judged
     from pipelines.flows.finish import Summary
+    from pipelines.flows.quality import Quality
 
 _USER_ERROR, _INTERRUPTED, _TERMINATED = 2, 130, 143
 _COLOUR = re.compile(r"\x1b\[\d+m")
@@ -126,6 +127,24 @@ def judged(made: Judged) -> str:
         area = "-" if one.separation is None else f"{one.separation.mean:.3f}"
         lines.append(f"{one.rule[:33]:<34}{area:>12}{shares}{mark}{one.verdict}")
     return "\n".join([*lines, "", made.content.toml, "", f"page: {made.page}"])
+
+
+def quality(found: Quality) -> str:
+    """The end of a measurement of a whole dataset: a line per arm."""
+    lines = [f"{'arm':<16}{'images':>8}{'repeats':>9}{'precision':>11}{'recall':>8}{'density':>9}{'coverage':>10}"]
+    for one in found.arms:
+        covers = (
+            ""
+            if one.covers is None
+            else (
+                f"{one.covers.precision:>11.3f}{one.covers.recall:>8.3f}{one.covers.density:>9.3f}{one.covers.coverage:>10.3f}"
+            )
+        )
+        lines.append(f"{one.arm[:15] or 'all':<16}{one.images:>8}{one.repeats:>9}{covers}")
+    what = f"by {found.features}: repeats from a cosine of {found.similarity:g}"
+    if found.reference:
+        what += f"; {found.reference_images} pictures of {found.reference}, k = {found.k}"
+    return "\n".join([*lines, "", what])
 
 
 def _say(message: str, status: int) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from models.errors import ModelError
 from models.families import (
+    aura_flow,
+    bria,
     chroma,
     cogvideox,
     cogview4,
@@ -11,6 +13,10 @@ from models.families import (
     flux2,
     hunyuan_image,
     hunyuan_video,
+    hunyuan_video_15,
+    longcat_image,
+    mochi,
+    ovis_image,
     qwen_image,
     sd3,
 )
@@ -27,7 +33,13 @@ FAMILIES: tuple[Family, ...] = (
     chroma.FAMILY,
     cogview4.FAMILY,
     hunyuan_image.FAMILY,
+    longcat_image.FAMILY,
+    ovis_image.FAMILY,
+    aura_flow.FAMILY,
+    bria.FAMILY,
     hunyuan_video.FAMILY,
+    hunyuan_video_15.FAMILY,
+    mochi.FAMILY,
     cogvideox.FAMILY,
 )
 

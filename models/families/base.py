@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -98,6 +96,11 @@ def cut_at_length(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     return {"text_encoder": beyond(sampling.max_sequence_length, pipe.tokenizer(prompt).input_ids)}
 
 
+def guide(guider: Any, sampling: Sampling) -> None:
+    """Give the guidance scale to a guider of a pipeline that asks one for it; 1 is none there."""
+    guider.guidance_scale = max(1.0, sampling.guidance_scale)
+
+
 def _always(pipe: Any) -> bool:
     return True
 
@@ -107,17 +110,21 @@ class Beginning:
     """A diffusers pipeline over a family's own components that begins from a picture with noise on it, where the
     family's begins from noise alone. It takes `image`, `strength` and, where it paints a part anew, `mask_image`.
 
-    pipeline: its class; possible: does it run with these components?; decode: the pixels of its latents, float
-    [B, H, W, 3] from 0 to 1, where those that it gives itself are wrong.
+    pipeline: its class; possible: does it run with these components?; decodes: whether it makes the pixels of its
+    latents, as `Family.decode` does.
     """
 
     pipeline: str
     possible: Callable[[Any], bool] = _always
-    decode: Callable[[Any, Tensor], NDArray[np.float32]] | None = None
+    decodes: bool = True
 
 
 def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
     return {}
+
+
+def _called(pipe: Any, arguments: dict[str, Any]) -> Any:
+    return pipe(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,15 +138,15 @@ class Family:
     to edit); cut: text encoder, as the pipeline names it -> how many of a prompt's last tokens it is not given;
     in_part: text encoders that may read the beginning alone, as long as another one reads the whole prompt;
     size_multiple: width and height must be multiples of it; guided: is there a negative branch with these settings?;
-    options: further arguments of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it
-    has none; pictures: least and most pictures that it edits or looks at; from_picture: what begins from a picture, in
-    a family that takes none otherwise; from_mask: the same, where a mask says what of it is painted anew;
-    frames_per_second: above 0 for video;
-    frame_step: the number of frames must be 1 more than a multiple of it; optional: text encoder that it runs without
-    -> what else of the pipeline is then not needed; sampler_inputs: arguments of the sampler's `set_timesteps` that its
-    pipeline gives, besides their number; context_plan: how tokens are divided over ranks, as diffusers' context
-    parallelism reads it, where the transformer brings no plan of its own; decode: how latents become pixels, None
-    where images are not shown while they are made.
+    options: further arguments of the pipeline; call: calls the pipeline, where its class takes more than passing it the
+    arguments; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; pictures: least and most
+    pictures that it edits or looks at; from_picture: what begins from a picture, in a family that takes none otherwise;
+    from_mask: the same, where a mask says what of it is painted anew; frames_per_second: above 0 for video; frame_step:
+    the number of frames must be 1 more than a multiple of it; optional: text encoder that it runs without -> what else
+    of the pipeline is then not needed; sampler_inputs: arguments of the sampler's `set_timesteps` that its pipeline
+    gives, besides their number; context_plan: how tokens are divided over ranks, as diffusers' context parallelism
+    reads it, where the transformer brings no plan of its own; decode: how latents become pixels, None where images are
+    not shown while they are made.
     """
 
     name: str
@@ -154,6 +161,7 @@ class Family:
     in_part: tuple[str, ...] = ()
     guided: Callable[[Any, Sampling], bool] = _guided_above_one
     options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
+    call: Callable[[Any, dict[str, Any]], Any] = _called
     guidance_argument: str = "guidance_scale"
     pooled_input: str = ""
     pictures: tuple[int, int] = (0, 0)

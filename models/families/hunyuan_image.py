@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from models import decoding
-from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, prompt_tokens
+from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, guide, prompt_tokens
 from models.spec import Sampling
 
 
@@ -74,7 +74,7 @@ def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
         return {"distilled_guidance_scale": sampling.guidance_scale}
     for guider in (pipe.guider, pipe.ocr_guider):
         if guider is not None:
-            guider.guidance_scale = max(1.0, sampling.guidance_scale)
+            guide(guider, sampling)
     return {}
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
-from numpy.typing import NDArray
 from PIL import Image
 
 from models import decoding
@@ -59,13 +57,6 @@ def paints_in_masks(pipe: Any) -> bool:
     return bool(pipe.transformer.config.in_channels == 16)
 
 
-def decode(pipe: Any, latents: torch.Tensor) -> NDArray[np.float32]:
-    """As the other pipelines of SD3 do. `StableDiffusion3InpaintPipeline` leaves the shift out."""
-    shifted = latents / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
-    pixels: NDArray[np.float32] = pipe.image_processor.postprocess(pipe.vae.decode(shifted)[0], output_type="np")
-    return pixels
-
-
 FAMILY = Family(
     name="sd3",
     pipelines=("StableDiffusion3Pipeline",),
@@ -82,7 +73,8 @@ FAMILY = Family(
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=text_length,
     from_picture=Beginning(pipeline="StableDiffusion3Img2ImgPipeline"),
-    from_mask=Beginning(pipeline="StableDiffusion3InpaintPipeline", possible=paints_in_masks, decode=decode),
+    # It leaves the autoencoder's shift out.
+    from_mask=Beginning(pipeline="StableDiffusion3InpaintPipeline", possible=paints_in_masks, decodes=False),
     optional={"text_encoder_3": ("tokenizer_3",)},
     sampler_inputs=(),
     context_plan={

@@ -40,7 +40,7 @@ from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selectio
 from pipelines.dataset import schema
 from pipelines.errors import UserError
 from pipelines.prompts.carry import Carried
-from pipelines.prompts.columns import PICTURES, SETTINGS
+from pipelines.prompts.columns import NONE, PICTURES, SETTINGS
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.expansion.config import PLACES as EXPAND_PLACES
 
@@ -199,9 +199,17 @@ def fingerprint_of(config: Mapping[str, Any]) -> str:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers. A damaged config has an identity of its own."""
     covered = _without(without_later_defaults(config), _NOT_IDENTITY)
+    if isinstance(sampling := covered.get("sampling"), Mapping) and not _pictured(config):
+        covered["sampling"] = {name: value for name, value in sampling.items() if name != "denoising_strength"}
     if isinstance(run := covered.get("run"), Mapping):
         covered["run"] = {"seed": run.get("seed")}
     return {"schema_version": schema.VERSION, **covered}
+
+
+def _pictured(config: Mapping[str, Any]) -> bool:
+    prompts = config.get("prompts")
+    columns = prompts.get("columns") if isinstance(prompts, Mapping) else None
+    return isinstance(columns, Mapping) and columns.get("source_image", "") not in ("", NONE)
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,8 +241,6 @@ _PLACES = {
 
 _NOT_IDENTITY = {
     "model": PLACES,
-    # Of groups with pictures, whose ids say it.
-    "sampling": ("denoising_strength",),
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
     "prompts": ("path", "format", "limit", "template", "picture_folders"),
     "prompts.expand": EXPAND_PLACES,

@@ -9,6 +9,8 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
+from pipelines.dataset import mp4
+
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """The IPTC's term for media that a trained model has made."""
 
@@ -49,7 +51,7 @@ def marked(data: bytes) -> bytes:
         return _webp([*_extended(_webp_chunks(data)), (b"XMP ", _XMP)])
     if data.startswith(_JPEG):
         return _jpeg(data)
-    if data[4:8] == b"ftyp":  # MP4; at its end, as its index has the places of what is before
+    if mp4.is_one(data):  # at its end, as its index has the places of what is before
         return data + struct.pack(">I", 8 + len(_MP4_XMP) + len(_XMP)) + b"uuid" + _MP4_XMP + _XMP
     raise ValueError(
         f"the image begins with {data[:12]!r}: only PNG, JPEG, WebP and MP4 can be marked; leave the mark out"

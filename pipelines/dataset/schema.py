@@ -124,6 +124,7 @@ def carried_in(table: pa.Schema) -> list[pa.Field[Any]]:
 
 
 SOURCE_IMAGES, SOURCE_MASK, TARGET_CAPTION = "source_images", "source_mask", "target_caption"
+DENOISING_STRENGTH = "denoising_strength"
 """Columns of runs whose prompts edit pictures."""
 
 PICTURE_FIELDS = [
@@ -139,6 +140,11 @@ PICTURE_FIELDS = [
             TARGET_CAPTION,
             pa.string(),
             "what the edited picture shows, which scores compare with in place of the prompt; null for the prompt",
+        ),
+        (
+            DENOISING_STRENGTH,
+            pa.float64(),
+            "share of the denoising steps that are made, where the model begins from the picture; null without one",
         ),
     )
 ]
@@ -226,6 +232,11 @@ def generated_in(file: pa.Schema) -> pa.Schema:
     file: schema of the file.
     """
     return pa.schema([file.field(index) for index in range(file.get_field_index("fingerprint") + 1)])
+
+
+def holds_mp4(images: pa.Schema) -> bool:
+    """Whether the column `image` of a schema has videos in MP4, which readers of pictures do not read."""
+    return bool(_feature(images.field("image")) == {"_type": "Video"})
 
 
 def of_videos(images: pa.Schema) -> bool:

@@ -15,6 +15,7 @@ from pipelines.dataset import parquet, schema
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.export.left_out import LeftOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Choice:
     """Whether to export the scorers' image vectors too."""
     scores: tuple[str, ...]
     """Names of the scorers (`pipelines.dataset.scores`) whose columns are added to the run's own."""
+    without: LeftOut
+    """The rows that are left out."""
 
 
 class Piece(NamedTuple):
@@ -95,6 +98,8 @@ def read(
             rows = file.group(number, names).slice(first - start, last - first)
             for name, scores in zip(choice.scores, beside, strict=True):
                 rows = score_files.merged(dataset, name, piece.file, first, rows, scores)
-            chosen = pc.is_in(rows["arm"], value_set=pa.array(choice.arms))
-            places = np.flatnonzero(chosen.to_numpy()).astype(np.int64) + first
-            yield places, rows.filter(chosen).select(target.names).cast(target)
+            chosen = pc.is_in(rows["arm"], value_set=pa.array(choice.arms)).to_numpy().copy()
+            left_out = choice.without.get(piece.file, frozenset())
+            chosen[[row - first for row in left_out if first <= row < last]] = False
+            places = np.flatnonzero(chosen).astype(np.int64) + first
+            yield places, rows.filter(pa.array(chosen)).select(target.names).cast(target)

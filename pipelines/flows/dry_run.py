@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -71,16 +71,18 @@ def _asked(config: RunConfig, output: Storage, survey: Survey) -> Iterator[tuple
 
 def settings(config: RunConfig) -> Iterator[str]:
     """Every setting of sampling and of the arms' interventions, a line each, and where it comes from."""
-    yield from _lines("sampling", "sampling", config.sampling, config.recommended)
+    named = Sampling.names(pictures=config.prompts.columns.pictured)
+    yield from _lines("sampling", "sampling", config.sampling, config.recommended, named)
     for arm in config.arms:
         for acting in arm.interventions:
             name = entry_of(acting).name
-            yield from _lines(f"{arm.name}: {name}", name, acting, config.recommended)
+            settings = [field.name for field in fields(acting)]
+            yield from _lines(f"{arm.name}: {name}", name, acting, config.recommended, settings)
 
 
-def _lines(at: str, table: str, chosen: Any, recommended: Recommended) -> Iterator[str]:
+def _lines(at: str, table: str, chosen: Any, recommended: Recommended, names: Collection[str]) -> Iterator[str]:
     known = recommended.sampling if table == "sampling" else recommended.interventions.get(table, {})
-    for one in fields(chosen):
+    for one in (field for field in fields(chosen) if field.name in names):
         value = getattr(chosen, one.name)
         if _plain(value) != _plain(known.get(one.name, one.default)):
             origin = "the config"

@@ -53,7 +53,7 @@ def settings_that_differ(cards: Sequence[CardView]) -> list[str]:
     cards: the prompts.
     """
     plans = [view.groups[0].plan for view in cards]
-    return [name for name in Sampling.names(pictures=False) if len({plan[name] for plan in plans}) > 1]
+    return [name for name in Sampling.names(pictures=True) if len({plan.get(name) for plan in plans}) > 1]
 
 
 def _setting(name: str, value: Any) -> str:

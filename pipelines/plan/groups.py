@@ -21,7 +21,7 @@ from pipelines.dataset import schema
 from pipelines.dataset.sources import Sources
 from pipelines.plan.buckets import Bucket, bucket_of
 from pipelines.plan.variants import Variant, Variants
-from pipelines.prompts.rows import Edit, PromptRow
+from pipelines.prompts.rows import PromptRow
 
 Int64s = NDArray[np.int64]
 
@@ -53,6 +53,7 @@ def group_table(
     numbers: dict[Bucket, int] = {}
     variant_N = [numbers.setdefault(bucket_of(one), len(numbers)) for one in prompts]
     made = [variants.of(*one) for one in numbers]
+    strength_N = [made[variant].sampling.denoising_strength for variant in variant_N]
     if draws_N is None:
         of_variant = [_all_draws(config, images) for _, images in numbers]
         draws_N = [of_variant[variant] for variant in variant_N]
@@ -68,7 +69,7 @@ def group_table(
             "concept": pa.array(concepts, pa.string()),
             "rarity": pa.array(rarities, pa.string()),
             "counterfactual": pa.array(counterfactuals, pa.string()),
-            **(_edit_columns([prompt.edit for prompt in prompts]) if config.prompts.columns.pictured else {}),
+            **(_edit_columns(prompts, strength_N) if config.prompts.columns.pictured else {}),
         }
     ).take(prompt_G)
     of_arm = np.array(variant_N)[prompt_G] * arms + arm_G
@@ -86,11 +87,15 @@ def group_table(
     return pa.table({name: columns[name] for name in target.names}).cast(target)
 
 
-def _edit_columns(edits: Sequence[Edit]) -> dict[str, pa.Array[Any]]:
+def _edit_columns(prompts: Sequence[PromptRow], strength_N: Sequence[float]) -> dict[str, pa.Array[Any]]:
+    edits = [prompt.edit for prompt in prompts]
     values: dict[str, list[Any]] = {
         schema.SOURCE_IMAGES: [edit.sources or None for edit in edits],
         schema.SOURCE_MASK: [edit.mask for edit in edits],
         schema.TARGET_CAPTION: [edit.target for edit in edits],
+        schema.DENOISING_STRENGTH: [
+            strength if edit.sources else None for edit, strength in zip(edits, strength_N, strict=True)
+        ],
     }
     return {field.name: pa.array(values[field.name], field.type) for field in schema.PICTURE_FIELDS}
 
@@ -175,7 +180,8 @@ def _group_ids(
     for prompt, variant, draws in zip(prompts, variant_N, draws_N, strict=True):
         of_prompt = f"\0{prompt.prompt_id}\0{prompt.prompt}\0".encode()
         if prompt.edit.sources:
-            of_prompt += json.dumps([prompt.edit.sources, prompt.edit.mask]).encode()
+            strength = made[variant].sampling.denoising_strength
+            of_prompt += json.dumps([prompt.edit.sources, prompt.edit.mask, strength]).encode()
         for draw in draws:
             digest = started[variant][draw.arm].copy()
             digest.update(of_prompt)
@@ -219,13 +225,13 @@ def groups_of(table: pa.Table, sources: Sources | None = None) -> list[Group]:
     files = sources.read(named) if sources and named else {}
     pictures = [schema.SOURCE_IMAGES, schema.SOURCE_MASK] if named else []
     names = schema.interventions_in(table.column_names)
-    sampling = Sampling.names(pictures=False)
+    sampling = Sampling.names(pictures=bool(named))
     loras = ["loras"] if "loras" in table.column_names else []  # version 2 of the row contract has none
     return [
         Group(
             prompt=row["prompt"],
             seeds=tuple(row["group_seeds"]),
-            sampling=Sampling(**{name: row[name] for name in sampling}),
+            sampling=Sampling(**{name: row[name] for name in sampling if row.get(name) is not None}),
             interventions=tuple(_config(name, row[name]) for name in names if row[name] is not None),
             loras=tuple(Lora(**lora) for lora in row.get("loras", ())),
             pictures=tuple(files[one] for one in row.get(schema.SOURCE_IMAGES) or ()),

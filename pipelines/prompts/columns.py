@@ -58,6 +58,8 @@ class Columns:
     """A picture as large as the one to edit, white where that is painted anew."""
     target_caption: str = ""
     """What the edited picture shows, which scores compare it with in place of the prompt."""
+    denoising_strength: str = ""
+    """As in [sampling], of a row with a picture."""
 
     def __post_init__(self) -> None:
         require(self.prompt != NONE, "prompt", self.prompt, "needs the name of a column")
@@ -69,6 +71,11 @@ class Columns:
     def pictured(self) -> bool:
         """Whether rows may name pictures."""
         return self.source_image not in ("", NONE)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The fields of a row's own settings."""
+        return (*SETTINGS, "denoising_strength") if self.pictured else SETTINGS
 
     @property
     def acting(self) -> tuple[str, ...]:

@@ -247,7 +247,7 @@ class _Checker:
                 settings = self._settings.of(values)
             carried = self._along({} if of_texts else values) if self._carried else ()
             if self._prompts.columns.pictured and not of_texts:
-                edit = self._edit(values, given)
+                edit = self._edit(values, given, settings)
             prompt_id, noise = self._identify(text, explicit_id, different, settings, edit)
         except Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
@@ -262,9 +262,11 @@ class _Checker:
             prompt_id, text, concept, rarity, counterfactual, source, changes or None, noise, settings, carried, edit
         )
 
-    def _edit(self, values: Mapping[str, Any], given: Given | Failure) -> Edit:
+    def _edit(self, values: Mapping[str, Any], given: Given | Failure, settings: RowSettings) -> Edit:
         if isinstance(given, Failure):
             raise Unusable(given.error_type, given.error)
+        if not given.sources and (strength := dict(settings.own).get("denoising_strength")):
+            raise Unusable("BadSetting", f"denoising_strength = {strength!r} has no effect: the row has no picture")
         target = None if self._target is None else values.get(self._target)
         return Edit(
             tuple(one.id for one in given.sources),

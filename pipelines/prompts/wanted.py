@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 
 from pipelines.errors import UserError
-from pipelines.prompts.columns import NONE, SETTINGS, Columns
+from pipelines.prompts.columns import NONE, Columns
 
 _SHOWN = 20
 _REMEMBERED = 1000
@@ -26,7 +26,7 @@ class Wanted:
         """The settings."""
         self.carried = {*carried}
         """Columns that go along."""
-        self._fields = tuple(field for field in columns.acting if settings or field not in SETTINGS)
+        self._fields = tuple(field for field in columns.acting if settings or field not in columns.settings)
         self._used = self.carried | {name for field in self._fields if (name := columns.name_of(field)) != NONE}
         self._seen: dict[str, None] = {}
         self._keys: Mapping[str, str | None] = {}
@@ -51,7 +51,7 @@ class Wanted:
     @property
     def settings(self) -> list[str]:
         """The row settings for which there were columns."""
-        return [field for field in SETTINGS if self._is_there(self.columns.name_of(field))]
+        return [field for field in self.columns.settings if self._is_there(self.columns.name_of(field))]
 
     @property
     def unused(self) -> list[str]:

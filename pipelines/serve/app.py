@@ -21,6 +21,7 @@ from ray.serve.handle import DeploymentHandle
 
 from pipelines.serve import keys
 from pipelines.serve.answers import ImagesDesk
+from pipelines.serve.door import Door
 from pipelines.serve.engine import ServeEngine
 from pipelines.serve.serve_desk import ServeDesk
 from pipelines.serve.settings import ServeArgs, resolve
@@ -58,6 +59,7 @@ class Web:
         from ray.serve.context import _get_global_client
 
         self._args, self._workers, self._desk = args, workers, desk
+        self._door = Door()
         self._keys = keys.read(args.api_keys_file)
         client: Any = _get_global_client()
         keys.require_for(client.http_config.host, self._keys, allow_anonymous=args.allow_anonymous)
@@ -65,8 +67,12 @@ class Web:
     def __serve_build_asgi_app__(self) -> FastAPI:
         from pipelines.serve.web import create_app
 
-        desk = ServeDesk(self._desk)
-        return create_app(self._args, resolve(self._args), ServeEngine(self._workers), desk, self._keys)
+        desk, engine = ServeDesk(self._desk), ServeEngine(self._workers)
+        return create_app(self._args, resolve(self._args), engine, desk, self._keys, self._door)
+
+    async def close(self, seconds: float) -> int:
+        """As `Door.close`."""
+        return await self._door.close(seconds)
 
 
 def app(args: ServeArgs) -> Application:
@@ -86,7 +92,7 @@ def app(args: ServeArgs) -> Application:
         ray_actor_options={"num_cpus": args.cpus_per_replica, "num_gpus": args.gpus_per_replica},
         max_ongoing_requests=_held(args),
         max_queued_requests=args.max_queue,
-        graceful_shutdown_timeout_s=_shutdown_s(args),
+        graceful_shutdown_timeout_s=shutdown_s(args),
         **_scale(args),
     ).bind(args)
     # It is replaced at once, as its jobs go on in the process that follows, where they have a folder.
@@ -101,7 +107,7 @@ def _held(args: ServeArgs) -> int:
     return 2 * args.groups_per_batch
 
 
-def _shutdown_s(args: ServeArgs) -> float:
+def shutdown_s(args: ServeArgs) -> float:
     """How long a process that is replaced may finish what it has: every request ends before, answered or stopped."""
     return args.timeout_s + max(args.body_timeout_s, args.pictures_timeout_s) + _ENDING_SECONDS
 
@@ -118,7 +124,7 @@ def _web_options(args: ServeArgs) -> dict[str, Any]:
         "max_ongoing_requests": waiting + _QUICK_REQUESTS,
         "max_queued_requests": _QUICK_REQUESTS,
         "backpressure_config": {"status_code": 429, "retry_after_s": 1},
-        "graceful_shutdown_timeout_s": _shutdown_s(args),
+        "graceful_shutdown_timeout_s": shutdown_s(args),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.errors import ModelError, PromptError
-from models.generator import ModelInfo
+from models.info import ModelInfo
 from models.pictures import check, decoded, decoded_mask
 from pipelines.dataset.failures import Failure
 from pipelines.serve.jobs import PICTURE, Clip, Job

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.serve.door import Door
 from pipelines.serve.errors import ApiError, error_for, no_key, response
 from pipelines.serve.keys import Keys
 from pipelines.serve.uploads import Bodies
@@ -20,6 +22,7 @@ class Guard:
     """ASGI middleware.
 
     app: the application behind it.
+    door: lets requests that make something in.
     keys: who announces a body needs one before it is read.
     bodies: what bodies of requests may take.
     larger: path -> the same there.
@@ -32,13 +35,14 @@ class Guard:
         self,
         app: ASGIApp,
         *,
+        door: Door,
         keys: Keys,
         bodies: Bodies,
         larger: Mapping[str, Bodies],
         loopback_only: bool,
         log_errors: bool,
     ) -> None:
-        self._app, self._keys, self._bodies, self._larger = app, keys, bodies, larger
+        self._app, self._door, self._keys, self._bodies, self._larger = app, door, keys, bodies, larger
         self._loopback_only, self._log_errors = loopback_only, log_errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,8 +64,9 @@ class Guard:
 
         try:
             self._check_host(Headers(scope=scope))
-            body = await self._body(scope, receive)
-            await self._answer(body, scope, receive, send_with_headers)
+            with self._door.inside() if scope["method"] == "POST" else nullcontext():
+                body = await self._body(scope, receive)
+                await self._answer(body, scope, receive, send_with_headers)
         except Exception as error:
             told = error_for(error, self._log_errors)
             if started:

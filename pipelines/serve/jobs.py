@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from models.generator import ModelInfo
+from models.info import ModelInfo
 from models.spec import Group
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.videos import VideoFormat

@@ -229,8 +229,6 @@ def resolve(args: ServeArgs) -> Serving:
         raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
     if sampling.frames != 1:
         mp4.require(f"sampling.frames = {sampling.frames}: an endpoint that makes videos")
-        if args.credentials:
-            raise UserError("c2pa_certificate: videos are marked and not signed; leave it and c2pa_key out")
     check_model(base.model.path, "model" if args.model else "model.path")
     gpus = args.gpus_per_replica > 0
     model = resolved(replace(base.model, device=args.device, dtype=args.dtype or base.model.dtype), gpus=gpus)

@@ -20,6 +20,7 @@ from models.interventions.registry import registered
 from pipelines.serve import errors, jobs_api, making, page, videos_api
 from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.desk import Desk
+from pipelines.serve.door import Door
 from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
 from pipelines.serve.head import Head
@@ -37,7 +38,7 @@ from pipelines.serve.shelf import media_type
 from pipelines.serve.uploads import Bodies, Uploads
 
 
-def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys) -> FastAPI:
+def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys, door: Door) -> FastAPI:
     """The web application.
 
     args: the settings.
@@ -45,6 +46,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     engine: makes groups.
     desk: keeps jobs and files.
     keys: the API keys.
+    door: closed before it ends.
     """
     api = ImagesApi(args, serving, engine)
     app = FastAPIOffline(
@@ -56,6 +58,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     app.add_middleware(Head)
     app.add_middleware(
         Guard,
+        door=door,
         keys=keys,
         bodies=_bodies(args.max_body_kb << 10, args.body_timeout_s, args.max_uploads, args.max_uploads_per_client),
         larger={
@@ -85,7 +88,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     app.include_router(videos_api.routes(jobs, args, serving, guarded))
     app.include_router(jobs_api.routes(jobs, serving.name, guarded))
     _add_reading(app, api, jobs, card(args, serving), check)
-    _add_documents(app, engine)
+    _add_documents(app, engine, door)
     return app
 
 
@@ -148,14 +151,14 @@ def _add_reading(app: FastAPI, api: ImagesApi, jobs: CallerJobs, model: ModelCar
         return Response(api.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_documents(app: FastAPI, engine: Engine) -> None:
+def _add_documents(app: FastAPI, engine: Engine, door: Door) -> None:
     @app.get("/healthz", responses=refusals(403), summary="Does the web side answer?")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/readyz", responses=refusals(403, 503), summary="Is there a worker, or can one start?")
     async def ready() -> dict[str, str]:
-        if not await engine.ready():
+        if door.closed or not await engine.ready():
             raise ApiError(503, "no worker is ready", code="not_ready", retry_after_s=5)
         return {"status": "ready"}
 

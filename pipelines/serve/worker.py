@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.generator import Drawn, ModelInfo
+from models.generator import Drawn
+from models.info import ModelInfo
 from models.loading.revision import folder_revision
 from models.previews import Previews
 from models.replica.replica import open_generator

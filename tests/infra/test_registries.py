@@ -57,8 +57,9 @@ class Lines:
 
     name = "lines"
     labelled = False
+    videos = True
 
-    def load(self, files: int) -> str:
+    def load(self, files: int, schema: pa.Schema) -> str:
         return f"Read {files} files, line by line.\n"
 
     def path(self, part: Part, number: int, count: int) -> str:

@@ -6,6 +6,7 @@ import io
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
@@ -49,6 +50,17 @@ def test_exiv2_finds_it(file: bytes) -> None:
     for data, found in ((file, {}), (ai_mark.marked(file), {"Xmp.iptcExt.DigitalSourceType": SOURCE_TYPE})):
         with exiv2.ImageData(data) as opened:
             assert opened.read_xmp() == found
+
+
+def test_ffmpeg_finds_it_in_an_mp4_that_is_the_same_else() -> None:
+    file = videos.encode(VIDEO[:, :8, :6], "mp4", 8)
+    marked = ai_mark.marked(file)
+    assert (marked[: len(file)], ai_mark.marked(file)) == (file, marked)
+    for data, found in ((file, False), (marked, True)):
+        with av.open(io.BytesIO(data), "r", options={"export_xmp": "1"}) as opened:
+            packet = opened.metadata.get("xmp", "")
+        assert (f'DigitalSourceType="{SOURCE_TYPE}"' in packet) == found
+    assert np.array_equal(videos.decode(marked, 5, range(5)), videos.decode(file, 5, range(5)))
 
 
 def test_pixels_frames_and_durations_stay(file: bytes) -> None:

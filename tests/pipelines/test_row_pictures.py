@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.config.run import RunConfig
+from pipelines.calibration.config import CalibrationConfig, Grid
+from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import sources
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import synth
+from pipelines.flows import calibrate, synth
 from pipelines.plan.files import FAILED_PROMPTS, check_there, read_shard, trim
 from pipelines.plan.groups import groups_of
 from pipelines.plan.write import count_plan, write_plan
@@ -32,6 +33,7 @@ from tests.conftest import Configure
 from tests.support.prompt_files import read, written
 
 COLUMNS = {"source_image": "picture"}
+SCORER = "local-dir:models/embedded/weights/clip"
 
 
 def png(colour: str = "red", size: tuple[int, int] = (8, 6), kind: str = "PNG", **how: Any) -> bytes:
@@ -246,6 +248,36 @@ def test_pictures_are_part_of_what_a_prompt_and_a_group_are(tmp_path: Path, plan
         _, counts = plan([{"prompt": "a", "picture": picture, "prompt_id": "same"}])
         ids |= {row["group_id"] for row in planned(tmp_path, counts)}
     assert len(ids) == 3
+
+
+def test_the_strength_of_an_edit_is_a_setting_of_runs_and_of_rows_with_a_picture(
+    tmp_path: Path, plan: Plan, configure: Configure
+) -> None:
+    one = {"prompt": "a", "picture": "red.png"}
+    rows = [one, {**one, "denoising_strength": 0.3}, {"prompt": "b"}, {"prompt": "b", "denoising_strength": 0.3}]
+    config, counts = plan(rows)
+    found = planned(tmp_path, counts)
+    assert [row["denoising_strength"] for row in found] == [0.6, None, 0.3]
+    assert len({row["group_id"] for row in found}) == 3
+    output = Storage.open(tmp_path / "out")
+    groups = [one for shard in counts.shard_numbers() for one in groups_of(read_shard(output, shard), Sources(output))]
+    assert [group.sampling.denoising_strength for group in groups] == [0.6, 0.6, 0.3]
+    (failed,) = pq.read_table(tmp_path / "out" / FAILED_PROMPTS).to_pylist()
+    assert "denoising_strength = 0.3 has no effect: the row has no picture" in failed["error"]
+
+    def print_of(strength: float, columns: dict[str, str]) -> str:
+        prompts = {"path": config.prompts.path, "columns": columns}
+        return fingerprint(configure(prompts=prompts, sampling={"denoising_strength": strength}))
+
+    assert print_of(0.5, {}) == print_of(0.7, {})
+    assert print_of(0.5, COLUMNS) != print_of(0.7, COLUMNS)
+
+
+def test_a_calibration_edits_no_pictures(tmp_path: Path, configure: Configure) -> None:
+    tables: dict[str, Any] = {"model": {"path": "models/embedded/weights/pipeline"}, "scoring": {"model": SCORER}}
+    config = configure(prompts={"path": str(lines(tmp_path, [{"prompt": "a"}])), "columns": COLUMNS}, **tables)
+    with pytest.raises(UserError, match="edits none"):
+        calibrate.run(CalibrationConfig(run=config, tables={}, grid=Grid()), Storage.open(tmp_path / "out"))
 
 
 def test_an_extension_adds_new_pictures_alone(tmp_path: Path, plan: Plan) -> None:

@@ -12,7 +12,7 @@ import pytest
 from openai import OpenAI
 from openai.types import ImageGenPartialImageEvent
 
-from models.generator import ModelInfo
+from models.info import ModelInfo
 from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.images import decode
 from tests.support.served import Served, post, serving, tiny_args

@@ -19,7 +19,7 @@ from ray.serve._private.common import DeploymentStatus, ReplicaState
 from ray.serve.exceptions import BackPressureError, RequestCancelledError
 from ray.serve.schema import ServeInstanceDetails
 
-from models.generator import ModelInfo
+from models.info import ModelInfo
 from models.parallel.division import Division, division
 from models.spec import Group, Sampling
 from pipelines.errors import UserError

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers.models.autoencoders.vae import DecoderOutput
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -50,14 +52,30 @@ class Toy:
         return [(facts, b) for facts in self.family.block_lists for b in getattr(self.pipe.transformer, facts.name)]
 
     def outputs(self, *groups: Group) -> Tensor:
-        """What the transformer predicts for the last step, [rows, ...]: every image's own rows lie apart."""
+        """What the transformer predicts for the last step, [rows, ...]: every image's own rows lie apart. To save time
+        nothing is decoded."""
         calls: list[Tensor] = []
         record = self.pipe.transformer.register_forward_hook(lambda _m, _a, out: calls.append(out[0]))
         try:
-            self.generator.generate(groups)
+            self.latents(*groups)
         finally:
             record.remove()
         return calls[-1].float()
+
+    def latents(self, *groups: Group) -> Tensor:
+        """What the autoencoder would be given, [images, ...]."""
+        given: list[Tensor] = []
+
+        def blank(latents: Tensor, **options: Any) -> DecoderOutput:
+            given.append(latents)
+            return DecoderOutput(sample=latents.new_zeros(len(latents), 3, *latents.shape[2:]))
+
+        self.pipe.vae.decode = blank
+        try:
+            self.generator.generate(groups)
+        finally:
+            del self.pipe.vae.decode
+        return torch.cat(given)
 
     def images(self, *groups: Group) -> list[Tensor]:
         """The positive branch of `outputs`, one [B, ...] per group of equal size."""
@@ -103,6 +121,36 @@ def stock(toy: Toy) -> NDArray[np.uint8]:
         made = pipe(**arguments)
     pictures: NDArray[np.float32] = made.frames if family.frames_per_second else made.images
     return np.rint(pictures * 255).astype(np.uint8)
+
+
+def at_blocks(toy: Toy, given: Tensor, length: int, before: Tensor) -> Tensor:
+    """Marks of the text tokens at the blocks, from those of the tokens that a language model or T5 is given.
+
+    given: bool, of the tokens that the encoder is given; length: number of tokens at the blocks; before: marks of the
+    tokens there that come before those of this encoder.
+    """
+    given = torch.cat([before, given[_KEPT.get(toy.family.name, lambda _: slice(None))(toy.pipe)]])
+    missing = length - len(given)
+    return torch.cat([given, given.new_zeros(missing)]) if missing > 0 else given[-length:]
+
+
+def tokens_before(toy: Toy) -> int:
+    """Number of tokens at the blocks before those of the language model or T5: CLIP's, or the transformer's own."""
+    count: Callable[[Any], int] = _BEFORE.get(toy.family.name, lambda _: 0)
+    return count(toy.pipe)
+
+
+_KEPT: dict[str, Callable[[Any], slice]] = {
+    "hunyuan-image": lambda pipe: slice(pipe.prompt_template_encode_start_idx, None),
+    "hunyuan-video-15": lambda pipe: slice(pipe.prompt_template_encode_start_idx, None),
+    "longcat-image": lambda pipe: slice(-len(pipe.tokenizer(pipe.prompt_template_encode_suffix).input_ids)),
+}
+"""Family -> those of the encoder's tokens that go on to the transformer, where these are not the last ones."""
+
+_BEFORE: dict[str, Callable[[Any], int]] = {
+    "sd3": lambda pipe: pipe.tokenizer_max_length,
+    "aura-flow": lambda pipe: pipe.transformer.register_tokens.shape[1],
+}
 
 
 def only(*names: str) -> pytest.MarkDecorator:

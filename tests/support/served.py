@@ -7,17 +7,20 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import uvicorn
 
 from pipelines.serve.answers import ImagesDesk
+from pipelines.serve.door import Door
 from pipelines.serve.jobs import Engine, Event, Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs, resolve
 from pipelines.serve.web import create_app
-from pipelines.serve.worker import Worker
+
+if TYPE_CHECKING:
+    from pipelines.serve.worker import Worker
 
 TINY: dict[str, Any] = {
     "size": "16x16",
@@ -46,6 +49,8 @@ class Served:
 @contextmanager
 def serving(args: ServeArgs, keys: Keys | None = None) -> Iterator[Served]:
     """Run the endpoint in this process until the block ends."""
+    from pipelines.serve.worker import Worker
+
     worker = Worker(args)
     try:
         with listening(args, worker, keys or Keys()) as url:
@@ -55,10 +60,10 @@ def serving(args: ServeArgs, keys: Keys | None = None) -> Iterator[Served]:
 
 
 @contextmanager
-def listening(args: ServeArgs, engine: Engine, keys: Keys) -> Iterator[str]:
+def listening(args: ServeArgs, engine: Engine, keys: Keys, door: Door | None = None) -> Iterator[str]:
     """The URL of the web application in front of an engine, until the block ends."""
     settings = resolve(args)
-    app = create_app(args, settings, engine, ImagesDesk(args, settings, engine), keys)
+    app = create_app(args, settings, engine, ImagesDesk(args, settings, engine), keys, door or Door())
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

@@ -52,8 +52,9 @@ class Coco(ImageFolder):
 
     name = "coco"
     labelled = True
+    videos = False
 
-    def load(self, files: int) -> str:
+    def load(self, files: int, schema: pa.Schema) -> str:
         return _LOAD
 
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:

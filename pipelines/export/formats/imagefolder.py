@@ -35,6 +35,19 @@ rows[0]["image"]  # a PIL image
 
 The images are files; `metadata.parquet` beside them has all other columns, with `file_name`.
 """
+_LOAD_MP4 = """Run these in this folder.
+
+```python
+from pathlib import Path
+
+from datasets import Video, load_dataset
+
+rows = load_dataset(str(Path.cwd()), split="train")
+rows.cast_column("video", Video(decode=False))[0]["video"]["path"]  # an MP4; the package torchcodec decodes it
+```
+
+The videos are files; `metadata.parquet` beside them has all other columns, with `file_name`.
+"""
 
 
 class ImageFolder:
@@ -42,9 +55,10 @@ class ImageFolder:
 
     name = "imagefolder"
     labelled = False
+    videos = True
 
-    def load(self, files: int) -> str:
-        return _LOAD
+    def load(self, files: int, schema: pa.Schema) -> str:
+        return _LOAD_MP4 if row_schema.holds_mp4(schema) else _LOAD
 
     def path(self, part: Part, number: int, count: int) -> str:
         return f"{part.name}/{number:05d}/{_METADATA}"
@@ -70,7 +84,9 @@ class ImageFolder:
         return [str(PurePosixPath(path).parent / str(name)) for name in names]
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
-        return row_schema.features(schema)
+        features = row_schema.features(schema)
+        # A folder of videos is read as a `videofolder`, which calls the column so.
+        return {"video": features.pop("image"), **features} if row_schema.holds_mp4(schema) else features
 
     def index(
         self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]

@@ -1,4 +1,4 @@
-"""What formats of exports have in common: the names, the endings and the sizes of images."""
+"""What formats of exports have in common: the names, the endings and the sizes of images and videos."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-ENDINGS = ("png", "webp")
-"""Endings of image files that readers know."""
+ENDINGS = ("png", "webp", "mp4")
+"""Endings of files that readers know."""
 
 
 def key(row: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.dataset.schema import holds_mp4
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
 from pipelines.export.formats.images import ending, json_of, key
@@ -22,6 +23,7 @@ _MOST_BYTES = (1 << 32) - (1 << 20)
 """Offsets are numbers of 32 bits."""
 _ENCODINGS = {"image": "png", "prompt": "str"}
 """Column -> its encoding; "png" hands the bytes to Pillow, which knows WebP too. All other columns are JSON."""
+_OF_MP4 = {**_ENCODINGS, "image": "bytes"}
 
 _LOAD = """Run this in this folder, where the package mosaicml-streaming is installed.
 
@@ -39,9 +41,10 @@ class Mds:
 
     name = "mds"
     labelled = False
+    videos = True
 
-    def load(self, files: int) -> str:
-        return _LOAD
+    def load(self, files: int, schema: pa.Schema) -> str:
+        return _LOAD.replace("a PIL image,", "the bytes of an MP4,") if holds_mp4(schema) else _LOAD
 
     def path(self, part: Part, number: int, count: int) -> str:
         return f"{part.name}/shard.{number:05d}.mds"
@@ -100,8 +103,9 @@ class Mds:
 def _config(schema: pa.Schema) -> dict[str, Any]:
     """What a shard says of itself."""
     names = sorted(schema.names)
+    encodings = _OF_MP4 if holds_mp4(schema) else _ENCODINGS
     return {
-        "column_encodings": [_ENCODINGS.get(name, "json") for name in names],
+        "column_encodings": [encodings.get(name, "json") for name in names],
         "column_names": names,
         "column_sizes": [None] * len(names),
         "compression": None,

@@ -44,6 +44,15 @@ rows = tars.decode("pil").to_tuple("png;webp", "txt", "json")
 `features=load_dataset_builder(str(Path.cwd())).info.features`. `train-index.json` names every tar with its samples and
 bytes, for the random access of the package wids, which webdataset no longer brings along.
 """
+_FOR_MP4 = {
+    "from datasets import load_dataset": "from datasets import Video, load_dataset",
+    'rows[0]  # {"png" (or "webp"): a PIL image, "txt": the prompt, "json": the other columns, ...}': (
+        'rows = rows.cast_column("mp4", Video(decode=False))  # the package torchcodec decodes them\n'
+        'rows[0]  # {"mp4": its bytes, "txt": the prompt, "json": the other columns, ...}'
+    ),
+    'decode("pil").to_tuple("png;webp"': 'decode().to_tuple("mp4"',
+}
+"""What the text says of pictures -> what it says of MP4s, which readers hand on as bytes."""
 
 
 class WebDataset:
@@ -52,9 +61,13 @@ class WebDataset:
 
     name = "webdataset"
     labelled = False
+    videos = True
 
-    def load(self, files: int) -> str:
-        return _LOAD.replace("LAST", f"{files - 1:06d}")
+    def load(self, files: int, schema: pa.Schema) -> str:
+        text = _LOAD.replace("LAST", f"{files - 1:06d}")
+        for of_pictures, of_mp4 in _FOR_MP4.items() if row_schema.holds_mp4(schema) else ():
+            text = text.replace(of_pictures, of_mp4)
+        return text
 
     def path(self, part: Part, number: int, count: int) -> str:
         return f"{part.name}-{number:06d}.tar"
@@ -85,7 +98,7 @@ class WebDataset:
         vectors = [field for field in schema if is_embedding(field)]
         others = [field for field in schema if not is_embedding(field) and field.name not in _IN_OTHER_MEMBERS]
         return {
-            **{ending: {"_type": "Image"} for ending in endings},
+            **{ending: {"_type": "Video" if ending == "mp4" else "Image"} for ending in endings},
             "txt": text,
             "json": row_schema.features(pa.schema(others)),
             **{f"{name}.npy": feature for name, feature in row_schema.features(pa.schema(vectors)).items()},

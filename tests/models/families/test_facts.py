@@ -18,6 +18,9 @@ from models.sizes import size_unit
 from models.spec import Group
 from tests.support.family import TORA, Toy, only, picture
 
+WRONG_IN_DIFFUSERS = ("BriaTransformerBlock",)
+"""Blocks that give their text, although diffusers 0.42.1 has it that they do not."""
+
 
 def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
     family, pipe = toy.family, toy.pipe
@@ -35,7 +38,7 @@ def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
         parameters = [*inspect.signature(type(block).forward).parameters]
         assert parameters.index(facts.text_argument) == facts.text_position + 1  # after self
         assert "hidden_states" in inspect.signature(type(getattr(block, facts.attention)).forward).parameters
-        if type(block) in TransformerBlockRegistry._registry:
+        if type(block) in TransformerBlockRegistry._registry and type(block).__name__ not in WRONG_IN_DIFFUSERS:
             known = TransformerBlockRegistry.get(type(block))
             assert known.return_encoder_hidden_states_index == facts.text_output
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from tests.support.toys import (
+    aura_flow,
+    bria,
     chroma,
     cogvideox,
     cogview4,
@@ -17,6 +19,10 @@ from tests.support.toys import (
     flux2,
     hunyuan_image,
     hunyuan_video,
+    hunyuan_video_15,
+    longcat_image,
+    mochi,
+    ovis_image,
     parts,
     qwen_image,
     sd3,
@@ -33,7 +39,13 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     "chroma": chroma.chroma,
     "cogview4": cogview4.cogview4,
     "hunyuan-image": hunyuan_image.hunyuan_image,
+    "longcat-image": longcat_image.longcat_image,
+    "ovis-image": ovis_image.ovis_image,
+    "aura-flow": aura_flow.aura_flow,
+    "bria": bria.bria,
     "hunyuan-video": hunyuan_video.hunyuan_video,
+    "hunyuan-video-15": hunyuan_video_15.hunyuan_video_15,
+    "mochi": mochi.mochi,
     "cogvideox": cogvideox.cogvideox,
 }
 """Family name -> builder of its toy pipeline; a builder may write files of its own below the folder."""
