@@ -76,6 +76,11 @@ class ServeArgs(BaseModel):
     max_uploads_per_client: int = Field(default=256, ge=1, le=100_000)
     """Requests whose bodies have not come yet, in all and of one address (of a proxy: for all its callers); more are
     refused with 429."""
+    max_pictures_mb: int = Field(default=20, ge=1, le=1024)
+    pictures_timeout_s: float = Field(default=60.0, gt=0.0)
+    max_picture_uploads: int = Field(default=16, ge=1, le=1000)
+    max_picture_uploads_per_client: int = Field(default=8, ge=1, le=1000)
+    """The same of bodies with pictures in them, which take more memory."""
 
     replicas: int = Field(default=1, ge=1)
     """Copies of the model; when autoscaling, those that it starts with."""
@@ -126,7 +131,14 @@ class ServeArgs(BaseModel):
     (`pipelines.dataset.content_credentials`)."""
 
     api_keys_file: str = ""
-    """File with one key per line, besides the keys in the environment variable RAYDIANCE_API_KEYS (commas between)."""
+    """File with one key per line, or "name: key" for logs, metrics and limits, besides the keys in the environment
+    variable RAYDIANCE_API_KEYS (commas between)."""
+    requests_per_minute: int = Field(default=0, ge=0)
+    images_per_minute: int = Field(default=0, ge=0)
+    """Most that each key may ask for (without keys all callers together); more are refused with 429. 0 is no limit."""
+    repeat_minutes: float = Field(default=60.0, gt=0.0)
+    repeat_cache_mb: int = Field(default=256, ge=1)
+    """How long, and in how much memory, answers are kept for requests that come again with their Idempotency-Key."""
     allow_anonymous: bool = False
     """Answer without keys on addresses other than loopback, for use behind a proxy that checks who calls."""
     cors_origins: Words = ()
@@ -142,6 +154,8 @@ class ServeArgs(BaseModel):
             raise ValueError(f"max_replicas = {self.max_replicas} is below replicas = {self.replicas}")
         if self.gpus_per_replica > 1 and self.gpus_per_replica % 1:
             raise ValueError(f"gpus_per_replica = {self.gpus_per_replica}: above 1 it is a whole number")
+        if 0 < self.images_per_minute < self.max_n:
+            raise ValueError(f"images_per_minute = {self.images_per_minute} is below max_n = {self.max_n}")
         if self.config and self.model:
             raise ValueError("give config or model, not both: a config names its own model")
         if self.credentials and not self.mark:
@@ -224,8 +238,6 @@ def resolve(args: ServeArgs) -> Serving:
         raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
     if sampling.frames != 1:
         mp4.require(f"sampling.frames = {sampling.frames}: an endpoint that makes videos")
-        if args.credentials:
-            raise UserError("c2pa_certificate: videos are marked and not signed; leave it and c2pa_key out")
     check_model(base.model.path, "model" if args.model else "model.path")
     gpus = args.gpus_per_replica > 0
     model = resolved(replace(base.model, device=args.device, dtype=args.dtype or base.model.dtype), gpus=gpus)
