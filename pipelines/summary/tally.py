@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.diversity import average_pair_vendi
 from models.statistics import Mean
+from pipelines.dataset.schema import SOURCE_SIMILARITY
 
 Floats = NDArray[np.float64]
 
@@ -152,10 +153,14 @@ def further_columns(scorers: Sequence[str]) -> list[str]:
     return [f"{scorer}_{column}" for scorer in scorers for column in ("clip_score", "clip_tokens_cut")]
 
 
+OF_SOME_RUNS = (SOURCE_SIMILARITY,)
+"""Columns of the main scorer that not every run has; they count as those of further scorers."""
+
+
 def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey, Cell]:
     """The cells of the scored images of whole groups.
 
-    images: kept and rejected rows, with `COLUMNS` and `further_columns`.
+    images: kept and rejected rows, with `COLUMNS` and `further_columns`, and those of `OF_SOME_RUNS` that there are.
     further: names of the further scorers.
     """
     cells: dict[CellKey, Cell] = {}
@@ -171,6 +176,7 @@ def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey,
     vendi = _numbers(images["group_vendi"])[groups.first_row]
     pairs = groups.pair_vendi()
     scores = [f"{scorer}_clip_score" for scorer in further]
+    scores += [column for column in OF_SOME_RUNS if column in images.column_names]
     of_further = {column: groups.sums(column) for column in scores}
     moved = groups.fields("displacement")
     cut = {
