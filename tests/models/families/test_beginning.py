@@ -23,7 +23,8 @@ from tests.models.test_pictures import file
 from tests.support.family import BOTH, SEEDS, TOLERANCE, Toy, apart, only, picture, stock
 
 HEUN = "FlowMatchHeunDiscreteScheduler"
-FROM_PICTURE, FROM_MASK = only("sd3", "flux"), only("sd3-masked", "flux")
+FROM_PICTURE, FROM_MASK = only("sd3", "flux", "qwen-image", "chroma"), only("sd3-masked", "flux", "qwen-image")
+TWO = only("sd3", "flux")
 
 
 def left_half() -> bytes:
@@ -83,7 +84,7 @@ def test_groups_with_pictures_of_their_own_share_a_batch(toy: Toy) -> None:
     assert apart(toy.images(dark)[0], together[0]) > 20 * TOLERANCE
 
 
-@FROM_PICTURE
+@TWO
 def test_less_strength_leaves_more_of_the_picture_and_the_whole_nothing(toy: Toy) -> None:
     def apart_at(strength: float) -> float:
         one, other = (edit(toy, strength=strength, pictures=(picture(dark=dark),)) for dark in (False, True))
@@ -93,7 +94,7 @@ def test_less_strength_leaves_more_of_the_picture_and_the_whole_nothing(toy: Toy
     assert apart_at(1.0) == 0
 
 
-@FROM_PICTURE
+@TWO
 def test_text_to_image_of_the_same_model_keeps_every_bit(toy: Toy) -> None:
     before = toy.outputs(toy.group(**BOTH))
     toy.generator.generate([edit(toy, **BOTH)])
@@ -102,7 +103,7 @@ def test_text_to_image_of_the_same_model_keeps_every_bit(toy: Toy) -> None:
     assert torch.equal(toy.outputs(weaker), before)
 
 
-@FROM_PICTURE
+@TWO
 def test_interventions_act_in_their_share_of_the_steps_that_are_made(toy: Toy) -> None:
     """Of 10 steps 4 are made, of which repulsion acts in the first half."""
     repulsion = RepulsionConfig(strength=10.0, inner_steps=2, steps=(0.0, 0.5))
@@ -136,7 +137,7 @@ def test_a_sampler_of_second_order_begins_from_pictures_too(toy: Toy, monkeypatc
     same(made, stock(toy, group))
 
 
-@FROM_PICTURE
+@TWO
 def test_what_cannot_begin_from_a_picture_is_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PromptError, match="takes at most 1 input picture; the prompt has 2"):
         toy.generator.generate([edit(toy, pictures=(picture(),) * 2)])
@@ -156,7 +157,7 @@ def test_a_model_says_what_it_takes(toy: Toy) -> None:
     assert (toy.generator.info.pictures, toy.generator.info.masks) == ((0, 1), True)
 
 
-@FROM_PICTURE
+@TWO
 def test_no_weights_are_copied_or_brought_to_another_format(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     assert toy.family.from_picture is not None
     monkeypatch.setattr(toy.pipe, "_all_hooks", ["of the offload"], raising=False)
