@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--no-mark", action="store_true", help="leave out the XMP that says in every image file that a model made it"
     )
     parser.add_argument(
+        "--accept", default="", metavar="CONDITION", help="what images have to meet, as selection.accept of a run"
+    )
+    parser.add_argument(
         "--drop-repeats",
         type=float,
         default=1.0,
@@ -97,6 +100,7 @@ def _run(options: argparse.Namespace) -> int:
             splits=parse(options.split, options.split_by or BY[0]),
             labels=tuple(options.label) or LABELS,
             mark=not options.no_mark,
+            accept=options.accept,
             repeats=options.drop_repeats,
             credentials=credentials,
         ),

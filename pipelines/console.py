@@ -67,12 +67,19 @@ def table(summary: Summary) -> str:
         f"{summary.images_kept} images kept, {summary.images_rejected} rejected; of {summary.groups_planned} groups "
         f"{summary.groups_failed} failed; {summary.prompts_failed} prompts could not be used"
     )
+    if quotas := summary.quotas:
+        lines.append(
+            f"quotas: {quotas.met} of {quotas.quotas} met, {quotas.accepted} of {quotas.asked} images accepted, out of "
+            f"{quotas.made} made"
+        )
     if not summary.complete:
         missing = what_is_missing(summary.problems, summary.problem_count)
         lines.append(f"NOT COMPLETE: {missing}. Start the same command again to finish the run.")
     if summary.timings:
         lines.append(_where_time_went(summary.timings))
     lines.append(f"gallery: {summary.gallery}")
+    if summary.certificate:
+        lines.append(f"certificate: {summary.certificate}")
     return "\n".join(lines)
 
 

@@ -115,6 +115,22 @@ class TimeSpent(Timings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quotas:
+    """Sums over the quotas of a run."""
+
+    quotas: int
+    """How many quotas there are."""
+    met: int
+    """How many of them are met; the others were given up."""
+    asked: int
+    """Images that were asked for."""
+    accepted: int
+    """Images that were accepted."""
+    made: int
+    """Images that were made for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """The content of report.json. Timings are the only part that differs between equal runs."""
 
@@ -132,6 +148,8 @@ class Report:
     """Measure -> how to read it."""
     warnings: tuple[str, ...] = ()
     """What is odd about the results, one sentence each."""
+    quotas: Quotas | None = None
+    """None where the run has no quotas."""
     timings: TimeSpent | None = None
     """None where progress.json has none."""
 

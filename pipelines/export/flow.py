@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from pipelines.cluster import bars
 from pipelines.cluster.session import ordered_map, session, stoppable
+from pipelines.config.acceptance import Expression, expression
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import owned
 from pipelines.dataset import scores as score_files
@@ -31,6 +32,7 @@ from pipelines.export.card import Section, export_card
 from pipelines.export.formats import FORMATS
 from pipelines.export.formats.base import Written
 from pipelines.export.layout import OutputFile, Weighed, lay_out
+from pipelines.export.left_out import NOTHING, both, not_accepted
 from pipelines.export.parts import KEPT, TRAIN, UNDIVIDED, Part, Splits
 from pipelines.export.rows import Choice, columns
 from pipelines.export.vectors import repeated
@@ -66,6 +68,8 @@ class ExportOptions:
     """Columns whose values are labels, for formats that have some."""
     mark: bool = True
     """Whether every image file says that a model has made it (`pipelines.dataset.ai_mark`)."""
+    accept: str = ""
+    """As `selection.accept`, over the run's columns and those of `scores`; "" leaves out none."""
     repeats: float = 1.0
     """Cosine of image vectors from which an image that repeats an earlier one, of whatever group, is left out; 1 leaves
     out none."""
@@ -101,6 +105,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         splits=options.splits,
         labels=options.labels,
         mark=options.mark,
+        accept=options.accept,
         repeats=options.repeats,
         credentials=options.credentials,
     )
@@ -163,8 +168,22 @@ def _choice(run: FinishedRun, options: ExportOptions, folders: Sequence[str]) ->
         raise UserError(f"--arm {unknown[0]!r}: the run in {run.dataset.uri} has the arms {', '.join(map(repr, arms))}")
     scores = score_files.available(run) if options.scores is None else options.scores
     wanted = tuple(arm for arm in arms if arm in options.arms) if options.arms else arms
-    without = repeated(run, folders, wanted, options.repeats) if options.repeats < 1 else {}
+    without = NOTHING
+    if options.accept:
+        without = not_accepted(run, _condition(options.accept), scores)
+    if options.repeats < 1:
+        without = both(without, repeated(run, folders, wanted, options.repeats, without))
     return Choice(arms=wanted, embeddings=options.embeddings, scores=tuple(scores), without=without)
+
+
+def _condition(text: str) -> Expression:
+    try:
+        found = expression(text)
+    except ValueError as error:
+        raise UserError(f"--accept {text!r}: {error}") from None
+    if found.kind != "condition":
+        raise UserError(f"--accept {text!r}: needs a comparison")
+    return found
 
 
 def _spread(stack: ExitStack, where: RayOptions, items: int) -> Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]:

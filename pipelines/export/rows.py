@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipelines.dataset import parquet, schema
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.export.left_out import LeftOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,8 @@ class Choice:
     """Whether to export the scorers' image vectors too."""
     scores: tuple[str, ...]
     """Names of the scorers (`pipelines.dataset.scores`) whose columns are added to the run's own."""
-    without: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """Shard file -> numbers of rows that are left out."""
+    without: LeftOut
+    """The rows that are left out."""
 
 
 class Piece(NamedTuple):

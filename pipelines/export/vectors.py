@@ -16,9 +16,7 @@ from models.alike import repeats
 from pipelines.dataset import parquet
 from pipelines.dataset.finished import FinishedRun, check
 from pipelines.dataset.names import FileEntry
-
-Repeated = dict[str, frozenset[int]]
-"""Shard file -> numbers of the rows that repeat an earlier image."""
+from pipelines.export.left_out import NOTHING, LeftOut, left_out
 
 _COLUMNS = ["embedding", "image_id", "arm", "concept"]
 
@@ -34,12 +32,15 @@ class Vectors:
 
 
 @contextmanager
-def vectors_of(run: FinishedRun, folders: Sequence[str], arms: Sequence[str]) -> Iterator[Vectors]:
+def vectors_of(
+    run: FinishedRun, folders: Sequence[str], arms: Sequence[str], without: LeftOut = NOTHING
+) -> Iterator[Vectors]:
     """The vectors of a run's images, for the block; what is in memory are their names.
 
     run: the finished run.
     folders: of `data` and `rejected`; images of the first come first.
     arms: whose images.
+    without: rows that are none of them.
 
     Raises:
         UserError: when a file is damaged.
@@ -48,7 +49,7 @@ def vectors_of(run: FinishedRun, folders: Sequence[str], arms: Sequence[str]) ->
     with tempfile.TemporaryFile() as file:
         width = 0
         for entry in (entry for folder in folders for entry in run.images(folder)):
-            table = _read(run, entry, arms)
+            table = _read(run, entry, arms, without.get(entry.path, frozenset()))
             width = table.schema.field("embedding").type.list_size
             flat: Any = table["embedding"].combine_chunks()
             file.write(np.asarray(flat.flatten().to_numpy(zero_copy_only=False), dtype=np.float16).tobytes())
@@ -60,22 +61,23 @@ def vectors_of(run: FinishedRun, folders: Sequence[str], arms: Sequence[str]) ->
         yield Vectors(vectors_ND=np.memmap(file, np.float16, "r", shape=shape) if names.num_rows else empty, rows=names)
 
 
-def _read(run: FinishedRun, entry: FileEntry, arms: Sequence[str]) -> pa.Table:
+def _read(run: FinishedRun, entry: FileEntry, arms: Sequence[str], without: frozenset[int]) -> pa.Table:
     check(run.dataset, entry)
     table = parquet.read(run.dataset, entry.path, _COLUMNS)
     table = table.append_column("file", pa.array([entry.path] * table.num_rows, pa.string()))
     table = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
-    return table.filter(pa.array([arm in arms for arm in table["arm"].to_pylist()], pa.bool_()))
+    wanted = [arm in arms and row not in without for row, arm in enumerate(table["arm"].to_pylist())]
+    return table.filter(pa.array(wanted, pa.bool_()))
 
 
-def repeated(run: FinishedRun, folders: Sequence[str], arms: Sequence[str], similarity: float) -> Repeated:
+def repeated(
+    run: FinishedRun, folders: Sequence[str], arms: Sequence[str], similarity: float, without: LeftOut
+) -> LeftOut:
     """The images that repeat an earlier one.
 
-    run, folders, arms: as for `vectors_of`.
+    run, folders, arms, without: as for `vectors_of`.
     similarity: cosine from which an image is a repeat.
     """
-    with vectors_of(run, folders, arms) as found:
+    with vectors_of(run, folders, arms, without) as found:
         first_N, _ = repeats(found.vectors_ND, similarity)
-        places = found.rows.select(["file", "row"]).filter(pa.array(first_N >= 0)).to_pylist()
-    files = {place["file"] for place in places}
-    return {file: frozenset(place["row"] for place in places if place["file"] == file) for file in files}
+        return left_out(found.rows.filter(pa.array(first_N >= 0)))

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from pipelines.config.run import RunConfig
+from pipelines.dataset import certificate as certificate_file
 from pipelines.dataset import retry
 from pipelines.dataset.run_json import PlanCounts, RunRecord
 from pipelines.dataset.sources import SourceWriter
@@ -26,7 +27,7 @@ from pipelines.plan.files import FailureWriter
 from pipelines.plan.survey import Survey
 from pipelines.plan.write import Tally
 from pipelines.prompts.rows import PromptRow
-from pipelines.quota import census
+from pipelines.quota import census, certificate
 from pipelines.quota.budget import Ask, ask
 from pipelines.quota.rounds import write_round
 from pipelines.quota.shard import settle
@@ -65,7 +66,8 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
     plan_files.check_there(output, segments)
     plan_files.trim(output, segments)
     counts, people = _census(config, output, record, anew=retry_failed or record.plan_made_from != inputs)
-    state = State(people, config.quota, [arm.name for arm in config.arms])
+    arms = [arm.name for arm in config.arms]
+    state = State(people, config.quota, arms)
     if retry_failed:
         retry.request(output, counts.shard_numbers())
     folded = 0
@@ -85,7 +87,9 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
             round_number=len(counts.segments),
         )
         if not len(asked.arm_G):
+            certificate.write(output, state, arms)
             return
+        output.remove(certificate_file.FILE)
         counts = _planned(config, output, counts, asked, state)
 
 

@@ -12,7 +12,7 @@ from models.interventions.registry import registered
 from models.spec import Sampling
 from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.report_json import ArmResult, Interval
-from pipelines.dataset.schema import interventions_in
+from pipelines.dataset.schema import PICTURE_FIELDS, TARGET_CAPTION, interventions_in
 from pipelines.gallery.read import CardView, GroupView, Row, Shot
 from pipelines.gallery.small import PIXEL_ART_SIDE
 from pipelines.pages.chart import ARM_COLOURS
@@ -37,13 +37,33 @@ def card(view: CardView, number: int, arms: Sequence[str], first_shot: int, sett
     for group in view.groups:
         parts.append(_group(group, arms.index(group.plan["arm"]), shot, view.groups_per_arm))
         shot += len(group.shots)
+    groups = f'<div class="groups">{"".join(parts)}</div>'
     concept = f'<span class="concept" dir="auto">{escape(plan["concept"])}</span>' if plan["concept"] else ""
+    caption = plan.get(TARGET_CAPTION)
+    target = f'<span dir="auto">to show: {escape(caption)}</span>' if caption else ""
     said = "".join(f'<span dir="auto">{escape(_setting(name, plan[name]))}</span>' for name in settings)
     return (
         f'<article class="card" data-order="{number}" data-rarity="{escape(plan["rarity"] or "")}"'
         f' aria-label="Prompt {number + 1}"><header>{_prompt(plan["prompt"])}'
-        f'<p class="about">{rarity_badge(plan["rarity"])}{concept}{said}</p></header>'
-        f'<div class="groups">{"".join(parts)}</div></article>'
+        f'<p class="about">{rarity_badge(plan["rarity"])}{concept}{target}{said}</p></header>'
+        f"{_beside_sources(view, groups)}</article>"
+    )
+
+
+def _beside_sources(view: CardView, groups: str) -> str:
+    """The groups, beside the pictures that the prompt edits."""
+    if not view.sources:
+        return groups
+    shown = [(one, f"picture {number} to edit") for number, one in enumerate(view.sources, start=1)]
+    shown += [(view.mask, "mask: white is painted anew")] if view.mask else []
+    pictures = "".join(
+        f'<img class="{"pixel" if max(one.width, one.height) <= PIXEL_ART_SIDE else ""}" src="{one.still}"'
+        f' width="{one.width}" height="{one.height}" alt="{label}" title="{label}" decoding="async">'
+        for one, label in shown
+    )
+    return (
+        f'<div class="edit"><section class="sources"><h3>Source{" and mask" if view.mask else ""}</h3>'
+        f"<div>{pictures}</div></section>{groups}</div>"
     )
 
 
@@ -141,6 +161,7 @@ _SHOT_DETAILS = (
     "keep",
     "drop_reason",
 )
+_EDITED = tuple(field.name for field in PICTURE_FIELDS)
 _GROUP_DETAILS = (
     "prompt",
     "concept",
@@ -188,13 +209,14 @@ def details(cards: Sequence[CardView]) -> str:
             known_columns = {*COLUMN_MEANING, *interventions_in([*row])}
             loras = [f"{lora['name']} at {lora['scale']:g}" for lora in row["loras"]]
             carried = {n: _text(v) for n, v in group.plan.items() if n not in known_columns and n != "shard"}
-            said = {"loras": loras, "carried": carried, **{name: _said(row[name]) for name in CUT}}
+            edited = {name: carried.pop(name) for name in _EDITED if name in carried}
+            said = {"loras": loras, "carried": carried, "edited": edited, **{name: _said(row[name]) for name in CUT}}
             groups.append({n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))} | said)
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # The columns of further scorers differ from run to run.
                 values |= {name: _compact(shot.row[name]) for name in _OF_VIDEOS if name in shot.row}
-                known_or_carried = {*known_columns, *carried, *_OF_VIDEOS}
+                known_or_carried = {*known_columns, *carried, *edited, *_OF_VIDEOS}
                 further = {n: v for n, v in shot.row.items() if n not in known_or_carried}
                 values["further"] = {n: _further(v) for n, v in further.items()}
                 # Seeds go up to 2^63: as text, as a JavaScript number would round them.

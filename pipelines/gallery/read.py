@@ -11,9 +11,11 @@ import pyarrow.compute as pc
 
 from pipelines.dataset import parquet
 from pipelines.dataset.names import image_files, shard_file
+from pipelines.dataset.schema import SOURCE_IMAGES, SOURCE_MASK
+from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.pick import Pick
-from pipelines.gallery.small import Small, small
+from pipelines.gallery.small import Small, small, small_source
 
 IMAGES_PER_GROUP = 16
 """Most pictures of a group on a page."""
@@ -63,12 +65,17 @@ class CardView:
     """The first group of each arm, in the order of the arms."""
     groups_per_arm: int
     """Number of groups that each arm has of the prompt."""
+    sources: list[Small]
+    """The pictures that it edits."""
+    mask: Small | None
+    """What of the first one is painted anew; None for everything."""
 
     @property
     def bytes(self) -> int:
         """Size of the thumbnails."""
-        shots = (shot.small for group in self.groups for shot in group.shots)
-        return sum(len(shot.still) + len(shot.moving) for shot in shots)
+        shots = [shot.small for group in self.groups for shot in group.shots]
+        shown = [*shots, *self.sources, *([self.mask] if self.mask else [])]
+        return sum(len(one.still) + len(one.moving) for one in shown)
 
 
 def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[CardView]:
@@ -80,8 +87,9 @@ def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[C
     """
     cards: list[CardView] = []
     total = 0
+    sources = Sources(output)
     for pick in picks:
-        card = _read_card(output, pick)
+        card = _read_card(output, pick, sources)
         total += card.bytes
         if cards and total > max_bytes:
             break
@@ -89,7 +97,7 @@ def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[C
     return cards
 
 
-def _read_card(output: Storage, pick: Pick) -> CardView:
+def _read_card(output: Storage, pick: Pick, sources: Sources) -> CardView:
     with parquet.opened(output, pick.file) as file:
         plan = file.group(pick.row_group)
     planned = [row for row in plan.to_pylist() if row["prompt_id"] == pick.prompt_id]
@@ -114,7 +122,14 @@ def _read_card(output: Storage, pick: Pick) -> CardView:
         )
         for row in first.values()
     ]
-    return CardView(groups=groups, groups_per_arm=sum(row["arm"] == planned[0]["arm"] for row in planned))
+    edited, mask = planned[0].get(SOURCE_IMAGES) or [], planned[0].get(SOURCE_MASK)
+    files = sources.read([*edited, *([mask] if mask else [])]) if edited else {}
+    return CardView(
+        groups=groups,
+        groups_per_arm=sum(row["arm"] == planned[0]["arm"] for row in planned),
+        sources=[small_source(files[one]) for one in edited],
+        mask=small_source(files[mask]) if mask else None,
+    )
 
 
 def _error(failure: Row | None) -> str:

@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 from PIL import Image
 
+from models.pictures import decoded
 from pipelines.dataset import mp4, videos
 
 SIDE = 256
@@ -50,16 +51,23 @@ def small(data: bytes, frames: int) -> Small:
     """
     step = -(-frames // MOST_FRAMES)
     shown = [_thumbnail(Image.fromarray(one)) for one in videos.some(data, frames, range(0, frames, step))]
-    still = shown[len(shown) // 2]
+    moving = _moving(shown, videos.rate(data, frames) / step, mp4.is_one(data)) if frames > 1 else ""
+    return _small(shown[len(shown) // 2], moving)
+
+
+def small_source(data: bytes) -> Small:
+    """The small form of a picture to edit, as people see it.
+
+    data: its file.
+    """
+    return _small(_thumbnail(decoded(data)))
+
+
+def _small(still: Image.Image, moving: str = "") -> Small:
     exact = max(still.size) <= PIXEL_ART_SIDE
     encoded = io.BytesIO()
     still.save(encoded, "WEBP", lossless=exact, quality=80, method=2)
-    return Small(
-        still=_uri("image/webp", encoded.getvalue()),
-        moving=_moving(shown, videos.rate(data, frames) / step, mp4.is_one(data)) if frames > 1 else "",
-        width=still.width,
-        height=still.height,
-    )
+    return Small(still=_uri("image/webp", encoded.getvalue()), moving=moving, width=still.width, height=still.height)
 
 
 def _thumbnail(picture: Image.Image) -> Image.Image:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.config.quota import Quota
+from pipelines.dataset.certificate import EXAMPLES
 from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -20,9 +21,6 @@ from pipelines.quota.census import Census
 from pipelines.quota.distinct import ACCEPTED, Distinct
 from pipelines.quota.distinct import OVER_QUOTA as NO_ROOM
 from pipelines.quota.shard import KEY, OVER_QUOTA, REPEAT, Made, Verdicts
-
-EXAMPLES = 6
-"""Accepted images of a quota whose shards are remembered, for the certificate."""
 
 _FORGETTING = 0.5
 """What a round before counts for: new images become rarer the more there are, so that old yields say too much."""

@@ -11,8 +11,11 @@ from pydantic import BaseModel, Field, computed_field
 from pipelines.serve.deferred import Deferred, Kind, deferred
 from pipelines.serve.desk import Desk, Keep
 from pipelines.serve.errors import ApiError
+from pipelines.serve.guard import HEADERS
 from pipelines.serve.jobs import Job
 from pipelines.serve.keys import Keys
+from pipelines.serve.metrics import Metrics
+from pipelines.serve.rates import Rates
 from pipelines.serve.schema import ImageRequest
 from pipelines.serve.settings import ServeArgs
 
@@ -51,10 +54,23 @@ class CallerJobs:
     args: the settings.
     desk: has the jobs.
     keys: say whose a job is.
+    rates: how much a caller may ask for.
+    metrics: count what callers ask for.
     """
 
-    def __init__(self, args: ServeArgs, desk: Desk, keys: Keys) -> None:
-        self._args, self._desk, self._keys = args, desk, keys
+    def __init__(self, args: ServeArgs, desk: Desk, keys: Keys, rates: Rates, metrics: Metrics) -> None:
+        self._args, self._desk, self._keys, self._rates, self._metrics = args, desk, keys, rates, metrics
+
+    def count(self, request: Request, images: int) -> None:
+        """Count images, or videos, that a caller asks for.
+
+        Raises:
+            ApiError: when there have been too many within a minute.
+        """
+        name = self._keys.name(request.headers.get("authorization"))
+        self._rates.take("images", name, images, request.scope[HEADERS])
+        if name:
+            self._metrics.images_by_key.labels(name).inc(images)
 
     def base(self, request: Request) -> str:
         """What URLs in the answer to a request begin with."""

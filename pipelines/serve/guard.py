@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import nullcontext
+from functools import partial
 
+from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.serve.door import Door
 from pipelines.serve.errors import ApiError, error_for, no_key, response
 from pipelines.serve.keys import Keys
+from pipelines.serve.rates import Rates
+from pipelines.serve.repeats import Repeats
 from pipelines.serve.uploads import Uploads
+
+_log = logging.getLogger("ray.serve")
+
+HEADERS = "raydiance.headers"
+"""In a request's scope: further headers of its answer."""
 
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
@@ -23,12 +33,15 @@ class Guard:
     app: the application behind it.
     door: lets requests that make something in.
     keys: who announces a body needs one before it is read.
+    rates: how much a caller may ask for.
+    repeats: answers for requests that come again.
     uploads: room for bodies that have not come yet.
     max_body: most bytes of a request body.
     body_s: most seconds until it has come.
     loopback_only: answer only to loopback's own host names, so that a web page whose name resolves to 127.0.0.1 cannot
         call an endpoint without keys.
     log_errors: log tracebacks, which can have content of requests.
+    by_key: counts answers, by names of keys and statuses.
     """
 
     def __init__(
@@ -37,43 +50,67 @@ class Guard:
         *,
         door: Door,
         keys: Keys,
+        rates: Rates,
+        repeats: Repeats,
         uploads: Uploads,
         max_body: int,
         body_s: float,
         loopback_only: bool,
         log_errors: bool,
+        by_key: Counter,
     ) -> None:
-        self._app, self._door, self._keys = app, door, keys
+        self._app, self._door, self._keys, self._rates, self._repeats = app, door, keys, rates, repeats
         self._uploads, self._max_body, self._body_s = uploads, max_body, body_s
-        self._loopback_only, self._log_errors = loopback_only, log_errors
+        self._loopback_only, self._log_errors, self._by_key = loopback_only, log_errors, by_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started, began = False, time.monotonic()
+        more = scope[HEADERS] = dict[str, str]()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                self._note(scope, message["status"])
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
                 headers["OpenAI-Processing-Ms"] = str(round(1000 * (time.monotonic() - began)))
                 headers.setdefault("Cache-Control", "no-store")
+                headers.update(more)
             await send(message)
 
         try:
             self._check_host(Headers(scope=scope))
             with self._door.inside() if scope["method"] == "POST" else nullcontext():
                 body = await self._body(scope, receive)
-                await self._answer(body, scope, receive, send_with_headers)
+                owner = self._limited(scope, more)
+                answer = partial(self._answer, body, scope, receive)
+                await self._repeats.answer(scope, owner, body, answer, send_with_headers)
         except Exception as error:
             told = error_for(error, self._log_errors)
             if started:
                 raise ConnectionAbortedError("the answer broke off") from None
             await response(told)(scope, receive, send_with_headers)
+
+    def _note(self, scope: Scope, status: int) -> None:
+        """Log and count, by the key's name, what a request that makes something is answered with."""
+        authorization = Headers(scope=scope).get("authorization")
+        if scope["method"] == "POST" and self._keys and self._keys.admit(authorization):
+            name = self._keys.name(authorization)
+            self._by_key.labels(name, str(status)).inc()
+            _log.info("%s: %s %d", name, scope["path"], status)
+
+    def _limited(self, scope: Scope, more: dict[str, str]) -> str:
+        """Count a request that makes something, and return whose it is."""
+        authorization = Headers(scope=scope).get("authorization")
+        if scope["method"] != "POST" or not self._keys.admit(authorization):
+            return ""
+        self._rates.take("requests", self._keys.name(authorization), 1, more)
+        return self._keys.owner(authorization)
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "").lower()

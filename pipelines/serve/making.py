@@ -12,7 +12,7 @@ from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.refusals import MAKING, refusals
-from pipelines.serve.requests import job_of
+from pipelines.serve.requests import count_of, job_of
 from pipelines.serve.schema import ImageRequest, request_model, response_model
 from pipelines.serve.settings import ServeArgs, Serving
 
@@ -39,6 +39,7 @@ def routes(
     """
 
     async def answer(kind: Any, request: Request, asked: ImageRequest, prefer: str | None) -> Any:
+        jobs.count(request, count_of(asked))
         if jobs_api.wants_job(prefer):
             job = await jobs.begin(kind, request, asked, *job_of(asked, args, serving))
             return jobs_api.accepted(job, serving.name, jobs.base(request))

@@ -24,6 +24,14 @@ class Metrics:
         self.generate = Histogram("generate_seconds", "Seconds of a denoising batch", buckets=_SECONDS, **every)
         self.groups = Histogram("groups_per_batch", "Groups denoised together", buckets=_GROUPS, **every)
 
+        self.requests_by_key = Counter(
+            "requests_by_key",
+            "Requests that make something, by the key's name and the status",
+            ["key", "status"],
+            **every,
+        )
+        self.images_by_key = Counter("images_by_key", "Images asked for, by the key's name", ["key"], **every)
+
     def text(self) -> bytes:
         """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -28,6 +28,11 @@ _IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity", "temporal_co
 _GROUP_SCORES = ("clip_model", "clip_margin_missing", "clip_tokens_cut", "group_vendi", "group_pair_similarity")
 
 
+def count_of(request: ImageRequest) -> int:
+    """How many images a request asks for."""
+    return len(request.seeds) if request.seeds and "n" not in request.model_fields_set else int(_given_or(request.n, 1))
+
+
 def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Job, int | None]:
     """The job of a request, and the seed of its image seeds (None where the image seeds were given).
 
@@ -49,7 +54,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
     if counterfactual is not None:
         _, counterfactual = _cleaned(counterfactual, "counterfactual", args)
     image_format, quality = _file(request)
-    count = len(request.seeds) if request.seeds and "n" not in request.model_fields_set else _given_or(request.n, 1)
+    count = count_of(request)
     seed, seeds = _seeds(request, prompt_id, count)
     group = Group(
         prompt=prompt,

@@ -126,7 +126,14 @@ class ServeArgs(BaseModel):
     (`pipelines.dataset.content_credentials`)."""
 
     api_keys_file: str = ""
-    """File with one key per line, besides the keys in the environment variable RAYDIANCE_API_KEYS (commas between)."""
+    """File with one key per line, or "name: key" for logs, metrics and limits, besides the keys in the environment
+    variable RAYDIANCE_API_KEYS (commas between)."""
+    requests_per_minute: int = Field(default=0, ge=0)
+    images_per_minute: int = Field(default=0, ge=0)
+    """Most that each key may ask for (without keys all callers together); more are refused with 429. 0 is no limit."""
+    repeat_minutes: float = Field(default=60.0, gt=0.0)
+    repeat_cache_mb: int = Field(default=256, ge=1)
+    """How long, and in how much memory, answers are kept for requests that come again with their Idempotency-Key."""
     allow_anonymous: bool = False
     """Answer without keys on addresses other than loopback, for use behind a proxy that checks who calls."""
     cors_origins: Words = ()
@@ -142,6 +149,8 @@ class ServeArgs(BaseModel):
             raise ValueError(f"max_replicas = {self.max_replicas} is below replicas = {self.replicas}")
         if self.gpus_per_replica > 1 and self.gpus_per_replica % 1:
             raise ValueError(f"gpus_per_replica = {self.gpus_per_replica}: above 1 it is a whole number")
+        if 0 < self.images_per_minute < self.max_n:
+            raise ValueError(f"images_per_minute = {self.images_per_minute} is below max_n = {self.max_n}")
         if self.config and self.model:
             raise ValueError("give config or model, not both: a config names its own model")
         if self.credentials and not self.mark:

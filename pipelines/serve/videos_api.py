@@ -33,6 +33,7 @@ def routes(jobs: CallerJobs, args: ServeArgs, serving: Serving, dependencies: Se
     @with_body.post("", responses=refusals(*MAKING), openapi_extra=form_too(body), summary="Begin a video")
     async def create(request: Request, asked: body) -> Video:  # type: ignore[valid-type] # made at run time
         job, seed = job_of(asked, args, serving)
+        jobs.count(request, len(job.group.seeds))
         sampling = job.group.sampling
         seconds = "" if job.clip is None or job.clip.seconds is None else f"{job.clip.seconds:g}"
         about = {"size": f"{sampling.width}x{sampling.height}", "seconds": seconds}

@@ -28,7 +28,9 @@ from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.job_tables import job_tables
 from pipelines.serve.jobs import Engine
 from pipelines.serve.keys import Keys
+from pipelines.serve.rates import LIMITS, Rates
 from pipelines.serve.refusals import refusals
+from pipelines.serve.repeats import Repeats
 from pipelines.serve.schema import (
     ModelCard,
     ModelList,
@@ -49,6 +51,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     door: closed before it ends.
     """
     api = ImagesApi(args, serving, engine)
+    rates = Rates(requests=args.requests_per_minute, images=args.images_per_minute)
     app = FastAPIOffline(
         title="Raydiance",
         description=_about(),
@@ -60,11 +63,14 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
         Guard,
         door=door,
         keys=keys,
+        rates=rates,
+        repeats=Repeats(max_bytes=args.repeat_cache_mb << 20, seconds=args.repeat_minutes * 60),
         uploads=Uploads(most=args.max_uploads, most_of_one=args.max_uploads_per_client),
         max_body=args.max_body_kb << 10,
         body_s=args.body_timeout_s,
         loopback_only=not keys and not args.allow_anonymous,
         log_errors=args.log_prompts,
+        by_key=api.metrics.requests_by_key,
     )
     if args.cors_origins:  # outermost: a page of another origin can read errors too, those of Guard among them
         app.add_middleware(
@@ -72,11 +78,11 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
             allow_origins=args.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Request-Id", "Location"],
+            expose_headers=["Retry-After", "X-Request-Id", "Location", *LIMITS],
         )
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
-    jobs, check = CallerJobs(args, desk, keys), _key_check(keys)
+    jobs, check = CallerJobs(args, desk, keys, rates, api.metrics), _key_check(keys)
     guarded = [Depends(check)]
     app.include_router(making.routes(api, jobs, args, serving, guarded))
     app.include_router(videos_api.routes(jobs, args, serving, guarded))

@@ -12,7 +12,7 @@ from typing import cast
 
 import pyarrow as pa
 
-from pipelines.dataset import parquet, run_json, sources
+from pipelines.dataset import certificate, parquet, run_json, sources
 from pipelines.dataset.manifest_json import NOTHING, Manifest, Totals
 from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_file, shard_of
 from pipelines.dataset.schema import VERSION
@@ -128,7 +128,8 @@ def check_rest(output: Storage, shards: set[int]) -> Audit:
     output: the output folder.
     shards: numbers of the planned shards.
     """
-    listed = (run_json.FILE, *parts(output), *sources.files(output))
+    certificates = [certificate.FILE] if output.exists(certificate.FILE) else []
+    listed = (run_json.FILE, *parts(output), *sources.files(output), *certificates)
     audit = Audit(files=[file_entry(output, path) for path in listed])
     for folder in ("plan", sources.FOLDER, *SHARD_FOLDERS):
         for name in (*output.list(folder), *output.folders(folder)):

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipelines.dataset.manifest_json import Manifest, what_is_missing
 from pipelines.dataset.records import to_json
-from pipelines.dataset.report_json import ArmResult, Interval, Report
+from pipelines.dataset.report_json import ArmResult, Interval, Quotas, Report
 from pipelines.dataset.run_json import RunRecord
 from pipelines.dataset.schema import holds_mp4, of_videos
 from pipelines.dataset.score_columns import meaning
@@ -71,6 +71,7 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
                 ("`gallery.html`", "a page to look at the groups, opens in any browser"),
             ],
         ),
+        *(_quotas(quotas) for quotas in (report.quotas,) if quotas),
         results(report.by_arm),
         *(f"**Warning**: {warning}.\n" for warning in report.warnings),
         "## Load it\n",
@@ -82,6 +83,15 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
         licence(OTHER),
     ]
     return "\n".join(parts)
+
+
+def _quotas(quotas: Quotas) -> str:
+    """The section on quotas."""
+    return (
+        f"## Quotas\n\n{quotas.met:,} of {quotas.quotas:,} quotas are met: {quotas.accepted:,} of {quotas.asked:,} "
+        f"images were accepted, out of {quotas.made:,} made. `certificate.parquet` has a row for each quota, "
+        "`certificate.html` is a page on them.\n"
+    )
 
 
 OTHER = "other"

@@ -131,5 +131,22 @@ def test_an_image_may_be_dropped_for_what_it_has_left_of_its_picture(edited: Pat
     assert query(copy, "select count(*) from DATA where b_source_similarity = source_similarity") == [(6,)]
 
 
+def test_the_gallery_shows_what_each_prompt_edits_and_what_it_is_to_show(edited: Path) -> None:
+    page = (edited / "out/gallery.html").read_text()
+    cards = page.split("<article")[1:]
+    shown = {card.count('alt="picture 1 to edit"') for card in cards if "a dot" not in card}
+    assert (len(cards), shown) == (4, {1})
+    assert (
+        len({card.split('alt="picture 1 to edit"')[0].rsplit("src=", 1)[1] for card in cards if "a dot" not in card})
+        == 2
+    )
+    assert sum("to show: a red star" in card for card in cards) == 1
+    details = json.loads(page.split('id="details">')[1].split("</script>")[0])
+    assert all(group["edited"]["source_images"] and not group["carried"] for group in details["groups"])
+    assert all(
+        "source_images" not in shot["further"] and shot["further"]["source_similarity"] for shot in details["shots"]
+    )
+
+
 def _clip(folder: Path) -> str:
     return str(json.loads((folder / "out/run.json").read_bytes())["config"]["scoring"]["model"])

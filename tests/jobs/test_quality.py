@@ -54,6 +54,38 @@ def test_what_is_dropped_repeats_what_is_kept_and_arms_are_compared_among_themse
     assert pq.read_table(file).num_rows == (first_N < 0).sum() < data.num_rows
 
 
+def test_an_export_accepts_by_scores_before_it_looks_for_repeats(
+    toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = ["--dataset", str(toy_run), "--format", "huggingface"]
+    accept = "(clip_score > 0.29 or clip_margin > 0.02) and clip_score >= group_mean(clip_score)"
+    assert export.main([*begin, "--to", str(tmp_path / "a"), "--accept", accept]) == 0
+    assert export.main([*begin, "--to", str(tmp_path / "b"), "--accept", accept, "--drop-repeats", SIMILARITY]) == 0
+    rows = [row for folder in ("data", "rejected") for row in pq.read_table(toy_run / folder).to_pylist()]
+    means = {
+        row["group_id"]: np.mean([o["clip_score"] for o in rows if o["group_id"] == row["group_id"]]) for row in rows
+    }
+    good = [
+        row
+        for row in rows
+        if row["keep"]
+        and row["clip_score"] >= means[row["group_id"]]
+        and (row["clip_score"] > 0.29 or row["clip_margin"] is None or row["clip_margin"] > 0.02)
+    ]
+    exported = [pq.read_table(next((tmp_path / name / "data").glob("*.parquet"))) for name in ("a", "b")]
+    assert exported[0]["image_id"].to_pylist() == [row["image_id"] for row in good]
+    assert 0 < len(good) < sum(row["keep"] for row in rows)
+    first_N, _ = repeats(np.array([row["embedding"] for row in good], np.float16), float(SIMILARITY))
+    assert exported[1]["image_id"].to_pylist() == [good[at]["image_id"] for at in np.flatnonzero(first_N < 0)]
+    for condition, message in (
+        ("clip_scor > 0", "did you mean 'clip_score'?"),
+        ("clip_score", "needs a comparison"),
+        ("clip_score >", "no expression"),
+    ):
+        assert export.main([*begin, "--to", str(tmp_path / "c"), "--accept", condition]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_a_reference_is_embedded_by_the_run_s_scorer(tmp_path: Path, tiny_pipeline: str, tiny_clip: str) -> None:
     write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN[:3])
     assert run_inline(tmp_path, "arms=[{name='stock'}]").complete

@@ -13,8 +13,15 @@ import pytest
 
 from models import chat
 from models.errors import ServiceError
+from pipelines.cluster.progress import Tracker
 from pipelines.config.run import fingerprint, load
-from tests.support.job import PLAIN, run_inline, write_job
+from pipelines.config.scorers import Scoring, checked
+from pipelines.dataset.finished import open_finished
+from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
+from pipelines.flows import rescore
+from pipelines.flows.rescore import RescoreConfig
+from tests.support.job import PLAIN, make_inline, run_inline, write_job
 from tests.support.language_model import KEY, started
 from tests.support.vision_model import Vision
 
@@ -74,6 +81,34 @@ def test_a_run_is_judged_by_a_vision_language_model(
     shutil.rmtree(out)
     accepted = f"selection.accept='vqa_min >= {limit!r}'"
     assert run_inline(tmp_path, STOCK, asking(vision), accepted).images_rejected == 2
+
+
+def test_a_finished_run_is_asked_about_only_what_is_new(
+    tmp_path: Path, vision: Vision, tiny_pipeline: str, tiny_clip: str
+) -> None:
+    write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN[:2])
+    assert run_inline(tmp_path, STOCK, asking(vision)).complete
+    asked, finished = vision.asked.total(), open_finished(Storage.open(tmp_path / "out"))
+
+    def rescored(name: str, **options: Any) -> list[dict[str, Any]]:
+        endpoint = {"base_url": vision.url, "key_variable": "VLM_KEY", **options.pop("endpoint", {})}
+        scoring = Scoring(kind="vqa", model="m", options={"endpoint": endpoint, **options})
+        config = RescoreConfig(scoring=checked(scoring))
+        rescore.claim(finished, name, config)
+        pending = rescore.pending_shards(finished, name)
+        make_inline(pending, rescore.stages(finished, name, config, Tracker([*rescore.STAGES])))
+        return kept_rows(tmp_path / "out" / "scores" / name)
+
+    scored = kept_rows(tmp_path / "out")
+    again = rescored("again")
+    assert [row["again_answers"] for row in again] == [row["vqa_answers"] for row in scored]
+    assert vision.asked.total() == asked
+    assert rescored("again", endpoint={"concurrency": 2}) == again  # the same scores, asked elsewhere
+    other = rescored("other", question="Is it {prompt}?")
+    assert vision.asked.total() == asked + len(scored)
+    assert other[0]["other_answers"][0]["question"] == f"Is it {scored[0]['prompt']}?"
+    with pytest.raises(UserError, match="were made otherwise"):
+        rescored("again", parts=False)
 
 
 def test_where_it_is_asked_is_no_part_of_a_run_s_fingerprint_and_what_is(

@@ -276,6 +276,7 @@ def test_arguments_that_contradict_each_other() -> None:
         {"min_replicas": 0, "replicas": 3, "max_replicas": 2},
         {"config": "a.toml", "model": "b/c"},
         {"gpus_per_replica": 1.5},
+        {"images_per_minute": 3},
         {"mark": False, "c2pa_certificate": "chain.pem", "c2pa_key": "key.pem"},
         {"c2pa_key": "key.pem"},
         {"size": "0x8"},

@@ -111,6 +111,7 @@ const sections = [
   ["Further scores", "further"],
   ["Selection", ["keep", "drop_reason", "duplicate_of"]],
   ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "frames", "fps", "negative_prompt", "max_sequence_length", "tokens_cut", "negative_tokens_cut"]],
+  ["Source", "edited"],
   ...details.interventions,
   ["Model", ["model", "model_revision", "family", "dtype", "scheduler", "loras"]],
   ["Model options", "model_options"],
@@ -129,6 +130,7 @@ function show(shot) {
   const label = `${row.prompt} (${shot.getAttribute("aria-label")})`;
   $$("picture").replaceChildren(shot.dataset.moving ? moving(shot, { label, controls: true }) : Object.assign(new Image(), { src: shot.querySelector("img").src, alt: label }));
   $$("picture").className = shot.classList.contains("pixel") ? "pixel" : "";
+  $$("edited").replaceChildren(...all(".sources img", shot.closest(".card")).map((image) => image.cloneNode()));
   $$("dialog-title").textContent = row.prompt;
   $$("place").textContent = `${row.arm}, ${shot.dataset.moving ? "video" : "image"} ${row.index_in_group + 1} of ${row.group_size}`;
   $$("values").replaceChildren(
