@@ -96,6 +96,7 @@ class Generator:
             and spec.offload == "none"
             and divided.ranks == 1,
             pictures=self._family.takes,
+            begins_from_pictures=self._family.from_picture is not None,
             masks=self._family.from_mask is not None and self._family.from_mask.possible(self._pipe),
         )
 
@@ -230,9 +231,7 @@ class Generator:
         pictures = made.frames if family.frames_per_second else made.images
         if not decodes:
             pictures = begun.pixels(pipe, family, pictures, sampling)
-        if not np.isfinite(pictures).all():
-            raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
-        pixels, edits = np.rint(pictures * 255.0).astype(np.uint8), record.read()
+        pixels, edits = _pixels(pictures), record.read()
         return [
             Drawn(
                 pixels=pixels[at : at + samples],
@@ -272,6 +271,20 @@ class Generator:
                 f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {family.name} runs without "
                 "a negative branch here (distilled guidance, or guidance_scale of at most 1); leave it empty"
             )
+
+
+def _pixels(pictures: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Numbers of 0 to 255 from those of 0 to 1; one picture at a time, as a group of videos has gigabytes.
+
+    Raises:
+        ImageError: when one is no number.
+    """
+    pixels = np.empty(pictures.shape, np.uint8)
+    for number, picture in enumerate(pictures):
+        if not np.isfinite(picture).all():
+            raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
+        pixels[number] = np.rint(picture * 255.0)
+    return pixels
 
 
 def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:

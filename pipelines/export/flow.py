@@ -115,7 +115,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         format=options.format,
         choice=choice,
         splits=options.splits,
-        schema=columns(dataset, choice, run.images("data")[0].path),
+        schema=columns(dataset, choice, [entry.path for folder in folders for entry in run.images(folder)]),
         mark=options.mark,
         credentials=options.credentials,
     )

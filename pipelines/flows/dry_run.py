@@ -18,7 +18,7 @@ from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows import memory, preflight
 from pipelines.flows.warnings import of_rows
-from pipelines.plan.shard_size import BYTES_PER_RAW_BYTE
+from pipelines.plan.shard_size import bytes_per_raw_byte
 from pipelines.plan.survey import Survey, work
 from pipelines.plan.write import Tally, count_plan
 from pipelines.prompts import rows as prompt_rows
@@ -60,7 +60,7 @@ def _groups(config: RunConfig, counts: PlanCounts, output: Storage, survey: Surv
     yield "groups", f"{counts.groups:,} of {config.group.size} images"
     yield "images", f"{counts.images:,} of {_sizes(config.sampling, survey.largest)}"
     yield "shards", f"{counts.shards:,}"
-    yield "output", f"{output.uri}, about {_bytes(survey.raw_bytes * BYTES_PER_RAW_BYTE)}"
+    yield "output", f"{output.uri}, about {_bytes(survey.raw_bytes * bytes_per_raw_byte(config))}"
     yield "time", _time(config, survey.work)
 
 
@@ -72,7 +72,8 @@ def _quotas(config: RunConfig, quota: Quota, output: Storage, survey: Survey) ->
     yield "output", output.uri
     for rate, images, words in expected(quota, quotas, config.group.size, output):
         size, work_done = (images * total / survey.images for total in (survey.raw_bytes, survey.work))
-        made = f"{images:,} images of {_sizes(config.sampling, survey.largest)}, {_bytes(size * BYTES_PER_RAW_BYTE)}"
+        room = _bytes(size * bytes_per_raw_byte(config))
+        made = f"{images:,} images of {_sizes(config.sampling, survey.largest)}, {room}"
         yield f"{rate:.0%}", f"accepted{words}: {made}; {_time(config, work_done)}"
 
 
@@ -122,7 +123,8 @@ def flops_per_image(config: RunConfig) -> float | None:
     if not isinstance(levels, list):  # autoencoders of videos, and of some images, say it otherwise
         return None
     pixels_per_token = (patch if isinstance(patch, int) and patch > 0 else 1) * 2 ** (len(levels) - 1)
-    tokens: float = config.sampling.width * config.sampling.height / pixels_per_token**2 + _TEXT_TOKENS
+    frames = memory.latent_frames(config)
+    tokens: float = frames * config.sampling.width * config.sampling.height / pixels_per_token**2 + _TEXT_TOKENS
     passes = 2 if config.sampling.guidance_scale > 1 else 1
     return float(2 * parameters * tokens * passes * config.sampling.steps)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
 
-from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, prompts_per_shard, raw_image_bytes
+from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, most_file_bytes, prompts_per_shard
 from pipelines.plan.variants import Variants
 from pipelines.prompts.rows import PromptRow
 from pipelines.prompts.settings import PLAIN, Own
@@ -32,7 +32,7 @@ def bucket_of(prompt: PromptRow) -> Bucket:
 def room(variants: Variants, bucket: Bucket) -> int:
     """Prompts of a bucket that fill a shard."""
     made = variants.of(*bucket)
-    bytes_per_prompt = groups_per_prompt(made) * made.group.size * raw_image_bytes(made)
+    bytes_per_prompt = groups_per_prompt(made) * made.group.size * most_file_bytes(made)
     return max(1, min(prompts_per_shard(made), MOST_SHARD_BYTES // bytes_per_prompt))
 
 

@@ -15,7 +15,7 @@ from pipelines.dataset.storage import Storage
 from pipelines.plan.buckets import Bucket, bucket_of, chunks, cut
 from pipelines.plan.files import PartWriter, next_first
 from pipelines.plan.groups import Draw, group_table
-from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_shard, raw_image_bytes
+from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_shard, most_file_bytes
 from pipelines.plan.variants import Variants
 from pipelines.prompts.rows import PromptRow
 from pipelines.quota.budget import Ask
@@ -76,4 +76,4 @@ def groups_room(variants: Variants, bucket: Bucket) -> int:
     made = variants.of(*bucket)
     groups, batch = groups_per_shard(made), made.group.groups_per_batch
     whole = groups - groups % batch if groups > batch else groups
-    return max(1, min(whole, MOST_SHARD_BYTES // (made.group.size * raw_image_bytes(made))))
+    return max(1, min(whole, MOST_SHARD_BYTES // (made.group.size * most_file_bytes(made))))

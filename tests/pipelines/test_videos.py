@@ -14,6 +14,8 @@ from PIL import Image, ImageSequence
 
 from pipelines.dataset import images, videos
 from pipelines.errors import UserError
+from pipelines.plan.shard_size import most_file_bytes
+from tests.conftest import Configure
 
 NOISE = np.random.default_rng(0).integers(0, 256, (5, 10, 6, 3), dtype=np.uint8)
 
@@ -112,3 +114,14 @@ def test_without_the_package_an_mp4_is_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("pipelines.dataset.mp4.find_spec", lambda _: None)
     with pytest.raises(UserError, match="pip install av"):
         videos.encode(NOISE, "mp4", 8)
+
+
+def test_no_mp4_is_larger_than_half_its_pixels(configure: Configure) -> None:
+    """The size that a shard may have counts on it; nothing codes worse than noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (9, 96, 128, 3), dtype=np.uint8)
+    sampling = {"width": 128, "height": 96, "frames": 9}
+    bounds = {
+        kind: most_file_bytes(configure(sampling=sampling, output={"video_format": kind})) for kind in ("webp", "mp4")
+    }
+    assert bounds == {"webp": noise.nbytes, "mp4": noise.nbytes // 2}
+    assert noise.nbytes / 10 < len(videos.encode(noise, "mp4", 8)) < bounds["mp4"]
