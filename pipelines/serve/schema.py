@@ -114,6 +114,18 @@ class ImageRequest(_Body):
 
     kind_of_events: ClassVar[str] = "image_generation"
     """What the names of its events begin with."""
+    sampling_fields: ClassVar[tuple[str, ...]] = ("guidance_scale", "negative_prompt")
+    """Fields that go before those of `models.spec.Sampling` of the same names."""
+
+    @property
+    def pictures(self) -> tuple[bytes, ...]:
+        """The files of the pictures to edit."""
+        return ()
+
+    @property
+    def mask_file(self) -> bytes | None:
+        """What of the first picture is made anew."""
+        return None
 
     @classmethod
     def numbers(cls, args: ServeArgs) -> dict[str, Any]:
@@ -228,6 +240,7 @@ class GroupReport(BaseModel):
     max_sequence_length: int
     frames: int = 1
     fps: int = 0
+    denoising_strength: float | None = None
     tokens_cut: dict[str, int]
     negative_tokens_cut: dict[str, int]
     clip_model: str | None = None

@@ -37,7 +37,7 @@ from pipelines.serve.schema import (
 )
 from pipelines.serve.settings import ServeArgs, Serving
 from pipelines.serve.shelf import media_type
-from pipelines.serve.uploads import Uploads
+from pipelines.serve.uploads import Bodies, Uploads
 
 
 def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys, door: Door) -> FastAPI:
@@ -65,9 +65,15 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
         keys=keys,
         rates=rates,
         repeats=Repeats(max_bytes=args.repeat_cache_mb << 20, seconds=args.repeat_minutes * 60),
-        uploads=Uploads(most=args.max_uploads, most_of_one=args.max_uploads_per_client),
-        max_body=args.max_body_kb << 10,
-        body_s=args.body_timeout_s,
+        bodies=_bodies(args.max_body_kb << 10, args.body_timeout_s, args.max_uploads, args.max_uploads_per_client),
+        larger={
+            making.EDITS: _bodies(
+                args.max_pictures_mb << 20,
+                args.pictures_timeout_s,
+                args.max_picture_uploads,
+                args.max_picture_uploads_per_client,
+            )
+        },
         loopback_only=not keys and not args.allow_anonymous,
         log_errors=args.log_prompts,
         by_key=api.metrics.requests_by_key,
@@ -90,6 +96,10 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     _add_reading(app, api, jobs, card(args, serving), check)
     _add_documents(app, engine, door)
     return app
+
+
+def _bodies(most_bytes: int, seconds: float, uploads: int, of_one: int) -> Bodies:
+    return Bodies(most_bytes=most_bytes, seconds=seconds, uploads=Uploads(most=uploads, most_of_one=of_one))
 
 
 def _about() -> str:
