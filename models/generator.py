@@ -96,6 +96,7 @@ class Generator:
             and spec.offload == "none"
             and divided.ranks == 1,
             pictures=self._family.takes,
+            begins_from_pictures=self._family.from_picture is not None,
             masks=self._family.from_mask is not None and self._family.from_mask.possible(self._pipe),
         )
 

@@ -29,5 +29,7 @@ class ModelInfo:
     """Whether images can be seen while they are made."""
     pictures: tuple[int, int] = (0, 0)
     """Least and most pictures of a group."""
+    begins_from_pictures: bool = False
+    """Whether denoising begins from the picture, as `Sampling.denoising_strength` says; otherwise pictures are read."""
     masks: bool = False
     """Whether it takes a mask."""

@@ -30,6 +30,7 @@ FAMILIES: tuple[Family, ...] = (
     flux2.KLEIN,
     qwen_image.FAMILY,
     qwen_image.EDIT,
+    qwen_image.EDIT_PLUS,
     chroma.FAMILY,
     cogview4.FAMILY,
     hunyuan_image.FAMILY,

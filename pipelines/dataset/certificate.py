@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.dataset import parquet
-from pipelines.dataset.report_json import Quotas
+from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.storage import Storage
 
 FILE = "certificate.parquet"

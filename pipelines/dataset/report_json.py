@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.dataset import records
-from pipelines.dataset.progress_json import Timings
+from pipelines.dataset.progress_json import Quotas, Timings
 from pipelines.dataset.storage import Storage
 
 FILE = "report.json"
@@ -113,22 +113,6 @@ class TimeSpent(Timings):
     """None where no time was spent."""
     busy_share: dict[str, float]
     """Part of a stage -> share of its workers' time, in [0, 1]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quotas:
-    """Sums over the quotas of a run."""
-
-    quotas: int
-    """How many quotas there are."""
-    met: int
-    """How many of them are met; the others were given up."""
-    asked: int
-    """Images that were asked for."""
-    accepted: int
-    """Images that were accepted."""
-    made: int
-    """Images that were made for them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 from pipelines.config.run import RunConfig
 from pipelines.dataset import certificate as certificate_file
 from pipelines.dataset import retry
+from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.run_json import PlanCounts, RunRecord
 from pipelines.dataset.sources import SourceWriter
 from pipelines.dataset.storage import Storage
@@ -40,8 +41,8 @@ R = TypeVar("R")
 class Maker(Protocol):
     """Makes shards, and maps functions over them."""
 
-    def make(self, counts: PlanCounts) -> None:
-        """Make the missing shards of a plan."""
+    def make(self, counts: PlanCounts, quotas: Quotas | None = None) -> None:
+        """Make the missing shards of a plan; quotas: what is known of them, to be shown."""
 
     def map_shards(self, function: Callable[[T], R], items: Iterable[T]) -> Iterable[R]:
         """The built-in `map`, perhaps spread over a cluster."""
@@ -74,11 +75,13 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
     while True:
         if counts.segments:
             run_record.planned(config, output, counts, inputs)
-            maker.make(counts)
+            maker.make(counts, state.totals() if folded else None)
         for segment in counts.segments[folded:]:
             for _ in maker.map_shards(partial(settle, output), state.fold(output, segment)):
                 pass
         folded = len(counts.segments)
+        if folded:
+            print(_told(folded, state.totals()), file=sys.stderr)
         asked = ask(
             state,
             _candidates(config),
@@ -91,6 +94,13 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
             return
         output.remove(certificate_file.FILE)
         counts = _planned(config, output, counts, asked, state)
+
+
+def _told(rounds: int, quotas: Quotas) -> str:
+    return (
+        f"after {rounds} rounds: {quotas.met:,} of {quotas.quotas:,} quotas met, {quotas.accepted:,} of "
+        f"{quotas.asked:,} images accepted, out of {quotas.made:,} made"
+    )
 
 
 def _candidates(config: RunConfig) -> list[int]:

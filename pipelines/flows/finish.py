@@ -16,8 +16,8 @@ from pipelines.config.tables import Run
 from pipelines.dataset import certificate, manifest_json, parquet, report_json, run_json
 from pipelines.dataset.manifest_json import Manifest
 from pipelines.dataset.names import shard_of
-from pipelines.dataset.progress_json import timings
-from pipelines.dataset.report_json import ArmResult, Quotas, Report, TimeSpent
+from pipelines.dataset.progress_json import Quotas, timings
+from pipelines.dataset.report_json import ArmResult, Report, TimeSpent
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError

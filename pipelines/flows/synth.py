@@ -15,7 +15,7 @@ from pipelines.config.run import RunConfig
 from pipelines.dataset import owned, retry, run_json, sources
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import SHARD_FOLDERS, shard_file
-from pipelines.dataset.progress_json import ProgressFile
+from pipelines.dataset.progress_json import ProgressFile, Quotas
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight, run_record
@@ -128,15 +128,16 @@ class _Maker:
         self._file: ProgressFile | None = None
         self._progress: Progress | None = None
 
-    def make(self, counts: PlanCounts) -> None:
+    def make(self, counts: PlanCounts, quotas: Quotas | None = None) -> None:
         """Make the missing shards of a plan.
 
         counts: of the plan.
+        quotas: what is known of the run's quotas; None where it has none.
         """
         pending = pending_shards(self._output, counts)
         if not pending:
             return
-        progress = self._followed(counts, len(pending))
+        progress = self._followed(counts, len(pending), quotas)
         generators = self._config.ray.generators
         for _ in make_all(pending, stages(self._config, self._output, progress), shards_per_round(generators)):
             self._check()
@@ -147,7 +148,7 @@ class _Maker:
         many = self._file is not None and self._made >= _SHARDS_WORTH_RAY_AT_THE_END
         return ordered_map(function, items) if many else map(function, items)
 
-    def _followed(self, counts: PlanCounts, pending: int) -> Progress:
+    def _followed(self, counts: PlanCounts, pending: int, quotas: Quotas | None) -> Progress:
         if self._file is None or self._progress is None:
             where = self._config.ray
             self._stack.enter_context(session(where))
@@ -157,7 +158,7 @@ class _Maker:
             self._file = ProgressFile(self._output, images=counts.images, done=done, workers=workers)
             self._following.enter_context(self._file.session())
             self._progress = self._following.enter_context(followed(self._file))
-        self._file.expect(counts.images)
+        self._file.expect(counts.images, quotas)
         return self._progress
 
     def end(self) -> None:

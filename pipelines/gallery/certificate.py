@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipelines.dataset import certificate, parquet
 from pipelines.dataset.certificate import GIVEN_UP, SCHEMA
 from pipelines.dataset.names import shard_file
-from pipelines.dataset.report_json import Quotas
+from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.markup import counted
 from pipelines.gallery.small import PIXEL_ART_SIDE, small

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.config.quota import Quota
 from pipelines.dataset.certificate import EXAMPLES
+from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -77,6 +78,17 @@ class State:
         is_open: NDArray[np.bool_] = (self.distinct.count_K < self.quota.accepted) & below
         return is_open
 
+    def totals(self) -> Quotas:
+        """The sums over all quotas."""
+        asked, accepted_K = self.quota.accepted, self.distinct.count_K
+        return Quotas(
+            quotas=len(accepted_K),
+            met=int((accepted_K == asked).sum()),
+            asked=len(accepted_K) * asked,
+            accepted=int(accepted_K.sum()),
+            made=int(self.images_KA.sum()),
+        )
+
     def fold(self, output: Storage, segment: Segment) -> Iterator[Verdicts]:
         """Add the finished shards of a round; yields the verdicts of those whose files are to be changed for them.
 
@@ -86,27 +98,38 @@ class State:
         Raises:
             UserError: when the plan has prompts that the prompt files of now do not have.
         """
-        for array in (self.gain_KA, self.work_KA, self.gain_P, self.work_P):
-            array *= _FORGETTING
+        self.begin_round()
         for number in range(segment.first, segment.first + segment.shards):
             made = shards.read(output, number)
-            prompts = self.census.prompts_of(made.groups["prompt_id"].to_pylist())
-            if (prompts < 0).any():
-                lost = made.groups["prompt_id"][int(np.flatnonzero(prompts < 0)[0])].as_py()
-                raise UserError(
-                    f"{output.path('plan')} has groups of the prompt {lost!r}, which the prompt files do not have. "
-                    "A run can be extended by further prompts, but what it has planned stays. Choose another "
-                    "run.output, or give the earlier prompts as well."
-                )
-            reasons, repeated = self._judged(made, prompts, number)
+            reasons, repeated = self.add(made, number)
             if not made.settled or reasons != made.images["drop_reason"].to_pylist():
                 rows = made.images.select(KEY)
                 rows = rows.append_column("drop_reason", pa.array(reasons, pa.string()))
                 rows = rows.append_column("duplicate_of", pa.array(repeated, pa.string()))
                 yield Verdicts(shard=number, rows=rows.filter(pa.array(made.passed_N)))
 
-    def _judged(self, made: Made, prompts: NDArray[np.int64], shard: int) -> tuple[list[str | None], list[str | None]]:
-        """`drop_reason` and `duplicate_of` of every image of a shard."""
+    def begin_round(self) -> None:
+        """Let what the rounds before brought count for less."""
+        for array in (self.gain_KA, self.work_KA, self.gain_P, self.work_P):
+            array *= _FORGETTING
+
+    def add(self, made: Made, shard: int) -> tuple[list[str | None], list[str | None]]:
+        """Add a shard; the `drop_reason` and `duplicate_of` of its images that follow.
+
+        made: its groups and images.
+        shard: its number.
+
+        Raises:
+            UserError: when it has a prompt that the prompt files do not have.
+        """
+        prompts = self.census.prompts_of(made.groups["prompt_id"].to_pylist())
+        if (prompts < 0).any():
+            lost = made.groups["prompt_id"][int(np.flatnonzero(prompts < 0)[0])].as_py()
+            raise UserError(
+                f"plan/ has groups of the prompt {lost!r}, which the prompt files do not have. A run can be extended "
+                "by further prompts, but what it has planned stays. Choose another run.output, or give the earlier "
+                "prompts as well."
+            )
         reasons: list[str | None] = made.images["drop_reason"].to_pylist()
         repeated: list[str | None] = made.images["duplicate_of"].to_pylist()
         ids = made.images["image_id"].to_pylist()

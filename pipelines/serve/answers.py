@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from pipelines.serve.deferred import Deferred, Kind
 from pipelines.serve.desk import DeskHere, Keep
+from pipelines.serve.edit_schema import EditRequest
 from pipelines.serve.events import PartialImages
 from pipelines.serve.folders import open_folder
 from pipelines.serve.images_api import ImagesApi
@@ -15,7 +16,7 @@ from pipelines.serve.schema import ImageRequest, ImageResponse, request_model
 from pipelines.serve.settings import ServeArgs, Serving
 from pipelines.serve.video_schema import VideoRequest
 
-_BODIES: dict[Kind, type[ImageRequest]] = {"image": ImageRequest, "video": VideoRequest}
+_BODIES: dict[Kind, type[ImageRequest]] = {"image": ImageRequest, "edit": EditRequest, "video": VideoRequest}
 _DIGITS = {"seed_text", "seed_texts"}
 """Fields of reports that are made of others."""
 

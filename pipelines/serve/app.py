@@ -109,7 +109,7 @@ def _held(args: ServeArgs) -> int:
 
 def shutdown_s(args: ServeArgs) -> float:
     """How long a process that is replaced may finish what it has: every request ends before, answered or stopped."""
-    return args.timeout_s + args.body_timeout_s + _ENDING_SECONDS
+    return args.timeout_s + max(args.body_timeout_s, args.pictures_timeout_s) + _ENDING_SECONDS
 
 
 def _web_options(args: ServeArgs) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _web_options(args: ServeArgs) -> dict[str, Any]:
     It has room for requests whose bodies come, that wait for a worker, and that are answered at once. The first two
     have limits of their own, so that the last always has room.
     """
-    waiting = args.max_uploads + args.most_replicas * _held(args) + args.max_queue
+    waiting = args.max_uploads + args.max_picture_uploads + args.most_replicas * _held(args) + args.max_queue
     return {
         "ray_actor_options": {"num_cpus": 0.1},
         "max_ongoing_requests": waiting + _QUICK_REQUESTS,

@@ -1,26 +1,41 @@
-"""What of a job depends on facts of the model, which only a worker knows: the frames of a video."""
+"""What of a job depends on facts of the model, which only a worker knows: the frames of a video, pictures to edit."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from models.errors import ModelError
+from models.errors import ModelError, PromptError
 from models.info import ModelInfo
-from pipelines.serve.jobs import Clip, Job
+from models.pictures import check, decoded, decoded_mask
+from pipelines.dataset.failures import Failure
+from pipelines.serve.jobs import PICTURE, Clip, Job
+from pipelines.serve.masks import white_where_transparent
 
 
-def fitted(job: Job, info: ModelInfo) -> Job:
-    """A job as a model makes it.
+def fitted(job: Job, info: ModelInfo) -> Job | Failure:
+    """A job as a model makes it, or why it cannot.
 
     info: the model.
-
-    Raises:
-        ModelError: when the model cannot make it.
     """
-    if job.clip is None:
-        return job
-    frames = _frames(job.clip, job.group.sampling.frames, info)
-    return replace(job, group=replace(job.group, sampling=replace(job.group.sampling, frames=frames)))
+    group = job.group
+    try:
+        check(group.pictures, group.mask, info.pictures, masks=info.masks, owner=info.family)
+        sizes = [decoded(picture).size for picture in group.pictures]  # here their pixels are found to be broken
+        if group.mask is not None:
+            mask = white_where_transparent(group.mask)
+            decoded_mask(mask, sizes[0])
+            group = replace(group, mask=mask)
+    except PromptError as error:
+        return Failure(error_type=PICTURE, error=str(error))
+    try:
+        if job.names_strength and not info.begins_from_pictures:
+            raise ModelError(f"denoising_strength has no effect: {info.family} reads the picture; leave it out")
+        if job.clip is not None:
+            frames = _frames(job.clip, group.sampling.frames, info)
+            group = replace(group, sampling=replace(group.sampling, frames=frames))
+    except ModelError as error:
+        return Failure(error_type="ModelError", error=str(error))
+    return replace(job, group=group)
 
 
 def fps_of(job: Job, info: ModelInfo) -> int:

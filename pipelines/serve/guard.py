@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 
@@ -17,7 +18,7 @@ from pipelines.serve.errors import ApiError, error_for, no_key, response
 from pipelines.serve.keys import Keys
 from pipelines.serve.rates import Rates
 from pipelines.serve.repeats import Repeats
-from pipelines.serve.uploads import Uploads
+from pipelines.serve.uploads import Bodies
 
 _log = logging.getLogger("ray.serve")
 
@@ -35,9 +36,8 @@ class Guard:
     keys: who announces a body needs one before it is read.
     rates: how much a caller may ask for.
     repeats: answers for requests that come again.
-    uploads: room for bodies that have not come yet.
-    max_body: most bytes of a request body.
-    body_s: most seconds until it has come.
+    bodies: what bodies of requests may take.
+    larger: path -> the same there.
     loopback_only: answer only to loopback's own host names, so that a web page whose name resolves to 127.0.0.1 cannot
         call an endpoint without keys.
     log_errors: log tracebacks, which can have content of requests.
@@ -52,15 +52,14 @@ class Guard:
         keys: Keys,
         rates: Rates,
         repeats: Repeats,
-        uploads: Uploads,
-        max_body: int,
-        body_s: float,
+        bodies: Bodies,
+        larger: Mapping[str, Bodies],
         loopback_only: bool,
         log_errors: bool,
         by_key: Counter,
     ) -> None:
         self._app, self._door, self._keys, self._rates, self._repeats = app, door, keys, rates, repeats
-        self._uploads, self._max_body, self._body_s = uploads, max_body, body_s
+        self._bodies, self._larger = bodies, larger
         self._loopback_only, self._log_errors, self._by_key = loopback_only, log_errors, by_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,34 +124,20 @@ class Guard:
             return b""
         if not self._keys.admit(headers.get("authorization")):
             raise no_key()
-        if announced.isdecimal() and int(announced) > self._max_body:
-            raise self._too_large()
+        limits = self._larger.get(scope["path"].removeprefix(scope.get("root_path", "")), self._bodies)
+        if announced.isdecimal() and int(announced) > limits.most_bytes:
+            raise _too_large(limits.most_bytes)
         client = scope.get("client") or ("",)
-        with self._uploads.room(client[0]):
+        with limits.uploads.room(client[0]):
             try:
-                async with asyncio.timeout(self._body_s):
-                    return await self._read(receive)
+                async with asyncio.timeout(limits.seconds):
+                    return await _read(receive, limits.most_bytes)
             except TimeoutError:
                 # The connection waits for the rest of the body, and serves nothing else.
                 raise ApiError(
-                    408, f"the body did not come within {self._body_s:g} s", code="timeout",
+                    408, f"the body did not come within {limits.seconds:g} s", code="timeout",
                     headers={"Connection": "close"},
                 ) from None  # fmt: skip
-
-    async def _read(self, receive: Receive) -> bytes:
-        body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ApiError(400, "the caller went away", code="disconnected")
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._max_body:
-                raise self._too_large()
-        return bytes(body)
-
-    def _too_large(self) -> ApiError:
-        return ApiError(413, f"the body is larger than {self._max_body} bytes", code="body_too_large")
 
     async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application on a body that was read, and cancel it when the caller disconnects."""
@@ -175,6 +160,23 @@ class Guard:
             answer.cancel()
             watch.cancel()
             await asyncio.gather(answer, watch, return_exceptions=True)
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ApiError(400, "the caller went away", code="disconnected")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > most:
+            raise _too_large(most)
+    return bytes(body)
+
+
+def _too_large(most: int) -> ApiError:
+    return ApiError(413, f"the body is larger than {most} bytes", code="body_too_large")
 
 
 async def _disconnection(receive: Receive) -> None:

@@ -44,6 +44,8 @@ class Job:
     """Of the files."""
     clip: Clip | None = None
     """For videos."""
+    names_strength: bool = False
+    """Whether its caller has named a denoising strength, which not every model has."""
     jpeg_quality: int = 100
     """Of JPEG files, as in `pipelines.dataset.images.encode_jpeg`."""
     timeout_s: float | None = None
@@ -135,6 +137,8 @@ Event = Started | Step | Preview | Done | Failure
 
 TOO_LATE = "too_late"
 """`Failure.error_type` of a job that was not done in its time."""
+PICTURE = "picture"
+"""`Failure.error_type` of a job whose pictures do not fit the model."""
 CALLER_GONE = "caller_gone"
 """`Failure.error_type` of a job whose caller has died; nobody reads it."""
 

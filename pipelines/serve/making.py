@@ -9,12 +9,18 @@ from fastapi import APIRouter, Request
 
 from pipelines.serve import jobs_api
 from pipelines.serve.caller_jobs import CallerJobs
+from pipelines.serve.deferred import Kind
+from pipelines.serve.edit_schema import EditRequest
+from pipelines.serve.form_body import FormRoute, form_too
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.refusals import MAKING, refusals
 from pipelines.serve.requests import count_of, job_of
 from pipelines.serve.schema import ImageRequest, request_model, response_model
 from pipelines.serve.settings import ServeArgs, Serving
+
+EDITS = "/v1/images/edits"
+"""Its bodies have pictures in them."""
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -38,7 +44,7 @@ def routes(
     dependencies: of all routes.
     """
 
-    async def answer(kind: Any, request: Request, asked: ImageRequest, prefer: str | None) -> Any:
+    async def answer(kind: Kind, request: Request, asked: ImageRequest, prefer: str | None) -> Any:
         jobs.count(request, count_of(asked))
         if jobs_api.wants_job(prefer):
             job = await jobs.begin(kind, request, asked, *job_of(asked, args, serving))
@@ -56,4 +62,13 @@ def routes(
     async def generate(request: Request, asked: images, prefer: jobs_api.Prefer = None) -> Any:  # type: ignore[valid-type]
         return await answer("image", request, asked, prefer)
 
-    return router
+    router_of_forms, edits = APIRouter(route_class=FormRoute), request_model(args, serving, EditRequest)
+
+    @router_of_forms.post(EDITS, summary="Make images of others", openapi_extra=form_too(edits), **shared)
+    async def edit(request: Request, asked: edits, prefer: jobs_api.Prefer = None) -> Any:  # type: ignore[valid-type]
+        return await answer("edit", request, asked, prefer)
+
+    both = APIRouter()
+    both.include_router(router)
+    both.include_router(router_of_forms)
+    return both

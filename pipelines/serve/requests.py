@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import secrets
 import time
@@ -13,13 +14,15 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from models.interventions.registry import entry_of, in_order, registered
+from models.pictures import size_of
 from models.seeds import image_seed
 from models.spec import Group, InterventionConfig, Sampling
 from pipelines.dataset.failures import Failure
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.rows import FailedPrompt
+from pipelines.serve import loras
 from pipelines.serve.errors import ApiError
-from pipelines.serve.jobs import TOO_LATE, Done, Job, Scores
+from pipelines.serve.jobs import PICTURE, TOO_LATE, Done, Job, Scores
 from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageResponse
 from pipelines.serve.settings import ServeArgs, Serving
 
@@ -43,8 +46,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
     Raises:
         ApiError: when the model is unknown (404), or values do not fit together (400).
     """
-    if request.model not in (None, serving.name):
-        raise ApiError(404, f"there is no such model; this is {serving.name}", param="model", code="model_not_found")
+    loras.check_model(request, serving)
     clip = request.clip(serving)
     if (clip is not None) != serving.makes_videos:
         made, at = ("videos", "/v1/videos") if serving.makes_videos else ("images", "/v1/images/generations")
@@ -60,7 +62,10 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         prompt=prompt,
         seeds=seeds,
         sampling=_sampling(request, serving),
+        pictures=request.pictures,
+        mask=request.mask_file,
         interventions=_interventions(request, args, serving),
+        loras=loras.acting(request, serving),
     )
     job = Job(
         group=group,
@@ -72,6 +77,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         image_format=image_format,
         jpeg_quality=quality,
         clip=clip,
+        names_strength="denoising_strength" in request.model_fields_set,
         timeout_s=args.timeout_s,
     )
     return job, seed
@@ -116,6 +122,10 @@ def response_of(
         size=f"{width}x{height}",
         **sampling,
         fps=done.fps,
+        loras=[
+            {"name": lora.name, "scale": lora.scale}
+            for lora in (serving.model.loras if job.group.loras is None else job.group.loras)
+        ],
         **settings,
         tokens_cut=dict(done.tokens_cut),
         negative_tokens_cut=dict(done.negative_tokens_cut),
@@ -140,6 +150,8 @@ def error_of(failed: Failure) -> ApiError:
     if failed.error_type == "PromptError":
         negative = message.startswith("the negative prompt")
         return ApiError(400, message, param="negative_prompt" if negative else "prompt", code="prompt_too_long")
+    if failed.error_type == PICTURE:
+        return ApiError(400, message, param="image", code="invalid_picture")
     if failed.error_type in ("ImageError", "BlankImage"):
         return ApiError(422, f"no image with these settings: {message}", code="no_image")
     if failed.error_type in ("ValueError", "ModelError"):
@@ -193,10 +205,10 @@ def _seeds(request: ImageRequest, prompt_id: str, count: int) -> tuple[int | Non
 
 
 def _sampling(request: ImageRequest, serving: Serving) -> Sampling:
-    size = serving.sizes[0] if request.size in (None, "auto") else request.size
+    size = _nearest_size(request, serving) if request.size in (None, "auto") else request.size
     assert size is not None
-    width, height = (int(side) for side in size.split("x"))
-    given = {name: getattr(request, name) for name in ("guidance_scale", "negative_prompt")}
+    width, height = _sides(size)
+    given = {name: getattr(request, name) for name in request.sampling_fields}
     given["steps"] = request.num_inference_steps
     if "steps" in request.model_fields_set and request.steps is not None:
         if request.num_inference_steps is not None:
@@ -206,6 +218,25 @@ def _sampling(request: ImageRequest, serving: Serving) -> Sampling:
         given["steps"] = request.steps
     changes = {name: value for name, value in given.items() if value is not None}
     return replace(serving.sampling, width=width, height=height, **changes)
+
+
+def _nearest_size(request: ImageRequest, serving: Serving) -> str:
+    """Of the sizes that may be asked for the one whose shape is most like that of the picture to edit; without a
+    picture, and of equals, the first."""
+    if not request.pictures:
+        return serving.sizes[0]
+    width, height = size_of(request.pictures[0])
+
+    def unlike(size: str) -> float:
+        ours = _sides(size)
+        return abs(math.log(ours[0] * height / (ours[1] * width)))
+
+    return min(serving.sizes, key=unlike)
+
+
+def _sides(size: str) -> tuple[int, int]:
+    width, height = size.split("x")
+    return int(width), int(height)
 
 
 def _interventions(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[InterventionConfig, ...]:

@@ -76,6 +76,11 @@ class ServeArgs(BaseModel):
     max_uploads_per_client: int = Field(default=256, ge=1, le=100_000)
     """Requests whose bodies have not come yet, in all and of one address (of a proxy: for all its callers); more are
     refused with 429."""
+    max_pictures_mb: int = Field(default=20, ge=1, le=1024)
+    pictures_timeout_s: float = Field(default=60.0, gt=0.0)
+    max_picture_uploads: int = Field(default=16, ge=1, le=1000)
+    max_picture_uploads_per_client: int = Field(default=8, ge=1, le=1000)
+    """The same of bodies with pictures in them, which take more memory."""
 
     replicas: int = Field(default=1, ge=1)
     """Copies of the model; when autoscaling, those that it starts with."""
@@ -233,8 +238,6 @@ def resolve(args: ServeArgs) -> Serving:
         raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
     if sampling.frames != 1:
         mp4.require(f"sampling.frames = {sampling.frames}: an endpoint that makes videos")
-        if args.credentials:
-            raise UserError("c2pa_certificate: videos are marked and not signed; leave it and c2pa_key out")
     check_model(base.model.path, "model" if args.model else "model.path")
     gpus = args.gpus_per_replica > 0
     model = resolved(replace(base.model, device=args.device, dtype=args.dtype or base.model.dtype), gpus=gpus)

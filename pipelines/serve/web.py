@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from models.interventions.registry import registered
-from pipelines.serve import errors, jobs_api, making, page, videos_api
+from pipelines.serve import errors, jobs_api, loras, making, page, videos_api
 from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.desk import Desk
 from pipelines.serve.door import Door
@@ -37,7 +37,7 @@ from pipelines.serve.schema import (
 )
 from pipelines.serve.settings import ServeArgs, Serving
 from pipelines.serve.shelf import media_type
-from pipelines.serve.uploads import Uploads
+from pipelines.serve.uploads import Bodies, Uploads
 
 
 def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys, door: Door) -> FastAPI:
@@ -65,9 +65,15 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
         keys=keys,
         rates=rates,
         repeats=Repeats(max_bytes=args.repeat_cache_mb << 20, seconds=args.repeat_minutes * 60),
-        uploads=Uploads(most=args.max_uploads, most_of_one=args.max_uploads_per_client),
-        max_body=args.max_body_kb << 10,
-        body_s=args.body_timeout_s,
+        bodies=_bodies(args.max_body_kb << 10, args.body_timeout_s, args.max_uploads, args.max_uploads_per_client),
+        larger={
+            making.EDITS: _bodies(
+                args.max_pictures_mb << 20,
+                args.pictures_timeout_s,
+                args.max_picture_uploads,
+                args.max_picture_uploads_per_client,
+            )
+        },
         loopback_only=not keys and not args.allow_anonymous,
         log_errors=args.log_prompts,
         by_key=api.metrics.requests_by_key,
@@ -87,9 +93,13 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     app.include_router(making.routes(api, jobs, args, serving, guarded))
     app.include_router(videos_api.routes(jobs, args, serving, guarded))
     app.include_router(jobs_api.routes(jobs, serving.name, guarded))
-    _add_reading(app, api, jobs, card(args, serving), check)
+    _add_reading(app, api, jobs, loras.cards(card(args, serving), serving), check)
     _add_documents(app, engine, door)
     return app
+
+
+def _bodies(most_bytes: int, seconds: float, uploads: int, of_one: int) -> Bodies:
+    return Bodies(most_bytes=most_bytes, seconds=seconds, uploads=Uploads(most=uploads, most_of_one=of_one))
 
 
 def _about() -> str:
@@ -120,18 +130,21 @@ def card(args: ServeArgs, serving: Serving) -> ModelCard:
     )
 
 
-def _add_reading(app: FastAPI, api: ImagesApi, jobs: CallerJobs, model: ModelCard, check: Callable[..., None]) -> None:
+def _add_reading(
+    app: FastAPI, api: ImagesApi, jobs: CallerJobs, models_here: list[ModelCard], check: Callable[..., None]
+) -> None:
+    known = {model.id: model for model in models_here}
     guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": refusals(401, 403)}
 
-    @app.get("/v1/models", summary="The served model, its limits and defaults", **guarded)
+    @app.get("/v1/models", summary="The served model and its LoRAs, limits and defaults", **guarded)
     async def models() -> ModelList:
-        return ModelList(data=[model])
+        return ModelList(data=list(known.values()))
 
     @app.get("/v1/models/{name:path}", **guarded | {"responses": refusals(401, 403, 404)})
     async def one_model(name: str) -> ModelCard:
-        if name != model.id:
-            raise ApiError(404, f"there is no such model; this is {model.id}", code="model_not_found")
-        return model
+        if name not in known:
+            raise ApiError(404, f"there is no such model; there is {', '.join(known)}", code="model_not_found")
+        return known[name]
 
     @app.get(
         "/v1/images/files/{name}",

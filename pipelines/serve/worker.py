@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import ModelError
 from models.generator import Drawn
 from models.info import ModelInfo
 from models.loading.revision import folder_revision
@@ -107,11 +106,11 @@ class Worker:
         if job.previews and not self.info.previews:
             yield Failure(error_type="ModelError", error=_NO_PREVIEWS)
             return
-        try:
-            job = await asyncio.to_thread(fitted, job, self.info)
-        except ModelError as error:
-            yield Failure(error_type=type(error).__name__, error=str(error))
+        job_or_failure = await asyncio.to_thread(fitted, job, self.info)
+        if isinstance(job_or_failure, Failure):
+            yield job_or_failure
             return
+        job = job_or_failure
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from pipelines.dataset.manifest_json import Manifest, what_is_missing
+from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.records import to_json
-from pipelines.dataset.report_json import ArmResult, Interval, Quotas, Report
+from pipelines.dataset.report_json import ArmResult, Interval, Report
 from pipelines.dataset.run_json import RunRecord
 from pipelines.dataset.schema import holds_mp4, of_videos
 from pipelines.dataset.score_columns import meaning

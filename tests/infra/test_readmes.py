@@ -132,7 +132,7 @@ RUN = {
     "README.md": ["python"] * 3,  # below, and in tests/jobs/test_rescore.py
     "pipelines/README.md": ["python"],  # below, as all modules of PLUGINS
     "models/README.md": ["python"],
-    "pipelines/serve/README.md": ["python"] * 2,  # below, and in tests/serve/test_serve_videos.py
+    "pipelines/serve/README.md": ["python"] * 3,  # below, and in tests/serve/test_serve_videos.py
     "pipelines/prompts/README.md": ["python"],  # in tests/pipelines/test_mining.py
     "models/embedded/weights/README.md": ["python"],  # in tests/models/test_embedded.py
 }
@@ -175,10 +175,13 @@ def test_the_readme_s_python_runs(tmp_path: Path) -> None:
 
 def test_the_endpoint_s_python_runs(tmp_path: Path) -> None:
     """On the embedded model, as `serve run pipelines.serve.app:app` has it, in fewer steps."""
-    code, *_ = blocks(GUIDES["pipelines/serve/README.md"], "python")
-    with serving(ServeArgs(steps=2)) as served:
-        (tmp_path / "asks.py").write_text(code.replace("http://127.0.0.1:8000", served.url))
-        made = runpy.run_path(str(tmp_path / "asks.py"))["made"]
+    draws, edits, _ = blocks(GUIDES["pipelines/serve/README.md"], "python")
+    with serving(ServeArgs(steps=3)) as served:
+        (tmp_path / "asks.py").write_text(f"{draws}\n{edits}".replace("http://127.0.0.1:8000", served.url))
+        found = runpy.run_path(str(tmp_path / "asks.py"))
+    made, edited = found["made"], found["edited"]
+    assert len(edited.data) == 4
+    assert edited.group["denoising_strength"] == 0.7
     assert len(made.data) == 4
     assert made.group["seed"] == 7
     assert made.group["tora"]

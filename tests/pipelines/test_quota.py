@@ -16,7 +16,7 @@ import pytest
 
 from pipelines import console
 from pipelines.config.run import fingerprint
-from pipelines.dataset.report_json import Quotas
+from pipelines.dataset.progress_json import ProgressFile, Quotas
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import dry_run
@@ -221,3 +221,37 @@ def test_a_dry_run_says_what_quotas_cost_at_several_rates_and_at_that_of_the_run
     assert not any(line.startswith("groups") for line in said)
     filled(config, WORLD)
     assert re.search(r"^\d+% +accepted, as in the run so far", dry_run.describe(config), re.MULTILINE)
+
+
+def test_the_bandit_gives_groups_to_the_arm_and_the_prompt_that_deliver(tmp_path: Path) -> None:
+    """Of a concept whose quota needs many groups, and of one that learns from others."""
+    prompts = {name: [f"{name} well", f"{name} fails"] for name in ("a", "b", "c", "d")}
+    concepts = {name: Concept(modes=400, passes={"base": 0.1, "tora": 0.8}) for name in prompts}
+    made = {}
+    for budget in ("uniform", "bandit"):
+        folder = tmp_path / budget
+        folder.mkdir()
+        config = configured(folder, prompts, {"accepted": 24, "most_groups": 100, "budget": budget})
+        made[budget] = filled(config, concepts).images
+        assert len(rows(folder / "out" / "data", "image_id")) == 4 * 24
+        plan = rows(folder / "out" / "plan", "arm, prompt")
+        delivers = sum(arm == "tora" and prompt.endswith("well") for arm, prompt in plan) / len(plan)
+        assert delivers > 0.45 if budget == "bandit" else delivers == pytest.approx(0.25, abs=0.05)
+    assert made["bandit"] < 0.75 * made["uniform"]
+
+
+def test_progress_says_how_far_quotas_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12})
+    world = filled(config, WORLD)
+    assert world.told[0] is None
+    first = world.told[1]
+    assert first
+    assert (first.quotas, first.asked) == (3, 27)
+    assert 0 < first.made < world.images
+    assert re.search(r"after \d rounds: 1 of 3 quotas met, 15 of 27 images accepted", capsys.readouterr().err)
+    output = Storage.open(tmp_path / "out")
+    file = ProgressFile(output, images=10, done=0, workers={})
+    with file.session():
+        file.expect(20, first)
+    written = json.loads((tmp_path / "out" / "progress.json").read_bytes())
+    assert (written["images"], written["quotas"]["asked"]) == (20, 27)

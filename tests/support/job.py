@@ -16,6 +16,7 @@ from pipelines.cluster.executor import Stage, check_chain
 from pipelines.cluster.progress import Tracker
 from pipelines.config.run import RunConfig, load
 from pipelines.dataset import retry
+from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight
@@ -102,7 +103,7 @@ class InlineMaker:
     settings: RunConfig
     output: Storage
 
-    def make(self, counts: PlanCounts) -> None:
+    def make(self, counts: PlanCounts, quotas: Quotas | None = None) -> None:
         make_inline(pending_shards(self.output, counts), stages(self.settings, self.output, Tracker()))
 
     def map_shards(self, function: Callable[[T], R], items: Iterable[T]) -> Iterable[R]:

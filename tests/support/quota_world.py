@@ -18,6 +18,7 @@ from models.errors import PromptError
 from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import retry, schema
 from pipelines.dataset.failures import Failure, failed_rows
+from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows.fill import fill
@@ -56,12 +57,15 @@ class World:
     concepts: dict[str, Concept] = field(default_factory=dict)
     images: int = 0
     """Images made so far."""
+    told: list[Quotas | None] = field(default_factory=list)
+    """What was known of the quotas before each round."""
 
     def __post_init__(self) -> None:
         self._fingerprint = fingerprint(self.config)
 
-    def make(self, counts: PlanCounts) -> None:
+    def make(self, counts: PlanCounts, quotas: Quotas | None = None) -> None:
         output = Storage.open(self.config.run.output)
+        self.told.append(quotas)
         for request in pending_shards(output, counts):
             write_shard(self.shard(output, request), output)
 
