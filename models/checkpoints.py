@@ -132,6 +132,7 @@ KLEIN_9B = Shape(pipeline=_KLEIN, layers=8, single_layers=24, width=4096, distil
 KLEIN_BASE_9B = Shape(pipeline=_KLEIN, layers=8, single_layers=24, width=4096)
 QWEN = Shape(pipeline="QwenImagePipeline", layers=60, width=3072)
 QWEN_EDIT = Shape(pipeline="QwenImageEditPipeline", layers=60, width=3072)
+QWEN_EDIT_PLUS = Shape(pipeline="QwenImageEditPlusPipeline", layers=60, width=3072)
 CHROMA = Shape(pipeline="ChromaPipeline", layers=19, single_layers=38, width=3072)
 COGVIEW4 = Shape(pipeline="CogView4Pipeline", layers=28, width=4096)
 _HUNYUAN_IMAGE = "HunyuanImagePipeline"
@@ -174,6 +175,8 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
     "Qwen/Qwen-Image": _of(QWEN, 50, 4.0, 7, size=_QWEN, **_LONG_NEGATIVE),
     "Qwen/Qwen-Image-2512": _of(QWEN, 50, 4.0, 7, size=_QWEN, **_LONG_NEGATIVE),
     "Qwen/Qwen-Image-Edit": _of(QWEN_EDIT, 50, 4.0, 7, size=_QWEN, **_LONG_NEGATIVE),
+    "Qwen/Qwen-Image-Edit-2509": _of(QWEN_EDIT_PLUS, 40, 4.0, 6, size=_QWEN, **_LONG_NEGATIVE),
+    "Qwen/Qwen-Image-Edit-2511": _of(QWEN_EDIT_PLUS, 40, 4.0, 6, size=_QWEN, **_LONG_NEGATIVE),
     "lodestones/Chroma1-HD": _of(CHROMA, 40, 3.0, 6, **_LONG),
     "zai-org/CogView4-6B": _of(COGVIEW4, 50, 3.5, 7, max_sequence_length=1024),
     "hunyuanvideo-community/HunyuanImage-2.1-Diffusers": _of(HUNYUAN_IMAGE, 50, 3.5, 7, width=2048, height=2048),

@@ -28,7 +28,7 @@ MEANING = b"meaning"
 
 _CARRIED = b"carried"
 _FEATURE = b"feature"
-"""Key of the metadata of `image` that holds its Hugging Face feature, where that is not Image."""
+"""Key of the metadata of files that holds their Hugging Face feature; of `image` it may be left out, and is Image."""
 _FPS = b"frames per second at which the video plays"
 _FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 _OF_PICTURES = b"of pictures"
@@ -234,6 +234,20 @@ def generated_in(file: pa.Schema) -> pa.Schema:
     return pa.schema([file.field(index) for index in range(file.get_field_index("fingerprint") + 1)])
 
 
+def picture_field(name: str, meaning: str) -> pa.Field[Any]:
+    """A column with files of pictures beside `image`.
+
+    name: of the column.
+    meaning: its meaning.
+    """
+    return pa.field(name, _FILE, metadata={_FEATURE: b"Image", MEANING: meaning})
+
+
+def is_picture(field: pa.Field[Any]) -> bool:
+    """Whether a column is one of `picture_field`."""
+    return field.name != "image" and _FEATURE in (field.metadata or {})
+
+
 def holds_mp4(images: pa.Schema) -> bool:
     """Whether the column `image` of a schema has videos in MP4, which readers of pictures do not read."""
     return bool(_feature(images.field("image")) == {"_type": "Video"})
@@ -318,7 +332,7 @@ def features(schema: pa.Schema) -> dict[str, Any]:
 
 def _feature(field: pa.Field[Any]) -> Any:
     """The Hugging Face `datasets` feature of a column."""
-    if field.name == "image":
+    if field.name == "image" or is_picture(field):
         return {"_type": (field.metadata or {}).get(_FEATURE, b"Image").decode()}
     return _feature_of_type(field.type)
 

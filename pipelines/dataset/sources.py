@@ -23,6 +23,9 @@ from pipelines.errors import UserError
 
 FOLDER = "sources"
 
+MOST_PICTURES = 16
+"""Most pictures that a prompt edits."""
+
 ROW_GROUP_BYTES = 4 << 20
 """Bytes of pictures from which a row group is full: who reads one picture reads its row group."""
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pipelines.cluster import bars
 from pipelines.cluster.session import ordered_map, session, stoppable
-from pipelines.config.acceptance import Expression, expression
+from pipelines.config.expressions import Expression, expression
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import owned
 from pipelines.dataset import scores as score_files
@@ -115,7 +115,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         format=options.format,
         choice=choice,
         splits=options.splits,
-        schema=columns(dataset, choice, run.images("data")[0].path),
+        schema=columns(dataset, choice, [entry.path for folder in folders for entry in run.images(folder)]),
         mark=options.mark,
         credentials=options.credentials,
     )

@@ -19,6 +19,7 @@ from pipelines.dataset import mp4, schema
 from pipelines.dataset.storage import Storage
 from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
+from pipelines.export import sources
 from pipelines.export.formats import OWN_COLUMNS
 from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, most_file_bytes, prompts_per_shard
 from pipelines.prompts import carry
@@ -63,7 +64,8 @@ def _too_large(config: RunConfig, groups: int, fitting: int) -> str:
 def _taken(config: RunConfig) -> set[str]:
     """Names that columns have in rows or in exports, or may have for a row to be read as this project reads it."""
     own = replace(config, carried=()).columns(1).names
-    return {*own, *schema.plan([]).names, *schema.FAILED.names, *arms.names(), *OWN_COLUMNS}
+    pictures = sources.names() if config.prompts.columns.pictured else []
+    return {*own, *schema.plan([]).names, *schema.FAILED.names, *arms.names(), *OWN_COLUMNS, *pictures}
 
 
 def _check_loading(model: ModelSpec, parts: Sequence[str] | None) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from models.errors import PromptError
 from models.pictures import decoded, decoded_mask, size_of
 from pipelines.dataset.failures import Failure
-from pipelines.dataset.sources import Picture, picture
+from pipelines.dataset.sources import MOST_PICTURES, Picture, picture
 from pipelines.errors import UserError
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.places import is_remote, place, plain
@@ -92,7 +92,10 @@ class PictureReader:
     def _files(self, values: Mapping[str, Any], field: str, folders: list[str]) -> list[bytes]:
         column = self._columns[field]
         value = None if column is None else values.get(column)
-        return [_file(one, folders) for one in (value if isinstance(value, list) else [value]) if not _nothing(one)]
+        given = [one for one in (value if isinstance(value, list) else [value]) if not _nothing(one)]
+        if len(given) > MOST_PICTURES:
+            raise Unusable("BadPicture", f"a prompt edits at most {MOST_PICTURES} pictures, not {len(given)}")
+        return [_file(one, folders) for one in given]
 
 
 def ahead(rows: Iterable[T], of: Callable[[T], Given | Failure]) -> Iterator[tuple[T, Given | Failure]]:
@@ -182,7 +185,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     if isinstance(value, list):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(_shown, value))}]"[:_SHOWN]
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_shown(item)}' for key, item in value.items())}}}"
     return printable(repr(value))[:_SHOWN]

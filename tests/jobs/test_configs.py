@@ -92,7 +92,7 @@ def test_the_edit_config_edits_the_pictures_beside_its_prompt_file(
     """As it stands, but for the arms and the number of images; the oracle says what they show."""
     monkeypatch.chdir(ROOT)
     (tmp_path / "run.toml").write_text((CONFIGS / "edits.toml").read_text())
-    few = (f"run.output={tmp_path}/out", "arms=[{name='stock'}]", "group.size=2")
+    few = (f"run.output={tmp_path}/out", "arms=[{name='stock'}]", "group.size=1", "group.groups_per_batch=5")
     assert run_inline(tmp_path, *few).complete
     rows = [row for path in (tmp_path / "out/data").iterdir() for row in pq.read_table(path).to_pylist()]
     read = Oracle().read(np.stack([decode(row["image"]["bytes"]) for row in rows])).labels

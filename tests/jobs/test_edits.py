@@ -22,6 +22,7 @@ from pipelines.config.scorers import Scoring
 from pipelines.dataset.finished import open_finished
 from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
 from pipelines.flows import rescore
 from pipelines.flows.rescore import RescoreConfig
 from tests.support.family import picture
@@ -146,6 +147,12 @@ def test_the_gallery_shows_what_each_prompt_edits_and_what_it_is_to_show(edited:
     assert all(
         "source_images" not in shot["further"] and shot["further"]["source_similarity"] for shot in details["shots"]
     )
+
+
+def test_carried_columns_have_other_names_than_those_of_exports(edited: Path) -> None:
+    carried = "prompts.carry={source_image = 'after'}"
+    with pytest.raises(UserError, match="rows have a column of the name 'source_image'"):
+        run_inline(edited, *SETTINGS, carried)
 
 
 def _clip(folder: Path) -> str:

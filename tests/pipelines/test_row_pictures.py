@@ -128,6 +128,8 @@ def test_what_is_no_fitting_picture_costs_its_row_and_says_why(tmp_path: Path, m
         assert error.startswith(f"picture = {value!r}"[:100].replace("\0", "\\x00")), value
     assert ["int is no picture" in str(found[-2]), "dict is no picture" in str(found[-1])] == [True, True]
     assert given(lines(tmp_path, [{"prompt": "a", "picture": "elsewhere.png"}])) == [(id_of(RED),)]
+    many = given(lines(tmp_path, [{"prompt": "a", "picture": ["elsewhere.png"] * 17}]))
+    assert "at most 16 pictures, not 17" in str(many[0])
     monkeypatch.setattr(pictures, "MOST_BYTES", len(RED) - 1)
     assert "more than" in str(given(lines(tmp_path, [{"prompt": "a", "picture": "elsewhere.png"}]))[0])
 

@@ -54,37 +54,38 @@ class Toy:
     def outputs(self, *groups: Group) -> Tensor:
         """What the transformer predicts for the last step, [rows, ...]: every image's own rows lie apart. To save time
         nothing is decoded."""
-        calls: list[Tensor] = []
-        record = self.pipe.transformer.register_forward_hook(lambda _m, _a, out: calls.append(out[0]))
-        try:
-            self.latents(*groups)
-        finally:
-            record.remove()
-        return calls[-1].float()
+        return torch.cat([predicted for predicted, _ in self._ends(*groups)]).float()
 
     def latents(self, *groups: Group) -> Tensor:
         """What the autoencoder would be given, [images, ...]."""
-        given: list[Tensor] = []
-
-        def blank(latents: Tensor, **options: Any) -> DecoderOutput:
-            given.append(latents)
-            return DecoderOutput(sample=latents.new_zeros(len(latents), 3, *latents.shape[2:]))
-
-        self.pipe.vae.decode = blank
-        try:
-            self.generator.generate(groups)
-        finally:
-            del self.pipe.vae.decode
-        return torch.cat(given)
+        return torch.cat([latents for _, latents in self._ends(*groups)])
 
     def images(self, *groups: Group) -> list[Tensor]:
         """The positive branch of `outputs`, one [B, ...] per group of equal size."""
         rows = sum(len(group.seeds) for group in groups)
         return list(self.outputs(*groups)[-rows:].chunk(len(groups)))
 
+    def _ends(self, *groups: Group) -> list[tuple[Tensor, Tensor]]:
+        """The last prediction and the latents of each denoising batch, of which some families need one per prompt."""
+        calls: list[Tensor] = []
+        ends: list[tuple[Tensor, Tensor]] = []
 
-def picture(*, dark: bool = False) -> bytes:
-    pixels = np.indices((24, 32)).sum(0)[..., None] * np.array([1, 2, 1] if dark else [4, 3, 2])
+        def blank(latents: Tensor, **options: Any) -> DecoderOutput:
+            ends.append((calls[-1], latents))
+            return DecoderOutput(sample=latents.new_zeros(len(latents), 3, *latents.shape[2:]))
+
+        record = self.pipe.transformer.register_forward_hook(lambda _m, _a, out: calls.append(out[0]))
+        self.pipe.vae.decode = blank
+        try:
+            self.generator.generate(groups)
+        finally:
+            record.remove()
+            del self.pipe.vae.decode
+        return ends
+
+
+def picture(*, dark: bool = False, height: int = 24, width: int = 32) -> bytes:
+    pixels = np.indices((height, width)).sum(0)[..., None] * np.array([1, 2, 1] if dark else [4, 3, 2])
     file = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
@@ -115,7 +116,7 @@ def stock(toy: Toy) -> NDArray[np.uint8]:
         opened = [decoded(picture) for picture in toy.pictures]
         shared = family.encode(pipe, "a red star", opened, sampling).shared
         arguments |= {"prompt": "a red star", "num_images_per_prompt": len(SEEDS), **shared}
-        arguments |= {"negative_prompt": ""} if family.has_negative(pipe, sampling) else {}
+        arguments |= {"negative_prompt": ""} if "negative_prompt" in accepted else {}
     arguments |= {"generator": [torch.Generator().manual_seed(seed) for seed in SEEDS], "output_type": "np"}
     with torch.inference_mode():
         made = pipe(**arguments)

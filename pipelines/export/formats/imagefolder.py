@@ -15,7 +15,7 @@ from pipelines.dataset import parquet
 from pipelines.dataset import schema as row_schema
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
-from pipelines.export.formats.images import ending, key, row_bytes
+from pipelines.export.formats.images import ending, key, pictures, row_bytes
 from pipelines.export.parts import Part
 
 FILE_NAME = "file_name"
@@ -74,13 +74,18 @@ class ImageFolder:
         return row_bytes(rows)
 
     def write(self, file: IO[bytes], tables: Iterable[pa.Table], schema: pa.Schema, beside: Beside) -> None:
-        others = [field for field in schema if field.name != "image"]
+        others = [_as_name(field) for field in schema if field.name != "image"]
         with parquet.Writer(file, pa.schema([pa.field(FILE_NAME, pa.string()), *others])) as writer:
             for rows in parquet.small_groups(self._written(tables, beside)):
                 writer.write(rows)
 
     def beside(self, folder: Storage, path: str) -> Sequence[str]:
-        names = parquet.read(folder, path, [FILE_NAME])[FILE_NAME].to_pylist()
+        columns = [
+            FILE_NAME,
+            *(field.name for field in parquet.schema_of(folder, path) if row_schema.is_picture(field)),
+        ]
+        named = parquet.read(folder, path, columns)
+        names = dict.fromkeys(name for column in columns for name in named[column].to_pylist() if name)
         return [str(PurePosixPath(path).parent / str(name)) for name in names]
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
@@ -99,7 +104,28 @@ class ImageFolder:
             names = _names(rows)
             for name, content in zip(names, pc.struct_field(rows["image"], "bytes"), strict=True):
                 beside(name, content.as_py())
-            yield rows.drop_columns(["image"]).add_column(0, FILE_NAME, pa.array(names, pa.string()))
+            rows = rows.drop_columns(["image"]).add_column(0, FILE_NAME, pa.array(names, pa.string()))
+            for column in pictures(rows.schema):
+                rows = self._with_name(rows, column, beside)
+            yield rows
+
+    def _with_name(self, rows: pa.Table, column: str, beside: Beside) -> pa.Table:
+        """The rows with names of files in place of pictures, once those are written: each once, as its id names it."""
+        cells = rows[column].to_pylist()
+        for name, content in {cell["path"]: cell["bytes"] for cell in cells if cell}.items():
+            beside(name, content)
+        at = rows.schema.get_field_index(column)
+        names = pa.array([cell["path"] if cell else None for cell in cells], pa.string())
+        return rows.set_column(at, _as_name(rows.schema.field(at)), names)
+
+
+def name_column(column: str) -> str:
+    """The column with the names of the files of a column of pictures, as `datasets` looks for it."""
+    return f"{column}_{FILE_NAME}"
+
+
+def _as_name(field: pa.Field[Any]) -> pa.Field[Any]:
+    return field.with_name(name_column(field.name)).with_type(pa.string()) if row_schema.is_picture(field) else field
 
 
 def _names(rows: pa.Table) -> list[str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipelines.dataset import schema as row_schema
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
-from pipelines.export.formats.images import ending, json_of, key
+from pipelines.export.formats.images import ending, json_of, key, member, pictures
 from pipelines.export.parts import Part
 from pipelines.export.rows import is_embedding
 
@@ -96,7 +96,8 @@ class WebDataset:
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
         text = {"_type": "Value", "dtype": "string"}
         vectors = [field for field in schema if is_embedding(field)]
-        others = [field for field in schema if not is_embedding(field) and field.name not in _IN_OTHER_MEMBERS]
+        elsewhere = {*_IN_OTHER_MEMBERS, *pictures(schema), *(field.name for field in vectors)}
+        others = [field for field in schema if field.name not in elsewhere]
         return {
             **{ending: {"_type": "Video" if ending == "mp4" else "Image"} for ending in endings},
             "txt": text,
@@ -130,7 +131,9 @@ def _samples(rows: pa.Table) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     for number, row in enumerate(texts.to_pylist()):
         name = key(row)
         image, prompt = (row.pop(column) for column in _IN_OTHER_MEMBERS)
+        beside = {column: row.pop(column) for column in pictures(rows.schema)}
         members = [(ending(name, image), image["bytes"]), ("txt", prompt.encode()), ("json", json_of(name, row))]
+        members += [(member(column, cell), cell["bytes"]) for column, cell in beside.items() if cell]
         members += [(f"{column}.npy", of[number]) for column, of in vectors.items() if of[number]]
         yield name, members
 

@@ -77,7 +77,15 @@ def test_the_prompts_own_tokens(toy: Toy, prompt: str) -> None:
 
 
 @only(
-    "qwen-image", "qwen-image-edit", "flux2", "flux2-klein", "hunyuan-image", "hunyuan-video", "cogview4", "ovis-image"
+    "qwen-image",
+    "qwen-image-edit",
+    "qwen-image-edit-plus",
+    "flux2",
+    "flux2-klein",
+    "hunyuan-image",
+    "hunyuan-video",
+    "cogview4",
+    "ovis-image",
 )
 def test_a_language_models_template_is_not_the_prompts(toy: Toy) -> None:
     encoded = toy.generator._texts.encode(PROMPT, toy.pictures, toy.sampling)

@@ -36,6 +36,7 @@ BUILDERS: dict[str, Callable[[Path], Any]] = {
     "flux2-klein": flux2.flux2_klein,
     "qwen-image": qwen_image.qwen_image,
     "qwen-image-edit": qwen_image.qwen_image_edit,
+    "qwen-image-edit-plus": qwen_image.qwen_image_edit_plus,
     "chroma": chroma.chroma,
     "cogview4": cogview4.cogview4,
     "hunyuan-image": hunyuan_image.hunyuan_image,

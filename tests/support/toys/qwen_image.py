@@ -35,11 +35,19 @@ def qwen_image(folder: Path) -> Any:
 
 def qwen_image_edit(folder: Path) -> Any:
     """Its autoencoder shrinks by 64, because the pipeline brings the picture to edit to one megapixel."""
+    return _edit(library.QwenImageEditPipeline, 6)
+
+
+def qwen_image_edit_plus(folder: Path) -> Any:
+    return _edit(library.QwenImageEditPlusPipeline, 4)
+
+
+def _edit(pipeline: Any, downsamplings: int) -> Any:
     words = parts.qwen_tokenizer("Describe the key features of the input image (color, shape, size, texture")
-    return library.QwenImageEditPipeline(
+    return pipeline(
         transformer=_transformer(),
         scheduler=parts.flow_scheduler(),
-        vae=parts.qwen_vae(6),
+        vae=parts.qwen_vae(downsamplings),
         text_encoder=parts.qwen25_vl(words),
         tokenizer=words,
         processor=parts.qwen_processor(words),
