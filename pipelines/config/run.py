@@ -20,7 +20,6 @@ from models.recommended import UNKNOWN, Recommended
 from models.scorers import registry
 from models.spec import PLACES, ModelSpec, Sampling
 from pipelines.config import plugins, toml
-from pipelines.config.acceptance import check_columns
 from pipelines.config.arms import (
     Arm,
     Interventions,
@@ -32,6 +31,7 @@ from pipelines.config.arms import (
     tables_of,
     take,
 )
+from pipelines.config.expressions import check_columns
 from pipelines.config.quota import Quota
 from pipelines.config.recommended import settings_of
 from pipelines.config.scorers import PLACES as SCORER_PLACES

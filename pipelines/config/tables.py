@@ -11,7 +11,8 @@ import numpy as np
 from models.errors import require
 from models.parallel.division import Ranks
 from models.spec import Parallelism
-from pipelines.config.acceptance import Expression, Rule, expression, not_below, within
+from pipelines.config.acceptance import Rule, not_below, within
+from pipelines.config.expressions import Expression, expression
 
 MARGIN = "margin"
 """Value of the column `drop_reason` for a margin below `Selection.min_margin`."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pipelines.cluster import bars
 from pipelines.cluster.session import ordered_map, session, stoppable
-from pipelines.config.acceptance import Expression, expression
+from pipelines.config.expressions import Expression, expression
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import owned
 from pipelines.dataset import scores as score_files

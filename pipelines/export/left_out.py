@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from pipelines.config.acceptance import Expression
-from pipelines.config.over_rows import values_of
+from pipelines.config.acceptance import values_of
+from pipelines.config.expressions import Expression
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.scored_rows import numbers_of, shards
 from pipelines.errors import UserError

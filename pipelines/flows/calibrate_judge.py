@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.errors import require
-from pipelines.config.acceptance import Expression, expression
+from pipelines.config.expressions import Expression, expression
 from pipelines.dataset import owned, records
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock

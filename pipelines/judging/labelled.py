@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.config.acceptance import Expression, Values
-from pipelines.config.over_rows import values_of
+from pipelines.config.acceptance import values_of
+from pipelines.config.expression_values import Values
+from pipelines.config.expressions import Expression
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun
 from pipelines.dataset.score_columns import own_columns

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.statistics import Estimate, bootstrap, share
-from pipelines.config.acceptance import Values
+from pipelines.config.expression_values import Values
 from pipelines.judging.labelled import Labelled
 
 _RESAMPLES = 1000

@@ -10,7 +10,7 @@ from decimal import ROUND_FLOOR, Context
 import numpy as np
 
 from models.statistics import Estimate
-from pipelines.config.acceptance import Expression, expression
+from pipelines.config.expressions import Expression, expression
 from pipelines.judging.labelled import Labelled
 from pipelines.judging.measure import Floats, Kept, gain, held_out, kept, numbers, separation, threshold
 

@@ -174,8 +174,8 @@ def _check_pictures(config: RunConfig, info: ModelInfo) -> None:
     (least, most), pictured = info.pictures, config.prompts.columns.pictured
     if least and not pictured:
         raise ModelError(
-            f"{info.family} edits pictures, at least {least} for each prompt, and prompts.columns.source_image names no "
-            "column with pictures: see pipelines/prompts/README.md"
+            f"{info.family} edits pictures, at least {least} for each prompt, and prompts.columns.source_image names "
+            "no column with pictures: see pipelines/prompts/README.md"
         )
     if pictured and not most:
         raise ModelError(

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.config.acceptance import check_columns, expression
+from pipelines.config.expressions import check_columns, expression
 
 COLUMNS: dict[str, list[float | None]] = {
     "margin": [0.5, -0.5, None],
     "score": [1.0, 2.0, 4.0],
     "vqa": [None, 0.9, 0.1],
+    "odd": [float("nan"), 1.0, 2.0],
 }
 
 
@@ -35,6 +36,7 @@ def values(text: str) -> list[Any]:
         ("known(margin) and margin > 0 or not known(margin) and score > 3", [True, False, True]),
         ("rank(score)", [3, 2, 1]),
         ("rank(margin) <= 1", [True, False, None]),
+        ("rank(odd)", [3, 2, 1]),  # what is no number comes last
         ("group_mean(margin)", [0.0, 0.0, 0.0]),
         ("score >= group_max(score) - 2", [False, True, True]),
         ("group_min(vqa)", [0.1, 0.1, 0.1]),

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.config.acceptance import expression
+from pipelines.config.expressions import expression
 from pipelines.errors import UserError
 from pipelines.judging.labelled import Labelled
 from pipelines.judging.labels import from_csv
