@@ -20,6 +20,7 @@ from models.spec import Group, InterventionConfig, Sampling
 from pipelines.dataset.failures import Failure
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.rows import FailedPrompt
+from pipelines.serve import loras
 from pipelines.serve.errors import ApiError
 from pipelines.serve.jobs import PICTURE, TOO_LATE, Done, Job, Scores
 from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageResponse
@@ -45,8 +46,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
     Raises:
         ApiError: when the model is unknown (404), or values do not fit together (400).
     """
-    if request.model not in (None, serving.name):
-        raise ApiError(404, f"there is no such model; this is {serving.name}", param="model", code="model_not_found")
+    loras.check_model(request, serving)
     clip = request.clip(serving)
     if (clip is not None) != serving.makes_videos:
         made, at = ("videos", "/v1/videos") if serving.makes_videos else ("images", "/v1/images/generations")
@@ -65,6 +65,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         pictures=request.pictures,
         mask=request.mask_file,
         interventions=_interventions(request, args, serving),
+        loras=loras.acting(request, serving),
     )
     job = Job(
         group=group,
@@ -121,6 +122,10 @@ def response_of(
         size=f"{width}x{height}",
         **sampling,
         fps=done.fps,
+        loras=[
+            {"name": lora.name, "scale": lora.scale}
+            for lora in (serving.model.loras if job.group.loras is None else job.group.loras)
+        ],
         **settings,
         tokens_cut=dict(done.tokens_cut),
         negative_tokens_cut=dict(done.negative_tokens_cut),

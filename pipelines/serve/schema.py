@@ -21,6 +21,7 @@ from pydantic import (
     computed_field,
     create_model,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -58,11 +59,24 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class LoraAsked(_Body):
+    name: str
+    scale: float | None = Field(None, ge=-10, le=10)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 class ImageRequest(_Body):
     """What every app accepts; `request_model` adds the fields whose limits differ from app to app."""
 
     prompt: str
-    model: str | None = Field(None, description="The served model's name; the default is the only one there is.")
+    model: str | None = Field(
+        None,
+        description="The served model's name, which is the default, or that of one of its LoRAs, which acts alone.",
+    )
     n: int | None
     size: str | None
     steps: int | None
@@ -93,6 +107,11 @@ class ImageRequest(_Body):
         "random, and returned, if absent.",
     )
     seeds: list[Seed] | None
+    loras: list[LoraAsked] | None = Field(
+        None,
+        description="Extension. Those of the model's LoRAs that act, by name, or as objects with `name` and `scale`; "
+        "absent, all act as the server has them.",
+    )
     counterfactual: str | None = Field(
         None, description="Extension. The prompt with its rare attribute made common; gives `clip_margin`."
     )
@@ -241,6 +260,7 @@ class GroupReport(BaseModel):
     frames: int = 1
     fps: int = 0
     denoising_strength: float | None = None
+    loras: list[dict[str, Any]] = []
     tokens_cut: dict[str, int]
     negative_tokens_cut: dict[str, int]
     clip_model: str | None = None
@@ -309,6 +329,8 @@ class ModelCard(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "raydiance"
+    parent: str | None = None
+    """The model whose LoRA it is."""
     limits: dict[str, Any]
     defaults: dict[str, Any]
     job: dict[str, dict[str, Any]]

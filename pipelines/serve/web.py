@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from models.interventions.registry import registered
-from pipelines.serve import errors, jobs_api, making, page, videos_api
+from pipelines.serve import errors, jobs_api, loras, making, page, videos_api
 from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.desk import Desk
 from pipelines.serve.door import Door
@@ -93,7 +93,7 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     app.include_router(making.routes(api, jobs, args, serving, guarded))
     app.include_router(videos_api.routes(jobs, args, serving, guarded))
     app.include_router(jobs_api.routes(jobs, serving.name, guarded))
-    _add_reading(app, api, jobs, card(args, serving), check)
+    _add_reading(app, api, jobs, loras.cards(card(args, serving), serving), check)
     _add_documents(app, engine, door)
     return app
 
@@ -130,18 +130,21 @@ def card(args: ServeArgs, serving: Serving) -> ModelCard:
     )
 
 
-def _add_reading(app: FastAPI, api: ImagesApi, jobs: CallerJobs, model: ModelCard, check: Callable[..., None]) -> None:
+def _add_reading(
+    app: FastAPI, api: ImagesApi, jobs: CallerJobs, models_here: list[ModelCard], check: Callable[..., None]
+) -> None:
+    known = {model.id: model for model in models_here}
     guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": refusals(401, 403)}
 
-    @app.get("/v1/models", summary="The served model, its limits and defaults", **guarded)
+    @app.get("/v1/models", summary="The served model and its LoRAs, limits and defaults", **guarded)
     async def models() -> ModelList:
-        return ModelList(data=[model])
+        return ModelList(data=list(known.values()))
 
     @app.get("/v1/models/{name:path}", **guarded | {"responses": refusals(401, 403, 404)})
     async def one_model(name: str) -> ModelCard:
-        if name != model.id:
-            raise ApiError(404, f"there is no such model; this is {model.id}", code="model_not_found")
-        return model
+        if name not in known:
+            raise ApiError(404, f"there is no such model; there is {', '.join(known)}", code="model_not_found")
+        return known[name]
 
     @app.get(
         "/v1/images/files/{name}",
