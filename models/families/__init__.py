@@ -21,6 +21,7 @@ from models.families import (
     sd3,
 )
 from models.families.base import Family
+from models.families.refused import reason
 
 FAMILIES: tuple[Family, ...] = (
     sd3.FAMILY,
@@ -64,6 +65,12 @@ def family_named(name: str) -> Family:
         if name in family.pipelines:
             return family
     known = ", ".join(p for family in FAMILIES for p in family.pipelines)
-    raise ModelError(
-        f"{name} is not supported: the interventions need an MM-DiT whose text stream is known here. Supported: {known}"
-    )
+    raise ModelError(f"{name} is not supported: {_instead(name) or reason(name)}. Supported: {known}")
+
+
+def _instead(name: str) -> str:
+    """How a pipeline that begins from a picture is run; "" where it is no such pipeline of a family."""
+    for family in FAMILIES:
+        if name in [begun.pipeline for begun in (family.from_picture, family.from_mask) if begun is not None]:
+            return f"load the same weights as {family.pipelines[0]}, and give prompts a picture"
+    return ""
