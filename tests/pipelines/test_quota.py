@@ -6,11 +6,13 @@ import json
 import os
 import random
 import re
+import shutil
 from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +23,8 @@ from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import dry_run
 from pipelines.flows.finish import finish
+from pipelines.quota import shard as shards
+from pipelines.quota.shard import KEY, OVER_QUOTA, Verdicts, settle
 from tests.support.job import files_of, rows
 from tests.support.killing import dies_at_write
 from tests.support.quota_world import Concept, configured, filled
@@ -79,6 +83,40 @@ def test_a_run_that_is_killed_ends_with_the_bytes_of_an_undisturbed_one(kills: i
             dies_at_write(partial(filled, config, WORLD), rng.randrange(60))
         filled(config, WORLD)
         assert files_of(disturbed / "out") == files_of(undisturbed / "out")
+
+
+def flipped(output: Storage, shard: int) -> Verdicts:
+    """Accepts what was over the quota, and the other way round."""
+    made = shards.read(output, shard)
+    reasons = pa.array([OVER_QUOTA if reason is None else None for reason in made.images["drop_reason"].to_pylist()])
+    said = made.images.select(KEY).append_column("drop_reason", reasons)
+    said = said.append_column("duplicate_of", pa.nulls(len(reasons), pa.string()))
+    return Verdicts(shard=shard, rows=said.filter(pa.array(made.passed_N)))
+
+
+def test_a_shard_that_is_killed_while_it_is_settled_loses_no_image(tmp_path: Path) -> None:
+    """At each of its writes, with images that move both ways: what the judge said is still known, and settling it again
+    ends with the same bytes."""
+    quota = {"accepted": 5, "most_groups": 40, "distinct_similarity": 0.9999}
+    filled(configured(tmp_path, {"easy": PROMPTS["easy"]}, quota), {"easy": Concept(modes=9999)})
+    made = shards.read(Storage.open(tmp_path / "out"), 0)
+    assert {*made.images["drop_reason"].to_pylist()} == {None, "over quota"}
+    undisturbed = shutil.copytree(tmp_path / "out", tmp_path / "undisturbed")
+    settle(Storage.open(undisturbed), flipped(Storage.open(undisturbed), 0))
+    for write in range(10):
+        disturbed = shutil.copytree(tmp_path / "out", tmp_path / f"killed{write}")
+        output = Storage.open(disturbed)
+        verdicts = flipped(output, 0)
+        ended = dies_at_write(partial(settle, output, verdicts), write)
+        now = shards.read(output, 0)
+        assert now.images["image_id"].to_pylist() == made.images["image_id"].to_pylist()
+        assert now.passed_N.tolist() == made.passed_N.tolist()
+        settle(output, verdicts)
+        assert files_of(disturbed) == files_of(undisturbed)
+        assert shards.read(output, 0).settled
+        if ended:
+            break
+    assert write >= 3
 
 
 def test_a_larger_quota_goes_on_with_what_is_there(tmp_path: Path) -> None:
