@@ -21,7 +21,7 @@ from pipelines.config.run import fingerprint
 from pipelines.dataset.progress_json import ProgressFile, Quotas
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import dry_run
+from pipelines.flows import dry_run, run_record
 from pipelines.flows.finish import finish
 from pipelines.quota import shard as shards
 from pipelines.quota.shard import KEY, OVER_QUOTA, Verdicts, settle
@@ -53,12 +53,15 @@ def test_each_quota_is_met_exactly_or_given_up(tmp_path: Path) -> None:
     assert len(made) == len({*made}) == 4 * groups.total()
 
 
-def test_a_second_call_changes_nothing(tmp_path: Path) -> None:
+def test_a_second_call_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """run.json neither, which says with which versions the images were made."""
     config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12})
     filled(config, WORLD)
-    before = files_of(tmp_path / "out")
+    before, record = files_of(tmp_path / "out"), (tmp_path / "out" / "run.json").read_bytes()
+    monkeypatch.setattr(run_record, "version", lambda _: "another")
     assert filled(config, WORLD).images == 0
     assert files_of(tmp_path / "out") == before
+    assert (tmp_path / "out" / "run.json").read_bytes() == record
 
 
 @pytest.fixture(autouse=True)
