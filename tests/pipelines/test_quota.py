@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.embedded import WEIGHTS
 from pipelines import console
 from pipelines.config.run import fingerprint
 from pipelines.dataset.progress_json import ProgressFile, Quotas
@@ -247,10 +248,11 @@ def test_the_certificate_of_a_run_that_goes_on_is_gone_until_it_ends(tmp_path: P
     assert pq.read_table(tmp_path / "out" / "certificate.parquet")["asked"].to_pylist() == [50]
 
 
-def test_a_dry_run_says_what_quotas_cost_at_several_rates_and_at_that_of_the_run_so_far(
-    tmp_path: Path, tiny_pipeline: str, tiny_clip: str
-) -> None:
-    models = {"model": {"path": tiny_pipeline, "dtype": "float32"}, "scoring": {"model": tiny_clip}}
+def test_a_dry_run_says_what_quotas_cost_at_several_rates_and_at_that_of_the_run_so_far(tmp_path: Path) -> None:
+    models = {
+        "model": {"path": str(WEIGHTS / "pipeline"), "dtype": "float32"},
+        "scoring": {"model": f"local-dir:{WEIGHTS / 'clip'}"},
+    }
     config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12}, **models)
     said = dry_run.describe(config).splitlines()
     assert "quotas   3 of 9 accepted images, in groups of 4" in said
