@@ -15,7 +15,8 @@ from pipelines.serve.jobs import Engine, Event, Job, Preview, Started, Step
 from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.requests import error_of, job_of, response_of
-from pipelines.serve.schema import ImageRequest, ImageResponse
+from pipelines.serve.response_schema import ImageResponse
+from pipelines.serve.schema import ImageRequest
 from pipelines.serve.settings import ServeArgs, Serving
 from pipelines.serve.traces import traced, tracer_for
 
