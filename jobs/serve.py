@@ -7,7 +7,7 @@
 
 It starts a Ray of its own on this machine, without a dashboard, or joins one (--address auto). Ctrl-C and SIGTERM end
 it when the requests that have begun are answered; new ones get 503 meanwhile. Settings: pipelines/serve/settings.py.
-Exit status: 0 ended as told, 2 wrong settings, 130 ended at once.
+Exit status: 0 ended as told, 2 wrong settings, 130 or 143 ended at once.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from pipelines.cluster.session import Stopped
     from pipelines.serve import launch
 
     args = launch.arguments(options.settings)
     try:
         launch.launch(args, host=options.host, port=options.port, address=options.address)
-    except KeyboardInterrupt:
-        return 130
+    except (KeyboardInterrupt, Stopped) as stopped:
+        return 143 if isinstance(stopped, Stopped) else 130
     return 0
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from models import decoding
 from models.families.base import (
+    Beginning,
     BlockList,
     Encoded,
     Family,
@@ -55,4 +56,5 @@ FAMILY = Family(
     cut=cut_at_length,
     size_multiple=twice_the_autoencoder,
     options=text_length,
+    from_picture=Beginning(pipeline="ChromaImg2ImgPipeline"),
 )

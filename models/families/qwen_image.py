@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models import decoding
 from models.families.base import (
+    Beginning,
     BlockList,
     Encoded,
     Family,
@@ -119,6 +120,8 @@ FAMILY = Family(
     size_multiple=twice_the_autoencoder,
     options=text_length,
     guidance_argument="true_cfg_scale",
+    from_picture=Beginning(pipeline="QwenImageImg2ImgPipeline"),
+    from_mask=Beginning(pipeline="QwenImageInpaintPipeline"),
 )
 
 EDIT = replace(
@@ -128,6 +131,8 @@ EDIT = replace(
     encode=encode_edit,
     cut=cut_at_length,
     pictures=(1, 1),
+    from_picture=None,
+    from_mask=None,
 )
 
 EDIT_PLUS = replace(

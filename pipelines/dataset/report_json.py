@@ -91,7 +91,8 @@ class Measures:
     """Field of a column such as `tokens_cut.text_encoder` -> the share of groups whose text was longer than is read
     there; None where nothing says so."""
     further: dict[str, Interval] | None = None
-    """The score columns of further scorers, such as `b32_clip_score`; None where the run has none."""
+    """The score columns of further scorers, such as `b32_clip_score`, and those that only runs of edits or videos have
+    (`source_similarity`, `temporal_consistency`); None where the run has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,19 @@ def evenly_spaced(frames: int, count: int) -> list[int]:
     return [(2 * part + 1) * frames // (2 * count) for part in range(count)]
 
 
+def for_scorers(drawn: NDArray[np.uint8], count: int) -> tuple[NDArray[np.uint8], int]:
+    """What scorers see of a group that was just drawn: pictures, uint8 [N, H, W, 3], and how many of them are frames of
+    one video, which follow each other.
+
+    drawn: uint8 [B, H, W, 3], or of videos [B, T, H, W, 3].
+    count: frames of each video, 1 or more.
+    """
+    if drawn.ndim == 4:
+        return drawn, 1
+    wanted = evenly_spaced(drawn.shape[1], count)
+    return drawn[:, wanted].reshape(-1, *drawn.shape[2:]), len(wanted)
+
+
 def _webp(video_THWC: NDArray[np.uint8], fps: int) -> bytes:
     """A lossless animated WebP. It is one image file with all frames, so that whatever reads the pictures of a dataset
     reads a video too. Consecutive equal frames are stored once, with a longer duration."""

@@ -23,14 +23,14 @@ from pipelines.cluster.session import session, stoppable
 from pipelines.config.run import without_later_defaults
 from pipelines.config.scorers import PLACES, FurtherScorer, Scoring, checked, declared_fields
 from pipelines.config.tables import RayOptions, Selection
-from pipelines.dataset import owned, parquet
+from pipelines.dataset import mp4, owned, parquet
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import generated_in
+from pipelines.dataset.schema import generated_in, holds_mp4
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.stages.block import COUNTS_OF_SCORES, REQUEST, make_request, with_images
@@ -98,6 +98,8 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
     beside = score_files.beside(dataset, name)
     run = open_finished(dataset)
     config = replace(config, scoring=checked(config.scoring))
+    if holds_mp4(_generated(run)):
+        mp4.require(f"scoring {dataset.uri}, which has MP4s,")
     owned.check(beside, score_files.RECORD, setting="name of the scores")
     with ExitStack() as stack:
         stack.enter_context(stoppable())

@@ -12,7 +12,8 @@ from pipelines.serve.events import PartialImages
 from pipelines.serve.folders import open_folder
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.jobs import Engine, Step
-from pipelines.serve.schema import ImageRequest, ImageResponse, request_model
+from pipelines.serve.response_schema import ImageResponse
+from pipelines.serve.schema import ImageRequest, request_model
 from pipelines.serve.settings import ServeArgs, Serving
 from pipelines.serve.video_schema import VideoRequest
 

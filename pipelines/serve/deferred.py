@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from pipelines.serve.schema import ErrorBody
+from pipelines.serve.response_schema import ErrorBody
 
 Kind = Literal["image", "edit", "video"]
 """What a job makes; a caller finds videos as /v1/videos too."""

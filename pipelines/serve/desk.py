@@ -16,7 +16,7 @@ from pipelines.serve.deferred import Deferred, Kind, Status
 from pipelines.serve.errors import ApiError, error_for
 from pipelines.serve.folders import Folder
 from pipelines.serve.jobs import Step
-from pipelines.serve.schema import ImageResponse
+from pipelines.serve.response_schema import ImageResponse
 from pipelines.serve.shelf import Shelf
 
 _log = logging.getLogger("ray.serve")

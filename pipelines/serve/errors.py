@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pipelines.prompts.values import printable
-from pipelines.serve.schema import ErrorBody, ErrorResponse
+from pipelines.serve.response_schema import ErrorBody, ErrorResponse
 
 _log = logging.getLogger("ray.serve")
 

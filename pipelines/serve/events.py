@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pipelines.serve.jobs import Job
-from pipelines.serve.schema import ImageFacts, ImageResponse
+from pipelines.serve.response_schema import ImageFacts, ImageResponse
 
 _SHARED = ("output_format", "size", "background", "quality", "usage")
 """Fields of a response that are also in the event of each of its images."""

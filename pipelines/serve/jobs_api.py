@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pipelines.serve.caller_jobs import CallerJobs, Listed, Page
 from pipelines.serve.deferred import Deferred, Status
 from pipelines.serve.refusals import ASKING, refusals
-from pipelines.serve.schema import ErrorBody, ImageResponse
+from pipelines.serve.response_schema import ErrorBody, ImageResponse
 
 Prefer = Annotated[
     str | None,

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
+from pipelines.cluster.session import stoppable
 from pipelines.errors import UserError
-from pipelines.serve import keys, proxy
+from pipelines.serve import keys, proxy, traces
 from pipelines.serve.settings import ServeArgs, resolve
 
 NAME = "raydiance"
@@ -54,10 +55,12 @@ def launch(args: ServeArgs, *, host: str, port: int, address: str) -> None:
     address: of a Ray cluster; "local" starts Ray on this machine, without a dashboard.
 
     Raises:
+        Stopped: on SIGTERM while it starts.
         UserError: when a setting does not fit, or keys are missing.
         RuntimeError: when the endpoint cannot start.
     """
     keys.require_for(host, keys.read(args.api_keys_file), allow_anonymous=args.allow_anonymous)
+    traces.check(args.traces)
     resolve(args)  # what is wrong is said before Ray starts
     import ray
     from ray import serve
@@ -67,15 +70,16 @@ def launch(args: ServeArgs, *, host: str, port: int, address: str) -> None:
     os.environ[proxy.VARIABLE] = proxy.PLACE  # for the processes of Ray that are started here
     ray.init(address=address, log_to_driver=False, include_dashboard=False if address == "local" else None)
     try:
-        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
-        serve.run(app(args), name=NAME)
-        with _told() as told:
-            print(f"{resolve(args).name} answers at http://{host}:{port}; Ctrl-C ends it", flush=True)
-            told.wait()
-        print("ending: requests that have begun are answered, no others are taken; Ctrl-C ends at once", flush=True)
-        seconds = shutdown_s(args)
-        left = serve.get_app_handle(NAME).close.remote(seconds).result(timeout_s=seconds + _MARGIN_SECONDS)
-        print(f"ended; {left} requests were cut off" if left else "ended", flush=True)
+        with stoppable():  # while it starts, and a second time while it ends
+            serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
+            serve.run(app(args), name=NAME)
+            with _told() as told:
+                print(f"{resolve(args).name} answers at http://{host}:{port}; Ctrl-C ends it", flush=True)
+                told.wait()
+            print("ending: requests that have begun are answered, no others are taken; Ctrl-C ends at once", flush=True)
+            seconds = shutdown_s(args)
+            left = serve.get_app_handle(NAME).close.remote(seconds).result(timeout_s=seconds + _MARGIN_SECONDS)
+            print(f"ended; {left} requests were cut off" if left else "ended", flush=True)
     finally:
         serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from models.spec import Lora
 from pipelines.serve.errors import ApiError
-from pipelines.serve.schema import ImageRequest, ModelCard
+from pipelines.serve.response_schema import ModelCard
+from pipelines.serve.schema import ImageRequest
 from pipelines.serve.settings import Serving
 
 

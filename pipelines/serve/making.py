@@ -16,7 +16,8 @@ from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.refusals import MAKING, refusals
 from pipelines.serve.requests import count_of, job_of
-from pipelines.serve.schema import ImageRequest, request_model, response_model
+from pipelines.serve.response_schema import response_model
+from pipelines.serve.schema import ImageRequest, request_model
 from pipelines.serve.settings import ServeArgs, Serving
 
 EDITS = "/v1/images/edits"

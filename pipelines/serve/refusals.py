@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.serve.schema import ErrorResponse
+from pipelines.serve.response_schema import ErrorResponse
 
 REFUSALS = {
     400: "The request does not fit",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -66,7 +67,8 @@ class Repeats:
             return
         if len(name) > _LONGEST or not name.isprintable():
             raise ApiError(400, f"Idempotency-Key takes up to {_LONGEST} printable characters", code="invalid_value")
-        asked = hashlib.sha256(b"\0".join([scope["path"].encode(), headers.get("prefer", "").encode(), body])).digest()
+        parts = [scope["path"].encode(), headers.get("prefer", "").encode(), _without_boundary(headers, body)]
+        asked = hashlib.sha256(b"\0".join(parts)).digest()
         self._forget()
         while (kept := self._kept.get((caller, name))) is not None:
             if kept.request != asked:
@@ -107,3 +109,9 @@ class Repeats:
             if kept.done.is_set():
                 held -= kept.bytes
                 del self._kept[key]
+
+
+def _without_boundary(headers: Headers, body: bytes) -> bytes:
+    """A body as it is each time: a form that is sent again has another boundary between its parts."""
+    found = re.search(r'boundary="?([^";]+)', headers.get("content-type", ""))
+    return body if found is None else body.replace(found[1].encode("latin-1"), b"")

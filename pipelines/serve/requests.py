@@ -23,7 +23,8 @@ from pipelines.prompts.rows import FailedPrompt
 from pipelines.serve import loras
 from pipelines.serve.errors import ApiError
 from pipelines.serve.jobs import PICTURE, TOO_LATE, Done, Job, Scores
-from pipelines.serve.schema import GroupReport, Image, ImageRequest, ImageResponse
+from pipelines.serve.response_schema import GroupReport, Image, ImageResponse
+from pipelines.serve.schema import ImageRequest
 from pipelines.serve.settings import ServeArgs, Serving
 
 _RANDOM_SEEDS = 2**31

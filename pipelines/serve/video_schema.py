@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from pipelines.serve.caller_jobs import Listed
 from pipelines.serve.jobs import Clip
-from pipelines.serve.schema import ErrorBody, GroupReport, ImageRequest, Seed
+from pipelines.serve.response_schema import ErrorBody, GroupReport
+from pipelines.serve.schema import ImageRequest, Seed
 from pipelines.serve.settings import ServeArgs, Serving
 
 

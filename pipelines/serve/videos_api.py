@@ -12,7 +12,8 @@ from pipelines.serve.deferred import Deferred
 from pipelines.serve.form_body import FormRoute, form_too
 from pipelines.serve.refusals import ASKING, MAKING, refusals
 from pipelines.serve.requests import job_of
-from pipelines.serve.schema import GroupReport, request_model
+from pipelines.serve.response_schema import GroupReport
+from pipelines.serve.schema import request_model
 from pipelines.serve.settings import ServeArgs, Serving
 from pipelines.serve.shelf import media_type
 from pipelines.serve.video_schema import Video, VideoDeleted, VideoList, VideoRequest, told

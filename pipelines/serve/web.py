@@ -31,10 +31,7 @@ from pipelines.serve.keys import Keys
 from pipelines.serve.rates import LIMITS, Rates
 from pipelines.serve.refusals import refusals
 from pipelines.serve.repeats import Repeats
-from pipelines.serve.schema import (
-    ModelCard,
-    ModelList,
-)
+from pipelines.serve.response_schema import ModelCard, ModelList
 from pipelines.serve.settings import ServeArgs, Serving
 from pipelines.serve.shelf import media_type
 from pipelines.serve.uploads import Bodies, Uploads

@@ -24,7 +24,7 @@ from models.scorers.base import ImageGroup
 from models.spec import Group
 from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.failures import Failure
-from pipelines.dataset.videos import evenly_spaced
+from pipelines.dataset.videos import for_scorers
 from pipelines.serve import callers
 from pipelines.serve.fitted import fitted, fps_of
 from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Preview, Scores, Started, Step
@@ -257,10 +257,7 @@ class Worker:
 
     def _judged(self, ticket: _Ticket, drawn: Drawn) -> ImageGroup:
         """A group for the scorer: of videos, as many frames as it is set to see."""
-        pixels, frames = drawn.pixels, 1
-        if pixels.ndim == 5:
-            wanted = evenly_spaced(pixels.shape[1], self._scored_frames)
-            frames, pixels = len(wanted), pixels[:, wanted].reshape(-1, *pixels.shape[2:])
+        pixels, frames = for_scorers(drawn.pixels, self._scored_frames)
         prompt, counterfactual = ticket.job.group.prompt, ticket.job.counterfactual
         return ImageGroup(pixels_BHWC=pixels, prompt=prompt, counterfactual=counterfactual, frames=frames)
 

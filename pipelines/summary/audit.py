@@ -18,7 +18,16 @@ from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import FAILED_PROMPTS, PlannedShard, is_part, parts
-from pipelines.summary.tally import COLUMNS, Cell, CellKey, add_cells, cell_keys, further_columns, tally_images
+from pipelines.summary.tally import (
+    COLUMNS,
+    OF_SOME_RUNS,
+    Cell,
+    CellKey,
+    add_cells,
+    cell_keys,
+    further_columns,
+    tally_images,
+)
 
 PROBLEMS_SHOWN = 20
 """Most problems that are kept."""
@@ -85,7 +94,9 @@ def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) 
         if folder == "failed":
             failed = parquet.read(output, path, ["group_id"])
         else:
-            images.append(parquet.read(output, path, [*COLUMNS, *further_columns(further)]))
+            with parquet.opened(output, path) as file:
+                there = [column for column in OF_SOME_RUNS if column in file.schema.names]
+                images.append(file.read([*COLUMNS, *further_columns(further), *there]))
     kept, rejected = images[0].num_rows, sum(table.num_rows for table in images[1:])
     audit.totals = replace(audit.totals, images_kept=kept, images_rejected=rejected)
     rows = pa.concat_tables(images)

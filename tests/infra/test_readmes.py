@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,7 +23,7 @@ from pipelines.dataset.schema import VERSION
 from pipelines.flows.finish import finish
 from pipelines.serve.settings import ServeArgs
 from tests.conftest import ROOT
-from tests.support.docs import GUIDES, README, blocks
+from tests.support.docs import GUIDES, README, blocks, plain_blocks
 from tests.support.job import write_job
 from tests.support.served import serving
 from tests.support.toy_run import Toy, write_run
@@ -174,11 +175,17 @@ def test_the_readme_s_python_runs(tmp_path: Path) -> None:
 
 
 def test_the_endpoint_s_python_runs(tmp_path: Path) -> None:
-    """On the embedded model, as `serve run pipelines.serve.app:app` has it, in fewer steps."""
-    draws, edits, _ = blocks(GUIDES["pipelines/serve/README.md"], "python")
+    """On the embedded model, as `python jobs/serve.py` has it, in fewer steps."""
+    guide = GUIDES["pipelines/serve/README.md"]
+    draws, edits, _ = blocks(guide, "python")
+    curl = next(block for block in plain_blocks(guide) if block.startswith("curl "))
     with serving(ServeArgs(steps=3)) as served:
         (tmp_path / "asks.py").write_text(f"{draws}\n{edits}".replace("http://127.0.0.1:8000", served.url))
         found = runpy.run_path(str(tmp_path / "asks.py"))
+        if shutil.which("curl"):
+            asked = curl.replace("http://127.0.0.1:8000", served.url)
+            answer = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=True).stdout
+            assert json.loads(answer)["group"]["seed"] == 7
     made, edited = found["made"], found["edited"]
     assert len(edited.data) == 4
     assert edited.group["denoising_strength"] == 0.7

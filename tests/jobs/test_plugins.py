@@ -105,7 +105,8 @@ def test_the_endpoint_takes_it(tiny_pipeline: str) -> None:
     code = f"""
 from pipelines.serve import page
 from pipelines.serve.requests import job_of
-from pipelines.serve.schema import ImageRequest, request_model, response_model
+from pipelines.serve.response_schema import response_model
+from pipelines.serve.schema import ImageRequest, request_model
 from pipelines.serve.settings import ServeArgs, resolve
 args = ServeArgs(model={tiny_pipeline!r}, plugins={PLUGINS!r}, size="16x16")
 serving = resolve(args)

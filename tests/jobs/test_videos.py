@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import replay
+from jobs import replay, score
 from models.scorers.clip import ClipScorer
 from pipelines.cluster.progress import Tracker
 from pipelines.config.scorers import Scoring, checked
@@ -21,6 +21,7 @@ from pipelines.dataset.finished import open_finished
 from pipelines.dataset.storage import Storage
 from pipelines.flows import rescore
 from pipelines.flows.rescore import RescoreConfig
+from tests.support.exports import export
 from tests.support.job import make_inline, run_inline, write_job
 from tests.support.toys import pipelines as toys
 
@@ -126,6 +127,37 @@ def test_videos_are_scored_again(finished: Path, tiny_clip: str, tmp_path: Path)
     before, after = (pq.read_table(own / folder) for folder in ("data", "scores/again/data"))
     for name in ("clip_score", "temporal_consistency", "nearest_similarity"):
         assert np.allclose(after[f"again_{name}"].to_numpy(), before[name].to_numpy(), atol=1e-6), name
+
+
+def test_to_score_mp4s_needs_the_package(
+    runs: dict[str, Path], tiny_clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    own = Path(shutil.copytree(runs["mp4"], tmp_path / "own"))
+    monkeypatch.setattr("pipelines.dataset.mp4.find_spec", lambda _: None)
+    assert score.main(["--dataset", str(own), "--scorer", f"other={tiny_clip}"]) == 2
+    assert "which has MP4s, needs the package av, which is not installed: pip install av" in capsys.readouterr().err
+    assert not (own / "scores").exists()
+
+
+def test_the_report_the_gallery_and_exports_have_every_video(finished: Path, tmp_path: Path) -> None:
+    rows = rows_of(finished)
+    of_stock = [row["temporal_consistency"] for row in rows if row["arm"] == "stock"]
+    (stock, _) = json.loads((finished / "report.json").read_bytes())["by_arm"]
+    assert stock["further"]["temporal_consistency"]["mean"] == pytest.approx(np.mean(of_stock), abs=1e-5)
+    card = (finished / "README.md").read_text()
+    assert "| temporal_consistency |" in card.replace("second_", "")
+    assert (finished / "gallery.html").read_text().count(" data-moving=") == len(rows)
+    to = tmp_path / "to"
+    assert export(finished, to, "huggingface", "--rejected") == 0
+    exported = [row for folder in ("data", "rejected") for row in pq.read_table(to / folder).to_pylist()]
+    pixels = {row["image_id"]: whole(row) for row in rows}
+    assert len(exported) == len(rows)
+    for row in exported:
+        assert np.array_equal(whole(row), pixels[row["image_id"]])
+
+
+def whole(row: dict[str, Any]) -> Any:
+    return videos.decode(row["image"]["bytes"], FRAMES, range(FRAMES))
 
 
 @pytest.mark.parametrize("setting", ["output.video_format=mp4", "output.fps=8"])

@@ -110,6 +110,15 @@ def test_scored_frames_are_the_middles_of_equal_parts() -> None:
     assert videos.evenly_spaced(49, 8) == [3, 9, 15, 21, 27, 33, 39, 45]
 
 
+def test_scorers_see_the_frames_of_each_video_one_after_the_other() -> None:
+    drawn = np.stack([NOISE, NOISE[::-1]])
+    pixels, frames = videos.for_scorers(drawn, 2)
+    assert frames == 2
+    assert np.array_equal(pixels, [NOISE[1], NOISE[3], NOISE[3], NOISE[1]])
+    pictures, frames = videos.for_scorers(NOISE, 2)
+    assert (pictures is NOISE, frames) == (True, 1)
+
+
 def test_without_the_package_an_mp4_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.dataset.mp4.find_spec", lambda _: None)
     with pytest.raises(UserError, match="pip install av"):

@@ -16,7 +16,7 @@ from pipelines.serve.desk import DeskHere, Keep
 from pipelines.serve.errors import ApiError
 from pipelines.serve.folders import Folder, Memory
 from pipelines.serve.jobs import Step
-from pipelines.serve.schema import ImageResponse
+from pipelines.serve.response_schema import ImageResponse
 from pipelines.serve.shelf import Shelf
 
 ME = "me"

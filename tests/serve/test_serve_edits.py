@@ -233,3 +233,13 @@ def test_no_picture_is_in_the_log_or_in_the_body_of_an_error(served: Served) -> 
     answer = httpx2.post(served.url + EDITS, json=body, timeout=60)
     assert answer.status_code == 400
     assert len(json.dumps(answer.json())) < 1000
+
+
+def test_a_form_that_is_sent_again_with_its_key_is_answered_once(served: Served, client: OpenAI) -> None:
+    """Each time with another boundary between its parts."""
+    again = {"idempotency-key": "once"}
+    asked: Any = {"image": ("a.png", PICTURE), "prompt": "a red star", "extra_headers": again}
+    first, second = client.images.edit(**asked), client.images.edit(**asked)
+    assert (first.data or [])[0].b64_json == (second.data or [])[0].b64_json  # of a seed that was chosen at random
+    with pytest.raises(openai.UnprocessableEntityError, match="another request"):
+        client.images.edit(**asked | {"image": ("a.png", OTHER)})

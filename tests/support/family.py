@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -95,9 +96,15 @@ def apart(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def stock(toy: Toy) -> NDArray[np.uint8]:
-    """The prompt's images from the pipeline itself, which encodes the text and expands it in its own way."""
-    pipe, family, sampling = toy.pipe, toy.family, toy.sampling
+def stock(toy: Toy, group: Group | None = None) -> NDArray[np.uint8]:
+    """The images of a group of the toy's prompt from the pipeline itself, which encodes the text and expands it in its
+    own way. One that begins from a picture is given it, and a generator, for each image."""
+    group = toy.group() if group is None else group
+    pipe, family, sampling = toy.pipe, toy.family, group.sampling
+    beginning = family.beginning(group)
+    if beginning is not None:
+        pipe = getattr(diffusers, beginning.pipeline)(**pipe.components)
+        pipe.set_progress_bar_config(disable=True)
     many = {"prompt": ["a red star"] * len(SEEDS)}
     arguments = family.arguments(pipe, {}, None, sampling) | many
     accepted = inspect.signature(pipe.__call__).parameters
@@ -112,14 +119,22 @@ def stock(toy: Toy) -> NDArray[np.uint8]:
         )
         arguments |= {"prompt": None, "prompt_embeds": embeds, "prompt_attention_mask": mask.bool()}
         arguments |= {"negative_prompt_embeds": negative, "negative_prompt_attention_mask": negative_mask.bool()}
+    if beginning is not None:
+        arguments |= {"image": [decoded(group.pictures[0])] * len(SEEDS), "strength": sampling.denoising_strength}
+        if group.mask is not None:
+            arguments["mask_image"] = [decoded(group.mask).convert("L")] * len(SEEDS)
     if toy.pictures:
         opened = [decoded(picture) for picture in toy.pictures]
         shared = family.encode(pipe, "a red star", opened, sampling).shared
         arguments |= {"prompt": "a red star", "num_images_per_prompt": len(SEEDS), **shared}
         arguments |= {"negative_prompt": ""} if "negative_prompt" in accepted else {}
-    arguments |= {"generator": [torch.Generator().manual_seed(seed) for seed in SEEDS], "output_type": "np"}
+    without_shift = type(pipe).__name__ == "StableDiffusion3InpaintPipeline"  # of the autoencoder, in its pixels
+    arguments["generator"] = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     with torch.inference_mode():
-        made = pipe(**arguments)
+        made = pipe(**arguments, output_type="latent" if without_shift else "np")
+        if without_shift:
+            latents = made.images / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
+            made.images = pipe.image_processor.postprocess(pipe.vae.decode(latents)[0], output_type="np")
     pictures: NDArray[np.float32] = made.frames if family.frames_per_second else made.images
     return np.rint(pictures * 255).astype(np.uint8)
 

@@ -12,24 +12,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from models.beginning import pipeline_of
 from models.errors import ModelError, PromptError
 from models.interventions.repulsion.config import RepulsionConfig
 from models.loading.sampler import sampler_of
-from models.pictures import decoded
 from models.samplers import steps_of
 from models.spec import Group, ModelSpec
 from tests.models.test_pictures import file
-from tests.support.family import BOTH, SEEDS, TOLERANCE, Toy, apart, only, picture
+from tests.support.family import BOTH, SEEDS, TOLERANCE, Toy, apart, only, picture, stock
 
 HEUN = "FlowMatchHeunDiscreteScheduler"
-FROM_PICTURE, FROM_MASK = only("sd3", "flux"), only("sd3-masked", "flux")
-STOCK = {
-    "sd3": (diffusers.StableDiffusion3Img2ImgPipeline, diffusers.StableDiffusion3InpaintPipeline),
-    "flux": (diffusers.FluxImg2ImgPipeline, diffusers.FluxInpaintPipeline),
-}
+FROM_PICTURE, FROM_MASK = only("sd3", "flux", "qwen-image", "chroma"), only("sd3-masked", "flux", "qwen-image")
+TWO = only("sd3", "flux")
 
 
 def left_half() -> bytes:
@@ -42,51 +37,6 @@ def left_half() -> bytes:
 def edit(toy: Toy, prompt: str = "a red star", *, strength: float = 0.6, steps: int = 5, **changes: Any) -> Group:
     sampling = replace(toy.sampling, steps=steps, denoising_strength=strength)
     return toy.group(prompt, **{"sampling": sampling, "pictures": (picture(),), **changes})
-
-
-def stock(toy: Toy, group: Group) -> NDArray[np.uint8]:
-    """The group's images from diffusers' pipeline, which is given a picture and a generator for each of them."""
-    masked = group.mask is not None
-    pipe, sampling = STOCK[toy.family.name][masked](**toy.pipe.components), group.sampling
-    pipe.set_progress_bar_config(disable=True)
-    count = len(group.seeds)
-    given = {"mask_image": [decoded(group.mask).convert("L")] * count} if group.mask is not None else {}
-    with torch.inference_mode():
-        made = pipe(
-            prompt=[group.prompt] * count,
-            image=[decoded(group.pictures[0])] * count,
-            **given,
-            strength=sampling.denoising_strength,
-            num_inference_steps=sampling.steps,
-            guidance_scale=sampling.guidance_scale,
-            width=sampling.width,
-            height=sampling.height,
-            max_sequence_length=sampling.max_sequence_length,
-            generator=[torch.Generator().manual_seed(seed) for seed in group.seeds],
-            output_type="latent" if masked and toy.family.name == "sd3" else "np",
-        ).images
-        if isinstance(made, Tensor):  # it would decode them without the autoencoder's shift
-            latents = made / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor
-            made = pipe.image_processor.postprocess(pipe.vae.decode(latents)[0], output_type="np")
-    pixels: NDArray[np.uint8] = np.rint(made * 255).astype(np.uint8)
-    return pixels
-
-
-def latents_of(toy: Toy, *groups: Group) -> Tensor:
-    """What the autoencoder is given to decode."""
-    seen: list[Tensor] = []
-    decode = toy.pipe.vae.decode
-
-    def note(latents: Tensor, *args: Any, **kwargs: Any) -> Any:
-        seen.append(latents.clone())
-        return decode(latents, *args, **kwargs)
-
-    toy.pipe.vae.decode = note
-    try:
-        toy.generator.generate(groups)
-    finally:
-        del toy.pipe.vae.decode
-    return torch.cat(seen)
 
 
 def same(made: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
@@ -112,7 +62,7 @@ def test_inpainting_is_the_stock_pipeline(toy: Toy, strength: float) -> None:
 @FROM_MASK
 def test_what_is_black_in_the_mask_stays(toy: Toy) -> None:
     """In the latents; the autoencoder mixes neighbours."""
-    one, other = (latents_of(toy, edit(toy, prompt, mask=left_half())) for prompt in ("a red star", "a blue ring"))
+    one, other = (toy.latents(edit(toy, prompt, mask=left_half())) for prompt in ("a red star", "a blue ring"))
     middle = one.shape[-1] // 2
     assert torch.equal(one[..., middle:], other[..., middle:])
     assert apart(one[..., :middle], other[..., :middle]) > TOLERANCE
@@ -134,17 +84,17 @@ def test_groups_with_pictures_of_their_own_share_a_batch(toy: Toy) -> None:
     assert apart(toy.images(dark)[0], together[0]) > 20 * TOLERANCE
 
 
-@FROM_PICTURE
+@TWO
 def test_less_strength_leaves_more_of_the_picture_and_the_whole_nothing(toy: Toy) -> None:
     def apart_at(strength: float) -> float:
         one, other = (edit(toy, strength=strength, pictures=(picture(dark=dark),)) for dark in (False, True))
-        return apart(latents_of(toy, one), latents_of(toy, other))
+        return apart(toy.latents(one), toy.latents(other))
 
     assert apart_at(0.2) > 1.2 * apart_at(0.8) > 0
     assert apart_at(1.0) == 0
 
 
-@FROM_PICTURE
+@TWO
 def test_text_to_image_of_the_same_model_keeps_every_bit(toy: Toy) -> None:
     before = toy.outputs(toy.group(**BOTH))
     toy.generator.generate([edit(toy, **BOTH)])
@@ -153,7 +103,7 @@ def test_text_to_image_of_the_same_model_keeps_every_bit(toy: Toy) -> None:
     assert torch.equal(toy.outputs(weaker), before)
 
 
-@FROM_PICTURE
+@TWO
 def test_interventions_act_in_their_share_of_the_steps_that_are_made(toy: Toy) -> None:
     """Of 10 steps 4 are made, of which repulsion acts in the first half."""
     repulsion = RepulsionConfig(strength=10.0, inner_steps=2, steps=(0.0, 0.5))
@@ -187,7 +137,7 @@ def test_a_sampler_of_second_order_begins_from_pictures_too(toy: Toy, monkeypatc
     same(made, stock(toy, group))
 
 
-@FROM_PICTURE
+@TWO
 def test_what_cannot_begin_from_a_picture_is_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PromptError, match="takes at most 1 input picture; the prompt has 2"):
         toy.generator.generate([edit(toy, pictures=(picture(),) * 2)])
@@ -207,7 +157,7 @@ def test_a_model_says_what_it_takes(toy: Toy) -> None:
     assert (toy.generator.info.pictures, toy.generator.info.masks) == ((0, 1), True)
 
 
-@FROM_PICTURE
+@TWO
 def test_no_weights_are_copied_or_brought_to_another_format(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     assert toy.family.from_picture is not None
     monkeypatch.setattr(toy.pipe, "_all_hooks", ["of the offload"], raising=False)
