@@ -115,6 +115,7 @@ _LONGCAT = Size(transformer=6e9, text_encoders=(_QWEN25_VL,), width=3072)
 _OVIS = Size(transformer=7e9, text_encoders=(2e9,), width=3072)
 _AURA = Size(transformer=6.8e9, text_encoders=(1.2e9,), width=3072)
 _BRIA = Size(transformer=4e9, text_encoders=(_T5,), width=2304)
+_KREA2 = Size(transformer=12e9, text_encoders=(4.4e9,), width=6144)
 _MOCHI = Size(transformer=10e9, text_encoders=(_T5,), width=3072)
 _HUNYUAN_15 = Size(transformer=8.3e9, text_encoders=(_QWEN25_VL, 0.2e9), width=2048)
 
@@ -146,6 +147,8 @@ LONGCAT = Shape(pipeline="LongCatImagePipeline", layers=10, single_layers=20, wi
 OVIS = Shape(pipeline="OvisImagePipeline", layers=6, single_layers=27, width=3072)
 AURA = Shape(pipeline="AuraFlowPipeline", layers=4, single_layers=32, width=3072)
 BRIA = Shape(pipeline="BriaPipeline", layers=8, single_layers=28, width=2304)  # of a copy: its own files are gated
+KREA2 = Shape(pipeline="Krea2Pipeline", layers=28, width=6144)
+KREA2_TURBO = Shape(pipeline="Krea2Pipeline", layers=28, width=6144, distilled=True)
 MOCHI = Shape(pipeline="MochiPipeline", layers=48, width=3072)
 COGVIDEOX_2B = Shape(pipeline="CogVideoXPipeline", layers=30, width=1920)
 COGVIDEOX_5B = Shape(pipeline="CogVideoXPipeline", layers=42, width=3072)
@@ -187,6 +190,9 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
     "AIDC-AI/Ovis-Image-7B": _of(OVIS, 50, 5.0, 7, size=_OVIS),
     "fal/AuraFlow-v0.3": _of(AURA, 50, 3.5, 7, size=_AURA),
     "briaai/BRIA-3.2": _of(BRIA, 30, 5.0, 4, size=_BRIA, max_sequence_length=128),
+    # Their cards count the guidance scale from 0: 3.5 and 0.
+    "krea/Krea-2-Raw": _of(KREA2, 52, 4.5, 7, size=_KREA2, **_LONG),
+    "krea/Krea-2-Turbo": _of(KREA2_TURBO, 8, 1.0, 1, size=_KREA2, **_LONG),
     "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v": _of(
         HUNYUAN_VIDEO_15, 50, 6.0, 7, size=_HUNYUAN_15, **_VIDEO_480
     ),

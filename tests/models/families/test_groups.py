@@ -89,6 +89,19 @@ def test_distilled_checkpoints_run_on_the_positive_text_alone(toy: Toy) -> None:
         assert apart(toy.outputs(toy.group(interventions=(config,))), base) > 5 * TOLERANCE
 
 
+@only("krea2")
+def test_one_is_no_guidance_where_the_pipeline_counts_from_zero(toy: Toy) -> None:
+    calls: list[int] = []
+    count = toy.pipe.transformer.register_forward_hook(lambda _m, _a, out: calls.append(len(out[0])))
+    try:
+        toy.generator.generate([toy.group(sampling=replace(toy.sampling, guidance_scale=1.0))])
+    finally:
+        count.remove()
+    assert calls == [len(SEEDS)] * toy.sampling.steps
+    published = replace(toy.sampling, guidance_scale=4.5)
+    assert toy.family.arguments(toy.pipe, {}, None, published)["guidance_scale"] == 3.5
+
+
 @only("flux2-klein")
 def test_compiled_blocks_give_the_same(toy: Toy) -> None:
     group = toy.group(interventions=(TORA, REPULSION))
