@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.errors import ModelError
+from models.info import ModelInfo
 from models.spec import Group
 from pipelines.cluster.crashes import isolated
 from pipelines.cluster.progress import Meter, Progress
@@ -69,6 +71,7 @@ class GenerateShard:
 
             ranks = config.ray.ranks(config.group, config.sampling.guidance_scale, config.run.plugins)
             self._generator = open_generator(config.model, ranks)
+        _check_pictures(config, self._generator.info)
         self._fps = config.output.fps or self._generator.info.frames_per_second
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._denoising = threading.Lock()
@@ -164,6 +167,21 @@ class GenerateShard:
         acting, more = schema.interventions_in(planned.column_names), schema.more_in(planned.schema)
         videos = self._config.output.video_format if self._config.videos else None
         return _typed(columns, schema.generated(acting, more, videos=videos))
+
+
+def _check_pictures(config: RunConfig, info: ModelInfo) -> None:
+    """Raise ModelError where every group would fail: the model edits pictures and rows have none, or the reverse."""
+    (least, most), pictured = info.pictures, config.prompts.columns.pictured
+    if least and not pictured:
+        raise ModelError(
+            f"{info.family} edits pictures, at least {least} for each prompt, and prompts.columns.source_image names "
+            "no column with pictures: see pipelines/prompts/README.md"
+        )
+    if pictured and not most:
+        raise ModelError(
+            f"prompts.columns.source_image = {config.prompts.columns.source_image!r}: {info.family} takes no pictures; "
+            "leave it out, or choose a model that edits"
+        )
 
 
 def _typed(columns: dict[str, Any], target: pa.Schema) -> pa.Table:

@@ -12,7 +12,7 @@ from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.records import to_json
 from pipelines.dataset.report_json import ArmResult, Interval, Report
 from pipelines.dataset.run_json import RunRecord
-from pipelines.dataset.schema import holds_mp4, of_videos
+from pipelines.dataset.schema import SOURCE_IMAGES, holds_mp4, of_videos
 from pipelines.dataset.score_columns import meaning
 
 _SIZES = (
@@ -65,6 +65,7 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
                 ("`data/*.parquet`", f"{counts.images_kept:,} kept images, one per row"),
                 ("`rejected/*.parquet`", f"{rejected:,} dropped images, same columns, with `drop_reason`"),
                 ("`failed/*.parquet`", f"{failures} that could not be done, with the error"),
+                *_sources(columns),
                 ("`plan/*.parquet`", f"the {counts.groups:,} groups of the run, written before the first image"),
                 ("`run.json`", "every setting, versions and the fingerprint"),
                 ("`manifest.json`", "every file with rows, bytes and sha256"),
@@ -84,6 +85,12 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
         licence(OTHER),
     ]
     return "\n".join(parts)
+
+
+def _sources(columns: pa.Schema) -> list[tuple[str, str]]:
+    """The line on the pictures that prompts edit."""
+    holds = "the pictures that the prompts edit, as they were given, by the ids in `source_images` and `source_mask`"
+    return [("`sources/*.parquet`", holds)] if SOURCE_IMAGES in columns.names else []
 
 
 def _quotas(quotas: Quotas) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.replay import main as replay
+from models.errors import ModelError
+from models.info import ModelInfo
 from models.pictures import decoded
 from models.scorers.base import ScorerSpec
 from models.scorers.registry import open_scorer
@@ -25,6 +28,8 @@ from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import rescore
 from pipelines.flows.rescore import RescoreConfig
+from pipelines.stages.generate import _check_pictures
+from tests.conftest import Configure
 from tests.support.family import picture
 from tests.support.job import make_inline, run_inline, write_job
 from tests.support.toys.pipelines import save
@@ -147,6 +152,34 @@ def test_the_gallery_shows_what_each_prompt_edits_and_what_it_is_to_show(edited:
     assert all(
         "source_images" not in shot["further"] and shot["further"]["source_similarity"] for shot in details["shots"]
     )
+
+
+def test_report_and_card_say_how_much_is_left_of_the_pictures_and_where_they_are(edited: Path) -> None:
+    report = json.loads((edited / "out/report.json").read_bytes())
+    rows = query(edited, "select arm, avg(source_similarity) from DATA group by arm")
+    means = {arm["arm"]: arm["further"]["source_similarity"]["mean"] for arm in report["by_arm"]}
+    assert means == pytest.approx(dict(rows), abs=1e-5)
+    card = (edited / "out/README.md").read_text()
+    assert "`sources/*.parquet` | the pictures that the prompts edit" in card
+    manifest = json.loads((edited / "out/manifest.json").read_bytes())
+    assert [(file["path"], file["rows"]) for file in manifest["files"] if file["path"].startswith("sources/")] == [
+        ("sources/sources-000000-0000.parquet", 2)
+    ]
+
+
+def test_a_model_and_a_run_that_do_not_fit_are_one_error(edited: Path, configure: Configure) -> None:
+    info = ModelInfo(model="m", revision="", family="f", dtype="", scheduler="", device="cpu", frames_per_second=0)
+    plain = configure()
+    pictured = configure(prompts={"path": plain.prompts.path, "columns": {"source_image": "picture"}})
+    for takes, refused in {(0, 0): pictured, (1, 3): plain}.items():
+        with pytest.raises(ModelError, match=r"prompts\.columns\.source_image"):
+            _check_pictures(refused, replace(info, pictures=takes))
+    for takes, good in {(0, 0): plain, (1, 3): pictured}.items():
+        _check_pictures(good, replace(info, pictures=takes))
+    _check_pictures(plain, replace(info, pictures=(0, 1)))
+    _check_pictures(pictured, replace(info, pictures=(0, 1)))
+    with pytest.raises(ModelError, match="flux-kontext edits pictures, at least 1 for each prompt"):
+        run_inline(edited, f"run.output={edited}/none")
 
 
 def test_carried_columns_have_other_names_than_those_of_exports(edited: Path) -> None:
