@@ -19,7 +19,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 from ray.serve.handle import DeploymentHandle
 
-from pipelines.serve import keys
+from pipelines.serve import keys, traces
 from pipelines.serve.answers import ImagesDesk
 from pipelines.serve.door import Door
 from pipelines.serve.engine import ServeEngine
@@ -83,6 +83,7 @@ def app(args: ServeArgs) -> Application:
     """
     from pipelines.serve.worker import Worker
 
+    traces.check(args.traces)
     for warning in resolve(args).warnings:  # which fails here, at start-up, not in a worker
         _log.warning(warning)
     deployment: Any = serve.deployment  # its overloads do not allow options beside the class
