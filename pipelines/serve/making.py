@@ -23,10 +23,17 @@ from pipelines.serve.settings import ServeArgs, Serving
 EDITS = "/v1/images/edits"
 """Its bodies have pictures in them."""
 
+_EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string", "contentMediaType": "application/json"}},
+    "required": ["event", "data"],
+}
+"""A server-sent event, as readers of OpenAPI documents take it."""
+
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The group; events if asked for",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     },
     202: {"description": "A job, if asked for", "model": jobs_api.JobView},
     **refusals(*MAKING),
