@@ -23,12 +23,9 @@ from pipelines.serve.settings import ServeArgs, Serving
 EDITS = "/v1/images/edits"
 """Its bodies have pictures in them."""
 
-_EVENT = {
-    "type": "object",
-    "properties": {"event": {"type": "string"}, "data": {"type": "string", "contentMediaType": "application/json"}},
-    "required": ["event", "data"],
-}
-"""A server-sent event, as readers of OpenAPI documents take it."""
+_TEXT = {"type": "string"}
+_EVENT = {"type": "object", "properties": {"event": _TEXT, "data": _TEXT}, "required": ["event", "data"]}
+"""Of each event: its name, and JSON."""
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
