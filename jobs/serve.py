@@ -3,6 +3,7 @@
     python jobs/serve.py                                             # the embedded model, on this machine
     python jobs/serve.py config=jobs/configs/demo.toml max_n=4       # the model of a batch job
     python jobs/serve.py model=stabilityai/stable-diffusion-3.5-large gpus_per_replica=1 size=1024x1024
+    python jobs/serve.py config=a.toml configs=b.toml,c.toml         # several models
     python jobs/serve.py --host 0.0.0.0 api_keys_file=keys.txt       # on the network, with keys
 
 It starts a Ray of its own on this machine, without a dashboard, or joins one (--address auto). Ctrl-C and SIGTERM end
@@ -31,8 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from pipelines.cluster.session import Stopped
     from pipelines.serve import launch
+    from pipelines.serve.arguments import arguments
 
-    args = launch.arguments(options.settings)
+    args = arguments(options.settings)
     try:
         launch.launch(args, host=options.host, port=options.port, address=options.address)
     except (KeyboardInterrupt, Stopped) as stopped:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from pydantic import TypeAdapter
+
+from pipelines.serve.bodies import bodies, either
 from pipelines.serve.deferred import Deferred, Kind
 from pipelines.serve.desk import DeskHere, Keep
 from pipelines.serve.edit_schema import EditRequest
 from pipelines.serve.events import PartialImages
 from pipelines.serve.folders import open_folder
 from pipelines.serve.images_api import ImagesApi
-from pipelines.serve.jobs import Engine, Step
+from pipelines.serve.jobs import Step
 from pipelines.serve.response_schema import ImageResponse
-from pipelines.serve.schema import ImageRequest, request_model
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.schema import ImageRequest
+from pipelines.serve.several import Models
 from pipelines.serve.video_schema import VideoRequest
 
 _BODIES: dict[Kind, type[ImageRequest]] = {"image": ImageRequest, "edit": EditRequest, "video": VideoRequest}
@@ -25,23 +28,21 @@ _DIGITS = {"seed_text", "seed_texts"}
 class ImagesDesk(DeskHere):
     """The desk, in this process.
 
-    args: the settings.
-    serving: the model and its defaults.
-    engine: makes groups.
+    models: those that are served.
 
     Raises:
         UserError: when `state_dir` cannot be a folder.
     """
 
-    def __init__(self, args: ServeArgs, serving: Serving, engine: Engine) -> None:
-        patient = args.model_copy(update={"queue_timeout_s": args.job_timeout_s, "timeout_s": args.job_timeout_s})
-        api = ImagesApi(patient, serving, engine)
-        bodies = {kind: request_model(patient, serving, of) for kind, of in _BODIES.items()}
+    def __init__(self, models: Models) -> None:
+        args, patient = models.args, models.patient()
+        api = ImagesApi(patient)
+        read = {kind: TypeAdapter(either(patient, bodies(patient, of))) for kind, of in _BODIES.items()}
 
         async def answer(job: Deferred, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
             # Its steps are the job's progress; what images look like by then nobody sees.
             seen = {"stream": True, "partial_images": None}
-            request = bodies[job.kind].model_validate_json(job.request).model_copy(update=seen)
+            request: ImageRequest = read[job.kind].validate_json(job.request).model_copy(update=seen)
             async with aclosing(api.events(request, keep)) as events:
                 async for event in events:
                     if isinstance(event, ImageResponse):
@@ -53,7 +54,8 @@ class ImagesDesk(DeskHere):
             answer,
             open_folder(args.state_dir),
             max_jobs=args.max_jobs,
-            at_once=args.most_replicas,  # one for each copy of the model: between two of them others have their turn
+            # One for each copy of a model: between two of them others have their turn.
+            at_once={model.name: model.args.most_replicas for model in models},
             max_bytes=args.url_cache_mb << 20,
             seconds=args.url_minutes * 60,
             log_errors=args.log_prompts,

@@ -77,11 +77,11 @@ class CallerJobs:
         return (self._args.public_url or str(request.base_url)).rstrip("/")
 
     async def begin(
-        self, kind: Kind, request: Request, asked: ImageRequest, job: Job, seed: int | None, **about: Any
+        self, kind: Kind, model: str, request: Request, asked: ImageRequest, job: Job, seed: int | None, **about: Any
     ) -> Deferred:
         """Begin a job.
 
-        kind: what it makes.
+        kind, model: as of `Deferred`.
         request: with its caller.
         asked: its body.
         job, seed: as `requests.job_of` gives them for the body.
@@ -92,10 +92,12 @@ class CallerJobs:
         """
         if job.progress:
             raise ApiError(400, "a job has no stream: ask for it again", param="stream", code="invalid_value")
-        if asked.seeds is None:
-            asked = asked.model_copy(update={"seed": seed})  # so that it makes the same images wherever it begins anew
+        # So that it makes the same images wherever it begins anew.
+        known = {"model": asked.model or model} | ({"seed": seed} if asked.seeds is None else {})
+        asked = asked.model_copy(update=known)
         made = deferred(
             kind,
+            model,
             asked,
             owner=self.owner(request),
             files_at=self._files_at(request),

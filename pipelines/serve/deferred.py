@@ -22,6 +22,8 @@ class Deferred(BaseModel):
     owner: str
     """Who may see it: `pipelines.serve.keys.Keys.owner` of its caller."""
     kind: Kind
+    model: str
+    """Name of the model that makes it."""
     request: str
     """The body as JSON, with its seeds; empty once it is done."""
     files_at: str
@@ -70,11 +72,11 @@ class Deferred(BaseModel):
 
 
 def deferred(
-    kind: Kind, request: BaseModel, *, owner: str, files_at: str, about: dict[str, Any], seconds: float
+    kind: Kind, model: str, request: BaseModel, *, owner: str, files_at: str, about: dict[str, Any], seconds: float
 ) -> Deferred:
     """A new job.
 
-    kind: what it makes.
+    kind, model: as of `Deferred`.
     request: the body, with its seeds.
     owner, files_at, about: as of `Deferred`.
     seconds: until it is stopped.
@@ -84,6 +86,7 @@ def deferred(
         id=f"{kind}_{secrets.token_urlsafe(24)}",
         owner=owner,
         kind=kind,
+        model=model,
         request=request.model_dump_json(exclude_unset=True),
         files_at=files_at,
         about=about,

@@ -7,8 +7,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, nullcontext
 from typing import Protocol, get_args
 
 from pydantic import ValidationError
@@ -77,7 +77,7 @@ class DeskHere:
     answer: answers jobs.
     folder: where jobs and files lie.
     max_jobs: most jobs that are not over.
-    at_once: most jobs that are sent to the workers at the same time.
+    at_once: model -> most jobs that are sent to its workers at the same time.
     max_bytes: most bytes of files, and of requests that are not over.
     seconds: how long files and jobs that are over are kept.
     log_errors: as of `Guard`.
@@ -89,7 +89,7 @@ class DeskHere:
         folder: Folder,
         *,
         max_jobs: int,
-        at_once: int,
+        at_once: Mapping[str, int],
         max_bytes: int,
         seconds: float,
         log_errors: bool = False,
@@ -99,7 +99,8 @@ class DeskHere:
         self._shelf = Shelf(folder, max_bytes=max_bytes, seconds=seconds)
         self._jobs: dict[str, Deferred] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._turns, self._writing = asyncio.Semaphore(at_once), asyncio.Lock()
+        self._writing = asyncio.Lock()
+        self._turns = {model: asyncio.Semaphore(most) for model, most in at_once.items()}
         self._opening: asyncio.Task[None] | None = None
 
     async def check_health(self) -> None:
@@ -190,7 +191,9 @@ class DeskHere:
 
     async def _run(self, job: Deferred) -> None:
         try:
-            async with asyncio.timeout(job.deadline - time.time()), self._turns:
+            # A job of a model that is not served any more needs no turn: its answer says so.
+            turn = self._turns.get(job.model, nullcontext())
+            async with asyncio.timeout(job.deadline - time.time()), turn:
                 job.status = "in_progress"
                 result = await self._made(job)
             await self._end(job, "completed", result=await self._shelf.add(result.model_dump_json().encode(), "json"))

@@ -29,12 +29,13 @@ class FormRoute(JsonRoute):
         return await form_object(request) if kind == KIND else await super().read_object(request)
 
 
-def form_too(body: type[BaseModel]) -> dict[str, Any]:
+def form_too(*bodies: type[BaseModel]) -> dict[str, Any]:
     """`openapi_extra` of a route: its body may come as a form as well.
 
-    body: the model of its body.
+    bodies: the models that its body may have.
     """
-    content = {KIND: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
+    each = [{"$ref": f"#/components/schemas/{body.__name__}"} for body in bodies]
+    content = {KIND: {"schema": each[0] if len(each) == 1 else {"oneOf": each}}}
     return {"requestBody": {"content": content}}
 
 

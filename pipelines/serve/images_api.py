@@ -11,28 +11,28 @@ from pipelines.dataset.failures import Failure
 from pipelines.serve.desk import Keep
 from pipelines.serve.errors import ApiError, error_for
 from pipelines.serve.events import EventStream, PartialImages, completed, partial, sse
-from pipelines.serve.jobs import Engine, Event, Job, Preview, Started, Step
+from pipelines.serve.jobs import Event, Job, Preview, Started, Step
 from pipelines.serve.limits import Pace, events_in_time
-from pipelines.serve.metrics import Metrics
+from pipelines.serve.metrics import Metrics, OfModel
 from pipelines.serve.requests import error_of, job_of, response_of
 from pipelines.serve.response_schema import ImageResponse
 from pipelines.serve.schema import ImageRequest
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.several import Models, Served
 from pipelines.serve.traces import traced, tracer_for
 
 
 class ImagesApi:
-    """Answers requests for images with an engine.
+    """Answers requests for images with the models' engines.
 
-    args: the settings.
-    serving: the model and its defaults.
-    engine: makes groups.
+    models: those that are served.
     """
 
-    def __init__(self, args: ServeArgs, serving: Serving, engine: Engine) -> None:
-        self._args, self._serving, self._engine = args, serving, engine
-        self._pace, self._tracer = Pace(), tracer_for(args.traces)
+    def __init__(self, models: Models) -> None:
+        self._models, self._tracer = models, tracer_for(models.args.traces)
+        self._log_errors = models.args.log_prompts
         self.metrics = Metrics()
+        self._paces = {model.name: Pace() for model in models}
+        self._metrics = {model.name: self.metrics.of(model.name) for model in models}
 
     async def create(self, request: ImageRequest, keep: Keep) -> ImageResponse:
         """The response with all images.
@@ -71,7 +71,7 @@ class ImagesApi:
         except Exception as error:
             if not begun:
                 raise
-            yield sse("error", error_for(error, self._args.log_prompts).body())
+            yield sse("error", error_for(error, self._log_errors).body())
 
     async def events(
         self, request: ImageRequest, keep: Keep
@@ -84,9 +84,9 @@ class ImagesApi:
         Raises:
             ApiError: when the images cannot be made.
         """
-        response = None
-        with self._measured():
-            async with aclosing(self._made(request, keep)) as events:
+        response, model = None, self._models.of(request.model)
+        with self._measured(self._metrics[model.name]):
+            async with aclosing(self._made(model, request, keep)) as events:
                 async for event in events:
                     if isinstance(event, ImageResponse):
                         response = event
@@ -98,43 +98,44 @@ class ImagesApi:
         yield response
 
     async def _made(
-        self, request: ImageRequest, keep: Keep
+        self, model: Served, request: ImageRequest, keep: Keep
     ) -> AsyncGenerator[Step | PartialImages | ImageResponse, None]:
-        job, seed = job_of(request, self._args, self._serving)
+        job, seed = job_of(request, model.args, model.serving)
+        metrics = self._metrics[model.name]
         began, queue_s, previews = time.monotonic(), 0.0, 0
-        async with aclosing(self._in_time(job)) as events:
+        async with aclosing(self._in_time(model, job)) as events:
             async for event in events:
                 if isinstance(event, Failure):
                     raise error_of(event)
                 if isinstance(event, Started):
                     queue_s = time.monotonic() - began
-                    self.metrics.queue.observe(queue_s)
+                    metrics.queue.observe(queue_s)
                 elif isinstance(event, Step):
                     yield event
                 elif isinstance(event, Preview):
                     yield PartialImages(job=job, number=previews, images=event.images)
                     previews += 1
                 else:
-                    self.metrics.images.inc(len(event.images))
-                    self.metrics.generate.observe(event.generate_s)
-                    self.metrics.groups.observe(event.groups_in_batch)
+                    metrics.images.inc(len(event.images))
+                    metrics.generate.observe(event.generate_s)
+                    metrics.groups.observe(event.groups_in_batch)
                     by_url = request.response_format == "url"
                     urls = [await keep(data, job.ending) for data in event.images] if by_url else None
-                    yield response_of(job, seed, event, urls=urls, queue_s=queue_s, serving=self._serving)
+                    yield response_of(job, seed, event, urls=urls, queue_s=queue_s, serving=model.serving)
 
-    def _in_time(self, job: Job) -> AsyncGenerator[Event, None]:
-        limits = {"queue_s": self._args.queue_timeout_s, "total_s": self._args.timeout_s}
-        events = events_in_time(self._engine, job, pace=self._pace, **limits)
-        return traced(self._tracer, self._serving.name, job, events)
+    def _in_time(self, model: Served, job: Job) -> AsyncGenerator[Event, None]:
+        limits = {"queue_s": model.args.queue_timeout_s, "total_s": model.args.timeout_s}
+        events = events_in_time(model.engine, job, pace=self._paces[model.name], **limits)
+        return traced(self._tracer, model.name, job, events)
 
     @contextmanager
-    def _measured(self) -> Iterator[None]:
+    def _measured(self, metrics: OfModel) -> Iterator[None]:
         began, status = time.monotonic(), "500"
-        self.metrics.in_flight.inc()
+        metrics.in_flight.inc()
         try:
             yield
             status = "200"
-            self.metrics.latency.observe(time.monotonic() - began)
+            metrics.latency.observe(time.monotonic() - began)
         except ApiError as error:
             status = str(error.status_code)
             raise
@@ -142,5 +143,5 @@ class ImagesApi:
             status = "cancelled"
             raise
         finally:
-            self.metrics.in_flight.dec()
-            self.metrics.requests.labels(status).inc()
+            metrics.in_flight.dec()
+            metrics.answered(status)

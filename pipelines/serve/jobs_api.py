@@ -51,11 +51,10 @@ class Deleted(BaseModel):
     deleted: Literal[True] = True
 
 
-def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRouter:
+def routes(jobs: CallerJobs, dependencies: Sequence[Any]) -> APIRouter:
     """The routes under /v1/jobs.
 
     jobs: behind them.
-    model: the served model's name.
     dependencies: of all routes.
     """
     router = APIRouter(prefix="/v1/jobs", dependencies=[*dependencies])
@@ -63,11 +62,11 @@ def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRout
     @router.get("", responses=refusals(400, *ASKING), summary="Your jobs")
     async def every(request: Request, page: Annotated[Page, Query()]) -> JobList:
         found, has_more = await jobs.page(request, None, page)
-        return JobList(data=[view(job, model) for job in found], has_more=has_more)
+        return JobList(data=[view(job) for job in found], has_more=has_more)
 
     @router.get("/{job_id}", responses=refusals(*ASKING), summary="How far a job is")
     async def one(request: Request, job_id: str) -> JobView:
-        return view(await jobs.find(request, job_id), model)
+        return view(await jobs.find(request, job_id))
 
     @router.get(
         "/{job_id}/result",
@@ -81,7 +80,7 @@ def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRout
 
     @router.post("/{job_id}/cancel", responses=refusals(*ASKING), summary="Stop a job within a denoising step")
     async def cancel(request: Request, job_id: str) -> JobView:
-        return view(await jobs.cancel(request, job_id), model)
+        return view(await jobs.cancel(request, job_id))
 
     @router.delete("/{job_id}", responses=refusals(*ASKING), summary="Stop a job and remove its images")
     async def delete(request: Request, job_id: str) -> Deleted:
@@ -91,16 +90,13 @@ def routes(jobs: CallerJobs, model: str, dependencies: Sequence[Any]) -> APIRout
     return router
 
 
-def view(job: Deferred, model: str) -> JobView:
-    """What its caller sees of a job.
-
-    model: the served model's name.
-    """
+def view(job: Deferred) -> JobView:
+    """What its caller sees of a job."""
     return JobView(
         id=job.id,
         status=job.status,
         progress=job.progress,
-        model=model,
+        model=job.model,
         prompt=job.about["prompt"],
         deadline=int(job.deadline),
         **job.times,
@@ -108,14 +104,13 @@ def view(job: Deferred, model: str) -> JobView:
     )
 
 
-def accepted(job: Deferred, model: str, base: str) -> JSONResponse:
+def accepted(job: Deferred, base: str) -> JSONResponse:
     """The answer to a request that has become a job.
 
-    model: the served model's name.
     base: as of `CallerJobs.base`.
     """
     headers = {"Location": f"{base}/v1/jobs/{job.id}", "Preference-Applied": "respond-async"}
-    return JSONResponse(view(job, model).model_dump(), 202, headers=headers)
+    return JSONResponse(view(job).model_dump(), 202, headers=headers)
 
 
 def wants_job(prefer: str | None) -> bool:

@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydantic import ValidationError
-
 from pipelines.cluster.session import stoppable
-from pipelines.errors import UserError
 from pipelines.serve import keys, proxy, traces
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.settings import ServeArgs
+from pipelines.serve.several import offered
 
 NAME = "raydiance"
 _MARGIN_SECONDS = 10.0
 """Between the end of the last request and the word of it."""
-
-
-def arguments(words: Sequence[str]) -> ServeArgs:
-    """The settings of a command line.
-
-    words: KEY=VALUE each.
-
-    Raises:
-        UserError: when one is unknown, or does not fit.
-    """
-    given = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"{word!r} is no setting: write KEY=VALUE, as max_n=4")
-        if key not in ServeArgs.model_fields:
-            near = difflib.get_close_matches(key, ServeArgs.model_fields, n=1)
-            raise UserError(f"there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        given[key] = value
-    try:
-        return ServeArgs.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        shown = f"{key} = {given[key]!r}: " if key in given else ""
-        raise UserError(shown + first["msg"].removeprefix("Value error, ")) from None
 
 
 def launch(args: ServeArgs, *, host: str, port: int, address: str) -> None:
@@ -61,7 +32,7 @@ def launch(args: ServeArgs, *, host: str, port: int, address: str) -> None:
     """
     keys.require_for(host, keys.read(args.api_keys_file), allow_anonymous=args.allow_anonymous)
     traces.check(args.traces)
-    resolve(args)  # what is wrong is said before Ray starts
+    names = ", ".join(one.name for one in offered(args))  # what is wrong is said before Ray starts
     import ray
     from ray import serve
 
@@ -74,7 +45,7 @@ def launch(args: ServeArgs, *, host: str, port: int, address: str) -> None:
             serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
             serve.run(app(args), name=NAME)
             with _told() as told:
-                print(f"{resolve(args).name} answers at http://{host}:{port}; Ctrl-C ends it", flush=True)
+                print(f"{names} answers at http://{host}:{port}; Ctrl-C ends it", flush=True)
                 told.wait()
             print("ending: requests that have begun are answered, no others are taken; Ctrl-C ends at once", flush=True)
             seconds = shutdown_s(args)

@@ -11,18 +11,6 @@ from pipelines.serve.schema import ImageRequest
 from pipelines.serve.settings import Serving
 
 
-def check_model(request: ImageRequest, serving: Serving) -> None:
-    """Check the model that a request names.
-
-    Raises:
-        ApiError: when it is neither the served one nor one of its LoRAs (404).
-    """
-    names = [serving.name, *_known(serving)]
-    if request.model not in (None, *names):
-        here = f"this is {serving.name}" if len(names) == 1 else f"there are {', '.join(names)}"
-        raise ApiError(404, f"there is no such model; {here}", param="model", code="model_not_found")
-
-
 def acting(request: ImageRequest, serving: Serving) -> tuple[Lora, ...] | None:
     """The LoRAs that act in a request, each at its scale there; None for all of the model's.
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from pipelines.serve import jobs_api
+from pipelines.serve.bodies import bodies, either
 from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.deferred import Kind
 from pipelines.serve.edit_schema import EditRequest
@@ -17,8 +18,8 @@ from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.refusals import MAKING, refusals
 from pipelines.serve.requests import count_of, job_of
 from pipelines.serve.response_schema import response_model
-from pipelines.serve.schema import ImageRequest, request_model
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.schema import ImageRequest
+from pipelines.serve.several import Models
 
 EDITS = "/v1/images/edits"
 """Its bodies have pictures in them."""
@@ -37,23 +38,21 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def routes(
-    api: ImagesApi, jobs: CallerJobs, args: ServeArgs, serving: Serving, dependencies: Sequence[Any]
-) -> APIRouter:
+def routes(api: ImagesApi, jobs: CallerJobs, models: Models, dependencies: Sequence[Any]) -> APIRouter:
     """The routes.
 
     api: answers.
     jobs: begins jobs.
-    args: the settings.
-    serving: the model and its defaults.
+    models: those that are served.
     dependencies: of all routes.
     """
 
     async def answer(kind: Kind, request: Request, asked: ImageRequest, prefer: str | None) -> Any:
         jobs.count(request, count_of(asked))
         if jobs_api.wants_job(prefer):
-            job = await jobs.begin(kind, request, asked, *job_of(asked, args, serving))
-            return jobs_api.accepted(job, serving.name, jobs.base(request))
+            model = models.of(asked.model)
+            job = await jobs.begin(kind, model.name, request, asked, *job_of(asked, model.args, model.serving))
+            return jobs_api.accepted(job, jobs.base(request))
         return await (api.stream if asked.stream else api.create)(asked, jobs.keep(request))
 
     shared: dict[str, Any] = {
@@ -61,15 +60,16 @@ def routes(
         "dependencies": [*dependencies],
         "responses": _RESPONSES,
     }
-    router, images = APIRouter(route_class=JsonRoute), request_model(args, serving, ImageRequest)
+    router, images = APIRouter(route_class=JsonRoute), either(models, bodies(models, ImageRequest))
 
     @router.post("/v1/images/generations", summary="Make a group of images", **shared)
     async def generate(request: Request, asked: images, prefer: jobs_api.Prefer = None) -> Any:  # type: ignore[valid-type]
         return await answer("image", request, asked, prefer)
 
-    router_of_forms, edits = APIRouter(route_class=FormRoute), request_model(args, serving, EditRequest)
+    router_of_forms, each = APIRouter(route_class=FormRoute), bodies(models, EditRequest)
+    edits = either(models, each)
 
-    @router_of_forms.post(EDITS, summary="Make images of others", openapi_extra=form_too(edits), **shared)
+    @router_of_forms.post(EDITS, summary="Make images of others", openapi_extra=form_too(*each), **shared)
     async def edit(request: Request, asked: edits, prefer: jobs_api.Prefer = None) -> Any:  # type: ignore[valid-type]
         return await answer("edit", request, asked, prefer)
 

@@ -45,9 +45,8 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
     serving: the model and its defaults.
 
     Raises:
-        ApiError: when the model is unknown (404), or values do not fit together (400).
+        ApiError: when values do not fit together, or the model makes something else (400).
     """
-    loras.check_model(request, serving)
     clip = request.clip(serving)
     if (clip is not None) != serving.makes_videos:
         made, at = ("videos", "/v1/videos") if serving.makes_videos else ("images", "/v1/images/generations")

@@ -75,7 +75,7 @@ class ImageRequest(_Body):
     prompt: str
     model: str | None = Field(
         None,
-        description="The served model's name, which is the default, or that of one of its LoRAs, which acts alone.",
+        description="A served model's name, or that of one of its LoRAs, which acts alone; absent: the first model.",
     )
     n: int | None
     size: str | None
@@ -168,8 +168,15 @@ class ImageRequest(_Body):
             raise PydanticCustomError("not_here", _not_here(field.field_name or "")) from None
 
 
-def request_model(args: ServeArgs, serving: Serving, kind: type[R]) -> type[R]:
-    """The model of a kind of requests with this app's limits and defaults."""
+def request_model(args: ServeArgs, serving: Serving, kind: type[R], number: int = 1) -> type[R]:
+    """The model of a kind of requests with the limits and defaults of a served model.
+
+    args: its settings.
+    serving: the served model and its defaults.
+    kind: of the requests.
+    number: of the served model, from 1 on: no two of a document have one name.
+    """
+    ending = str(number) if number > 1 else ""
     sampling, text = serving.sampling, args.max_prompt_characters
     steps: dict[str, Any] = {"ge": 1, "le": args.max_steps}
     changed: dict[str, Any] = {
@@ -199,16 +206,16 @@ def request_model(args: ServeArgs, serving: Serving, kind: type[R]) -> type[R]:
     for entry in registered():
         if entry.name in kind.model_fields or entry.name in GroupReport.model_fields:
             raise UserError(f"the intervention {entry.name!r} has the name of a field of requests or reports")
-        changed[entry.name] = _intervention(entry, serving.interventions[entry.name])
-    return create_model(f"{kind.__name__}Here", __base__=kind, **changed)
+        changed[entry.name] = _intervention(entry, serving.interventions[entry.name], ending)
+    return create_model(f"{kind.__name__}Here{ending}", __base__=kind, **changed)
 
 
-def _intervention(entry: Intervention, defaults: InterventionConfig) -> tuple[Any, Any]:
+def _intervention(entry: Intervention, defaults: InterventionConfig, ending: str) -> tuple[Any, Any]:
     """The field of a request that switches an intervention on; its settings have the app's defaults."""
     types_of = get_type_hints(entry.config)
     here: dict[str, Any] = {f.name: (types_of[f.name], getattr(defaults, f.name)) for f in fields(entry.config)}
     name = "".join(word.capitalize() for word in entry.name.split("_"))
-    options = create_model(name, __base__=_Body, **here)
+    options = create_model(name + ending, __base__=_Body, **here)
     said = f"Extension. {entry.title}, which {entry.purpose}: true, or its settings."
     return Annotated[StrictBool | options | None, BeforeValidator(_of_form)], Field(False, description=said)
 

@@ -41,6 +41,9 @@ class ServeArgs(BaseModel):
 
     config: str = ""
     """TOML file of a batch job: its model, scorer, sampling and interventions become the endpoint's."""
+    configs: Words = ()
+    """Further models, which requests name: configs as `config` is, commas between, each with the settings that differ
+    for it, "b.toml,c.toml replicas=2 max_n=4" (`pipelines.serve.several`)."""
     model: str = ""
     """Pipeline folder or hub id; "" takes the config's, and without a config the embedded model."""
     revision: str = ""

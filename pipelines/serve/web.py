@@ -26,28 +26,26 @@ from pipelines.serve.guard import Guard
 from pipelines.serve.head import Head
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.job_tables import job_tables
-from pipelines.serve.jobs import Engine
 from pipelines.serve.keys import Keys
 from pipelines.serve.rates import LIMITS, Rates
 from pipelines.serve.refusals import refusals
 from pipelines.serve.repeats import Repeats
 from pipelines.serve.response_schema import ModelCard, ModelList
 from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.several import Models
 from pipelines.serve.shelf import media_type
 from pipelines.serve.uploads import Bodies, Uploads
 
 
-def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, keys: Keys, door: Door) -> FastAPI:
+def create_app(models: Models, desk: Desk, keys: Keys, door: Door) -> FastAPI:
     """The web application.
 
-    args: the settings.
-    serving: the model and its defaults.
-    engine: makes groups.
+    models: those that are served.
     desk: keeps jobs and files.
     keys: the API keys.
     door: closed before it ends.
     """
-    api = ImagesApi(args, serving, engine)
+    args, api = models.args, ImagesApi(models)
     rates = Rates(requests=args.requests_per_minute, images=args.images_per_minute)
     app = FastAPIOffline(
         title="Raydiance",
@@ -87,11 +85,12 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, desk: Desk, ke
     app.add_exception_handler(RequestValidationError, _unreadable)
     jobs, check = CallerJobs(args, desk, keys, rates, api.metrics), _key_check(keys)
     guarded = [Depends(check)]
-    app.include_router(making.routes(api, jobs, args, serving, guarded))
-    app.include_router(videos_api.routes(jobs, args, serving, guarded))
-    app.include_router(jobs_api.routes(jobs, serving.name, guarded))
-    _add_reading(app, api, jobs, loras.cards(card(args, serving), serving), check)
-    _add_documents(app, engine, door)
+    app.include_router(making.routes(api, jobs, models, guarded))
+    app.include_router(videos_api.routes(jobs, models, guarded))
+    app.include_router(jobs_api.routes(jobs, guarded))
+    cards = [each for model in models for each in loras.cards(card(model.args, model.serving), model.serving)]
+    _add_reading(app, api, jobs, cards, check)
+    _add_documents(app, models, door)
     return app
 
 
@@ -105,7 +104,7 @@ def _about() -> str:
 
 
 def card(args: ServeArgs, serving: Serving) -> ModelCard:
-    """The served model with the limits and defaults of requests."""
+    """A served model with the limits and defaults of requests."""
     sampling = serving.sampling.settings(pictures=False)
     del sampling["width"], sampling["height"]
     return ModelCard(
@@ -133,7 +132,7 @@ def _add_reading(
     known = {model.id: model for model in models_here}
     guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": refusals(401, 403)}
 
-    @app.get("/v1/models", summary="The served model and its LoRAs, limits and defaults", **guarded)
+    @app.get("/v1/models", summary="The served models and their LoRAs, limits and defaults", **guarded)
     async def models() -> ModelList:
         return ModelList(data=list(known.values()))
 
@@ -157,14 +156,14 @@ def _add_reading(
         return Response(api.metrics.text(await jobs.counts()), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_documents(app: FastAPI, engine: Engine, door: Door) -> None:
+def _add_documents(app: FastAPI, models: Models, door: Door) -> None:
     @app.get("/healthz", responses=refusals(403), summary="Does the web side answer?")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/readyz", responses=refusals(403, 503), summary="Is there a worker, or can one start?")
     async def ready() -> dict[str, str]:
-        if door.closed or not await engine.ready():
+        if door.closed or not any([await model.engine.ready() for model in models]):
             raise ApiError(503, "no worker is ready", code="not_ready", retry_after_s=5)
         return {"status": "ready"}
 

@@ -269,8 +269,8 @@ def test_documents(served: Served) -> None:
     assert "cdn" not in httpx2.get(f"{served.url}/docs").text
     post(served)
     metrics = httpx2.get(f"{served.url}/metrics").text
-    assert 'raydiance_image_requests_total{status="200"}' in metrics
-    assert "raydiance_requests_in_flight 0.0" in metrics
+    assert 'raydiance_image_requests_total{model="pipeline",status="200"}' in metrics
+    assert 'raydiance_requests_in_flight{model="pipeline"} 0.0' in metrics
 
 
 def test_head_is_answered_wherever_get_is(served: Served) -> None:

@@ -52,7 +52,7 @@ class Fixture:
             finally:
                 self.running -= 1
 
-        limits = {"max_jobs": 10, "at_once": 2, "max_bytes": 10_000, "seconds": 60.0}
+        limits = {"max_jobs": 10, "at_once": {"tiny": 2}, "max_bytes": 10_000, "seconds": 60.0}
         self.desk = DeskHere(answer, self.folder, **{**limits, **changes})
 
     async def over(self, job: Deferred) -> Deferred:
@@ -64,7 +64,7 @@ class Fixture:
 
 def job(number: int = 0, seconds: float = 60.0) -> Deferred:
     now = time.time()
-    own = {"id": f"image_{number}", "owner": ME, "kind": "image", "request": "{}", "files_at": "u/"}
+    own = {"id": f"image_{number}", "owner": ME, "kind": "image", "model": "tiny", "request": "{}", "files_at": "u/"}
     return Deferred.model_validate(own | {"created_at": now, "deadline": now + seconds})
 
 
@@ -104,7 +104,7 @@ def test_a_job_is_stopped_at_its_deadline_also_while_it_waits_for_its_turn() -> 
         await asyncio.sleep(60)
 
     async def ends() -> None:
-        fixture = Fixture(never, at_once=1)
+        fixture = Fixture(never, at_once={"tiny": 1})
         deadlines = {1: 0.3, 2: 0.1}
         for number, seconds in deadlines.items():
             await fixture.desk.submit(job(number, seconds=seconds))
@@ -114,6 +114,23 @@ def test_a_job_is_stopped_at_its_deadline_also_while_it_waits_for_its_turn() -> 
             assert (made.error_status, made.error.code) == (504, "timeout")
             assert made.error.message == f"not done within {seconds} s; stopped"
         assert (fixture.running, fixture.attempts) == (0, 1)
+
+    asyncio.run(ends())
+
+
+def test_jobs_of_a_model_do_not_wait_for_those_of_another() -> None:
+    async def slow_at_first(attempt: int) -> None:
+        await asyncio.sleep(60 if attempt == 1 else 0)
+
+    async def ends() -> None:
+        fixture = Fixture(slow_at_first, at_once={"tiny": 1, "other": 1})
+        await fixture.desk.submit(job(1))
+        while not fixture.running:
+            await asyncio.sleep(0.005)
+        for number, model in ((2, "other"), (3, "served no more")):
+            await fixture.desk.submit(job(number).model_copy(update={"model": model}))
+            assert (await fixture.over(job(number))).status == "completed"
+        await fixture.desk.cancel(ME, "image_1")
 
     asyncio.run(ends())
 

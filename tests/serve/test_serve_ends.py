@@ -19,10 +19,10 @@ from starlette.testclient import TestClient
 from jobs import serve
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
+from pipelines.serve.arguments import arguments
 from pipelines.serve.door import Door
 from pipelines.serve.jobs import Event, Job, Started
 from pipelines.serve.keys import Keys
-from pipelines.serve.launch import arguments
 from pipelines.serve.proxy import middlewares
 from pipelines.serve.settings import ServeArgs
 from tests.support.served import BrokenEngine, listening

@@ -48,7 +48,9 @@ def test_nobody_is_cut_off(running: Running, told: signal.Signals) -> None:
     url, body = running.url, {"prompt": "a red star"}
     with ThreadPoolExecutor() as pool:
         long = pool.submit(httpx2.post, url + IMAGES, json={**body, "steps": 1000, "n": 4}, timeout=300)
-        while "raydiance_queue_seconds_count 1.0" not in httpx2.get(f"{url}/metrics", timeout=60).text:
+        while (
+            'raydiance_queue_seconds_count{model="pipeline"} 1.0' not in httpx2.get(f"{url}/metrics", timeout=60).text
+        ):
             time.sleep(0.1)
         running.process.send_signal(told)
         while httpx2.get(f"{url}/readyz", timeout=60).status_code == 200:

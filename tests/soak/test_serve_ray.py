@@ -108,7 +108,7 @@ def test_the_bytes_of_the_bare_generator(url: str, tiny_pipeline: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_caller_who_goes_away_frees_the_worker(url: str, stream: bool) -> None:
-    cancelled = 'raydiance_image_requests_total{status="cancelled"}'
+    cancelled = 'raydiance_image_requests_total{model="pipeline",status="cancelled"}'
     before, begun = metric(url, cancelled), metric(url, "raydiance_queue_seconds_count")
 
     async def leave() -> None:
@@ -120,7 +120,7 @@ def test_a_caller_who_goes_away_frees_the_worker(url: str, stream: bool) -> None
             await asyncio.gather(asked, return_exceptions=True)
 
     asyncio.run(leave())
-    wait_until(lambda: metric(url, "raydiance_requests_in_flight ") == 0, 20)
+    wait_until(lambda: metric(url, "raydiance_requests_in_flight") == 0, 20)
     assert metric(url, cancelled) == before + 1
     wait_until(lambda: idle(pids("Worker")), 20)  # long before a thousand steps are done
 
