@@ -118,8 +118,7 @@ class ImagesApi:
                     self.metrics.images.inc(len(event.images))
                     self.metrics.generate.observe(event.generate_s)
                     self.metrics.groups.observe(event.groups_in_batch)
-                    by_url = request.response_format == "url"
-                    urls = [await keep(data, job.ending) for data in event.images] if by_url else None
+                    urls = [await keep(data, job.ending) for data in event.images] if request.by_url else None
                     yield response_of(job, seed, event, urls=urls, queue_s=queue_s, serving=self._serving)
 
     def _in_time(self, job: Job) -> AsyncGenerator[Event, None]:

@@ -140,6 +140,11 @@ class ImageRequest(_Body):
     """The size of requests that say none; "" is the app's."""
 
     @property
+    def by_url(self) -> bool:
+        """Whether the files are kept, and fetched later."""
+        return self.response_format == "url"
+
+    @property
     def pictures(self) -> tuple[bytes, ...]:
         """The files of the pictures to edit."""
         return ()
