@@ -79,6 +79,13 @@ def test_a_key_has_so_many_images_in_a_minute(served: Served, caplog: pytest.Log
     assert ANN not in caplog.text + metrics
 
 
+def test_a_request_that_does_not_fit_takes_no_images(served: Served) -> None:
+    before = post(served, BOB)
+    assert post(served, BOB, seed=1, seeds=[2]).status_code == 400
+    left = [int(one.headers["x-ratelimit-remaining-images"]) for one in (before, post(served, BOB))]
+    assert left[1] >= left[0] - 1
+
+
 def test_room_comes_back_evenly() -> None:
     now, headers = [0.0], dict[str, str]()
     rates = Rates(requests=6, images=0, clock=lambda: now[0])
