@@ -23,10 +23,14 @@ from pipelines.serve.settings import ServeArgs, Serving
 EDITS = "/v1/images/edits"
 """Its bodies have pictures in them."""
 
+_TEXT = {"type": "string"}
+_EVENT = {"type": "object", "properties": {"event": _TEXT, "data": _TEXT}, "required": ["event", "data"]}
+"""Of each event: its name, and JSON."""
+
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The group; events if asked for",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     },
     202: {"description": "A job, if asked for", "model": jobs_api.JobView},
     **refusals(*MAKING),
