@@ -74,7 +74,8 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
     folded = 0
     while True:
         if counts.segments:
-            run_record.planned(config, output, counts, inputs)
+            if (counts, inputs, config.to_dict()) != (record.plan, record.plan_made_from, record.config):
+                run_record.planned(config, output, counts, inputs)
             maker.make(counts, state.totals() if folded else None)
         for segment in counts.segments[folded:]:
             for _ in maker.map_shards(partial(settle, output), state.fold(output, segment)):

@@ -158,4 +158,4 @@ def _unknown(labelled: Labelled, rule: Expression, judged: int, why: Mapping[str
 
 def _rounded(value: float) -> str:
     """Six digits, rounded down, so that the image with this value is kept."""
-    return f"{_DIGITS.create_decimal(repr(value)):g}" if value else "0"
+    return repr(float(_DIGITS.create_decimal(repr(value))))

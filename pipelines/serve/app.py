@@ -19,7 +19,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 from ray.serve.handle import DeploymentHandle
 
-from pipelines.serve import keys
+from pipelines.serve import keys, repeats, traces
 from pipelines.serve.answers import ImagesDesk
 from pipelines.serve.door import Door
 from pipelines.serve.engine import ServeEngine
@@ -83,6 +83,7 @@ def app(args: ServeArgs) -> Application:
     """
     from pipelines.serve.worker import Worker
 
+    traces.check(args.traces)
     for warning in resolve(args).warnings:  # which fails here, at start-up, not in a worker
         _log.warning(warning)
     deployment: Any = serve.deployment  # its overloads do not allow options beside the class
@@ -115,10 +116,11 @@ def shutdown_s(args: ServeArgs) -> float:
 def _web_options(args: ServeArgs) -> dict[str, Any]:
     """Options of the web process.
 
-    It has room for requests whose bodies come, that wait for a worker, and that are answered at once. The first two
-    have limits of their own, so that the last always has room.
+    It has room for requests whose bodies come, that wait for a worker or for the answer to an equal one, and that are
+    answered at once. All but the last have limits of their own, so that these always have room.
     """
     waiting = args.max_uploads + args.max_picture_uploads + args.most_replicas * _held(args) + args.max_queue
+    waiting += repeats.MOST_WAITING
     return {
         "ray_actor_options": {"num_cpus": 0.1},
         "max_ongoing_requests": waiting + _QUICK_REQUESTS,

@@ -160,6 +160,13 @@ class CallerJobs:
         if not await self._desk.forget(self.owner(request), job_id):
             raise _none("job")
 
+    async def counts(self) -> dict[str, int]:
+        """How many jobs there are, of all callers, by status; nothing where the desk is away."""
+        try:
+            return await self._desk.counts()
+        except ApiError:
+            return {}
+
     async def cancel(self, request: Request, job_id: str) -> Deferred:
         """Stop a job.
 

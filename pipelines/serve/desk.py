@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Protocol
+from typing import Protocol, get_args
 
 from pydantic import ValidationError
 
@@ -47,6 +48,10 @@ class Desk(Protocol):
 
     async def all_of(self, owner: str, kind: Kind | None = None) -> list[Deferred]:
         """All jobs of an owner, or those of a kind, the newest first."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """How many jobs there are, of everybody, by status."""
         ...
 
     async def cancel(self, owner: str, job_id: str) -> Deferred | None:
@@ -123,6 +128,12 @@ class DeskHere:
         await self._open()
         own = [job for job in self._jobs.values() if job.owner == owner and kind in (None, job.kind)]
         return sorted(own, key=lambda job: (job.created_at, job.id), reverse=True)
+
+    async def counts(self) -> dict[str, int]:
+        """As of `Desk`."""
+        await self._open()
+        found = Counter(job.status for job in self._jobs.values())
+        return {status: found[status] for status in get_args(Status)}
 
     async def cancel(self, owner: str, job_id: str) -> Deferred | None:
         """As of `Desk`."""

@@ -18,6 +18,7 @@ from pipelines.serve.requests import error_of, job_of, response_of
 from pipelines.serve.response_schema import ImageResponse
 from pipelines.serve.schema import ImageRequest
 from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.traces import traced, tracer_for
 
 
 class ImagesApi:
@@ -30,7 +31,7 @@ class ImagesApi:
 
     def __init__(self, args: ServeArgs, serving: Serving, engine: Engine) -> None:
         self._args, self._serving, self._engine = args, serving, engine
-        self._pace = Pace()
+        self._pace, self._tracer = Pace(), tracer_for(args.traces)
         self.metrics = Metrics()
 
     async def create(self, request: ImageRequest, keep: Keep) -> ImageResponse:
@@ -117,13 +118,13 @@ class ImagesApi:
                     self.metrics.images.inc(len(event.images))
                     self.metrics.generate.observe(event.generate_s)
                     self.metrics.groups.observe(event.groups_in_batch)
-                    by_url = request.response_format == "url"
-                    urls = [await keep(data, job.ending) for data in event.images] if by_url else None
+                    urls = [await keep(data, job.ending) for data in event.images] if request.by_url else None
                     yield response_of(job, seed, event, urls=urls, queue_s=queue_s, serving=self._serving)
 
     def _in_time(self, job: Job) -> AsyncGenerator[Event, None]:
         limits = {"queue_s": self._args.queue_timeout_s, "total_s": self._args.timeout_s}
-        return events_in_time(self._engine, job, pace=self._pace, **limits)
+        events = events_in_time(self._engine, job, pace=self._pace, **limits)
+        return traced(self._tracer, self._serving.name, job, events)
 
     @contextmanager
     def _measured(self) -> Iterator[None]:

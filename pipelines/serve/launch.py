@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipelines.cluster.session import stoppable
 from pipelines.errors import UserError
-from pipelines.serve import keys, proxy
+from pipelines.serve import keys, proxy, traces
 from pipelines.serve.settings import ServeArgs, resolve
 
 NAME = "raydiance"
@@ -60,6 +60,7 @@ def launch(args: ServeArgs, *, host: str, port: int, address: str) -> None:
         RuntimeError: when the endpoint cannot start.
     """
     keys.require_for(host, keys.read(args.api_keys_file), allow_anonymous=args.allow_anonymous)
+    traces.check(args.traces)
     resolve(args)  # what is wrong is said before Ray starts
     import ray
     from ray import serve

@@ -15,7 +15,7 @@ from pipelines.serve.form_body import FormRoute, form_too
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.refusals import MAKING, refusals
-from pipelines.serve.requests import count_of, job_of
+from pipelines.serve.requests import job_of
 from pipelines.serve.response_schema import response_model
 from pipelines.serve.schema import ImageRequest, request_model
 from pipelines.serve.settings import ServeArgs, Serving
@@ -23,10 +23,14 @@ from pipelines.serve.settings import ServeArgs, Serving
 EDITS = "/v1/images/edits"
 """Its bodies have pictures in them."""
 
+_TEXT = {"type": "string"}
+_EVENT = {"type": "object", "properties": {"event": _TEXT, "data": _TEXT}, "required": ["event", "data"]}
+"""Of each event: its name, and JSON."""
+
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The group; events if asked for",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     },
     202: {"description": "A job, if asked for", "model": jobs_api.JobView},
     **refusals(*MAKING),
@@ -46,10 +50,11 @@ def routes(
     """
 
     async def answer(kind: Kind, request: Request, asked: ImageRequest, prefer: str | None) -> Any:
-        jobs.count(request, count_of(asked))
+        job, seed = job_of(asked, args, serving)
+        jobs.count(request, len(job.group.seeds))
         if jobs_api.wants_job(prefer):
-            job = await jobs.begin(kind, request, asked, *job_of(asked, args, serving))
-            return jobs_api.accepted(job, serving.name, jobs.base(request))
+            begun = await jobs.begin(kind, request, asked, job, seed)
+            return jobs_api.accepted(begun, serving.name, jobs.base(request))
         return await (api.stream if asked.stream else api.create)(asked, jobs.keep(request))
 
     shared: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -22,6 +23,7 @@ class Metrics:
         self.latency = Histogram("request_seconds", "Seconds from request to images", buckets=_SECONDS, **every)
         self.queue = Histogram("queue_seconds", "Seconds until a batch begins", buckets=_SECONDS, **every)
         self.generate = Histogram("generate_seconds", "Seconds of a denoising batch", buckets=_SECONDS, **every)
+        self._jobs = Gauge("jobs", "Jobs that are not forgotten, by status", ["status"], **every)
         self.groups = Histogram("groups_per_batch", "Groups denoised together", buckets=_GROUPS, **every)
 
         self.requests_by_key = Counter(
@@ -32,6 +34,12 @@ class Metrics:
         )
         self.images_by_key = Counter("images_by_key", "Images asked for, by the key's name", ["key"], **every)
 
-    def text(self) -> bytes:
-        """All metrics in Prometheus's text format."""
+    def text(self, jobs: Mapping[str, int]) -> bytes:
+        """All metrics in Prometheus's text format.
+
+        jobs: how many there are, by status; none where it is not known.
+        """
+        self._jobs.clear()
+        for status, count in jobs.items():
+            self._jobs.labels(status).set(count)
         return generate_latest(self._registry)

@@ -35,6 +35,11 @@ class ServeDesk:
         jobs: list[Deferred] = await self._ask("all_of", owner, kind)
         return jobs
 
+    async def counts(self) -> dict[str, int]:
+        """As of `Desk`."""
+        counts: dict[str, int] = await self._ask("counts")
+        return counts
+
     async def cancel(self, owner: str, job_id: str) -> Deferred | None:
         """As of `Desk`."""
         job: Deferred | None = await self._ask("cancel", owner, job_id)

@@ -143,6 +143,8 @@ class ServeArgs(BaseModel):
     """Answer without keys on addresses other than loopback, for use behind a proxy that checks who calls."""
     cors_origins: Words = ()
     """Web pages of other origins that may call, such as "https://example.org"."""
+    traces: str = ""
+    """URL of a collector of OpenTelemetry traces (OTLP over HTTP), "http://127.0.0.1:4318/v1/traces"; "" makes none."""
     log_prompts: bool = False
     """Write prompts and error messages into the log."""
 

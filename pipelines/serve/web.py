@@ -154,7 +154,7 @@ def _add_reading(
 
     @app.get("/metrics", response_class=Response, summary="For Prometheus", **guarded)
     async def metrics() -> Response:
-        return Response(api.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(api.metrics.text(await jobs.counts()), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_documents(app: FastAPI, engine: Engine, door: Door) -> None:

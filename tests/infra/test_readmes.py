@@ -203,6 +203,8 @@ def plugged(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: str, tiny_c
     table: dict[str, Any] = tomllib.loads((folder / "run.toml").read_text())
     for text in (*blocks(PIPELINES, "toml"), *blocks(MODELS, "toml")):
         added = tomllib.loads(text)
+        if "plugins" not in added.get("run", {}):
+            continue
         plugins = [*table["run"].get("plugins", []), *added.pop("run")["plugins"]]
         table = {**table, **added, "run": {**table["run"], "plugins": plugins}}
     assert table["run"]["plugins"] == [*PLUGINS]

@@ -120,6 +120,7 @@ def test_the_margin_is_chosen_where_the_score_is_lower_for_all_that_is_rare(conf
     assert margin.kept.precision.low < 0.9 < margin.kept.precision.high
     assert "accept = 'clip_margin >= 0.0" in report.toml
     limit = float(margin.accept.split()[-1])
+    assert expression(margin.accept).kind == "condition"
     values_N = numbers(confounded.values(expression("clip_margin")))
     accepted_N = values_N >= limit
     assert limit <= values_N[accepted_N].min() < limit + 1e-6  # rounded down: the image at the threshold is kept

@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.embedded import WEIGHTS
 from pipelines import console
 from pipelines.config.run import fingerprint
 from pipelines.dataset.progress_json import ProgressFile, Quotas
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import dry_run
+from pipelines.flows import dry_run, run_record
 from pipelines.flows.fill import fill
 from pipelines.flows.finish import finish
 from pipelines.quota import shard as shards
@@ -58,12 +59,15 @@ def test_each_quota_is_met_exactly_or_given_up(tmp_path: Path) -> None:
     assert len(made) == len({*made}) == 4 * groups.total()
 
 
-def test_a_second_call_changes_nothing(tmp_path: Path) -> None:
+def test_a_second_call_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """run.json neither, which says with which versions the images were made."""
     config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12})
     filled(config, WORLD)
-    before = files_of(tmp_path / "out")
+    before, record = files_of(tmp_path / "out"), (tmp_path / "out" / "run.json").read_bytes()
+    monkeypatch.setattr(run_record, "version", lambda _: "another")
     assert filled(config, WORLD).images == 0
     assert files_of(tmp_path / "out") == before
+    assert (tmp_path / "out" / "run.json").read_bytes() == record
 
 
 @pytest.fixture(autouse=True)
@@ -280,10 +284,11 @@ def test_the_certificate_of_a_run_that_goes_on_is_gone_until_it_ends(tmp_path: P
     assert pq.read_table(tmp_path / "out" / "certificate.parquet")["asked"].to_pylist() == [50]
 
 
-def test_a_dry_run_says_what_quotas_cost_at_several_rates_and_at_that_of_the_run_so_far(
-    tmp_path: Path, tiny_pipeline: str, tiny_clip: str
-) -> None:
-    models = {"model": {"path": tiny_pipeline, "dtype": "float32"}, "scoring": {"model": tiny_clip}}
+def test_a_dry_run_says_what_quotas_cost_at_several_rates_and_at_that_of_the_run_so_far(tmp_path: Path) -> None:
+    models = {
+        "model": {"path": str(WEIGHTS / "pipeline"), "dtype": "float32"},
+        "scoring": {"model": f"local-dir:{WEIGHTS / 'clip'}"},
+    }
     config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12}, **models)
     said = dry_run.describe(config).splitlines()
     assert "quotas   3 of 9 accepted images, in groups of 4" in said

@@ -146,6 +146,20 @@ def test_rows_may_name_what_lies_below_the_folders_of_the_settings_and_nothing_e
     assert "prompts.picture_folders" in str(found[3])
 
 
+def test_prompts_pictures_and_the_run_may_lie_in_s3(s3: Storage, configure: Configure) -> None:
+    s3.write_bytes("mine/down/red.png", RED)
+    s3.write_bytes("elsewhere.png", BLUE)
+    values = ["down/red.png", f"{s3.uri}/mine/down/red.png", "gone.png", "../elsewhere.png", f"{s3.uri}/elsewhere.png"]
+    rows = [json.dumps({"prompt": value, "picture": value}) for value in values]
+    s3.write_bytes("mine/p.jsonl", "\n".join(rows).encode())
+    output = Storage.open(f"{s3.uri}/run")
+    counts = write_plan(configure(prompts={"path": f"{s3.uri}/mine/*.jsonl", "columns": COLUMNS}), output)
+    assert (counts.prompts, counts.bad_prompts, counts.segments[0].sources) == (2, 3, 1)
+    assert Sources(output).read([id_of(RED)]) == {id_of(RED): RED}
+    failed = pq.read_table(output.open_input(FAILED_PROMPTS)).to_pylist()
+    assert [row["error_type"] for row in failed] == ["NoPicture", "PictureElsewhere", "PictureElsewhere"]
+
+
 def test_a_mask_is_one_picture_as_large_as_the_first_of_its_row(tmp_path: Path) -> None:
     (tmp_path / "red.png").write_bytes(RED)
     for name, data in {"white": png("white"), "black": png("black"), "large": png("white", (16, 6))}.items():

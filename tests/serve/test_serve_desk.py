@@ -6,17 +6,25 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from pipelines.dataset.storage import Storage
+from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.deferred import Deferred
 from pipelines.serve.desk import DeskHere, Keep
 from pipelines.serve.errors import ApiError
 from pipelines.serve.folders import Folder, Memory
 from pipelines.serve.jobs import Step
+from pipelines.serve.keys import Keys
+from pipelines.serve.metrics import Metrics
+from pipelines.serve.rates import Rates
 from pipelines.serve.response_schema import ImageResponse
+from pipelines.serve.serve_desk import ServeDesk
+from pipelines.serve.settings import ServeArgs
 from pipelines.serve.shelf import Shelf
 
 ME = "me"
@@ -202,3 +210,22 @@ def test_kept_files_are_bounded_in_time_and_space() -> None:
         assert [await after.get(name) for name in names] == [None] * 3
 
     asyncio.run(keep())
+
+
+def test_a_desk_that_is_away_is_told_and_counts_nothing() -> None:
+    class Away:
+        def __getattr__(self, _: str) -> Any:
+            def remote(*_: Any) -> Any:
+                raise ActorDiedError
+
+            return SimpleNamespace(remote=remote)
+
+    async def ask() -> None:
+        handle: Any = Away()
+        with pytest.raises(ApiError, match="for a moment") as raised:
+            await ServeDesk(handle).find(ME, "image_1")
+        assert (raised.value.status_code, (raised.value.headers or {})["Retry-After"]) == (503, "1")
+        jobs = CallerJobs(ServeArgs(), ServeDesk(handle), Keys(), Rates(requests=0, images=0), Metrics())
+        assert await jobs.counts() == {}
+
+    asyncio.run(ask())

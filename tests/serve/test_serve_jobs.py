@@ -75,6 +75,13 @@ def test_the_official_client_makes_a_job_of_a_call(served: Served, ann: Caller) 
     assert [image.b64_json for image in made.data or []] == [image.b64_json for image in at_once.data or []]
 
 
+def test_metrics_count_jobs_by_status(ann: Caller) -> None:
+    ann.over(ann.begin().json()["id"])
+    lines = ann.http.get("/metrics").text.splitlines()
+    assert 'raydiance_jobs{status="completed"} 1.0' in lines
+    assert 'raydiance_jobs{status="queued"} 0.0' in lines
+
+
 def test_a_job_says_where_it_is_and_that_it_is_one(ann: Caller) -> None:
     answer = ann.begin(seed=1)
     assert answer.status_code == 202
