@@ -195,7 +195,7 @@ def test_a_desk_goes_on_with_what_an_earlier_one_has_left(tmp_path: Path) -> Non
 def test_a_job_that_does_not_fit_new_settings_says_why(tiny_pipeline: str, tiny_clip: str) -> None:
     args = tiny_args(tiny_pipeline, tiny_clip)
     serving = resolve(args)
-    asked = request_model(args, serving, ImageRequest)(prompt="a red star", n=4)
+    asked = request_model(args, serving, ImageRequest).model_validate({"prompt": "a red star", "n": 4})
     job = deferred("image", asked, owner="", files_at="", about={}, seconds=60)
 
     async def made() -> Deferred:
