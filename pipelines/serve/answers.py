@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from pydantic import ValidationError
+
 from pipelines.serve.deferred import Deferred, Kind
 from pipelines.serve.desk import DeskHere, Keep
 from pipelines.serve.edit_schema import EditRequest
+from pipelines.serve.errors import invalid
 from pipelines.serve.events import PartialImages
 from pipelines.serve.folders import open_folder
 from pipelines.serve.images_api import ImagesApi
@@ -20,6 +23,14 @@ from pipelines.serve.video_schema import VideoRequest
 _BODIES: dict[Kind, type[ImageRequest]] = {"image": ImageRequest, "edit": EditRequest, "video": VideoRequest}
 _DIGITS = {"seed_text", "seed_texts"}
 """Fields of reports that are made of others."""
+
+
+def _read(body: type[ImageRequest], job: Deferred) -> ImageRequest:
+    """The body of a job. One that an earlier process has left may not fit the settings of this one."""
+    try:
+        return body.model_validate_json(job.request)
+    except ValidationError as error:
+        raise invalid([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]) from None
 
 
 class ImagesDesk(DeskHere):
@@ -41,7 +52,7 @@ class ImagesDesk(DeskHere):
         async def answer(job: Deferred, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
             # Its steps are the job's progress; what images look like by then nobody sees.
             seen = {"stream": True, "partial_images": None}
-            request = bodies[job.kind].model_validate_json(job.request).model_copy(update=seen)
+            request = _read(bodies[job.kind], job).model_copy(update=seen)
             async with aclosing(api.events(request, keep)) as events:
                 async for event in events:
                     if isinstance(event, ImageResponse):

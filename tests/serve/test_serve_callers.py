@@ -87,6 +87,13 @@ def test_a_request_that_does_not_fit_takes_no_images(served: Served) -> None:
     assert left[1] >= left[0] - 1
 
 
+def test_a_path_is_one_line_of_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ray.serve")
+    headers = {"authorization": f"Bearer {ANN}"}
+    assert httpx2.post(f"{served.url}/v1/x%0Abob: deleted", headers=headers).status_code == 404
+    assert "ann: /v1/x%0Abob%3A%20deleted 404" in caplog.text
+
+
 def test_room_comes_back_evenly() -> None:
     now, headers = [0.0], dict[str, str]()
     rates = Rates(requests=6, images=0, clock=lambda: now[0])
