@@ -33,8 +33,8 @@ FAILURES = ("BadPicture", "NoPicture", "PictureElsewhere")
 """Types of the failures of rows whose pictures cannot be used: other files may put them right."""
 
 LARGE = 8_000_000
-"""Pixels of a picture from which it is decoded alone: one of 64 megapixels takes up to a GB, and a small file may be
-one."""
+"""Pixels of a picture above which it is decoded alone: a transparent one of 64 megapixels took 1.3 GB, from a file of
+0.3 MB."""
 
 _ROWS_AHEAD = 16
 _THREADS = 8
