@@ -21,6 +21,11 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 _TURNED = range(5, 9)
 """Orientations of EXIF that lay a picture on its side."""
 _ORIENTATION = 0x0112
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BESIDE = 12
+"""Bytes of a chunk of a PNG besides its content."""
+_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""A PNG's last chunk, which those that are cut off lack."""
 _WHITE = (255, 255, 255, 255)
 
 
@@ -34,7 +39,7 @@ def size_of(data: bytes) -> tuple[int, int]:
     """
     with _open(data) as image:
         width, height = image.size
-        return (height, width) if image.getexif().get(_ORIENTATION) in _TURNED else (width, height)
+        return (height, width) if _exif(image, data).get(_ORIENTATION) in _TURNED else (width, height)
 
 
 def decoded(data: bytes) -> Image.Image:
@@ -103,6 +108,23 @@ def _rule(least: int, most: int) -> str:
     if least:
         return f"edits pictures: each prompt needs {least if least == most else f'{least} to {most}'}"
     return f"takes at most {most} input picture{'s' * (most > 1)}"
+
+
+def _exif(image: Image.Image, data: bytes) -> Image.Exif:
+    """EXIF of a picture. In a PNG it may stand behind the pixels, which Pillow decodes to get there.
+
+    data: its file.
+    """
+    if image.format != "PNG":
+        return image.getexif()
+    kept, at = [data[: len(_PNG)]], len(_PNG)
+    while at < len(data):
+        end = at + _BESIDE + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] != b"IDAT":
+            kept.append(data[at:end])
+        at = end
+    with Image.open(io.BytesIO(b"".join([*kept, _END])), formats=("PNG",)) as without_pixels:
+        return Image.Image.getexif(without_pixels)
 
 
 @contextmanager

@@ -121,7 +121,8 @@ def _fill(options: argparse.Namespace, policy: str, seed: int) -> Filled:
                 break
             with _Timed(result, "plan"):
                 prompts = _prompts(config)
-                segments = (*segments, write_round(config, output, segments, prompts, asked, state.groups_P))
+                planned = write_round(config, output, segments, prompts, asked, state.census, state.groups_P)
+                segments = (*segments, planned)
             state.begin_round()
             for start in range(0, len(asked.arm_G), _GROUPS_AT_A_TIME):
                 part = Ask(

@@ -86,11 +86,11 @@ def _open(spec: ScorerSpec, device: str) -> Scorer:
     if options.endpoint is not None:
         from models.scorers.vqa_endpoint import EndpointModel
 
-        return YesNo(EndpointModel(options.endpoint, spec.model, logprobs=options.logprobs), options)
+        return YesNo(EndpointModel(options.endpoint, spec.model, logprobs=options.logprobs), options, spec.revision)
     from models.scorers.vqa_local import LocalModel
 
     revision = "" if Path(spec.model).is_dir() else spec.revision
-    return YesNo(LocalModel(spec.model, revision, device), options)
+    return YesNo(LocalModel(spec.model, revision, device), options, spec.revision)
 
 
 ENTRY = Entry(

@@ -38,12 +38,19 @@ class YesNo:
 
     model: who answers.
     options: what is asked.
+    revision: of the model's weights, as far as it is known.
     """
 
     dim = None
 
-    def __init__(self, model: Answers, options: Asked) -> None:
+    def __init__(self, model: Answers, options: Asked, revision: str) -> None:
         self._model, self._options = model, options
+        # What answers depend on, beside picture and question: one that has no probabilities says 0 or 1.
+        self._how = {
+            "model": model.name,
+            "revision": revision,
+            "answers": "probabilities" if options.logprobs else "words",
+        }
         self._kept: Kept | None = None
         self.name = model.name
 
@@ -54,7 +61,7 @@ class YesNo:
     def score(self, groups: Sequence[ImageGroup]) -> list[GroupScores]:
         """The scores of whole groups, in order: all questions are asked at a time."""
         pictures = [(image_HWC, self._questions(group)) for group in groups for image_HWC in group.pixels_BHWC]
-        keys = [{"model": self.name, "image": _hash(image_HWC)} for image_HWC, _ in pictures]
+        keys = [{**self._how, "image": _hash(image_HWC)} for image_HWC, _ in pictures]
         known = [self._kept.find(key) if self._kept is not None else {} for key in keys]
         missing = [(at, text) for at, (_, texts) in enumerate(pictures) for text in texts if text not in known[at]]
         found = self._model.ask([(pictures[at][0], text) for at, text in missing])

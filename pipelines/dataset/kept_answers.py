@@ -19,7 +19,7 @@ class Answered:
     """The content of a file in `judgements/`."""
 
     about: dict[str, str]
-    """What the answers are about: the model and the hash of the picture."""
+    """What the answers are about and how they were given: the hash of the picture, and the model."""
     answers: dict[str, float]
     """Question -> answer."""
 

@@ -142,7 +142,7 @@ def _planned(config: RunConfig, output: Storage, counts: PlanCounts, asked: Ask,
         store = SourceWriter(output, first) if config.prompts.columns.pictured else None
         keep = stack.enter_context(store).add if store else None
         prompts = Tally(Survey(config)).good_prompts(config, answers=output, keep=keep)
-        segment = write_round(config, output, counts.segments, prompts, asked, state.groups_P)
+        segment = write_round(config, output, counts.segments, prompts, asked, state.census, state.groups_P)
     segment = replace(segment, sources=store.files if store else 0)
     groups = len(asked.arm_G)
     return replace(

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,10 @@ from models.coverage import Coverage, coverage
 from models.errors import require
 from models.pictures import decoded
 from models.scorers.base import ImageGroup
+from pipelines.config import plugins
+from pipelines.config.recorded import recorded
 from pipelines.config.scorers import Scoring
+from pipelines.config.tables import Run
 from pipelines.dataset import owned, parquet, records
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
@@ -29,7 +31,7 @@ from pipelines.errors import UserError
 from pipelines.export.vectors import Vectors, vectors_of
 from pipelines.stages.judge import Judge
 
-FILE, REPEATS, RECORD = "quality.json", "repeats.parquet", "quality.json"
+FILE, REPEATS, RECORD = "quality.json", "repeats.parquet", "measured.json"
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _AT_A_TIME = 32
 _CONCEPTS_SHOWN = 10
@@ -100,7 +102,7 @@ def run(dataset: Storage, output: Storage, wanted: Wanted) -> Quality:
         UserError: when the run is not finished, or there are too few pictures.
     """
     finished = open_finished(dataset)
-    owned.check(output, RECORD, setting="--output")
+    owned.claim(output, RECORD, recorded(finished.run, "run", Run).name, setting="--output")
     arms = [arm.arm for arm in finished.report.by_arm]
     with RunLock(output), vectors_of(finished, IMAGE_FOLDERS if wanted.rejected else ("data",), arms) as found:
         if not found.rows.num_rows:
@@ -139,7 +141,7 @@ def _measured(
     counted = Counter(str(concept) for concept in table["concept"].to_pylist() if concept is not None)
     scoring = finished.run.config.get("scoring", {})
     return Quality(
-        name=str(finished.run.config["run"]["name"]),
+        name=recorded(finished.run, "run", Run).name,
         features=f"{scoring.get('model')} {scoring.get('pretrained', '')}".strip(),
         similarity=wanted.similarity,
         k=wanted.k,
@@ -158,19 +160,11 @@ def _reference(finished: FinishedRun, wanted: Wanted) -> NDArray[np.float32]:
             f"--reference {wanted.reference}: {len(files)} pictures ({', '.join(_PICTURES)}); k = {wanted.k} needs "
             f"{wanted.k + 1} or more"
         )
-    judge = Judge(_scoring(finished), "auto")
+    plugins.load(recorded(finished.run, "run", Run).plugins)
+    judge = Judge(recorded(finished.run, "scoring", Scoring), "auto")
     some = [files[at : at + _AT_A_TIME] for at in range(0, len(files), _AT_A_TIME)]
     parts = [vectors for of in some for vectors in _embedded(judge, of)]
     return np.concatenate(parts)
-
-
-def _scoring(finished: FinishedRun) -> Scoring:
-    """The main scorer of the run, as run.json has it."""
-    table: dict[str, Any] = dict(finished.run.config["scoring"])
-    try:
-        return Scoring(**table)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{finished.dataset.uri}: its scorer cannot be opened again: {error}") from error
 
 
 def _embedded(judge: Judge, files: list[Path]) -> Iterator[NDArray[np.float32]]:

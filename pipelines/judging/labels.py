@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.embedded.captions import agreement, named_attributes
+from models.embedded.render import IMAGE_SIZE
 from pipelines.dataset import images
+from pipelines.dataset.schema import TARGET_CAPTION
 from pipelines.errors import UserError
 
 GOOD, BAD = ("1", "true", "yes", "right", "good"), ("0", "false", "no", "wrong", "bad")
@@ -47,7 +49,8 @@ def from_csv(path: str) -> dict[str, bool]:
 
 
 class OracleLabels:
-    """The oracle of the embedded world: an image is good where it shows all that its prompt names."""
+    """The oracle of the embedded world: an image is good where it shows all that its text names, which is its
+    `target_caption` where it has one, and else its prompt."""
 
     def __init__(self) -> None:
         from models.embedded.oracle import Oracle
@@ -57,15 +60,26 @@ class OracleLabels:
     def of(self, rows: pa.Table) -> list[bool]:
         """Whether each image is good.
 
-        rows: with the columns image and prompt.
+        rows: with the columns image and prompt, and in a run of edits target_caption.
 
         Raises:
-            UserError: when a prompt is not of the embedded world.
+            UserError: when a text is not of the embedded world, or an image not as large as its pictures.
         """
-        pixels = [images.decode(data) for data in pc.struct_field(rows["image"], "bytes").to_pylist()]
+        if not rows.num_rows:  # of a shard whose groups have all failed
+            return []
+        texts = rows["prompt"]
+        if TARGET_CAPTION in rows.column_names:
+            texts = pc.coalesce(rows[TARGET_CAPTION], texts)
         try:
-            named = [named_attributes(str(prompt)) for prompt in rows["prompt"].to_pylist()]
+            named = [named_attributes(str(text)) for text in texts.to_pylist()]
         except ValueError as error:
             raise UserError(f"the oracle knows the embedded world alone: {error}. Give your own --labels") from error
+        pixels = [images.decode(data) for data in pc.struct_field(rows["image"], "bytes").to_pylist()]
+        if other := {one.shape[:2] for one in pixels} - {(IMAGE_SIZE, IMAGE_SIZE)}:
+            height, width = other.pop()
+            raise UserError(
+                f"the oracle reads pictures of {IMAGE_SIZE} x {IMAGE_SIZE} pixels, and the run has some of "
+                f"{width} x {height}. Give your own --labels"
+            )
         seen = self._oracle.read(np.stack(pixels)).labels
         return [all(agreement(*one).values()) for one in zip(named, seen, strict=True)]

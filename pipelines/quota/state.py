@@ -126,9 +126,9 @@ class State:
         if (prompts < 0).any():
             lost = made.groups["prompt_id"][int(np.flatnonzero(prompts < 0)[0])].as_py()
             raise UserError(
-                f"plan/ has groups of the prompt {lost!r}, which the prompt files do not have. A run can be extended "
-                "by further prompts, but what it has planned stays. Choose another run.output, or give the earlier "
-                "prompts as well."
+                f"plan/ has groups of the prompt {lost!r}, which the prompt files do not have, or which cannot be used "
+                "any more, as a picture of it is gone. A run can be extended by further prompts, but what it has "
+                "planned stays. Choose another run.output, or give the earlier prompts and pictures as well."
             )
         reasons: list[str | None] = made.images["drop_reason"].to_pylist()
         repeated: list[str | None] = made.images["duplicate_of"].to_pylist()

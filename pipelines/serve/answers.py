@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from pipelines.serve.bodies import bodies, either
 from pipelines.serve.deferred import Deferred, Kind
 from pipelines.serve.desk import DeskHere, Keep
 from pipelines.serve.edit_schema import EditRequest
+from pipelines.serve.errors import invalid
 from pipelines.serve.events import PartialImages
 from pipelines.serve.folders import open_folder
 from pipelines.serve.images_api import ImagesApi
@@ -25,6 +26,14 @@ _DIGITS = {"seed_text", "seed_texts"}
 """Fields of reports that are made of others."""
 
 
+def _read(reader: TypeAdapter[ImageRequest], job: Deferred) -> ImageRequest:
+    """The body of a job. One that an earlier process has left may not fit the settings of this one."""
+    try:
+        return reader.validate_json(job.request)
+    except ValidationError as error:
+        raise invalid([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]) from None
+
+
 class ImagesDesk(DeskHere):
     """The desk, in this process.
 
@@ -37,12 +46,12 @@ class ImagesDesk(DeskHere):
     def __init__(self, models: Models) -> None:
         args, patient = models.args, models.patient()
         api = ImagesApi(patient)
-        read = {kind: TypeAdapter(either(patient, bodies(patient, of))) for kind, of in _BODIES.items()}
+        readers = {kind: TypeAdapter(either(patient, bodies(patient, of))) for kind, of in _BODIES.items()}
 
         async def answer(job: Deferred, keep: Keep) -> AsyncGenerator[Step | ImageResponse, None]:
             # Its steps are the job's progress; what images look like by then nobody sees.
             seen = {"stream": True, "partial_images": None}
-            request: ImageRequest = read[job.kind].validate_json(job.request).model_copy(update=seen)
+            request = _read(readers[job.kind], job).model_copy(update=seen)
             async with aclosing(api.events(request, keep)) as events:
                 async for event in events:
                     if isinstance(event, ImageResponse):

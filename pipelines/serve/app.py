@@ -21,7 +21,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 from ray.serve.handle import DeploymentHandle
 
-from pipelines.serve import keys, traces
+from pipelines.serve import keys, repeats, traces
 from pipelines.serve.answers import ImagesDesk
 from pipelines.serve.door import Door
 from pipelines.serve.engine import ServeEngine
@@ -127,11 +127,11 @@ def shutdown_s(args: ServeArgs) -> float:
 def _web_options(args: ServeArgs) -> dict[str, Any]:
     """Options of the web process.
 
-    It has room for requests whose bodies come, that wait for a worker, and that are answered at once. The first two
-    have limits of their own, so that the last always has room.
+    It has room for requests whose bodies come, that wait for a worker or for the answer to an equal one, and that are
+    answered at once. All but the last have limits of their own, so that these always have room.
     """
     of_models = sum(one.most_replicas * _held(one) + one.max_queue for one in (model.args for model in offered(args)))
-    waiting = args.max_uploads + args.max_picture_uploads + of_models
+    waiting = args.max_uploads + args.max_picture_uploads + of_models + repeats.MOST_WAITING
     return {
         "ray_actor_options": {"num_cpus": 0.1},
         "max_ongoing_requests": waiting + _QUICK_REQUESTS,

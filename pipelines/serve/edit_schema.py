@@ -92,6 +92,7 @@ class EditRequest(ImageRequest):
 
     kind_of_events: ClassVar[str] = "image_edit"
     sampling_fields: ClassVar[tuple[str, ...]] = (*ImageRequest.sampling_fields, "denoising_strength")
+    size_unsaid: ClassVar[str] = "auto"
 
     image: Annotated[list[Picture], BeforeValidator(_as_list)] = Field(
         validation_alias=AliasChoices("image", "images"),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
+from urllib.parse import quote
 
 from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
@@ -101,7 +102,7 @@ class Guard:
         if scope["method"] == "POST" and self._keys and self._keys.admit(authorization):
             name = self._keys.name(authorization)
             self._by_key.labels(name, str(status)).inc()
-            _log.info("%s: %s %d", name, scope["path"], status)
+            _log.info("%s: %s %d", name, quote(scope["path"]), status)
 
     def _limited(self, scope: Scope, more: dict[str, str]) -> str:
         """Count a request that makes something, and return whose it is."""

@@ -119,8 +119,7 @@ class ImagesApi:
                     metrics.images.inc(len(event.images))
                     metrics.generate.observe(event.generate_s)
                     metrics.groups.observe(event.groups_in_batch)
-                    by_url = request.response_format == "url"
-                    urls = [await keep(data, job.ending) for data in event.images] if by_url else None
+                    urls = [await keep(data, job.ending) for data in event.images] if request.by_url else None
                     yield response_of(job, seed, event, urls=urls, queue_s=queue_s, serving=model.serving)
 
     def _in_time(self, model: Served, job: Job) -> AsyncGenerator[Event, None]:

@@ -16,7 +16,7 @@ from pipelines.serve.form_body import FormRoute, form_too
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.refusals import MAKING, refusals
-from pipelines.serve.requests import count_of, job_of
+from pipelines.serve.requests import job_of
 from pipelines.serve.response_schema import response_model
 from pipelines.serve.schema import ImageRequest
 from pipelines.serve.several import Models
@@ -48,11 +48,12 @@ def routes(api: ImagesApi, jobs: CallerJobs, models: Models, dependencies: Seque
     """
 
     async def answer(kind: Kind, request: Request, asked: ImageRequest, prefer: str | None) -> Any:
-        jobs.count(request, count_of(asked))
+        model = models.of(asked.model)
+        job, seed = job_of(asked, model.args, model.serving)
+        jobs.count(request, len(job.group.seeds))
         if jobs_api.wants_job(prefer):
-            model = models.of(asked.model)
-            job = await jobs.begin(kind, model.name, request, asked, *job_of(asked, model.args, model.serving))
-            return jobs_api.accepted(job, jobs.base(request))
+            begun = await jobs.begin(kind, model.name, request, asked, job, seed)
+            return jobs_api.accepted(begun, jobs.base(request))
         return await (api.stream if asked.stream else api.create)(asked, jobs.keep(request))
 
     shared: dict[str, Any] = {

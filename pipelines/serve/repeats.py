@@ -8,7 +8,7 @@ import hashlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
@@ -20,6 +20,11 @@ HEADER = "idempotency-key"
 _LONGEST = 255
 _MORE_BYTES = 1000
 """Of an answer, for what is kept beside its body."""
+_FAILED = b"event: error\n"
+"""What the last part of a stream begins with that ends without its images."""
+
+MOST_WAITING = 32
+"""Requests that wait for an answer that is being made. Their bodies are in memory."""
 
 Answer = Callable[[Send], Awaitable[None]]
 """Answers a request: what is sent goes to the argument."""
@@ -47,6 +52,7 @@ class Repeats:
     def __init__(self, *, max_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes, self._seconds, self._clock = max_bytes, seconds, clock
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._waiting = 0
 
     async def answer(self, scope: Scope, caller: str, body: bytes, answer: Answer, send: Send) -> None:
         """Answer a request, with the answer of an equal one before it where there is one.
@@ -58,7 +64,7 @@ class Repeats:
         send: gets it.
 
         Raises:
-            ApiError: when the header does not fit, or came with another request before.
+            ApiError: when the header does not fit, or came with another request before, or too many wait already.
         """
         headers = Headers(scope=scope)
         name = headers.get(HEADER, "")
@@ -74,12 +80,22 @@ class Repeats:
             if kept.request != asked:
                 message = "this Idempotency-Key came with another request before: take a new one"
                 raise ApiError(422, message, code="idempotency_key_reused")
-            await kept.done.wait()
+            await self._wait(kept)
             if kept.messages:
                 for message_kept in kept.messages:
                     await send(message_kept)
                 return
         await self._first((caller, name), _Kept(asked, self._clock() + self._seconds), answer, send)
+
+    async def _wait(self, kept: _Kept) -> None:
+        if self._waiting >= MOST_WAITING and not kept.done.is_set():
+            message = "too many requests wait already for answers that are being made"
+            raise ApiError(429, message, code="overloaded", retry_after_s=1)
+        self._waiting += 1
+        try:
+            await kept.done.wait()
+        finally:
+            self._waiting -= 1
 
     async def _first(self, key: tuple[str, str], kept: _Kept, answer: Answer, send: Send) -> None:
         self._kept[key] = kept
@@ -92,8 +108,7 @@ class Repeats:
         try:
             await answer(send_and_keep)
         finally:
-            ended = messages and not messages[-1].get("more_body", False) and messages[-1]["type"].endswith("body")
-            if ended and 200 <= messages[0]["status"] < 300:
+            if _succeeded(messages):
                 kept.messages = messages
                 kept.bytes = _MORE_BYTES + sum(len(message.get("body", b"")) for message in messages)
             else:  # it is tried again, by the next one who asks
@@ -109,6 +124,14 @@ class Repeats:
             if kept.done.is_set():
                 held -= kept.bytes
                 del self._kept[key]
+
+
+def _succeeded(messages: Sequence[Message]) -> bool:
+    """Whether an answer came to its end, and is what was asked for."""
+    if not messages or messages[-1]["type"] != "http.response.body" or messages[-1].get("more_body", False):
+        return False
+    failed = any(message.get("body", b"").startswith(_FAILED) for message in messages)
+    return 200 <= messages[0]["status"] < 300 and not failed
 
 
 def _without_boundary(headers: Headers, body: bytes) -> bytes:

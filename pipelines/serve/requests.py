@@ -32,7 +32,7 @@ _IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity", "temporal_co
 _GROUP_SCORES = ("clip_model", "clip_margin_missing", "clip_tokens_cut", "group_vendi", "group_pair_similarity")
 
 
-def count_of(request: ImageRequest) -> int:
+def _count_of(request: ImageRequest) -> int:
     """How many images a request asks for."""
     return len(request.seeds) if request.seeds and "n" not in request.model_fields_set else int(_given_or(request.n, 1))
 
@@ -56,7 +56,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
     if counterfactual is not None:
         _, counterfactual = _cleaned(counterfactual, "counterfactual", args)
     image_format, quality = _file(request)
-    count = count_of(request)
+    count = _count_of(request)
     seed, seeds = _seeds(request, prompt_id, count)
     group = Group(
         prompt=prompt,
@@ -179,7 +179,7 @@ def _file(request: ImageRequest) -> tuple[Literal["png", "webp", "jpeg"], int]:
     """Format and quality of the image files."""
     image_format, quality = request.output_format or "png", _given_or(request.output_compression, 100)
     if image_format != "jpeg" and quality != 100:
-        message = f"{image_format} is lossless here: leave output_compression out, or set output_format to jpeg"
+        message = f"of {image_format} files there are no qualities: leave output_compression out, which is for jpeg"
         raise ApiError(400, message, param="output_compression", code="invalid_value")
     return image_format, quality
 

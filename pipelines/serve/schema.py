@@ -136,6 +136,14 @@ class ImageRequest(_Body):
     sampling_fields: ClassVar[tuple[str, ...]] = ("guidance_scale", "negative_prompt")
     """Fields that go before those of `models.spec.Sampling` of the same names."""
 
+    size_unsaid: ClassVar[str] = ""
+    """The size of requests that say none; "" is the app's."""
+
+    @property
+    def by_url(self) -> bool:
+        """Whether the files are kept, and fetched later."""
+        return self.response_format == "url"
+
     @property
     def pictures(self) -> tuple[bytes, ...]:
         """The files of the pictures to edit."""
@@ -183,7 +191,7 @@ def request_model(args: ServeArgs, serving: Serving, kind: type[R], number: int 
         "prompt": (str, Field(..., min_length=1, max_length=text)),
         "size": (
             Literal[(*serving.sizes, "auto")] | None,
-            Field(serving.sizes[0], description="Width x height in pixels."),
+            Field(kind.size_unsaid or serving.sizes[0], description="Width x height in pixels."),
         ),
         "steps": (
             int | None,

@@ -42,6 +42,11 @@ class VideoRequest(ImageRequest):
             "seconds": (float | None, Field(None, gt=0, le=args.max_seconds, description=said)),
         }
 
+    @property
+    def by_url(self) -> bool:
+        """As of `ImageRequest`."""
+        return True
+
     def clip(self, serving: Serving) -> Clip:
         """As of `ImageRequest`."""
         return Clip(seconds=self.seconds, format=self.output_format or "mp4", fps=serving.fps)

@@ -5,6 +5,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -91,7 +92,22 @@ def create_app(models: Models, desk: Desk, keys: Keys, door: Door) -> FastAPI:
     cards = [each for model in models for each in loras.cards(card(model.args, model.serving), model.serving)]
     _add_reading(app, api, jobs, cards, check)
     _add_documents(app, models, door)
+    app.openapi = partial(_document, app.openapi)  # type: ignore[method-assign] # FastAPI's hook for it
     return app
+
+
+def _document(made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The OpenAPI document, without the 422 that FastAPI puts beside every parameter: it is told as `_unreadable` does.
+
+    made: FastAPI's own.
+    """
+    document = made()
+    for operation in (each for path in document["paths"].values() for each in path.values()):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)
+    return document
 
 
 def _bodies(most_bytes: int, seconds: float, uploads: int, of_one: int) -> Bodies:

@@ -81,6 +81,8 @@ class Worker:
         self._queue: PackQueue[_Ticket] = PackQueue(room)
         self._last_step: float | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
+        # One at a time: a picture of a megabyte may be a gigabyte of pixels.
+        self._fitter = ThreadPoolExecutor(1, thread_name_prefix="fit")
         self._denoiser = threading.Thread(target=self._denoise_all, name="denoise", daemon=True)
         self._denoiser.start()
 
@@ -106,12 +108,12 @@ class Worker:
         if job.previews and not self.info.previews:
             yield Failure(error_type="ModelError", error=_NO_PREVIEWS)
             return
-        job_or_failure = await asyncio.to_thread(fitted, job, self.info)
+        loop = asyncio.get_running_loop()
+        job_or_failure = await loop.run_in_executor(self._fitter, fitted, job, self.info)
         if isinstance(job_or_failure, Failure):
             yield job_or_failure
             return
         job = job_or_failure
-        loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
 
         def emit(event: Event) -> None:
@@ -156,6 +158,7 @@ class Worker:
         self._queue.close()
         self._denoiser.join()
         self._finisher.shutdown()
+        self._fitter.shutdown()
 
     def _denoise_all(self) -> None:
         while pack := self._queue.take():

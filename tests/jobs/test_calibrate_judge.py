@@ -7,11 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from jobs import calibrate_judge
+from pipelines.errors import UserError
 from pipelines.flows.finish import finish
+from pipelines.judging.labels import OracleLabels
 from tests.support.toy_run import Toy, write_run
 
 
@@ -58,6 +61,28 @@ def test_the_oracle_of_the_embedded_world_labels(tmp_path: Path) -> None:
     good = {name: [int(number) for number in count.split(" of ")] for name, count in report["good_by_rarity"].items()}
     assert good["common"][0] > 0.9 * good["common"][1]
     assert good["unseen"][0] < 0.8 * good["unseen"][1]  # the toy run falls back to the typical colour
+
+
+def test_the_oracle_judges_an_edit_by_the_caption_of_what_it_is_to_show(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", Toy(prompts=8, arms=("base",)))
+    rows = pq.read_table(tmp_path / "run/data", columns=["image", "prompt"])
+    said = OracleLabels().of(rows)
+    assert {*said} == {True, False}
+    captions = [prompt if at % 2 else None for at, prompt in enumerate(rows["prompt"].to_pylist())]
+    edited = rows.append_column("target_caption", pa.array(captions, pa.string()))
+    other = [prompt if at % 2 == 0 else "a red ring on snow" for at, prompt in enumerate(rows["prompt"].to_pylist())]
+    edited = edited.set_column(1, "prompt", pa.array(other, pa.string()))
+    assert OracleLabels().of(edited) == said
+    assert OracleLabels().of(edited.slice(0, 0)) == []  # of a shard whose groups have all failed
+
+
+def test_the_oracle_refuses_texts_and_pictures_of_another_world(tmp_path: Path) -> None:
+    video = pa.array([{"bytes": b"an MP4, which it does not even open", "path": "v.mp4"}])
+    with pytest.raises(UserError, match="the oracle knows the embedded world alone"):
+        OracleLabels().of(pa.table({"image": video, "prompt": ["a dog that runs"]}))
+    write_run(tmp_path / "run", Toy(prompts=1, arms=("base",), side=96))
+    with pytest.raises(UserError, match="pictures of 64 x 64 pixels, and the run has some of 96 x 96"):
+        OracleLabels().of(pq.read_table(tmp_path / "run/data", columns=["image", "prompt"]))
 
 
 def test_what_does_not_fit_is_named(toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,6 +24,7 @@ from models.scorers.registry import open_scorer
 from pipelines.cluster.progress import Tracker
 from pipelines.config.scorers import Scoring
 from pipelines.dataset.finished import open_finished
+from pipelines.dataset.scored_rows import numbers_of, shards
 from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -122,6 +124,12 @@ def test_further_scorers_compare_with_the_picture_too_in_the_run_and_afterwards(
     scored, rows = pq.read_table(path), pq.read_table(copy / "out/data" / path.name)
     assert scored["again_source_similarity"].to_pylist() == rows["source_similarity"].to_pylist()
     assert scored["again_clip_score"].to_pylist() == rows["clip_score"].to_pylist()
+
+
+def test_who_judges_the_rows_of_a_run_knows_what_edits_are_to_show(edited: Path) -> None:
+    rows = pa.concat_tables(shards(open_finished(Storage.open(edited / "out")), []))
+    assert {*rows["target_caption"].to_pylist()} == {"a red star", None}
+    assert {"source_similarity", "clip_score"} < {field.name for field in numbers_of(rows.schema)}
 
 
 def test_an_image_may_be_dropped_for_what_it_has_left_of_its_picture(edited: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 from jobs import export, quality
 from models.alike import repeats
 from tests.support.job import PLAIN, run_inline, write_job
+from tests.support.killing import dies_at_write
 
 SIMILARITY = "0.8"
 
@@ -102,6 +105,56 @@ def test_a_reference_is_embedded_by_the_run_s_scorer(tmp_path: Path, tiny_pipeli
     assert report["arms"][0]["covers"]["precision"] == 1.0  # each is in the reference
     assert report["arms"][0]["covers"]["recall"] >= 0.9
     assert report["arms"][1]["covers"] == report["arms"][0]["covers"]
+
+
+PLUGIN = """
+import numpy as np
+
+from models.scorers import registry
+from models.scorers.base import Entry, GroupScores
+
+
+class Own:
+    name, dim = "own", 16  # as many as a toy run has
+
+    def score(self, groups):
+        vector = np.eye(16, dtype=np.float32)[:1]
+        return [GroupScores(score_B=np.zeros(1, np.float32), features_BD=vector) for _ in groups]
+
+
+registry.register("own_of_quality", Entry(open=lambda spec, device: Own(), vectors=True))
+"""
+
+
+def test_a_reference_is_embedded_by_a_scorer_of_the_run_s_plugins_too(
+    toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(toy_run, tmp_path / "run"))
+    record = json.loads((run / "run.json").read_bytes())
+    record["config"]["run"]["plugins"] = ["scorer_of_quality"]
+    record["config"]["scoring"] = {"kind": "own_of_quality"}
+    (run / "run.json").write_text(json.dumps(record))
+    (tmp_path / "scorer_of_quality.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for shade in range(3):
+        Image.new("RGB", (8, 8), (shade, 0, 0)).save(photos / f"{shade}.png")
+    words = ["--dataset", str(run), "--reference", str(photos), "--k", "2", "--output", str(tmp_path / "q")]
+    assert quality.main(words) == 0
+    assert json.loads((tmp_path / "q/quality.json").read_bytes())["reference_images"] == 3
+
+
+def test_a_measurement_that_is_killed_may_be_started_again(toy_run: Path, tmp_path: Path) -> None:
+    words = ["--dataset", str(toy_run), "--output", str(tmp_path / "q")]
+    for write in range(10):
+        if dies_at_write(partial(quality.main, words), write):
+            break
+    else:
+        pytest.fail("it does not end")
+    assert write > 2
+    assert quality.main(words) == 0
+    assert (tmp_path / "q/quality.json").exists()
 
 
 def test_what_does_not_fit_is_named(toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from models import pictures
 from models.errors import PromptError
@@ -56,6 +56,21 @@ def test_a_picture_that_was_taken_sideways_stands_upright() -> None:
     data = file(wide(), exif=exif)
     assert size_of(data) == decoded(data).size == (4, 8)
     assert pixels(data)[0].tolist() == [[*RED]] * 4
+
+
+def test_a_size_is_read_without_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain, turned = file(wide()), file(wide(), exif=exif)
+    at, ends = turned.index(b"eXIf") - 4, turned.index(b"IDAT") - 4
+    behind = turned[:at] + turned[ends:-12] + turned[at:ends] + turned[-12:]  # as some programs add it
+    assert decoded(behind).size == (4, 8)
+
+    def load(image: Image.Image) -> None:
+        raise AssertionError("its pixels are decoded")
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    assert [size_of(data) for data in (plain, turned, behind)] == [(8, 4), (4, 8), (4, 8)]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,22 @@ def test_no_question_about_a_picture_is_asked_twice(vision: Vision) -> None:
     assert vision.asked.total() == 3 * (3 + 2)
     assert len(memory) == 3
     assert KEY not in str(memory)
+
+
+def test_an_answer_is_not_taken_from_other_weights_or_from_words_where_probabilities_are_asked_for(
+    vision: Vision,
+) -> None:
+    """One question in the memory of a run, about one picture."""
+    memory, spec = Memory(), spec_of(vision, parts=False)
+    found = []
+    for asker in (spec, spec_of(vision, parts=False, logprobs=False), replace(spec, revision="next"), spec):
+        scorer: Any = registry.open_scorer(asker, "cpu")
+        scorer.keep_in(memory)
+        found.append(scorer.score([group_of("a star", size=1)])[0].score_B.item())
+    assert vision.asked.total() == len(memory) == 3
+    assert found[1] in (0.0, 1.0)
+    assert found[0] not in (0.0, 1.0)
+    assert found[3] == found[0]
 
 
 def test_a_question_without_an_answer_costs_its_groups_and_a_wrong_key_the_job(vision: Vision) -> None:

@@ -8,9 +8,10 @@ import random
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,12 +24,16 @@ from pipelines.dataset.progress_json import ProgressFile, Quotas
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import dry_run, run_record
+from pipelines.flows.fill import fill
 from pipelines.flows.finish import finish
 from pipelines.quota import shard as shards
 from pipelines.quota.shard import KEY, OVER_QUOTA, Verdicts, settle
 from tests.support.job import files_of, rows
 from tests.support.killing import dies_at_write
-from tests.support.quota_world import Concept, configured, filled
+from tests.support.quota_world import Concept, World, configured, filled
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 PROMPTS = {"easy": ["an easy thing", "some easy thing"], "poor": ["a poor thing"], "never": ["a thing that never is"]}
 WORLD = {
@@ -87,6 +92,37 @@ def test_a_run_that_is_killed_ends_with_the_bytes_of_an_undisturbed_one(kills: i
             dies_at_write(partial(filled, config, WORLD), rng.randrange(60))
         filled(config, WORLD)
         assert files_of(disturbed / "out") == files_of(undisturbed / "out")
+
+
+@pytest.mark.parametrize(
+    ("lost", "found"),
+    [("an easy thing", "number 2 is 'a poor thing' now"), ("a thing that never is", "number 4 is not there any more")],
+)
+def test_prompts_that_change_between_two_rounds_end_the_job_which_goes_on_when_they_are_back(
+    lost: str, found: str, tmp_path: Path
+) -> None:
+    """Rows that cannot be used any more, such as those whose pictures are gone, would give their groups to others, and
+    the last ones would be asked for without end."""
+    disturbed, undisturbed = tmp_path / "disturbed", tmp_path / "undisturbed"
+    for folder in (disturbed, undisturbed):
+        folder.mkdir()
+    config = configured(disturbed, PROMPTS, {"accepted": 9, "most_groups": 12})
+    prompts = disturbed / "prompts.csv"
+    whole = prompts.read_text()
+
+    class Meddled(World):
+        def map_shards(self, function: Callable[[T], R], items: Iterable[T]) -> Iterable[R]:
+            prompts.write_text("".join(line for line in whole.splitlines(keepends=True) if not line.startswith(lost)))
+            return super().map_shards(function, items)
+
+    with pytest.raises(UserError, match=f"have changed while the run goes on: of the usable prompts, {found}"):
+        fill(config, Storage.open(config.run.output), Meddled(config, WORLD))
+    with pytest.raises(UserError, match="or which cannot be used any more, as a picture of it is gone"):
+        filled(config, WORLD)
+    prompts.write_text(whole)
+    filled(config, WORLD)
+    filled(configured(undisturbed, PROMPTS, {"accepted": 9, "most_groups": 12}), WORLD)
+    assert files_of(disturbed / "out") == files_of(undisturbed / "out")
 
 
 def flipped(output: Storage, shard: int) -> Verdicts:

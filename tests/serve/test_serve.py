@@ -267,6 +267,9 @@ def test_documents(served: Served) -> None:
     for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz"):
         assert httpx2.get(served.url + path).status_code == 200
     assert "cdn" not in httpx2.get(f"{served.url}/docs").text
+    document = httpx2.get(f"{served.url}/openapi.json")
+    assert "ValidationError" not in document.text  # no error has FastAPI's own form
+    assert "422" in document.json()["paths"]["/v1/images/generations"]["post"]["responses"]
     post(served)
     metrics = httpx2.get(f"{served.url}/metrics").text
     assert 'raydiance_image_requests_total{model="pipeline",status="200"}' in metrics

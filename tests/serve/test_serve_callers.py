@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from starlette.types import Message, Send
 from pipelines.errors import UserError
 from pipelines.serve import keys
 from pipelines.serve.errors import ApiError
+from pipelines.serve.jobs import Event, Job, Started, Step
 from pipelines.serve.keys import Keys
 from pipelines.serve.rates import Rates
-from pipelines.serve.repeats import Repeats
-from tests.support.served import Served, serving, tiny_args
+from pipelines.serve.repeats import MOST_WAITING, Repeats
+from tests.support.served import BrokenEngine, Served, listening, serving, tiny_args
 
 ANN, BOB = "a-secret-of-ann-herself", "a-secret-of-bob-himself"
 IMAGES = "/v1/images/generations"
@@ -79,6 +80,20 @@ def test_a_key_has_so_many_images_in_a_minute(served: Served, caplog: pytest.Log
     assert ANN not in caplog.text + metrics
 
 
+def test_a_request_that_does_not_fit_takes_no_images(served: Served) -> None:
+    before = post(served, BOB)
+    assert post(served, BOB, seed=1, seeds=[2]).status_code == 400
+    left = [int(one.headers["x-ratelimit-remaining-images"]) for one in (before, post(served, BOB))]
+    assert left[1] >= left[0] - 1
+
+
+def test_a_path_is_one_line_of_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ray.serve")
+    headers = {"authorization": f"Bearer {ANN}"}
+    assert httpx2.post(f"{served.url}/v1/x%0Abob: deleted", headers=headers).status_code == 404
+    assert "ann: /v1/x%0Abob%3A%20deleted 404" in caplog.text
+
+
 def test_room_comes_back_evenly() -> None:
     now, headers = [0.0], dict[str, str]()
     rates = Rates(requests=6, images=0, clock=lambda: now[0])
@@ -118,6 +133,37 @@ def test_two_that_come_at_once_are_made_once(served: Served) -> None:
 def test_a_request_that_failed_can_come_again(served: Served) -> None:
     too_long = {"prompt": "x" * 60}
     assert [post(served, BOB, "four", **too_long).status_code for _ in range(2)] == [400, 400]
+
+
+def test_a_stream_that_failed_can_come_again(tiny_pipeline: str, tiny_clip: str) -> None:
+    asked: list[Job] = []
+
+    class Breaking(BrokenEngine):
+        async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
+            asked.append(job)
+            async for event in super().generate(job):
+                yield event
+
+    engine = Breaking((Started(), Step(done=1, of=2)))
+    body, again = {"prompt": "a red star", "stream": True}, {"idempotency-key": "one"}
+    with listening(tiny_args(tiny_pipeline, tiny_clip), engine, Keys()) as url:
+        told = [httpx2.post(url + IMAGES, json=body, headers=again).text for _ in range(2)]
+    assert all("event: error" in text for text in told)
+    assert len(asked) == 2
+
+
+def test_few_wait_for_one_answer() -> None:
+    async def all_of_it() -> None:
+        repeats, made = Repeats(max_bytes=10_000, seconds=60), list[str]()
+        asked = [ask(repeats, "a", 1, made=made) for _ in range(MOST_WAITING + 2)]
+        came = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [one for one in came if isinstance(one, ApiError)]
+        assert [(one.status_code, one.code) for one in refused] == [(429, "overloaded")]
+        assert came.count(1) == MOST_WAITING + 1
+        assert await ask(repeats, "a", 1, made=made) == 1
+        assert made == ["a"]
+
+    asyncio.run(all_of_it())
 
 
 async def ask(repeats: Repeats, name: str, size: int, *, caller: str = "", made: list[str], fails: bool = False) -> int:

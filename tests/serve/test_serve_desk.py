@@ -13,8 +13,9 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from pipelines.dataset.storage import Storage
+from pipelines.serve.answers import ImagesDesk
 from pipelines.serve.caller_jobs import CallerJobs
-from pipelines.serve.deferred import Deferred
+from pipelines.serve.deferred import Deferred, deferred
 from pipelines.serve.desk import DeskHere, Keep
 from pipelines.serve.errors import ApiError
 from pipelines.serve.folders import Folder, Memory
@@ -23,9 +24,12 @@ from pipelines.serve.keys import Keys
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.rates import Rates
 from pipelines.serve.response_schema import ImageResponse
+from pipelines.serve.schema import ImageRequest, request_model
 from pipelines.serve.serve_desk import ServeDesk
-from pipelines.serve.settings import ServeArgs
+from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.several import models_of
 from pipelines.serve.shelf import Shelf
+from tests.support.served import BrokenEngine, tiny_args
 
 ME = "me"
 MADE = ImageResponse.model_construct(created=1, data=[], output_format="png")
@@ -204,6 +208,23 @@ def test_a_desk_goes_on_with_what_an_earlier_one_has_left(tmp_path: Path) -> Non
     asyncio.run(dies())
     folder.write_bytes("jobs/torn.json", b"{")
     assert asyncio.run(goes_on()).status == "completed"
+
+
+def test_a_job_that_does_not_fit_new_settings_says_why(tiny_pipeline: str, tiny_clip: str) -> None:
+    args = tiny_args(tiny_pipeline, tiny_clip)
+    asked = request_model(args, resolve(args), ImageRequest).model_validate({"prompt": "a red star", "n": 4})
+    job = deferred("image", "pipeline", asked, owner="", files_at="", about={}, seconds=60)
+
+    async def made() -> Deferred:
+        desk = ImagesDesk(models_of(args.model_copy(update={"max_n": 2}), [BrokenEngine()]))
+        await desk.submit(job)
+        while not (found := await desk.find("", job.id)) or not found.is_over:
+            await asyncio.sleep(0.01)
+        return found
+
+    over = asyncio.run(made())
+    assert over.error is not None
+    assert (over.error_status, over.error.param) == (400, "n")
 
 
 def test_kept_files_are_bounded_in_time_and_space() -> None:

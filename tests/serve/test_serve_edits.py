@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +20,13 @@ from openai import OpenAI
 from PIL import Image
 
 from models.generator import Generator
+from models.info import ModelInfo
 from models.spec import Group, ModelSpec
+from pipelines.dataset.failures import Failure
 from pipelines.dataset.images import decode
+from pipelines.serve import worker
+from pipelines.serve.fitted import fitted
+from pipelines.serve.jobs import Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.masks import white_where_transparent
 from pipelines.serve.settings import ServeArgs, resolve
@@ -157,8 +164,10 @@ def test_an_edit_can_be_a_job(served: Served, client: OpenAI) -> None:
 
 @pytest.mark.parametrize(("shape", "size"), [((80, 20), "32x16"), ((20, 80), "16x32"), ((50, 45), "32x32")])
 def test_the_size_is_that_which_is_most_like_the_picture(client: OpenAI, shape: Any, size: str) -> None:
-    made: Any = client.images.edit(image=("a.png", png(Image.new("RGB", shape, "red"))), prompt="a star", size="auto")
-    assert made.group["size"] == size
+    picture, unsaid = ("a.png", png(Image.new("RGB", shape, "red"))), dict[str, Any]()
+    for said in (unsaid, {"size": "auto"}):
+        made: Any = client.images.edit(image=picture, prompt="a star", **said)
+        assert made.group["size"] == size
 
 
 @pytest.mark.parametrize(
@@ -199,6 +208,25 @@ def test_pictures_are_looked_at_before_any_work(served: Served, fields: Any, par
     error = asked.json()["error"]
     assert (asked.status_code, error["param"]) == (400, param)
     assert words in error["message"]
+
+
+def test_pixels_of_one_request_at_a_time_are_looked_at(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def looked_at(job: Job, info: ModelInfo) -> Job | Failure:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.1)
+        inside.pop()
+        return fitted(job, info)
+
+    monkeypatch.setattr(worker, "fitted", looked_at)
+    body = {"prompt": "a red star", "image": data_url(PICTURE), "size": "32x32"}
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(httpx2.post, f"{served.url}/v1/images/edits", json=body, timeout=60) for _ in range(3)]
+    assert [one.result().status_code for one in asked] == [200, 200, 200]
+    assert most == [1, 1, 1]
 
 
 def test_bodies_with_pictures_have_a_limit_of_their_own(served: Served) -> None:

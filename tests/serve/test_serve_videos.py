@@ -122,6 +122,12 @@ def test_what_does_not_fit_is_said_at_once(served: Served, body: Any, param: str
     assert words in answer.json()["error"]["message"]
 
 
+def test_a_null_is_what_is_left_out(served: Served) -> None:
+    video = over(served, create(served, response_format=None, output_format=None, n=None))
+    answer = httpx2.get(f"{served.url}/v1/videos/{video['id']}/content")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
+
+
 def test_a_video_that_is_removed_while_it_is_made_stops(served: Served) -> None:
     begun = create(served, steps=LONG).json()
     url = f"{served.url}/v1/videos/{begun['id']}"
