@@ -128,7 +128,8 @@ def test_whom_ray_does_not_find_has_died(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def cancelled(served: Served) -> float:
     lines = httpx2.get(f"{served.url}/metrics").text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if 'status="cancelled"' in line)
+    counts = [line for line in lines if line.startswith("raydiance_image_requests_total") and "cancelled" in line]
+    return sum(float(line.split()[-1]) for line in counts)
 
 
 @pytest.mark.parametrize("stream", [False, True])
