@@ -12,7 +12,9 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 from models.errors import PromptError
@@ -29,6 +31,10 @@ MOST_BYTES = 128 << 20
 
 FAILURES = ("BadPicture", "NoPicture", "PictureElsewhere")
 """Types of the failures of rows whose pictures cannot be used: other files may put them right."""
+
+LARGE = 8_000_000
+"""Pixels of a picture above which it is decoded alone: a transparent one of 64 megapixels took 1.3 GB, from a file of
+0.3 MB."""
 
 _ROWS_AHEAD = 16
 _THREADS = 8
@@ -59,6 +65,7 @@ class PictureReader:
     def __init__(self, prompts: Prompts) -> None:
         self._columns = prompts.columns.read_from(("source_image", "source_mask"))
         self._folders = [_absolute(folder) for folder in prompts.picture_folders_given]
+        self._one_large = Lock()
 
     def of(self, uri: str, values: Mapping[str, Any]) -> Given | Failure:
         """The pictures of a row, or why it cannot be used.
@@ -71,18 +78,25 @@ class PictureReader:
         try:
             sources = [picture(one) for one in self._files(values, at, folders)]
             for one in sources:
-                decoded(one.data)
+                with self._room_for(one):
+                    decoded(one.data)
             at = "source_mask"
             masks = [picture(one) for one in self._files(values, at, folders)]
             if masks and (len(masks) > 1 or not sources):
                 raise Unusable("BadPicture", "a mask is one picture, of a row with a picture to edit")
             for one in masks:
-                decoded_mask(one.data, size_of(sources[0].data))
+                with self._room_for(one):
+                    decoded_mask(one.data, size_of(sources[0].data))
         except (PromptError, UserError) as error:
             return Failure(error_type="BadPicture", error=self._said(values, at, str(error)))
         except Unusable as unusable:
             return Failure(error_type=unusable.failure.error_type, error=self._said(values, at, unusable.failure.error))
         return Given(tuple(sources), masks[0] if masks else None)
+
+    def _room_for(self, one: Picture) -> AbstractContextManager[Any]:
+        """A context to decode a picture in."""
+        width, height = size_of(one.data)
+        return self._one_large if width * height > LARGE else nullcontext()
 
     def _said(self, values: Mapping[str, Any], field: str, problem: str) -> str:
         """A message with the column and its value."""

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from models.pictures import size_of
 from pipelines.calibration.config import CalibrationConfig, Grid
 from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import sources
@@ -132,6 +135,26 @@ def test_what_is_no_fitting_picture_costs_its_row_and_says_why(tmp_path: Path, m
     assert "at most 16 pictures, not 17" in str(many[0])
     monkeypatch.setattr(pictures, "MOST_BYTES", len(RED) - 1)
     assert "more than" in str(given(lines(tmp_path, [{"prompt": "a", "picture": "elsewhere.png"}]))[0])
+
+
+def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a few kB may be a picture of 64 megapixels, and some rows are read at a time."""
+    now, most = Counter[str](), Counter[str]()
+
+    def decoded(data: bytes) -> None:
+        kind = "large" if size_of(data) == (30, 10) else "small"
+        now[kind] += 1
+        most[kind] = max(most[kind], now[kind])
+        time.sleep(0.02)
+        now[kind] -= 1
+
+    monkeypatch.setattr(pictures, "LARGE", 200)
+    monkeypatch.setattr(pictures, "decoded", decoded)
+    for at in range(8):
+        (tmp_path / f"{at}.png").write_bytes(png(size=(30, 10) if at < 4 else (10, 10)))
+    rows = given(lines(tmp_path, [{"prompt": str(at), "picture": f"{at}.png"} for at in range(8)]))
+    assert len(rows) == 8
+    assert most["large"] == 1 < most["small"]
 
 
 def test_rows_may_name_what_lies_below_the_folders_of_the_settings_and_nothing_else(tmp_path: Path) -> None:
