@@ -179,7 +179,7 @@ def _file(request: ImageRequest) -> tuple[Literal["png", "webp", "jpeg"], int]:
     """Format and quality of the image files."""
     image_format, quality = request.output_format or "png", _given_or(request.output_compression, 100)
     if image_format != "jpeg" and quality != 100:
-        message = f"of {image_format} files there are no qualities: leave output_compression out, which is for jpeg"
+        message = "only jpeg has levels of quality, and png and webp are lossless here: leave output_compression out"
         raise ApiError(400, message, param="output_compression", code="invalid_value")
     return image_format, quality
 

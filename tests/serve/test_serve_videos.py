@@ -112,6 +112,7 @@ def test_settings_of_groups_are_taken_and_the_answer_is_that_of_a_group(served: 
         ({"size": "720x1280"}, "size", "'16x16'"),
         ({"input_reference": {"image_url": "https://example.org/a.png"}}, "input_reference", "begin from the prompt"),
         ({"n": 2}, "n", "should be 1"),
+        ({"output_compression": 50}, "output_compression", "only jpeg has levels of quality"),
         ({"frames": 9}, "frames", "Extra inputs"),
         ({"prompt": " "}, "prompt", "empty"),
     ],
