@@ -99,7 +99,7 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
 
 def _told(rounds: int, quotas: Quotas) -> str:
     return (
-        f"after {rounds} rounds: {quotas.met:,} of {quotas.quotas:,} quotas met, {quotas.accepted:,} of "
+        f"after round {rounds}: {quotas.met:,} of {quotas.quotas:,} quotas met, {quotas.accepted:,} of "
         f"{quotas.asked:,} images accepted, out of {quotas.made:,} made"
     )
 

@@ -85,7 +85,7 @@ class Guard:
 
         try:
             self._check_host(Headers(scope=scope))
-            with self._door.inside() if scope["method"] == "POST" else nullcontext():
+            with self._door.inside() if _makes(scope) else nullcontext():
                 body = await self._body(scope, receive)
                 owner = self._limited(scope, more)
                 answer = partial(self._answer, body, scope, receive)
@@ -99,7 +99,7 @@ class Guard:
     def _note(self, scope: Scope, status: int) -> None:
         """Log and count, by the key's name, what a request that makes something is answered with."""
         authorization = Headers(scope=scope).get("authorization")
-        if scope["method"] == "POST" and self._keys and self._keys.admit(authorization):
+        if _makes(scope) and self._keys and self._keys.admit(authorization):
             name = self._keys.name(authorization)
             self._by_key.labels(name, str(status)).inc()
             _log.info("%s: %s %d", name, quote(scope["path"]), status)
@@ -107,7 +107,7 @@ class Guard:
     def _limited(self, scope: Scope, more: dict[str, str]) -> str:
         """Count a request that makes something, and return whose it is."""
         authorization = Headers(scope=scope).get("authorization")
-        if scope["method"] != "POST" or not self._keys.admit(authorization):
+        if not _makes(scope) or not self._keys.admit(authorization):
             return ""
         self._rates.take("requests", self._keys.name(authorization), 1, more)
         return self._keys.owner(authorization)
@@ -161,6 +161,11 @@ class Guard:
             answer.cancel()
             watch.cancel()
             await asyncio.gather(answer, watch, return_exceptions=True)
+
+
+def _makes(scope: Scope) -> bool:
+    """Whether a request asks for something to be made. What is made may be stopped at any time, and at no cost."""
+    return scope["method"] == "POST" and not scope["path"].endswith("/cancel")
 
 
 async def _read(receive: Receive, most: int) -> bytes:

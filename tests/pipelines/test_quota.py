@@ -327,7 +327,7 @@ def test_progress_says_how_far_quotas_are(tmp_path: Path, capsys: pytest.Capture
     assert first
     assert (first.quotas, first.asked) == (3, 27)
     assert 0 < first.made < world.images
-    assert re.search(r"after \d rounds: 1 of 3 quotas met, 15 of 27 images accepted", capsys.readouterr().err)
+    assert re.search(r"after round \d: 1 of 3 quotas met, 15 of 27 images accepted", capsys.readouterr().err)
     output = Storage.open(tmp_path / "out")
     file = ProgressFile(output, images=10, done=0, workers={})
     with file.session():

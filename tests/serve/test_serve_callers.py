@@ -87,6 +87,14 @@ def test_a_request_that_does_not_fit_takes_no_images(served: Served) -> None:
     assert left[1] >= left[0] - 1
 
 
+def test_to_stop_a_job_takes_none_of_the_requests(served: Served) -> None:
+    headers = {"authorization": f"Bearer {BOB}"}
+    for path, counted in (("/v1/jobs/none/cancel", False), ("/v1/none", True)):
+        answer = httpx2.post(served.url + path, headers=headers)
+        assert answer.status_code == 404
+        assert ("x-ratelimit-remaining-requests" in answer.headers) == counted
+
+
 def test_a_path_is_one_line_of_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "ray.serve")
     headers = {"authorization": f"Bearer {ANN}"}
