@@ -56,16 +56,19 @@ def test_the_images_are_the_same(served: Served) -> None:
     assert plain[-2].b64_json == shown[-2].b64_json
 
 
-def test_a_shared_batch_shows_them_to_those_who_asked(served: Served) -> None:
+def test_a_shared_batch_shows_them_to_those_who_asked(tiny_pipeline: str, tiny_clip: str) -> None:
     shared = {"exact": False}
-    with ThreadPoolExecutor(3) as pool:
+    # The batch begins when the third group has come.
+    packs = {"groups_per_batch": 3, "pack_wait_ms": 10_000}
+    args = tiny_args(tiny_pipeline, tiny_clip).model_copy(update=packs)
+    with serving(args) as served, ThreadPoolExecutor(3) as pool:
         asked = [
             pool.submit(stream, served, prompt, partial_images=number, extra=shared)
             for prompt, number in (("a red star", 0), ("a blue dot", 1), ("a green dot", 2))
         ]
-    found = [one.result() for one in asked]
+        found = [one.result() for one in asked]
     assert [kinds(events).count("partial_image") for events in found] == [0, 1, 2]
-    assert found[1][-1].groups_in_batch > 1
+    assert [events[-1].groups_in_batch for events in found] == [3, 3, 3]
 
 
 def test_who_goes_away_is_sent_none(served: Served) -> None:
