@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from models.errors import ModelError, require
 from models.loading.revision import folder_revision
 from models.scorers.base import Entry, Scorer, ScorerSpec
+from models.spec import Dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class LiftOptions:
     def __post_init__(self) -> None:
         require(1 <= self.levels <= 500, "levels", self.levels, "needs 1 to 500")
         require(0 <= self.seed < 2**31, "seed", self.seed, "needs 0 to 2**31 - 1")
-        known = ("auto", "float32", "bfloat16", "float16")
+        known = get_args(Dtype)
         require(self.dtype in known, "dtype", self.dtype, f"needs one of {', '.join(known)}")
 
 

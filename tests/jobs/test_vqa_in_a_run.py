@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from models import chat
 from models.errors import ServiceError
 from pipelines.cluster.progress import Tracker
 from pipelines.config.run import fingerprint, load
@@ -22,18 +20,10 @@ from pipelines.errors import UserError
 from pipelines.flows import rescore
 from pipelines.flows.rescore import RescoreConfig
 from tests.support.job import PLAIN, make_inline, run_inline, write_job
-from tests.support.language_model import KEY, started
+from tests.support.language_model import KEY
 from tests.support.vision_model import Vision
 
 STOCK = "arms=[{name='stock'}]"
-
-
-@pytest.fixture
-def vision(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vision]:
-    monkeypatch.setattr(chat, "_FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setenv("VLM_KEY", KEY)
-    with started(Vision()) as model:
-        yield model
 
 
 def asking(vision: Vision, **more: Any) -> str:

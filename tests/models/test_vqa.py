@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import chat
 from models.chat import NoAnswer
 from models.errors import ModelError, ServiceError
 from models.scorers import registry
@@ -19,16 +18,8 @@ from models.scorers.base import ImageGroup, ScorerSpec
 from models.scorers.questions import QUESTION, about, parts_of
 from models.scorers.vqa_endpoint import yes_in
 from tests.support import tiny
-from tests.support.language_model import KEY, said, started
+from tests.support.language_model import KEY, said
 from tests.support.vision_model import Vision, bright
-
-
-@pytest.fixture
-def vision(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vision]:
-    monkeypatch.setattr(chat, "_FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setenv("VLM_KEY", KEY)
-    with started(Vision()) as model:
-        yield model
 
 
 def spec_of(vision: Vision, **options: Any) -> ScorerSpec:
