@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,3 +123,21 @@ def read(output: Storage) -> RunRecord:
 def write(output: Storage, record: RunRecord) -> None:
     """Write run.json."""
     records.write(output, FILE, record, indent=2)
+
+
+def require_files(output: Storage, named: Collection[str], there: Collection[str], what: str) -> None:
+    """Check that files of a plan are there.
+
+    output: the output folder.
+    named: paths that the segments lead to.
+    there: paths that were found.
+    what: they hold, as run.json names it, for the message.
+
+    Raises:
+        UserError: when one is not.
+    """
+    if lost := sorted({*named} - {*there}):
+        raise UserError(
+            f"{output.path(lost[0])} is not there, though {FILE} names {what}. Put it back, from a copy of the folder, "
+            "or start the run anew in another one."
+        )

@@ -208,11 +208,7 @@ def check_there(output: Storage, segments: Sequence[Segment]) -> None:
     Raises:
         UserError: when a file is not.
     """
-    if lost := sorted({name for segment in segments for name in names(segment)} - {*files(output)}):
-        raise UserError(
-            f"{output.path(lost[0])} is not there, though {run_json.FILE} names it. Put it back, from a copy of the "
-            "folder, or start the run anew in another one."
-        )
+    run_json.require_files(output, _named(segments), files(output), "it")
 
 
 def trim(output: Storage, segments: Sequence[Segment]) -> None:
@@ -221,5 +217,9 @@ def trim(output: Storage, segments: Sequence[Segment]) -> None:
     output: the output folder.
     segments: of the plan.
     """
-    for path in {*files(output)} - {name for segment in segments for name in names(segment)}:
+    for path in {*files(output)} - _named(segments):
         output.remove(path)
+
+
+def _named(segments: Sequence[Segment]) -> set[str]:
+    return {name for segment in segments for name in names(segment)}

@@ -63,11 +63,7 @@ def check_there(output: Storage, segments: Sequence[Segment]) -> None:
         UserError: when one is not.
     """
     sources.check_there(output, segments)
-    if lost := sorted({*part_names(segments)} - {*parts(output)}):
-        raise UserError(
-            f"{output.path(lost[0])} is not there, though {run_json.FILE} names its shards. Put it back, from a copy "
-            "of the folder, or start the run anew in another one."
-        )
+    run_json.require_files(output, [*part_names(segments)], parts(output), "its shards")
 
 
 def trim(output: Storage, segments: Sequence[Segment]) -> None:
