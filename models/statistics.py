@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +40,44 @@ def bootstrap(clusters: Sequence[NDArray[np.float64]], *, seed: int = 0) -> Esti
     clusters: one array per cluster, for example a prompt with one value per image.
     seed: of the resampling.
     """
+    mean, means = _resampled(clusters, seed)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Estimate(mean=mean, low=float(low), high=float(high))
+
+
+def simultaneous(several: Sequence[Sequence[NDArray[np.float64]]], *, seed: int = 0) -> list[Estimate]:
+    """Means with intervals that hold all together with 95 %, so that the best of them may be named: each is as many
+    standard errors wide as the largest error among all of them is in 95 % of the resamples (Westfall and Young 1993,
+    single step, with the bootstrap's standard errors).
+
+    several: clusters as for `bootstrap`, all of the same prompts in the same order.
+    seed: of the resampling.
+    """
+    drawn = [_resampled(clusters, seed) for clusters in several]
+    errors = [float(means.std()) for _, means in drawn]
+    largest = np.zeros(_RESAMPLES)
+    for (mean, means), error in zip(drawn, errors, strict=True):
+        if error > 0:
+            largest = np.maximum(largest, np.abs(means - mean) / error)
+    width = float(np.quantile(largest, 0.95))
+    return [
+        Estimate(mean=mean, low=mean - width * error, high=mean + width * error)
+        for (mean, _), error in zip(drawn, errors, strict=True)
+    ]
+
+
+def _resampled(clusters: Sequence[NDArray[np.float64]], seed: int) -> tuple[float, Floats]:
+    """Mean over all values, and the means of the resamples."""
     sums = np.array([c.sum() for c in clusters], dtype=np.float64)
     counts = np.array([len(c) for c in clusters], dtype=np.float64)
-    draws = np.random.default_rng(seed).integers(len(clusters), size=(_RESAMPLES, len(clusters)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Estimate(mean=float(sums.sum() / counts.sum()), low=float(low), high=float(high))
+    draws = _draws(len(clusters), seed)
+    means: Floats = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+    return float(sums.sum() / counts.sum()), means
+
+
+@lru_cache(maxsize=8)
+def _draws(clusters: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(clusters, size=(_RESAMPLES, clusters))
 
 
 def share(right: int, total: int) -> Estimate:
