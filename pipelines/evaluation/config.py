@@ -178,11 +178,15 @@ class EvaluationConfig:
     """One or more; the others are compared with the first."""
     sweeps: tuple[Sweep, ...] = ()
     """Further arms."""
+    questions: tuple[str, ...] = ()
+    """Only the arms of these, and the first one; () is all."""
     recommended: Recommended = field(default=UNKNOWN, compare=False)
     """What sampling and interventions were taken from where the file does not say them."""
 
     def __post_init__(self) -> None:
-        names = [arm.name for arm in self.all_arms]
+        asked = {arm.question for arm in self._every_arm()}
+        require({*self.questions} <= asked, "questions", self.questions, f"needs some of {sorted(asked)}")
+        names = [arm.name for arm in self._every_arm()]
         if not self.arms or len(set(names)) != len(names):
             raise ValueError(f"arms = {names}: needs one arm or more, each name once")
         known = {lora.name for lora in self.model.loras}
@@ -193,12 +197,19 @@ class EvaluationConfig:
 
     @property
     def all_arms(self) -> tuple[Arm, ...]:
-        """The named arms, then those of the sweeps."""
-        return (*self.arms, *(arm for sweep in self.sweeps for arm in sweep.arms()))
+        """The named arms, then those of the sweeps, as far as they belong to the questions."""
+        first, *others = self._every_arm()
+        return (first, *(arm for arm in others if not self.questions or arm.question in self.questions))
+
+    def _every_arm(self) -> list[Arm]:
+        return [*self.arms, *(arm for sweep in self.sweeps for arm in sweep.arms())]
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
     """The evaluation in a TOML file.
+
+    The key `like` names another file beside it, to whose tables those of this one are added: single values replace
+    its, and arms and sweeps follow its.
 
     path: of the file.
     overrides: `key.sub=value`, in place of values of the file.
@@ -206,7 +217,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
     Raises:
         UserError: when the file cannot be read, or a key or value does not fit.
     """
-    table = toml.read(path)
+    table = _with_likeness(path)
     for text in overrides:
         toml.override(table, text)
     model = table.get("model")
@@ -219,6 +230,29 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
         for key, kind in kinds.items()
     }
     return toml.build(EvaluationConfig, table, file=str(path), given={**given, "recommended": known.recommended})
+
+
+def _with_likeness(path: Path) -> dict[str, Any]:
+    table = toml.read(path)
+    like = table.pop("like", None)
+    if like is None:
+        return table
+    if not isinstance(like, str):
+        raise toml.wrong(str(path), "like", like, "the name of a file beside this one")
+    return _merged(toml.read(path.parent / like), table)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = below.get(key)
+        if isinstance(value, dict) and isinstance(under, dict):
+            merged[key] = _merged(under, value)
+        elif key in ("arms", "sweeps") and isinstance(value, list) and isinstance(under, list):
+            merged[key] = [*under, *value]
+        else:
+            merged[key] = value
+    return merged
 
 
 def _with_interventions(

@@ -84,7 +84,10 @@ def run(config: EvaluationConfig) -> str:
 def _make(setting: _Setting) -> None:
     config = setting.config
     every = [(arm, one, seed) for seed in config.prompts.seeds for arm in config.all_arms for one in setting.sets]
-    if not (missing := [what for what in every if not setting.files.is_done(*what)]):
+    # Arms of different questions may have the same settings, and share their files.
+    distinct = {setting.files.name(*what): what for what in every}
+    missing = [what for what in distinct.values() if not setting.files.is_done(*what)]
+    if not missing:
         return
     scorer = ClipScorer(config.scorer) if config.scorer else None
     maker = Maker(config=config, generator=Generator(config.model), scorer=scorer)

@@ -141,3 +141,17 @@ def test_shipped_configs(name: str, arms: int) -> None:
     made = [json.dumps(arm.settings()) for arm in loaded.all_arms]
     assert len(made) == len({*made}) > arms
     assert len(prompt_sets(config.quick(loaded).prompts)) == 7
+
+
+@pytest.mark.parametrize("name", ["evidence", "evidence_turbo"])
+def test_configs_may_be_like_another(name: str) -> None:
+    loaded = config.load(CONFIGS / f"{name}.toml")
+    shared = config.toml.read(CONFIGS / "evidence_arms.toml")
+    assert [arm.name for arm in loaded.arms[: len(shared["arms"])]] == [arm["name"] for arm in shared["arms"]]
+    assert len(loaded.arms) > len(shared["arms"])
+    assert loaded.prompts.seeds == (2, 3)
+    assert loaded.sampling.width == 64
+    few = config.load(CONFIGS / f"{name}.toml", ['questions=["CADS: weight"]'])
+    assert [arm.name for arm in few.all_arms] == ["base", *(f"CADS: weight: {value}" for value in (0.03, 0.25, 0.5))]
+    with pytest.raises(UserError, match=r"questions = \('CADS',\): needs some of"):
+        config.load(CONFIGS / f"{name}.toml", ['questions=["CADS"]'])
