@@ -1,12 +1,12 @@
 """Chooses pictures whose vectors vary as those of others do (Rezaei et al., ICLR 2026, arXiv 2510.08123).
 
 In a linear model that is trained on real and made pictures, the error depends on how the covariances of both differ, and
-not on their means. Greedy, as in the paper: each step takes the picture after which the covariance of all that were taken
-is nearest to the wanted one, by the sum of squared differences. Array names: N candidates, M real pictures, K chosen
-candidates, D values of a vector.
+not on their means. Greedy, as in the paper: each step takes the picture after which the covariance of all that were
+taken is nearest to the wanted one, by the sum of squared differences. Array names: N candidates, M real pictures, K
+chosen candidates, D values of a vector.
 
-With m and V the mean and the covariance of t vectors, one more x makes V' = (1 - w) V + w (1 - w) d d^T, where d = x - m,
-w = 1 / (t + 1). So |V' - C|^2 is, but for a constant, 2 u d^T B d + u^2 |d|^4 with B = (1 - w) V - C and
+With m and V the mean and the covariance of t vectors, one more x makes V' = (1 - w) V + w (1 - w) d d^T, where
+d = x - m and w = 1 / (t + 1). So |V' - C|^2 is, but for a constant, 2 u d^T B d + u^2 |d|^4 with B = (1 - w) V - C and
 u = w (1 - w): three products of each candidate with one vector, as x^T V x is kept up to date.
 """
 
@@ -31,8 +31,8 @@ def covariance(vectors_MD: NDArray[Any]) -> Floats:
 
 
 def matching(candidates_ND: NDArray[Any], reference_MD: NDArray[Any], count: int) -> NDArray[np.int64]:
-    """Numbers of the chosen candidates, int64 [K], in the order in which they were taken, so that fewer are the first of
-    more. The same vectors give the same choice; equally good candidates are taken in their order.
+    """Numbers of the chosen candidates, int64 [K], in the order in which they were taken: fewer are the first of more.
+    The same vectors give the same choice; equally good candidates are taken in their order.
 
     About 3 N K D products, with the candidates in memory as float64.
 
