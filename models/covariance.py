@@ -1,7 +1,7 @@
 """Chooses pictures whose vectors vary as those of others do (Rezaei et al., ICLR 2026, arXiv 2510.08123).
 
-In a linear model that is trained on real and made pictures, the error depends on how the covariances of both differ, and
-not on their means. Greedy, as in the paper: each step takes the picture after which the covariance of all that were
+In a linear model that is trained on real and made pictures, the error depends on how the covariances of both differ,
+and not on their means. Greedy, as in the paper: each step takes the picture after which the covariance of all that were
 taken is nearest to the wanted one, by the sum of squared differences. Array names: N candidates, M real pictures, K
 chosen candidates, D values of a vector.
 
