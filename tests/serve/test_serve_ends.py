@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -24,7 +25,7 @@ from pipelines.serve.door import Door
 from pipelines.serve.jobs import Event, Job, Started
 from pipelines.serve.keys import Keys
 from pipelines.serve.proxy import middlewares
-from pipelines.serve.settings import ServeArgs
+from pipelines.serve.settings import ServeArgs, resolve
 from tests.support.served import BrokenEngine, listening
 
 IMAGES = "/v1/images/generations"
@@ -138,6 +139,19 @@ def test_settings_that_do_not_fit(words: list[str], message: str) -> None:
     with pytest.raises(UserError) as raised:
         arguments(words)
     assert str(raised.value).startswith(message)
+
+
+def test_steps_for_which_the_config_has_no_noise_levels_are_named(tiny_pipeline: str, tmp_path: Path) -> None:
+    config = tmp_path / "few.toml"
+    config.write_text(
+        f"""run.output = "out"
+        prompts.path = "prompts.txt"
+        model.path = "{tiny_pipeline}"
+        scoring.model = "ViT-B-32"
+        sampling = {{steps = 2, sigmas = [1.0, 0.5]}}"""
+    )
+    with pytest.raises(UserError, match=r"sigmas = .* as many noise levels as there are steps \(4\)"):
+        resolve(arguments([f"config={config}", "steps=4"]))
 
 
 def test_settings_of_a_command_line() -> None:
