@@ -68,7 +68,8 @@ def _cell(estimate: Mapping[str, Any] | None, column: Column) -> str:
     if estimate["difference"] is not None:
         words, significant = change(estimate["difference"], column)
         text += f"<small>{f'<b>{words}</b>' if significant else words}</small>"
-    return f"<td>{text}</td>"
+    seeds = ", ".join(f"{mean * column.factor:.{column.digits}f}" for mean in estimate.get("seeds", ()))
+    return f'<td title="of each seed: {seeds}">{text}</td>' if seeds else f"<td>{text}</td>"
 
 
 def _pictures(entries: Sequence[Entry], output: Storage) -> str:

@@ -99,7 +99,8 @@ def _add_simultaneous(entries: Sequence[dict[str, Any]], values: Mapping[str, Ma
     """Give the differences of each question's arms the ends of their simultaneous intervals."""
     for question in {entry["question"] for entry in entries}:
         rivals = [entry for entry in entries if entry["question"] == question and entry["arm"] != base]
-        for name in values[base] if rivals else ():
+        several = [name for name, own in values[base].items() if len({*own.concepts}) > 1]
+        for name in several if rivals else ():
             apart = [(values[entry["arm"]][name] - values[base][name]).clusters() for entry in rivals]
             for entry, estimate in zip(rivals, simultaneous(apart), strict=True):
                 entry["measures"][name]["difference"]["together"] = [estimate.low, estimate.high]

@@ -68,15 +68,15 @@ def test_intervals_of_many_arms_hold_together() -> None:
     """Of 10 arms that change nothing one often looks significant alone, and rarely so together."""
     rng = np.random.default_rng(0)
     alone = together = 0
-    for _ in range(30):
+    for _ in range(100):
         arms = [[rng.normal(size=3) for _ in range(40)] for _ in range(10)]
         estimates = [bootstrap(arm) for arm in arms]
         alone += any(one.low > 0 or one.high < 0 for one in estimates)
         together += any(one.low > 0 or one.high < 0 for one in simultaneous(arms))
-    assert alone > 8
-    assert together < 5
+    assert alone > 25
+    assert together < 12
     one = simultaneous([arms[0]])[0]
-    assert one.high - one.low == pytest.approx(estimates[0].high - estimates[0].low, rel=0.1)
+    assert one.high - one.low == pytest.approx(estimates[0].high - estimates[0].low, rel=0.15)
     assert simultaneous([[np.zeros(2)] * 3])[0].high == 0.0
 
 
