@@ -49,8 +49,8 @@ def bootstrap(clusters: Sequence[NDArray[np.float64]], *, seed: int = 0) -> Esti
 def simultaneous(several: Sequence[Sequence[NDArray[np.float64]]], *, seed: int = 0) -> list[Estimate]:
     """Means with intervals that hold all together with 95 %, so that the best of them may be named.
 
-    Each is as many standard errors wide as the largest error among all of them is in 95 % of the resamples (Westfall and
-    Young 1993, single step), and wider by as much as Student's t is wider than a normal distribution.
+    Each is as many standard errors wide as the largest error among all of them is in 95 % of the resamples (Westfall
+    and Young 1993, single step), and wider by as much as Student's t is wider than a normal distribution.
 
     several: clusters as for `bootstrap`, two or more, all of the same prompts in the same order.
     seed: of the resampling.

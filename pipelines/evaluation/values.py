@@ -69,7 +69,7 @@ def values_of(sets: Sequence[PromptSet], made: Mapping[str, Sequence[Made]]) -> 
     sets: the sets of prompts.
     made: name of a set -> what was made of it with each seed.
     """
-    joined = {rarity: [one for one in sets if one.rarity == rarity] for rarity in RARITIES}
+    joined: dict[str, list[PromptSet]] = {rarity: [one for one in sets if one.rarity == rarity] for rarity in RARITIES}
     of_open = {OPEN if one.kind != WIDE else WIDE: [one] for one in sets if one.rarity == OPEN}
     every = {**joined, **of_open, **{one.name: [one] for one in sets if one.rarity != OPEN}}
     return {
