@@ -15,7 +15,7 @@ from typing import TypeVar
 from pipelines.cluster import bars
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.tables import RayOptions
-from pipelines.dataset import owned
+from pipelines.dataset import certificate, owned
 from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
@@ -35,6 +35,7 @@ from pipelines.export.parts import KEPT, TRAIN, Part
 from pipelines.export.reference import digest
 from pipelines.export.rows import columns
 from pipelines.export.work import Export, Task, files_of, make_file, weigh
+from pipelines.summary.card import GIVEN_UP_SHOWN
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -225,8 +226,12 @@ def _finish(
         mark=job.mark,
         signed=job.credentials is not None,
         load=kind.load(len(written[Part(folder=KEPT, split=TRAIN)]), job.schema),
+        given_up=certificate.given_up(run.dataset, GIVEN_UP_SHOWN),
     )
     job.target.write_bytes(finished.CARD, text.encode())
+    if run.report.quotas:
+        job.target.write_bytes(certificate.FILE, run.dataset.read_bytes(certificate.FILE))
+        index = (*index, certificate.FILE)
     others = [file_entry(job.target, path) for path in (record.FILE, finished.CARD, *index)]
     manifest.write(job.target, [*made.values(), *others])
     return [file for files in written.values() for file in files]
