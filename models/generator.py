@@ -263,7 +263,7 @@ class Generator:
         if (sampling.frames - 1) % step if step else sampling.frames > 1:
             rule = f"1 more than a multiple of {step}" if step else "1, as it makes images"
             raise ModelError(f"sampling.frames = {sampling.frames}: {family.name} needs {rule}")
-        self.info.check_sigmas(sampling)
+        self.info.check_sigmas(sampling.sigmas)
         if family.beginning(group) is not None and not adds_noise(self._pipe.scheduler):
             raise ModelError(
                 f"model.scheduler = {type(self._pipe.scheduler).__name__!r} cannot begin from a picture; these can: "

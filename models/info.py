@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.errors import ModelError
-from models.spec import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +38,16 @@ class ModelInfo:
     sigmas: bool = False
     """Whether it takes noise levels, as `Sampling.sigmas` names them."""
 
-    def check_sigmas(self, sampling: Sampling) -> None:
+    def check_sigmas(self, sigmas: tuple[float, ...]) -> None:
         """Check that noise levels that are named act.
 
-        sampling: that may name them.
+        sigmas: as of `models.spec.Sampling`.
 
         Raises:
             ModelError: when the model does not take them.
         """
-        if sampling.sigmas and not self.sigmas:
+        if sigmas and not self.sigmas:
             raise ModelError(
-                f"sampling.sigmas = {list(sampling.sigmas)}: {self.family} takes no noise levels with "
+                f"sampling.sigmas = {list(sigmas)}: {self.family} takes no noise levels with "
                 f"{self.scheduler}; leave them out"
             )

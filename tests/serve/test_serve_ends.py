@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from pipelines.serve.arguments import arguments
 from pipelines.serve.door import Door
 from pipelines.serve.jobs import Event, Job, Started
 from pipelines.serve.keys import Keys
+from pipelines.serve.launch import launch, require_free
 from pipelines.serve.proxy import middlewares
 from pipelines.serve.settings import ServeArgs, resolve
 from tests.support.served import BrokenEngine, listening
@@ -152,6 +154,25 @@ def test_steps_for_which_the_config_has_no_noise_levels_are_named(tiny_pipeline:
     )
     with pytest.raises(UserError, match=r"sigmas = .* as many noise levels as there are steps \(4\)"):
         resolve(arguments([f"config={config}", "steps=4"]))
+
+
+def test_a_port_that_another_program_has_is_named_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError) as raised:
+            launch(ServeArgs(), host="127.0.0.1", port=port, address="local")
+    assert str(raised.value) == (
+        f"--host 127.0.0.1 --port {port}: another program listens there; name another with --port, or --host"
+    )
+    require_free("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "named"), [("192.0.2.1", 8000, "--host 192.0.2.1"), ("::1", 70_000, "--port 70000")]
+)
+def test_places_where_nobody_can_listen_are_named_in_one_line(host: str, port: int, named: str) -> None:
+    with pytest.raises(UserError, match=f"^{named}"):
+        require_free(host, port)
 
 
 def test_settings_of_a_command_line() -> None:

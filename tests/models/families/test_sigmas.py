@@ -10,7 +10,7 @@ import pytest
 from models.errors import ModelError
 from models.info import ModelInfo
 from models.loading.sampler import sampler_of
-from models.spec import Group, ModelSpec, Sampling
+from models.spec import Group, ModelSpec
 from tests.models.families.test_beginning import edit, left_half, same
 from tests.support.family import TOLERANCE, TORA, Toy, apart, only, stock
 
@@ -87,6 +87,6 @@ def test_a_model_that_takes_none_is_refused_when_it_is_loaded() -> None:
     info = ModelInfo(
         model="m", revision="", family="sd3", dtype="float32", scheduler="Heun", device="cpu", frames_per_second=0
     )
-    info.check_sigmas(Sampling(steps=2))
+    info.check_sigmas(())
     with pytest.raises(ModelError, match="sd3 takes no noise levels with Heun; leave them out"):
-        info.check_sigmas(Sampling(steps=2, sigmas=(1.0, 0.5)))
+        info.check_sigmas((1.0, 0.5))
