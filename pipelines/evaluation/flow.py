@@ -106,7 +106,7 @@ def _make(setting: _Setting) -> None:
 def _load(setting: _Setting, arm: Arm) -> ArmReadings:
     """What an arm made; also writes its sheets of pictures, of the first seed."""
     made: dict[str, list[Made]] = {}
-    sheets = {}
+    sheets: dict[str, str] = {}
     for one in setting.sets:
         for seed in setting.config.prompts.seeds:
             found, images = setting.files.load(arm, one, seed)

@@ -16,6 +16,7 @@ from models.embedded.oracle import OracleNet
 from models.embedded.training.untrained import save_untrained
 from models.generator import Generator
 from models.spec import Sampling
+from pipelines.config import toml as toml_of
 from pipelines.errors import UserError
 from pipelines.evaluation import config
 from pipelines.evaluation.prompts import prompt_sets
@@ -146,7 +147,7 @@ def test_shipped_configs(name: str, arms: int) -> None:
 @pytest.mark.parametrize("name", ["evidence", "evidence_turbo"])
 def test_configs_may_be_like_another(name: str) -> None:
     loaded = config.load(CONFIGS / f"{name}.toml")
-    shared = config.toml.read(CONFIGS / "evidence_arms.toml")
+    shared = toml_of.read(CONFIGS / "evidence_arms.toml")
     assert [arm.name for arm in loaded.arms[: len(shared["arms"])]] == [arm["name"] for arm in shared["arms"]]
     assert len(loaded.arms) > len(shared["arms"])
     assert loaded.prompts.seeds == (2, 3)
