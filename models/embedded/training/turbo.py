@@ -9,7 +9,7 @@ picture is needed, only captions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from diffusers import StableDiffusion3Pipeline
 from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
@@ -44,16 +43,18 @@ LOOP = LoopConfig(steps=10_000, learning_rate=1e-3, ema_decay=0.998, cooldown=0.
 class Distillation(nn.Module):
     """The transformer with both LoRAs, and what the student has drawn last, from which the critic learns."""
 
-    def __init__(self, teacher: TextToLatent, latent_channels: int, latent_size: int) -> None:
+    drawn_BCHW: Tensor
+
+    def __init__(self, teacher: TextToLatent, batch: int) -> None:
         super().__init__()
-        self.text = teacher.requires_grad_(False)
+        self.teacher = teacher.requires_grad_(False)
         self.transformer: Any = teacher.transformer
+        shape = self.transformer.config
         linear = [name for name, part in self.transformer.named_modules() if isinstance(part, nn.Linear)]
         for adapter in (STUDENT, CRITIC):
             self.transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=linear), adapter)
-        for name, parameter in self.transformer.named_parameters():
-            parameter.requires_grad_("lora_" in name)
-        self.register_buffer("drawn_BCHW", torch.zeros(BATCH, latent_channels, latent_size, latent_size))
+        self._learn()
+        self.register_buffer("drawn_BCHW", torch.zeros(batch, shape.in_channels, shape.sample_size, shape.sample_size))
 
     @contextmanager
     def acting(self, adapter: str | None) -> Iterator[None]:
@@ -63,7 +64,13 @@ class Distillation(nn.Module):
         else:
             self.transformer.enable_adapters()
             self.transformer.set_adapter(adapter)
+        # peft freezes the others, which would cost the student the gradient of what it drew before the critic acted.
+        self._learn()
         yield
+
+    def _learn(self) -> None:
+        for name, parameter in self.transformer.named_parameters():
+            parameter.requires_grad_("lora_" in name)
 
     def velocity(self, latents_BCHW: Tensor, sigma_B: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
         """Velocity float32 [B, C, H, W] of whatever acts."""
@@ -77,7 +84,6 @@ class Distillation(nn.Module):
                 return_dict=False,
             )[0]
         return made.float()
-
 
     def draw(self, noise_BCHW: Tensor, text: tuple[Tensor, Tensor], step: int) -> Tensor:
         """The student's picture as it predicts it at one of its steps, from the noise through the steps before it."""
@@ -95,7 +101,7 @@ class Distillation(nn.Module):
         with torch.no_grad():
             outputs = [
                 encoder(ids_BN, output_hidden_states=True)
-                for encoder in (self.text.text_encoder, self.text.text_encoder_2)
+                for encoder in (self.teacher.text_encoder, self.teacher.text_encoder_2)
             ]
         states = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
         return states, torch.cat([output.text_embeds for output in outputs], dim=-1)
@@ -106,34 +112,33 @@ def _level(step: int, latents_BCHW: Tensor) -> Tensor:
 
 
 def distil(
-    model: TextToLatent,
+    teacher: TextToLatent,
     tokenizer: CLIPTokenizer,
-    latent_channels: int,
-    latent_size: int,
     directory: Path,
     *,
     seed: int,
+    device: str = "cpu",
     loop: LoopConfig = LOOP,
+    batch: int = BATCH,
 ) -> dict[str, Tensor]:
-    """The weights of the LoRA, by their names in the transformer; resumes as `train` does."""
+    """Train the student on a teacher; returns the averaged weights of a `Distillation`. It resumes as `train` does."""
     torch.manual_seed(seed)
-    both = Distillation(model, latent_channels, latent_size)
-    device = both.drawn_BCHW.device
+    both = Distillation(teacher, batch).to(device)
 
     def text_of(captions: list[str]) -> tuple[Tensor, Tensor]:
         ids = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, return_tensors="pt").input_ids
         return both.texts(ids.to(device))
 
-    nothing = text_of([""] * BATCH)
+    nothing = text_of([""] * batch)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         turn, place = divmod(step, CRITIC_STEPS + 1)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         # The critic sees the captions whose pictures it is given.
         rng = np.random.default_rng([seed, turn])
-        text = text_of([caption(sample_scene(rng), rng, NOISY.captions) for _ in range(BATCH)])
+        text = text_of([caption(sample_scene(rng), rng, NOISY.captions) for _ in range(batch)])
         noise_BCHW = torch.randn(both.drawn_BCHW.shape, generator=generator).to(device)
-        sigma_B = torch.sigmoid(torch.randn(BATCH, generator=generator)).to(device)
+        sigma_B = torch.sigmoid(torch.randn(batch, generator=generator)).to(device)
         mix = sigma_B.view(-1, 1, 1, 1)
         if place == 0:
             drawn_BCHW = both.draw(noise_BCHW, text, int(rng.integers(STEPS)))
@@ -157,5 +162,17 @@ def distil(
         error = F.mse_loss(velocity, noise_BCHW - both.drawn_BCHW)
         return error, {"critic": float(error.detach())}
 
-    average = train("turbo", both, loss, loop, directory)
-    return {name: value for name, value in average.items() if f".{STUDENT}." in name}
+    return train("turbo", both, loss, loop, directory)
+
+
+def save_lora(weights: Mapping[str, Tensor], directory: Path) -> None:
+    """Write the student's LoRA as a file that diffusers' `load_lora_weights` reads, in half precision.
+
+    weights: of a `Distillation`.
+    """
+    student = {
+        name.removeprefix("transformer.").replace(f".{STUDENT}.", "."): value.half().cpu().contiguous()
+        for name, value in weights.items()
+        if name.startswith("transformer.") and f".{STUDENT}." in name
+    }
+    StableDiffusion3Pipeline.save_lora_weights(directory, transformer_lora_layers=student)
