@@ -42,6 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--no-mark", action="store_true", help="leave out the XMP that says in every image file that a model made it"
     )
+    parser.add_argument(
+        "--accept", default="", metavar="CONDITION", help="what images have to meet, as selection.accept of a run"
+    )
+    parser.add_argument(
+        "--drop-repeats",
+        type=float,
+        default=1.0,
+        metavar="COSINE",
+        help="leave out images whose vectors are at least this similar to those of an earlier image of any group",
+    )
     for part in ("certificate", "key"):
         parser.add_argument(
             f"--c2pa-{part}", default="", metavar="FILE", help=f"PEM file with the {part} that signs every image (C2PA)"
@@ -90,6 +100,8 @@ def _run(options: argparse.Namespace) -> int:
             splits=parse(options.split, options.split_by or BY[0]),
             labels=tuple(options.label) or LABELS,
             mark=not options.no_mark,
+            accept=options.accept,
+            repeats=options.drop_repeats,
             credentials=credentials,
         ),
         RayOptions(address=options.ray_address, check_fit=False),

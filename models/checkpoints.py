@@ -1,6 +1,8 @@
 """What each published checkpoint is run with: sampling, interventions, and how large it is.
 
-Sampling is from the model cards and the diffusers documentation of each. Step-distilled checkpoints (Turbo, schnell,
+Sampling is from the model cards and the diffusers documentation of each; for LongCat-Image, Ovis-Image, AuraFlow, Bria,
+HunyuanVideo 1.5 and Mochi from the defaults and examples of diffusers 0.42.1, whose converter has HunyuanVideo 1.5's
+guidance. Step-distilled checkpoints (Turbo, schnell,
 klein, distilled) want few steps and no classifier-free guidance; at other settings they give poor pictures without an
 error. TORA is in its paper's form (arXiv 2510.03886: block input, sigma 1.3), which is the default of its settings.
 Repulsion is in its paper's form too (arXiv 2603.28762: all joint blocks, both branches, M = 100, for FLUX 50, in the
@@ -55,9 +57,9 @@ class Shape:
     pipeline: str
     """Class of the diffusers pipeline."""
     layers: int
-    """Blocks of the first block list (`num_layers`)."""
+    """Blocks of the first block list (`num_layers`; AuraFlow's `num_mmdit_layers`)."""
     single_layers: int = 0
-    """Blocks of the second (`num_single_layers`)."""
+    """Blocks of the second (`num_single_layers`; AuraFlow's `num_single_dit_layers`)."""
     width: int
     """Of the transformer's tokens: heads times their dimension."""
     guidance_embeds: bool = False
@@ -109,6 +111,13 @@ _SD35_LARGE = Size(transformer=8.1e9, text_encoders=_SD3_TEXT, width=2432)
 _FLUX = Size(transformer=11.9e9, text_encoders=(_CLIP_L, _T5), width=3072)
 _FLUX2 = Size(transformer=32e9, text_encoders=(_MISTRAL,), width=6144)
 _QWEN = Size(transformer=20.4e9, text_encoders=(_QWEN25_VL,), width=3072)
+_LONGCAT = Size(transformer=6e9, text_encoders=(_QWEN25_VL,), width=3072)
+_OVIS = Size(transformer=7e9, text_encoders=(2e9,), width=3072)
+_AURA = Size(transformer=6.8e9, text_encoders=(1.2e9,), width=3072)
+_BRIA = Size(transformer=4e9, text_encoders=(_T5,), width=2304)
+_KREA2 = Size(transformer=12e9, text_encoders=(4.4e9,), width=6144)
+_MOCHI = Size(transformer=10e9, text_encoders=(_T5,), width=3072)
+_HUNYUAN_15 = Size(transformer=8.3e9, text_encoders=(_QWEN25_VL, 0.2e9), width=2048)
 
 _SD3 = "StableDiffusion3Pipeline"
 MEDIUM = Shape(pipeline=_SD3, layers=24, width=1536)
@@ -124,6 +133,7 @@ KLEIN_9B = Shape(pipeline=_KLEIN, layers=8, single_layers=24, width=4096, distil
 KLEIN_BASE_9B = Shape(pipeline=_KLEIN, layers=8, single_layers=24, width=4096)
 QWEN = Shape(pipeline="QwenImagePipeline", layers=60, width=3072)
 QWEN_EDIT = Shape(pipeline="QwenImageEditPipeline", layers=60, width=3072)
+QWEN_EDIT_PLUS = Shape(pipeline="QwenImageEditPlusPipeline", layers=60, width=3072)
 CHROMA = Shape(pipeline="ChromaPipeline", layers=19, single_layers=38, width=3072)
 COGVIEW4 = Shape(pipeline="CogView4Pipeline", layers=28, width=4096)
 _HUNYUAN_IMAGE = "HunyuanImagePipeline"
@@ -132,11 +142,22 @@ HUNYUAN_IMAGE_DISTILLED = Shape(
     pipeline=_HUNYUAN_IMAGE, layers=20, single_layers=40, width=3584, guidance_embeds=True, distilled=True
 )
 HUNYUAN_VIDEO = Shape(pipeline="HunyuanVideoPipeline", layers=20, single_layers=40, width=3072, guidance_embeds=True)
+HUNYUAN_VIDEO_15 = Shape(pipeline="HunyuanVideo15Pipeline", layers=54, width=2048)
+LONGCAT = Shape(pipeline="LongCatImagePipeline", layers=10, single_layers=20, width=3072)
+OVIS = Shape(pipeline="OvisImagePipeline", layers=6, single_layers=27, width=3072)
+AURA = Shape(pipeline="AuraFlowPipeline", layers=4, single_layers=32, width=3072)
+BRIA = Shape(pipeline="BriaPipeline", layers=8, single_layers=28, width=2304)  # of a copy: its own files are gated
+KREA2 = Shape(pipeline="Krea2Pipeline", layers=28, width=6144)
+KREA2_TURBO = Shape(pipeline="Krea2Pipeline", layers=28, width=6144, distilled=True)
+MOCHI = Shape(pipeline="MochiPipeline", layers=48, width=3072)
 COGVIDEOX_2B = Shape(pipeline="CogVideoXPipeline", layers=30, width=1920)
 COGVIDEOX_5B = Shape(pipeline="CogVideoXPipeline", layers=42, width=3072)
 
 _HD_VIDEO: dict[str, Any] = {"width": 1280, "height": 720, "frames": 129}
 _SMALL_VIDEO: dict[str, Any] = {"width": 720, "height": 480, "frames": 49}
+_VIDEO_480: dict[str, Any] = {"width": 848, "height": 480, "frames": 121, "max_sequence_length": 1000}
+_VIDEO_720: dict[str, Any] = {**_VIDEO_480, "width": 1280, "height": 720}
+_MOCHI_VIDEO: dict[str, Any] = {"width": 848, "height": 480, "frames": 85}
 _LONG: dict[str, Any] = {"max_sequence_length": 512}
 _LONG_NEGATIVE: dict[str, Any] = {**_LONG, "negative_prompt": " "}
 
@@ -157,12 +178,34 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
     "Qwen/Qwen-Image": _of(QWEN, 50, 4.0, 7, size=_QWEN, **_LONG_NEGATIVE),
     "Qwen/Qwen-Image-2512": _of(QWEN, 50, 4.0, 7, size=_QWEN, **_LONG_NEGATIVE),
     "Qwen/Qwen-Image-Edit": _of(QWEN_EDIT, 50, 4.0, 7, size=_QWEN, **_LONG_NEGATIVE),
+    "Qwen/Qwen-Image-Edit-2509": _of(QWEN_EDIT_PLUS, 40, 4.0, 6, size=_QWEN, **_LONG_NEGATIVE),
+    "Qwen/Qwen-Image-Edit-2511": _of(QWEN_EDIT_PLUS, 40, 4.0, 6, size=_QWEN, **_LONG_NEGATIVE),
     "lodestones/Chroma1-HD": _of(CHROMA, 40, 3.0, 6, **_LONG),
     "zai-org/CogView4-6B": _of(COGVIEW4, 50, 3.5, 7, max_sequence_length=1024),
     "hunyuanvideo-community/HunyuanImage-2.1-Diffusers": _of(HUNYUAN_IMAGE, 50, 3.5, 7, width=2048, height=2048),
     "hunyuanvideo-community/HunyuanImage-2.1-Distilled-Diffusers": _of(
         HUNYUAN_IMAGE_DISTILLED, 8, 3.25, 1, width=2048, height=2048
     ),
+    "meituan-longcat/LongCat-Image": _of(LONGCAT, 50, 4.5, 7, size=_LONGCAT, **_LONG),
+    "AIDC-AI/Ovis-Image-7B": _of(OVIS, 50, 5.0, 7, size=_OVIS),
+    "fal/AuraFlow-v0.3": _of(AURA, 50, 3.5, 7, size=_AURA),
+    "briaai/BRIA-3.2": _of(BRIA, 30, 5.0, 4, size=_BRIA, max_sequence_length=128),
+    # Their cards count the guidance scale from 0: 3.5 and 0.
+    "krea/Krea-2-Raw": _of(KREA2, 52, 4.5, 7, size=_KREA2, **_LONG),
+    "krea/Krea-2-Turbo": _of(KREA2_TURBO, 8, 1.0, 1, size=_KREA2, **_LONG),
+    "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v": _of(
+        HUNYUAN_VIDEO_15, 50, 6.0, 7, size=_HUNYUAN_15, **_VIDEO_480
+    ),
+    "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v_distilled": _of(
+        HUNYUAN_VIDEO_15, 50, 1.0, 3, size=_HUNYUAN_15, **_VIDEO_480
+    ),
+    "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-720p_t2v": _of(
+        HUNYUAN_VIDEO_15, 50, 6.0, 7, size=_HUNYUAN_15, **_VIDEO_720
+    ),
+    "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-720p_t2v_distilled": _of(
+        HUNYUAN_VIDEO_15, 50, 1.0, 3, size=_HUNYUAN_15, **_VIDEO_720
+    ),
+    "genmo/mochi-1-preview": _of(MOCHI, 64, 4.5, 9, size=_MOCHI, **_MOCHI_VIDEO),
     "hunyuanvideo-community/HunyuanVideo": _of(HUNYUAN_VIDEO, 50, 6.0, 3, **_HD_VIDEO),
     "zai-org/CogVideoX-2b": _of(COGVIDEOX_2B, 50, 6.0, 7, **_SMALL_VIDEO),
     "zai-org/CogVideoX-5b": _of(COGVIDEOX_5B, 50, 6.0, 7, **_SMALL_VIDEO),

@@ -16,7 +16,7 @@ from torch import Tensor
 from models.errors import ModelError
 from models.families.base import Branch, Family
 from models.parallel.shards import WHOLE, Shards
-from models.samplers import does_flow_matching
+from models.samplers import counts_backwards, does_flow_matching
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,7 +155,13 @@ class Denoising:
     def noise_level(self) -> float:
         """Share of noise in the latents of the current step, from 1 (pure noise) to near 0."""
         sigmas = self.scheduler.sigmas  # the last entry belongs to the finished image
-        return float(sigmas[len(sigmas) - 1 - self.steps + self.step])
+        sigma = float(sigmas[len(sigmas) - 1 - self.steps + self.step])
+        return 1.0 - sigma if counts_backwards(self.scheduler) else sigma
+
+    @property
+    def towards_noise(self) -> int:
+        """1 where the model predicts the way from image to noise, -1 where it predicts the way back."""
+        return -1 if counts_backwards(self.scheduler) else 1
 
     def require_flow_matching(self, intervention: str) -> None:
         """Check that the run has a `noise_level`.

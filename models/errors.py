@@ -10,6 +10,11 @@ class ModelError(ValueError):
     """The model cannot be loaded or cannot be used with these settings."""
 
 
+class ServiceError(ModelError):
+    """A service that a model asks cannot be used at all: nothing answers there, or the key is wrong. No group is at
+    fault, so that a job ends."""
+
+
 class PromptError(ValueError):
     """One prompt cannot be encoded; other prompts are not affected."""
 

@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models import beginning as begun
 from models.denoising import Denoising, Tokens
 from models.errors import ImageError, ModelError
 from models.families import family_of
 from models.families.base import Branch, Encoded, Family, pad_tokens, stack
 from models.hooks.blocks import interventions
 from models.hooks.record import Floats, Measure, TextRecord, displacement, mean_displacement, of_group
+from models.info import ModelInfo
 from models.interventions.registry import entry_of
 from models.loading.adapters import Adapters
 from models.loading.compile import compile_blocks
@@ -27,29 +29,11 @@ from models.loading.placement import place
 from models.parallel.division import UNDIVIDED, Division
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
-from models.samplers import steps_of
-from models.spec import Group, ModelSpec, Sampling
+from models.pictures import check
+from models.previews import Previews, Watch
+from models.samplers import adds_noise, does_flow_matching, steps_of
+from models.spec import Group, ModelSpec
 from models.texts import Texts
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelInfo:
-    """What was loaded, as the rows of a dataset name it."""
-
-    model: str
-    """Folder or hub id."""
-    revision: str
-    """Revision of the weights, as in `ModelSpec`."""
-    family: str
-    """Name of the family."""
-    dtype: str
-    """Of the transformer and the text encoders."""
-    scheduler: str
-    """Class of the sampler."""
-    device: str
-    """Where it runs, "cpu" or "cuda" with or without a number."""
-    frames_per_second: int
-    """Of a video; 0 for images."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,6 +89,15 @@ class Generator:
             scheduler=type(self._pipe.scheduler).__name__,
             device=device,
             frames_per_second=self._family.frames_per_second,
+            frame_step=self._family.frame_step or 1,
+            # Parts that are not on the device would come and go for each of them, and ranks have a part of the rows.
+            previews=self._family.decode is not None
+            and does_flow_matching(self._pipe.scheduler)
+            and spec.offload == "none"
+            and divided.ranks == 1,
+            pictures=self._family.takes,
+            begins_from_pictures=self._family.from_picture is not None,
+            masks=self._family.from_mask is not None and self._family.from_mask.possible(self._pipe),
         )
 
     @property
@@ -134,6 +127,7 @@ class Generator:
         groups: Sequence[Group],
         on_step: Callable[[int, int], None] | None = None,
         measure: Measure = displacement,
+        previews: Previews | None = None,
     ) -> list[Drawn]:
         """Make the images of several groups, in one denoising batch where the model can take their texts together.
 
@@ -144,36 +138,54 @@ class Generator:
         on_step: called with (steps done, steps) after each step of the sampler, of which one of second order makes
             more than `Sampling.steps` (`models.samplers.steps_of`). What it raises ends the run.
         measure: gives the numbers of an edit.
+        previews: who wants to see the images while they are made; only where `ModelInfo.previews` says that it works.
 
         Raises:
-            PromptError: when a prompt is longer than the model reads, or its input image is missing or broken.
+            PromptError: when a prompt is longer than the model reads, or a picture is missing, broken or not taken.
             ImageError: when the model produced NaN or infinite values.
             ModelError: when the groups cannot share a batch, or have settings that the model does not support.
         """
         first = groups[0]
         if any(group.batch_key != first.batch_key for group in groups):
             raise ModelError(
-                "groups that differ in size, sampling, interventions or LoRAs cannot share a denoising batch"
+                "groups that differ in size, sampling, interventions, LoRAs or how many pictures they have cannot "
+                "share a denoising batch"
             )
-        self._check(first.sampling)
+        self._check(first)
+        for group in groups:
+            check(group.pictures, group.mask, self.info.pictures, self.info.masks, owner=self._family.name)
         self._adapters.use(first.loras)
         acting = self._adapters.now
-        encoded = [self._texts.encode(group.prompt, group.image, first.sampling, acting) for group in groups]
+        encoded = [self._texts.encode(group.prompt, self._read(group), first.sampling, acting) for group in groups]
         batches: dict[Hashable, list[int]] = {}
         for index, text in enumerate(encoded):
-            batches.setdefault((text.together, groups[index].image), []).append(index)
+            batches.setdefault((text.together, self._read(groups[index])), []).append(index)
         made: dict[int, Drawn] = {}
         for number, batch in enumerate(batches.values()):
-            report = _steps_of_all(on_step, number, len(batches), self._steps(first.sampling))
-            drawn = self._denoise([groups[i] for i in batch], [encoded[i] for i in batch], report, measure)
+            report = _steps_of_all(on_step, number, len(batches), self._steps(first))
+            drawn = self._denoise(
+                [groups[i] for i in batch],
+                [encoded[i] for i in batch],
+                report,
+                measure,
+                None if previews is None else previews.of(batch),
+            )
             made.update(zip(batch, drawn, strict=True))
         return [made[index] for index in range(len(groups))]
 
     def _denoise(
-        self, groups: Sequence[Group], encoded: Sequence[Encoded], on_step: Callable[[int], None], measure: Measure
+        self,
+        groups: Sequence[Group],
+        encoded: Sequence[Encoded],
+        on_step: Callable[[int], None],
+        measure: Measure,
+        previews: Previews | None,
     ) -> list[Drawn]:
         """The images of groups whose texts can share a batch."""
         first, family, pipe = groups[0], self._family, self._pipe
+        beginning = family.beginning(first)
+        if beginning is not None:
+            pipe = begun.pipeline_of(pipe, beginning)
         sampling, samples = first.sampling, len(first.seeds)
         guided = family.has_negative(pipe, sampling)
         longest = max(len(text.valid_N) for text in encoded)
@@ -182,12 +194,14 @@ class Generator:
         negative: dict[str, Tensor] = {}
         negative_cut: Mapping[str, int] = {}
         if guided or any(entry_of(config).reads_negative for config in first.interventions):
-            without = self._texts.encode(sampling.negative_prompt, first.image, sampling, self._adapters.now)
+            without = self._texts.encode(
+                sampling.negative_prompt, self._read(first), sampling, self._adapters.now, what="negative prompt"
+            )
             negative = stack([without.arguments], [samples * len(groups)])
             negative_cut = without.cut
             tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))
         run = Denoising(
-            steps=self._steps(sampling),
+            steps=self._steps(first),
             groups=len(groups),
             samples=samples,
             family=family,
@@ -200,20 +214,24 @@ class Generator:
             shards=self._shards,
             on_step=on_step,
         )
+        decodes = beginning is None or beginning.decodes
         arguments = {
             **family.arguments(pipe, positive, negative if guided else None, sampling),
             **encoded[0].shared,
+            **(begun.arguments(pipe, groups) if beginning is not None else {}),
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in run.seeds],
-            "output_type": "np",
+            "output_type": "np" if decodes else "latent",
         }
+        if previews is not None and family.decode is not None:
+            arguments["callback_on_step_end"] = Watch(run, sampling, family.decode, previews)
         record = TextRecord(run, measure)
         with self._settings(), interventions(pipe.transformer, run, first.interventions, record):
-            made = pipe(**arguments)
+            made = family.call(pipe, arguments)
         run.end()
         pictures = made.frames if family.frames_per_second else made.images
-        if not np.isfinite(pictures).all():
-            raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
-        pixels, edits = np.rint(pictures * 255.0).astype(np.uint8), record.read()
+        if not decodes:
+            pictures = begun.pixels(pipe, family, pictures, sampling)
+        pixels, edits = _pixels(pictures), record.read()
         return [
             Drawn(
                 pixels=pixels[at : at + samples],
@@ -224,12 +242,18 @@ class Generator:
             for text, at in zip(encoded, range(0, len(pixels), samples), strict=True)
         ]
 
-    def _steps(self, sampling: Sampling) -> int:
-        return steps_of(self._pipe.scheduler, sampling.steps)
+    def _steps(self, group: Group) -> int:
+        beginning = self._family.beginning(group)
+        share = 1.0 if beginning is None else group.sampling.denoising_strength
+        return steps_of(self._pipe.scheduler, group.sampling.steps, share)
 
-    def _check(self, sampling: Sampling) -> None:
+    def _read(self, group: Group) -> tuple[bytes, ...]:
+        """The pictures that are read with the group's text."""
+        return () if self._family.beginning(group) is not None else group.pictures
+
+    def _check(self, group: Group) -> None:
         """Raise ModelError for settings that the pipelines would round, ignore or fail on."""
-        family, multiple = self._family, self._family.size_multiple(self._pipe)
+        sampling, family, multiple = group.sampling, self._family, self._family.size_multiple(self._pipe)
         for side in ("width", "height"):
             if (size := getattr(sampling, side)) % multiple:
                 raise ModelError(f"sampling.{side} = {size}: {family.name} needs a multiple of {multiple} here")
@@ -237,11 +261,30 @@ class Generator:
         if (sampling.frames - 1) % step if step else sampling.frames > 1:
             rule = f"1 more than a multiple of {step}" if step else "1, as it makes images"
             raise ModelError(f"sampling.frames = {sampling.frames}: {family.name} needs {rule}")
+        if family.beginning(group) is not None and not adds_noise(self._pipe.scheduler):
+            raise ModelError(
+                f"model.scheduler = {type(self._pipe.scheduler).__name__!r} cannot begin from a picture; these can: "
+                "FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler"
+            )
         if sampling.negative_prompt.strip() and not family.has_negative(self._pipe, sampling):
             raise ModelError(
                 f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {family.name} runs without "
                 "a negative branch here (distilled guidance, or guidance_scale of at most 1); leave it empty"
             )
+
+
+def _pixels(pictures: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Numbers of 0 to 255 from those of 0 to 1; one picture at a time, as a group of videos has gigabytes.
+
+    Raises:
+        ImageError: when one is no number.
+    """
+    pixels = np.empty(pictures.shape, np.uint8)
+    for number, picture in enumerate(pictures):
+        if not np.isfinite(picture).all():
+            raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
+        pixels[number] = np.rint(picture * 255.0)
+    return pixels
 
 
 def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:

@@ -77,15 +77,14 @@ def shape_of(folder: Path) -> Shape | None:
     if not index or not transformer:
         return None
 
-    def number(key: str) -> int:
-        """0 where it is not known."""
-        value = transformer.get(key)
-        return value if type(value) is int else 0
+    def number(*keys: str) -> int:
+        """The first of them that is there; 0 where none is."""
+        return next((value for key in keys if type(value := transformer.get(key)) is int), 0)
 
     return Shape(
         pipeline=str(index.get("_class_name")),
-        layers=number("num_layers"),
-        single_layers=number("num_single_layers"),
+        layers=number("num_layers", "num_mmdit_layers"),
+        single_layers=number("num_single_layers", "num_single_dit_layers"),
         width=number("num_attention_heads") * number("attention_head_dim"),
         guidance_embeds=bool(transformer.get("guidance_embeds")),
         distilled=bool(index.get("is_distilled") or transformer.get("use_meanflow")),

@@ -30,15 +30,28 @@ not here: no seed of a row would say which."""
 
 
 def does_flow_matching(sampler: Any) -> bool:
-    """Whether the latents of a sampler are a mix of image and noise with the share `sigma` of noise."""
+    """Whether the latents of a sampler are a mix of image and noise, of which `sigma` gives the shares."""
     return type(sampler).__name__.startswith("FlowMatch") or bool(getattr(sampler.config, "use_flow_sigmas", False))
 
 
-def steps_of(sampler: Any, asked: int) -> int:
+def counts_backwards(sampler: Any) -> bool:
+    """Whether the `sigma` of a flow-matching sampler is the share of the image, and its model predicts the way from
+    noise to image (Mochi); elsewhere it is the share of noise, and the way from image to noise."""
+    return bool(sampler.config.get("invert_sigmas"))
+
+
+def steps_of(sampler: Any, asked: int, share: float = 1.0) -> int:
     """Number of steps that a sampler makes.
 
     sampler: of the pipeline.
     asked: as `models.spec.Sampling.steps`. A sampler of second order (Heun) evaluates the model twice for each of them
         but the last, and each evaluation is a step.
+    share: of those asked for that are made, the last ones, as `models.spec.Sampling.denoising_strength`; at least one.
     """
-    return int(sampler.order) * (asked - 1) + 1
+    left_out = int(max(asked - min(asked * share, asked), 0))  # to the bit as `get_timesteps` of diffusers' pipelines
+    return int(sampler.order) * (asked - left_out - 1) + 1
+
+
+def adds_noise(sampler: Any) -> bool:
+    """Whether a sampler can begin from a picture, by putting as much noise on it as its first step expects."""
+    return hasattr(sampler, "scale_noise")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from models import errors
@@ -15,7 +15,7 @@ from models.errors import did_you_mean
 from models.samplers import FLOW_MATCHING
 
 Interval = tuple[float, float]
-"""A share of the denoising steps or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all of them."""
+"""A share of the denoising steps that are made or of the model's blocks, [start, stop) within [0, 1]; (0, 1) is all."""
 
 Parallelism = Literal["auto", "context", "cfg", "group"]
 """How several ranks share a denoising batch: see `models.parallel.division`."""
@@ -80,7 +80,7 @@ class Sampling:
     """
 
     steps: int = 28
-    """Denoising steps, 1 to 1000."""
+    """Denoising steps from noise, 1 to 1000."""
     guidance_scale: float = 4.5
     """Scale of classifier-free guidance, 0 or more; at most 1 is none."""
     width: int = 1024
@@ -93,6 +93,9 @@ class Sampling:
     """Most tokens of a prompt (of its T5 part, where the family has one), 0 to 4096; a longer prompt is an error."""
     frames: int = 1
     """Frames of a video, 1 to 1024; image families make 1."""
+    denoising_strength: float = 0.6
+    """Of groups with a picture, where the model begins from it: the share of the steps that are made, 0.01 to 1, from
+    the first noise level of that share on. 1 leaves nothing of the picture, but where a mask keeps it."""
 
     def __post_init__(self) -> None:
         require(1 <= self.steps <= 1000, self, "steps", "needs 1 to 1000")
@@ -101,6 +104,19 @@ class Sampling:
             require(8 <= getattr(self, side) <= 8192, self, side, "needs 8 to 8192 pixels")
         require(0 <= self.max_sequence_length <= 4096, self, "max_sequence_length", "needs 0 to 4096 tokens")
         require(1 <= self.frames <= 1024, self, "frames", "needs 1 to 1024")
+        require(0.01 <= self.denoising_strength <= 1, self, "denoising_strength", "needs 0.01 to 1")
+
+    @classmethod
+    def names(cls, *, pictures: bool) -> list[str]:
+        """The fields that act on a group.
+
+        pictures: whether it has any.
+        """
+        return [field.name for field in fields(cls) if pictures or field.name != "denoising_strength"]
+
+    def settings(self, *, pictures: bool) -> dict[str, Any]:
+        """The values of `names`, by name; argument as there."""
+        return {name: getattr(self, name) for name in self.names(pictures=pictures)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +238,10 @@ class Group:
     """One seed per image."""
     sampling: Sampling
     """How the sampler runs."""
-    image: bytes | None = None
-    """The file (PNG, JPEG, WebP ...) of the picture to edit, for editing families only."""
+    pictures: tuple[bytes, ...] = ()
+    """The files (PNG, JPEG or WebP) of the pictures to edit, in the order in which the prompt speaks of them."""
+    mask: bytes | None = None
+    """The file of a picture as large as the first one, white where that is to be painted anew; None for everywhere."""
     interventions: tuple[InterventionConfig, ...] = ()
     """Settings of the interventions that act on the group, at most one of each kind."""
     loras: tuple[Lora, ...] | None = None
@@ -237,4 +255,5 @@ class Group:
     @property
     def batch_key(self) -> Any:
         """Groups with equal keys can share a denoising batch."""
-        return (len(self.seeds), self.sampling, self.interventions, self.loras)
+        given = (len(self.pictures), self.mask is not None)
+        return (len(self.seeds), self.sampling, self.interventions, self.loras, given)

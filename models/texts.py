@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -10,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from PIL import Image
-
 from models.errors import PromptError
 from models.families.base import Encoded, Family
+from models.pictures import decoded
 from models.spec import Lora, Sampling
 
 _BYTES_KEPT = 512 << 20
+_Key = tuple[str, tuple[bytes, ...], Sampling, tuple[Lora, ...]]
 
 
 class Texts:
@@ -29,44 +28,49 @@ class Texts:
 
     def __init__(self, pipe: Any, family: Family) -> None:
         self._pipe, self._family = pipe, family
-        self._kept: OrderedDict[tuple[str, bytes | None, Sampling, tuple[Lora, ...]], Encoded] = OrderedDict()
+        self._kept: OrderedDict[_Key, Encoded] = OrderedDict()
         self._bytes = 0
 
-    def encode(self, prompt: str, image: bytes | None, sampling: Sampling, loras: tuple[Lora, ...] = ()) -> Encoded:
+    def encode(
+        self,
+        prompt: str,
+        pictures: tuple[bytes, ...],
+        sampling: Sampling,
+        loras: tuple[Lora, ...] = (),
+        what: str = "prompt",
+    ) -> Encoded:
         """The text of one prompt.
 
         prompt: the text.
-        image: the file of the picture to edit, for families that edit, else None.
+        pictures: the files of the group's pictures, which families that edit read with it.
         sampling: gives the length of the text.
         loras: those that act on the pipeline now, perhaps on its text encoders too.
+        what: what the text is, for messages.
 
         Raises:
-            PromptError: when the prompt is too long, or the image is missing, broken or not wanted.
+            PromptError: when the prompt is too long, or a picture is broken.
         """
-        key = (prompt, image, sampling, loras)
+        key = (prompt, pictures, sampling, loras)
         if key not in self._kept:
-            self._kept[key] = self._encode(prompt, image, sampling)
-            self._bytes += _size(self._kept[key])
+            self._kept[key] = self._encode(prompt, pictures, sampling, what)
+            self._bytes += _size(key, self._kept[key])
             while self._bytes > _BYTES_KEPT and len(self._kept) > 1:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
+                self._bytes -= _size(*self._kept.popitem(last=False))
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def _encode(self, prompt: str, image: bytes | None, sampling: Sampling) -> Encoded:
+    def _encode(self, prompt: str, pictures: tuple[bytes, ...], sampling: Sampling, what: str) -> Encoded:
         family = self._family
-        if family.edits != (image is not None):
-            problem = "edits pictures: each prompt needs an input image" if family.edits else "takes no input image"
-            raise PromptError(f"{family.name} {problem}")
         with _counted_here(self._pipe):
             cut = family.cut(self._pipe, prompt, sampling)
         if excess := family.excess(cut):
             raise PromptError(
-                f"the prompt is {excess} tokens longer than the model reads; shorten it, or see "
+                f"the {what} is {excess} tokens longer than the model reads; shorten it, or see "
                 f"sampling.max_sequence_length = {sampling.max_sequence_length}"
             )
-        picture = None if image is None else _decoded(image)
+        opened = [decoded(picture) for picture in pictures]
         with _counted_here(self._pipe):
-            encoded = family.encode(self._pipe, prompt, picture, sampling)
+            encoded = family.encode(self._pipe, prompt, opened, sampling)
         return replace(encoded, cut=cut)
 
 
@@ -84,13 +88,5 @@ def _counted_here(pipe: Any) -> Iterator[None]:
             log.disabled = disabled
 
 
-def _decoded(data: bytes) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise PromptError(f"the input image ({len(data)} bytes) cannot be read: {error}") from None
-
-
-def _size(encoded: Encoded) -> int:
-    return sum(tensor.nbytes for tensor in encoded.arguments.values())
+def _size(key: _Key, encoded: Encoded) -> int:
+    return sum(tensor.nbytes for tensor in encoded.arguments.values()) + sum(len(picture) for picture in key[1])

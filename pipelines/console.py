@@ -15,12 +15,14 @@ from pipelines.errors import UserError
 if TYPE_CHECKING:
     from pipelines.dataset.report_json import ArmResult, TimeSpent
     from pipelines.flows.calibrate import Calibrated
+    from pipelines.flows.calibrate_judge import Judged
     from pipelines.flows.finish import Summary
+    from pipelines.flows.quality import Quality
 
 _USER_ERROR, _INTERRUPTED, _TERMINATED = 2, 130, 143
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _CAUSE = re.compile(
-    r"^\s*(?:pipelines\.errors\.UserError|models\.errors\.ModelError): (.*?)(?:\n\s*\n|\Z)", re.S | re.M
+    r"^\s*(?:pipelines\.errors\.UserError|models\.errors\.(?:Model|Service)Error): (.*?)(?:\n\s*\n|\Z)", re.S | re.M
 )
 
 
@@ -65,12 +67,19 @@ def table(summary: Summary) -> str:
         f"{summary.images_kept} images kept, {summary.images_rejected} rejected; of {summary.groups_planned} groups "
         f"{summary.groups_failed} failed; {summary.prompts_failed} prompts could not be used"
     )
+    if quotas := summary.quotas:
+        lines.append(
+            f"quotas: {quotas.met} of {quotas.quotas} met, {quotas.accepted} of {quotas.asked} images accepted, out of "
+            f"{quotas.made} made"
+        )
     if not summary.complete:
         missing = what_is_missing(summary.problems, summary.problem_count)
         lines.append(f"NOT COMPLETE: {missing}. Start the same command again to finish the run.")
     if summary.timings:
         lines.append(_where_time_went(summary.timings))
     lines.append(f"gallery: {summary.gallery}")
+    if summary.certificate:
+        lines.append(f"certificate: {summary.certificate}")
     return "\n".join(lines)
 
 
@@ -110,6 +119,39 @@ def calibrated(made: Calibrated) -> str:
         lines.append(f"python jobs/synth.py --config {made.run}    # draws with the chosen settings")
         lines.append(f"{made.beside}: beside the model's folder, as its name with .toml, every run of it takes them")
     return "\n".join([*lines, f"page: {made.page}"])
+
+
+def judged(made: Judged) -> str:
+    """The end of a calibration of judges: a line per rule, then the settings and the page."""
+    lines = [made.content.lead]
+    if made.unknown_labels:
+        lines.append(f"warning: {made.unknown_labels} labels are of no image of the run")
+    lines += ["", f"{'rule':<34}{'separation':>12}{'precision':>11}{'recall':>9}"]
+    for number, one in enumerate(made.content.rules):
+        found = (one.kept.precision, one.kept.recall) if one.kept else (None, None)
+        shares = "".join(f"{'-' if value is None else f'{value.mean:.0%}':>10}" for value in found)
+        mark = "  chosen: " if number == made.content.chosen else "  "
+        area = "-" if one.separation is None else f"{one.separation.mean:.3f}"
+        lines.append(f"{one.rule[:33]:<34}{area:>12}{shares}{mark}{one.verdict}")
+    return "\n".join([*lines, "", made.content.toml, "", f"page: {made.page}"])
+
+
+def quality(found: Quality) -> str:
+    """The end of a measurement of a whole dataset: a line per arm."""
+    lines = [f"{'arm':<16}{'images':>8}{'repeats':>9}{'precision':>11}{'recall':>8}{'density':>9}{'coverage':>10}"]
+    for one in found.arms:
+        covers = (
+            ""
+            if one.covers is None
+            else (
+                f"{one.covers.precision:>11.3f}{one.covers.recall:>8.3f}{one.covers.density:>9.3f}{one.covers.coverage:>10.3f}"
+            )
+        )
+        lines.append(f"{one.arm[:15] or 'all':<16}{one.images:>8}{one.repeats:>9}{covers}")
+    what = f"by {found.features}: repeats from a cosine of {found.similarity:g}"
+    if found.reference:
+        what += f"; {found.reference_images} pictures of {found.reference}, k = {found.k}"
+    return "\n".join([*lines, "", what])
 
 
 def _say(message: str, status: int) -> int:

@@ -21,10 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from models import chat
 from pipelines.config import run as config
 from pipelines.config.run import RunConfig
 from pipelines.dataset.storage import Storage
 from tests.support import job, tiny
+from tests.support.language_model import KEY, started
+from tests.support.vision_model import Vision
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -139,6 +142,15 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
     s3fs.S3FileSystem.clear_instance_cache()
     yield Storage.open(f"s3://bucket/{os.urandom(6).hex()}")
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def vision(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vision]:
+    """A vision-language model behind an endpoint whose key is in VLM_KEY; who asks it again waits a moment only."""
+    monkeypatch.setattr(chat, "_FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setenv("VLM_KEY", KEY)
+    with started(Vision()) as model:
+        yield model
 
 
 @pytest.fixture

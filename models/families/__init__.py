@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from models.errors import ModelError
 from models.families import (
+    aura_flow,
+    bria,
     chroma,
     cogvideox,
     cogview4,
@@ -11,10 +13,16 @@ from models.families import (
     flux2,
     hunyuan_image,
     hunyuan_video,
+    hunyuan_video_15,
+    krea2,
+    longcat_image,
+    mochi,
+    ovis_image,
     qwen_image,
     sd3,
 )
 from models.families.base import Family
+from models.families.refused import reason
 
 FAMILIES: tuple[Family, ...] = (
     sd3.FAMILY,
@@ -24,10 +32,18 @@ FAMILIES: tuple[Family, ...] = (
     flux2.KLEIN,
     qwen_image.FAMILY,
     qwen_image.EDIT,
+    qwen_image.EDIT_PLUS,
     chroma.FAMILY,
     cogview4.FAMILY,
     hunyuan_image.FAMILY,
+    longcat_image.FAMILY,
+    ovis_image.FAMILY,
+    aura_flow.FAMILY,
+    bria.FAMILY,
+    krea2.FAMILY,
     hunyuan_video.FAMILY,
+    hunyuan_video_15.FAMILY,
+    mochi.FAMILY,
     cogvideox.FAMILY,
 )
 
@@ -51,6 +67,12 @@ def family_named(name: str) -> Family:
         if name in family.pipelines:
             return family
     known = ", ".join(p for family in FAMILIES for p in family.pipelines)
-    raise ModelError(
-        f"{name} is not supported: the interventions need an MM-DiT whose text stream is known here. Supported: {known}"
-    )
+    raise ModelError(f"{name} is not supported: {_instead(name) or reason(name)}. Supported: {known}")
+
+
+def _instead(name: str) -> str:
+    """How a pipeline that begins from a picture is run; "" where it is no such pipeline of a family."""
+    for family in FAMILIES:
+        if name in [begun.pipeline for begun in (family.from_picture, family.from_mask) if begun is not None]:
+            return f"load the same weights as {family.pipelines[0]}, and give prompts a picture"
+    return ""

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.spec import Sampling
+from models.decoding import Decode
+from models.spec import Group, Sampling
 
 Branch = Literal["cond", "uncond"]
 Layout = Literal["one_call", "two_calls", "distilled"]
@@ -27,7 +28,7 @@ class BlockList:
     text_position: their place among its positional arguments; text_output: index of the text tokens in what the block
     returns (its last block may return None there), or None where the block takes and returns one tensor in which the
     text comes first, then the image; attention: attribute of the block, which gets the normalised text by keyword, as
-    `encoder_hidden_states` or, where that is absent, before the image in `hidden_states`.
+    `encoder_hidden_states` or, where that is absent, before the image in `hidden_states`, its first argument.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Encoded:
     text tokens at the blocks are the prompt's own (see below); valid_N: bool [N], which of them are not padding;
     attended_N: bool [N], which of them the model reads (it may read padding); encoder_N: int64 [N], the number of the
     text encoder that a token comes from, None where all come from one; empty: `own_N` holds nothing but marks of the
-    encoders; shared: pipeline arguments of the whole batch, such as the image to edit; together: prompts can share a
+    encoders; shared: pipeline arguments of the whole batch, such as the pictures to edit; together: prompts can share a
     denoising batch where this is equal; cut: what `Family.cut` gives, which `models.texts` fills in.
 
     A prompt's own tokens are those into which its text was cut: nothing of a template, a system message or a picture.
@@ -95,8 +96,35 @@ def cut_at_length(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     return {"text_encoder": beyond(sampling.max_sequence_length, pipe.tokenizer(prompt).input_ids)}
 
 
+def guide(guider: Any, sampling: Sampling) -> None:
+    """Give the guidance scale to a guider of a pipeline that asks one for it; 1 is none there."""
+    guider.guidance_scale = max(1.0, sampling.guidance_scale)
+
+
+def _always(pipe: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """A diffusers pipeline over a family's own components that begins from a picture with noise on it, where the
+    family's begins from noise alone. It takes `image`, `strength` and, where it paints a part anew, `mask_image`.
+
+    pipeline: its class; possible: does it run with these components?; decodes: whether it makes the pixels of its
+    latents, as `Family.decode` does.
+    """
+
+    pipeline: str
+    possible: Callable[[Any], bool] = _always
+    decodes: bool = True
+
+
 def _no_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
     return {}
+
+
+def _called(pipe: Any, arguments: dict[str, Any]) -> Any:
+    return pipe(**arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,16 +134,19 @@ class Family:
     name: in rows and messages; pipelines: classes of the diffusers pipelines it covers; transformer: class of their
     transformer; block_lists: its joint blocks, in the order in which they run; layout: how guidance calls it;
     text_inputs: argument of the transformer -> pipeline argument that holds the text for it; pooled_input: argument of
-    the transformer with the text's pooled vector, "" where it has none; encode: text of one prompt (and image to edit);
-    cut: text encoder, as the pipeline names it -> how many of a prompt's last tokens it is not given; in_part: text
-    encoders that may read the beginning alone, as long as another one reads the whole prompt; size_multiple: width and
-    height must be multiples of it; guided: is there a negative branch with these settings?; options: further arguments
-    of the pipeline; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; edits: it needs an
-    input image; frames_per_second: above 0 for video; frame_step: the number of frames must be 1 more than a multiple
-    of it;
-    optional: text encoder that it runs without -> what else of the pipeline is then not needed; sampler_inputs:
-    arguments of the sampler's `set_timesteps` that its pipeline gives, besides their number; context_plan: how tokens
-    are divided over ranks, as diffusers' context parallelism reads it, where the transformer brings no plan of its own.
+    the transformer with the text's pooled vector, "" where it has none; encode: text of one prompt (and of the pictures
+    to edit); cut: text encoder, as the pipeline names it -> how many of a prompt's last tokens it is not given;
+    in_part: text encoders that may read the beginning alone, as long as another one reads the whole prompt;
+    size_multiple: width and height must be multiples of it; guided: is there a negative branch with these settings?;
+    options: further arguments of the pipeline; call: calls the pipeline, where its class takes more than passing it the
+    arguments; guidance_argument: its name for `Sampling.guidance_scale`, "" where it has none; pictures: least and most
+    pictures that it edits or looks at; from_picture: what begins from a picture, in a family that takes none otherwise;
+    from_mask: the same, where a mask says what of it is painted anew; frames_per_second: above 0 for video; frame_step:
+    the number of frames must be 1 more than a multiple of it; optional: text encoder that it runs without -> what else
+    of the pipeline is then not needed; sampler_inputs: arguments of the sampler's `set_timesteps` that its pipeline
+    gives, besides their number; context_plan: how tokens are divided over ranks, as diffusers' context parallelism
+    reads it, where the transformer brings no plan of its own; decode: how latents become pixels, None where images are
+    not shown while they are made.
     """
 
     name: str
@@ -124,24 +155,40 @@ class Family:
     block_lists: tuple[BlockList, ...]
     layout: Layout
     text_inputs: Mapping[str, str]
-    encode: Callable[[Any, str, Image.Image | None, Sampling], Encoded]
+    encode: Callable[[Any, str, Sequence[Image.Image], Sampling], Encoded]
     cut: Callable[[Any, str, Sampling], Mapping[str, int]]
     size_multiple: Callable[[Any], int]
     in_part: tuple[str, ...] = ()
     guided: Callable[[Any, Sampling], bool] = _guided_above_one
     options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
+    call: Callable[[Any, dict[str, Any]], Any] = _called
     guidance_argument: str = "guidance_scale"
     pooled_input: str = ""
-    edits: bool = False
+    pictures: tuple[int, int] = (0, 0)
+    from_picture: Beginning | None = None
+    from_mask: Beginning | None = None
     frames_per_second: int = 0
     frame_step: int = 0
     optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sampler_inputs: tuple[str, ...] = ("sigmas",)
     context_plan: Mapping[str, Any] = field(default_factory=dict)
+    decode: Decode | None = None
 
     def blocks(self, transformer: Any) -> list[tuple[BlockList, Any]]:
         """The joint blocks of a transformer in the order in which they run, each with the facts of its list."""
         return [(facts, block) for facts in self.block_lists for block in getattr(transformer, facts.name)]
+
+    @property
+    def takes(self) -> tuple[int, int]:
+        """Least and most pictures of a group."""
+        least, most = self.pictures
+        return least, most or int(self.from_picture is not None)
+
+    def beginning(self, group: Group) -> Beginning | None:
+        """What the denoising of a group begins from; None for noise alone."""
+        if not group.pictures:
+            return None
+        return self.from_picture if group.mask is None else self.from_mask
 
     def excess(self, cut: Mapping[str, int]) -> int:
         """Tokens by which a prompt is too long: those that no encoder is given which ought to read the whole.

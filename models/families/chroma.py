@@ -7,11 +7,14 @@ which the attention adds to its logits instead of leaving tokens out, so padding
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
+from models import decoding
 from models.families.base import (
+    Beginning,
     BlockList,
     Encoded,
     Family,
@@ -23,7 +26,7 @@ from models.families.base import (
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: `max_sequence_length` T5 tokens."""
     embeds, _, mask, _, _, _ = pipe.encode_prompt(
         prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length
@@ -47,9 +50,11 @@ FAMILY = Family(
         BlockList(name="single_transformer_blocks", text_argument="hidden_states", text_position=0, text_output=None),
     ),
     layout="two_calls",
+    decode=decoding.packed,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     cut=cut_at_length,
     size_multiple=twice_the_autoencoder,
     options=text_length,
+    from_picture=Beginning(pipeline="ChromaImg2ImgPipeline"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -10,7 +11,7 @@ from models.families.base import BlockList, Encoded, Family, all_read, beyond, f
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: as many T5 tokens as the model's position embeddings were made for."""
     length = pipe.transformer.config.max_text_seq_length
     embeds, _ = pipe.encode_prompt(prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=length)

@@ -6,15 +6,17 @@ Padding further would change the image, so only prompts of equal padded length s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
+from models import decoding
 from models.families.base import BlockList, Encoded, Family, all_read, at_places, cut_at_length, prompt_tokens
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: its GLM tokens."""
     embeds, _ = pipe.encode_prompt(
         prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length
@@ -38,6 +40,7 @@ FAMILY = Family(
     transformer="CogView4Transformer2DModel",
     block_lists=(BlockList(name="transformer_blocks", text_output=1, attention="attn1"),),
     layout="two_calls",
+    decode=decoding.plain,
     sampler_inputs=("timesteps", "sigmas"),
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,

@@ -7,12 +7,15 @@ text and image apart, so both block lists are alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
+from models import decoding
 from models.families.base import (
+    Beginning,
     BlockList,
     Encoded,
     Family,
@@ -25,7 +28,7 @@ from models.families.base import (
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: `max_sequence_length` T5 tokens, and CLIP's pooled vector."""
     embeds, pooled, _ = pipe.encode_prompt(
         prompt=prompt, prompt_2=None, max_sequence_length=sampling.max_sequence_length
@@ -46,14 +49,14 @@ def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     }
 
 
-def encode_edit(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode_edit(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """The same text, with the picture to edit at its own aspect ratio and the area of the output."""
-    assert image is not None
+    (image,) = pictures
     scale = (sampling.width * sampling.height / (image.width * image.height)) ** 0.5
     multiple = twice_the_autoencoder(pipe)
     width, height = (max(multiple, round(side * scale / multiple) * multiple) for side in image.size)
     picture = pipe.image_processor.resize(image, height, width)
-    return replace(encode(pipe, prompt, None, sampling), shared={"image": picture})
+    return replace(encode(pipe, prompt, (), sampling), shared={"image": picture})
 
 
 def edit_options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
@@ -70,6 +73,7 @@ FAMILY = Family(
         BlockList(name="single_transformer_blocks", text_output=0),
     ),
     layout="distilled",
+    decode=decoding.packed,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     pooled_input="pooled_projections",
     encode=encode,
@@ -77,6 +81,8 @@ FAMILY = Family(
     in_part=("text_encoder",),
     size_multiple=twice_the_autoencoder,
     options=text_length,
+    from_picture=Beginning(pipeline="FluxImg2ImgPipeline"),
+    from_mask=Beginning(pipeline="FluxInpaintPipeline"),
 )
 
 KONTEXT = replace(
@@ -85,5 +91,7 @@ KONTEXT = replace(
     pipelines=("FluxKontextPipeline",),
     encode=encode_edit,
     options=edit_options,
-    edits=True,
+    pictures=(1, 1),
+    from_picture=None,
+    from_mask=None,
 )

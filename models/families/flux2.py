@@ -1,11 +1,12 @@
 """FLUX.2 dev (distilled guidance) and klein (two calls per step, or none where it is step-distilled): no text mask.
 
-The single-stream blocks take one tensor with the text first.
+Its pictures are looked at as tokens behind those of the image; the text is encoded without them. The single-stream
+blocks take one tensor with the text first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 from PIL import Image
 
+from models import decoding
+from models.errors import PromptError
 from models.families.base import (
     BlockList,
     Encoded,
@@ -42,8 +45,15 @@ def klein_tokens(pipe: Any, prompt: str, **options: Any) -> Any:
     return pipe.tokenizer([text], **options)
 
 
-def _encode(pipe: Any, prompt: str, sampling: Sampling, tokens: Callable[..., Any]) -> Encoded:
+def _encode(
+    pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling, tokens: Callable[..., Any]
+) -> Encoded:
     length = sampling.max_sequence_length
+    for picture in pictures:
+        try:
+            pipe.image_processor.check_image_input(picture)
+        except ValueError as error:
+            raise PromptError(f"an input picture is not one that the model takes: {error}") from None
     embeds, _ = pipe.encode_prompt(prompt=prompt, max_sequence_length=length)
     padded = tokens(pipe, prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
     valid = padded["attention_mask"][0].to(embeds.device, torch.bool)
@@ -53,17 +63,18 @@ def _encode(pipe: Any, prompt: str, sampling: Sampling, tokens: Callable[..., An
         own_N=at_places(prompt_tokens(ids, without), valid),
         valid_N=valid,
         attended_N=all_read(embeds),
+        shared={"image": list(pictures)} if pictures else {},
     )
 
 
-def encode_dev(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode_dev(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: a conversation with the system message, padded to `max_sequence_length` tokens."""
-    return _encode(pipe, prompt, sampling, dev_tokens)
+    return _encode(pipe, prompt, pictures, sampling, dev_tokens)
 
 
-def encode_klein(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode_klein(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: a user's turn, padded to `max_sequence_length` tokens."""
-    return _encode(pipe, prompt, sampling, klein_tokens)
+    return _encode(pipe, prompt, pictures, sampling, klein_tokens)
 
 
 def cut_dev(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
@@ -87,6 +98,8 @@ DEV = Family(
         BlockList(name="single_transformer_blocks", text_argument="hidden_states", text_position=0, text_output=None),
     ),
     layout="distilled",
+    decode=decoding.normalised,
+    pictures=(0, 10),
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode_dev,
     cut=cut_dev,
@@ -102,4 +115,5 @@ KLEIN = replace(
     encode=encode_klein,
     cut=cut_klein,
     guided=guided_klein,
+    pictures=(0, 4),
 )

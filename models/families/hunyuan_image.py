@@ -7,6 +7,7 @@ are in the prompt as well, whose tokens alone count as the prompt's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,11 +15,12 @@ from diffusers.pipelines.hunyuan_image.pipeline_hunyuanimage import extract_glyp
 from PIL import Image
 from torch import Tensor
 
-from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, prompt_tokens
+from models import decoding
+from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, guide, prompt_tokens
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt at the pipeline's fixed length of 1000 tokens, and quoted text at 128.
 
     Prompts with and without quoted text do not share a batch: the pipeline takes one guider for the whole batch.
@@ -72,7 +74,7 @@ def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
         return {"distilled_guidance_scale": sampling.guidance_scale}
     for guider in (pipe.guider, pipe.ocr_guider):
         if guider is not None:
-            guider.guidance_scale = max(1.0, sampling.guidance_scale)
+            guide(guider, sampling)
     return {}
 
 
@@ -85,6 +87,7 @@ FAMILY = Family(
         BlockList(name="single_transformer_blocks", text_output=1),
     ),
     layout="two_calls",
+    decode=decoding.plain,
     text_inputs={
         "encoder_hidden_states": "prompt_embeds",
         "encoder_attention_mask": "prompt_embeds_mask",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
@@ -13,7 +14,7 @@ from models.spec import Sampling
 _CLIP_TOKENS = 77
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: `max_sequence_length` Llama tokens after the template, and CLIP's pooled vector."""
     embeds, pooled, mask = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
     valid = first_tokens(int(mask.sum()), embeds)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, beyond, text_length
+from models import decoding
+from models.families.base import Beginning, BlockList, Encoded, Family, all_read, beyond, text_length
 from models.spec import Sampling
 
 
-def encode(pipe: Any, prompt: str, image: Image.Image | None, sampling: Sampling) -> Encoded:
+def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: CLIP tokens, then `max_sequence_length` T5 tokens (zeros where there is no T5)."""
     embeds, _, pooled, _ = pipe.encode_prompt(
         prompt=prompt,
@@ -51,6 +53,10 @@ def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     }
 
 
+def paints_in_masks(pipe: Any) -> bool:
+    return bool(pipe.transformer.config.in_channels == 16)
+
+
 FAMILY = Family(
     name="sd3",
     pipelines=("StableDiffusion3Pipeline",),
@@ -58,6 +64,7 @@ FAMILY = Family(
     # The last block has no text output. The second attention of Medium's dual-attention blocks is the image's own.
     block_lists=(BlockList(name="transformer_blocks", text_output=0),),
     layout="one_call",
+    decode=decoding.plain,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     pooled_input="pooled_projections",
     encode=encode,
@@ -65,6 +72,9 @@ FAMILY = Family(
     in_part=("text_encoder", "text_encoder_2"),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=text_length,
+    from_picture=Beginning(pipeline="StableDiffusion3Img2ImgPipeline"),
+    # It leaves the autoencoder's shift out.
+    from_mask=Beginning(pipeline="StableDiffusion3InpaintPipeline", possible=paints_in_masks, decodes=False),
     optional={"text_encoder_3": ("tokenizer_3",)},
     sampler_inputs=(),
     context_plan={

@@ -175,6 +175,8 @@ class _AttentionHook(ModelHook):  # type: ignore[misc] # diffusers is read as un
             return args, kwargs
         if kwargs.get("encoder_hidden_states") is not None:
             return args, kwargs | {"encoder_hidden_states": _apply(changes, kwargs["encoder_hidden_states"])}
+        if "hidden_states" not in kwargs:
+            return (self.block.with_text(args[0], changes), *args[1:]), kwargs
         return args, kwargs | {"hidden_states": self.block.with_text(kwargs["hidden_states"], changes)}
 
 

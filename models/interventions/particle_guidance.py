@@ -37,10 +37,11 @@ def _begin(config: ParticleGuidanceConfig, run: Denoising) -> Sequence[Edit]:
     run.require_flow_matching("particle_guidance")
 
     def after(call: Call, predicted: Tensor) -> Tensor:
-        latents = call.latents[-run.images :]  # the same in every branch
+        # The same in every branch; behind the channels that are drawn there may be those of a condition.
+        latents = call.latents[-run.images :, : predicted.shape[1]]
         away = push_of_particles(latents.reshape(run.groups, run.samples, *latents.shape[1:])).flatten(0, 1)
         away = torch.cat([away] * len(run.branches))
-        changed: Tensor = predicted - (config.weight * run.noise_level * away).to(predicted.dtype)
+        changed: Tensor = predicted - (run.towards_noise * config.weight * run.noise_level * away).to(predicted.dtype)
         return changed
 
     return [CallEdit(after=after, steps=span(config.steps, run.steps))]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import diffusers
 
 from models.errors import ModelError
 from models.families.base import Family
-from models.samplers import FLOW_MATCHING, does_flow_matching
+from models.samplers import FLOW_MATCHING, counts_backwards, does_flow_matching
 from models.spec import ModelSpec
 
 
@@ -34,18 +33,19 @@ def sampler_of(own: Any, family: Family, spec: ModelSpec) -> Any:
             f"{type(own).__name__}; leave it out"
         )
     kind, facts = getattr(diffusers, name), FLOW_MATCHING[name]
-    taken = inspect.signature(kind.set_timesteps).parameters
-    if untaken := [name for name in family.sampler_inputs if name not in taken]:
+    given = [*family.sampler_inputs, *(["invert_sigmas"] if counts_backwards(own) else [])]
+    if untaken := [each for each in given if each not in _taken(name)]:
         raise ModelError(
             f"{key} = {name!r}: the pipeline of {family.name} gives its sampler {', '.join(untaken)}, which this one "
-            f"does not take; these do: {', '.join(_that_take(family.sampler_inputs))}"
+            f"does not take; these do: {', '.join(other for other in FLOW_MATCHING if {*given} <= _taken(other))}"
         )
     return kind.from_config(own.config, **facts.settings, **_shift(own, facts.shift, spec.shift))
 
 
-def _that_take(inputs: Sequence[str]) -> list[str]:
-    kinds = {name: inspect.signature(getattr(diffusers, name).set_timesteps).parameters for name in FLOW_MATCHING}
-    return [name for name, taken in kinds.items() if {*inputs} <= {*taken}]
+def _taken(name: str) -> set[str]:
+    """The settings of a sampler, and what it can be given when a run begins."""
+    kind = getattr(diffusers, name)
+    return {*inspect.signature(kind).parameters, *inspect.signature(kind.set_timesteps).parameters}
 
 
 def _shift(own: Any, setting: str, asked: float) -> dict[str, Any]:

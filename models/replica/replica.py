@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.generator import Drawn, Generator, ModelInfo
+from models.generator import Drawn, Generator
+from models.info import ModelInfo
 from models.parallel.division import Ranks
+from models.previews import Previews
 from models.replica.rank import STOP, Assignment
 from models.spec import Group, ModelSpec
 
@@ -69,8 +71,11 @@ class Replica:
         """As `Generator.generate`."""
         return [drawn.pixels for drawn in self.draw(groups, on_step)]
 
-    def draw(self, groups: Sequence[Group], on_step: OnStep | None = None) -> list[Drawn]:
-        """Make the images of several groups; arguments, result and errors as of `Generator.draw`.
+    def draw(
+        self, groups: Sequence[Group], on_step: OnStep | None = None, previews: Previews | None = None
+    ) -> list[Drawn]:
+        """Make the images of several groups; arguments, result and errors as of `Generator.draw`. It has
+        no previews, as `info` says.
 
         When ranks are lost, all are restarted and the same batch is made once more, with the same result.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from models.scorers import registry
 
 Floats = NDArray[np.float32]
+
+OverFrames = Literal["mean", "max"]
+"""How the values of a video's frames become one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +50,14 @@ class ImageGroup:
     """One whole group to score."""
 
     pixels_BHWC: NDArray[np.uint8]
-    """uint8 [B, H, W, 3], RGB; the groups of a call may differ in size. Of a video its middle frame."""
+    """uint8 [B, H, W, 3], RGB; the groups of a call may differ in size. Of videos the frames that are scored, those of
+    each one after the other."""
     prompt: str
     """The text that the images were made from."""
     counterfactual: str | None
     """The prompt with a common attribute in place of the rare one; None where there is none."""
+    frames: int = 1
+    """How many of the pictures are frames of the same video; 1 for pictures. A scorer sees pictures in any case."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +77,8 @@ class GroupScores:
     """float32 [B, D]: image vectors of unit length, for diversity and duplicates; None from kinds without vectors."""
     columns: Mapping[str, Floats] = field(default_factory=dict)
     """All columns that the kind declares: name -> float32 [B]."""
+    answers: Sequence[Mapping[str, float]] | None = None
+    """For each of B images, question -> probability of "yes"; None from kinds that ask nothing."""
 
 
 class Scorer(Protocol):
@@ -88,6 +96,27 @@ class Scorer(Protocol):
 
     def score(self, groups: Sequence[ImageGroup]) -> Sequence[GroupScores]:
         """The scores of whole groups, in order. Several are given at a time so that they can share a batch."""
+        ...
+
+
+class Kept(Protocol):
+    """Answers that were given before; several threads may use it."""
+
+    def find(self, key: Mapping[str, str]) -> dict[str, float]:
+        """Question -> answer, of those that are kept for a key; empty where there are none."""
+        ...
+
+    def keep(self, key: Mapping[str, str], answers: Mapping[str, float]) -> None:
+        """Keep answers for a key, in place of those that were."""
+        ...
+
+
+@runtime_checkable
+class Asks(Protocol):
+    """A scorer whose answers cost time or money, so that none is asked for twice."""
+
+    def keep_in(self, kept: Kept) -> None:
+        """Keep answers there from now on, and look there first."""
         ...
 
 
@@ -112,5 +141,9 @@ class Entry:
     columns: Mapping[str, str] | Callable[[ScorerSpec], Mapping[str, str]] = field(default_factory=dict)
     """Its own columns, of float32: name (a-z, then a-z, 0-9 and _) -> meaning; or what gives them for a spec, where its
     options decide."""
+    answers: str = ""
+    """Meaning of its column `answers`, with questions and the probabilities of "yes"; "" where it asks nothing."""
     options: tuple[str, ...] = ()
     """The keys that `ScorerSpec.options` may have."""
+    over_frames: OverFrames = "mean"
+    """How its values of a video's frames become one: "max" for what must not be in any of them."""

@@ -64,4 +64,5 @@ ENTRY = Entry(
     score="probability of the first label that was asked for; the text has no part in it",
     columns=_columns,
     options=("labels",),
+    over_frames="max",  # a filter of what must not be there: one frame is enough
 )

@@ -19,6 +19,8 @@ BUILT_IN = {
     "open_clip": "models.scorers.open_clip",
     "aesthetic": "models.scorers.aesthetic",
     "classifier": "models.scorers.classifier",
+    "vqa": "models.scorers.vqa",
+    "lift": "models.scorers.lift",
 }
 """Kind -> the module whose `ENTRY` it is; imported when it is first asked for."""
 

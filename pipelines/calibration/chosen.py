@@ -23,7 +23,8 @@ def beside(config: CalibrationConfig, setting: Setting) -> str:
     """
     rule = RULES[config.grid.prefer]
     head = f"# {setting.name}: by jobs/calibrate.py on {_of(config)}.\n# {rule}: {HOW}\n"
-    return head + toml_text({"sampling": asdict(config.run.sampling), **_interventions(config, setting)})
+    sampling = config.run.sampling.settings(pictures=False)
+    return head + toml_text({"sampling": sampling, **_interventions(config, setting)})
 
 
 def run(config: CalibrationConfig, setting: Setting) -> str:
@@ -36,8 +37,10 @@ def run(config: CalibrationConfig, setting: Setting) -> str:
     acting = {entry_of(one).name: True for one in config.acting(setting)}
     arms = [{"name": "stock"}, *([{"name": "calibrated", **acting}] if acting else [])]
     given = {name: table for name, table in config.tables.items() if name != "arms"}
+    if quota := given.get("quota"):  # its candidates are arms that this run does not have
+        given["quota"] = {name: value for name, value in quota.items() if name != "candidates"}
     output = {**given["run"], "output": f"{config.run.run.output.rstrip('/')}-calibrated"}
-    sampling = asdict(config.run.sampling)
+    sampling = config.run.sampling.settings(pictures=False)
     return toml_text({**given, "run": output, "sampling": sampling, **_interventions(config, setting), "arms": arms})
 
 

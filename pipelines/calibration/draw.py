@@ -18,6 +18,7 @@ from models.seeds import image_seed
 from models.spec import Group
 from pipelines.calibration.config import CalibrationConfig, Setting
 from pipelines.calibration.results import GroupResult, find, made_of, result_of, write
+from pipelines.dataset import videos
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -93,20 +94,25 @@ def make_missing(config: CalibrationConfig, output: Storage, groups: Sequence[Pl
     with tqdm(total=len(groups), initial=len(groups) - len(missing), unit="group", dynamic_ncols=True) as bar:
         for number, drawn in draw(partial(generator.draw, measure=likeness), inputs, packs, around):
             bar.set_description(missing[number].setting.name)
-            _commit(output, missing[number], drawn, judge, seconds.get(number, 0.0))
+            _commit(config, output, missing[number], drawn, judge, seconds.get(number, 0.0))
             bar.update()
 
 
-def _commit(output: Storage, one: Planned, drawn: Drawn | Failure, judge: Judge, seconds: float) -> None:
+def _commit(
+    config: CalibrationConfig, output: Storage, one: Planned, drawn: Drawn | Failure, judge: Judge, seconds: float
+) -> None:
     if isinstance(drawn, Failure):
         if drawn.error_type not in _BLEW_UP:
             raise UserError(f"{one.setting.name}, prompt {one.group.prompt!r}: {drawn.error_type}: {drawn.error}")
         result = GroupResult(prompt=one.group.prompt, blew_up=True, seconds=seconds, edits={})
     else:
         counterfactual = one.prompt.counterfactual
-        group = ImageGroup(pixels_BHWC=drawn.pixels, prompt=one.group.prompt, counterfactual=counterfactual)
-        result = result_of(one.group.prompt, judge([group])[0], drawn.edits, seconds)
-        output.write_bytes(picture_of(one.name), encode(np.concatenate(list(drawn.pixels), axis=1), "png").data)
+        pixels, frames = videos.for_scorers(drawn.pixels, config.run.scoring.frames)
+        text = one.group.prompt
+        group = ImageGroup(pixels_BHWC=pixels, prompt=text, counterfactual=counterfactual, frames=frames)
+        result = result_of(text, judge([group])[0], drawn.edits, seconds)
+        shown, _ = videos.for_scorers(drawn.pixels, 1)  # of videos the middle frames
+        output.write_bytes(picture_of(one.name), encode(np.concatenate(list(shown), axis=1), "png").data)
     write(output, one.name, result)
 
 

@@ -77,7 +77,7 @@ def made_of(config: RunConfig, group: Group, counterfactual: str | None) -> str:
     parts = {
         "model": {key: value for key, value in asdict(config.model).items() if key not in PLACES},
         "scoring": asdict(config.scoring),
-        "group": [group.prompt, counterfactual, group.seeds, asdict(group.sampling)],
+        "group": [group.prompt, counterfactual, group.seeds, group.sampling.settings(pictures=False)],
         "interventions": {entry_of(one).name: asdict(one) for one in group.interventions},
     }
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -21,14 +21,10 @@ same command goes on from the finished shards."""
 
 
 @contextmanager
-def followed(
-    file: ProgressFile, total_images: int, done_images: int, stages: dict[str, str] = STAGES
-) -> Iterator[Progress]:
+def followed(file: ProgressFile, stages: dict[str, str] = STAGES) -> Iterator[Progress]:
     """Show bars on standard error and update progress.json until the block ends; yields what workers report to.
 
-    file: progress.json.
-    total_images: images of the whole run.
-    done_images: images that earlier sessions made or gave up.
+    file: progress.json, which knows how many images there are.
     stages: stage -> name of its bar, like `STAGES`.
     """
     import ray
@@ -41,12 +37,13 @@ def followed(
     progress = RemoteProgress(handle)
     ended = threading.Event()
     with ExitStack() as stack:
-        bars = _bars(stack, total_images, done_images, stages)
+        bars = _bars(stack, file.images, file.done, stages)
 
         def refresh(timeout: float) -> None:
             now = progress.snapshot(timeout)
             for stage, shown in bars.items():
-                shown.update(done_images + now.stages[stage] - shown.n)
+                shown.total = file.images
+                shown.update(file.done + now.stages[stage] - shown.n)
             file.update(now)
 
         def follow() -> None:
@@ -69,7 +66,7 @@ def followed(
             with suppress(ray.exceptions.RayError):  # the run is complete without the last numbers
                 refresh(_LAST_REFRESH_SECONDS)
             for shown in bars.values():
-                shown.update(total_images - shown.n)
+                shown.update(file.images - shown.n)
         finally:
             ended.set()
             follower.join()

@@ -31,13 +31,16 @@ from pipelines.config.arms import (
     tables_of,
     take,
 )
+from pipelines.config.expressions import check_columns
+from pipelines.config.quota import Quota
 from pipelines.config.recommended import settings_of
+from pipelines.config.scorers import PLACES as SCORER_PLACES
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
 from pipelines.errors import UserError
 from pipelines.prompts.carry import Carried
-from pipelines.prompts.columns import SETTINGS
+from pipelines.prompts.columns import NONE, PICTURES, SETTINGS
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.expansion.config import PLACES as EXPAND_PLACES
 
@@ -58,6 +61,8 @@ class RunConfig:
     """In the file each has a table of its own name, such as [tora]."""
     arms: tuple[Arm, ...] = ()
     selection: Selection = field(default_factory=Selection)
+    quota: Quota | None = None
+    """None makes `group.groups_per_prompt` groups of every prompt in every arm."""
     output: Output = field(default_factory=Output)
     ray: RayOptions = field(default_factory=RayOptions)
     recommended: Recommended = field(default=UNKNOWN, compare=False)
@@ -72,7 +77,21 @@ class RunConfig:
             loras_of(arm, self.model)
         alone = self.ray.gpus_per_replica == 1
         require(alone or not self.model.compile, "model.compile", True, "needs ray.gpus_per_replica = 1")
+        if not self.videos:
+            rule = "needs sampling.frames above 1, also where rows have a number of their own: the run makes pictures"
+            require(self.output.video_format == "webp", "output.video_format", self.output.video_format, rule)
+            require(self.output.fps == 0, "output.fps", self.output.fps, rule)
         self._check_scorers()
+        if self.quota:
+            self._check_quota(self.quota)
+
+    def _check_quota(self, quota: Quota) -> None:
+        names = [arm.name for arm in self.arms]
+        unknown = [name for name in quota.candidates if name not in names]
+        rule = f"needs names of [[arms]] (there: {', '.join(names)})"
+        require(not unknown, "quota.candidates", list(quota.candidates), rule)
+        groups = self.group.groups_per_prompt
+        require(groups == 1, "group.groups_per_prompt", groups, "[quota] decides how many groups a prompt gets")
 
     def _check_scorers(self) -> None:
         kind, rank_by = self.scoring.kind, self.selection.rank_by
@@ -88,15 +107,33 @@ class RunConfig:
         for limit in self.selection.limits:
             rule = f"needs a column of scores: {', '.join(scores)}"
             require(limit.column in scores, "selection.limits.column", limit.column, rule)
+        if accepted := self.selection.accepted:
+            try:
+                check_columns(accepted, [*scores, *(name for name in columns.names if name.endswith("rank_in_group"))])
+            except ValueError as error:
+                raise ValueError(f"selection.accept: {error}") from None
+
+    @property
+    def videos(self) -> bool:
+        """Whether the run makes videos, whose rows have columns of their own."""
+        return self.sampling.frames > 1
 
     @property
     def generated(self) -> pa.Schema:
         """The columns of an image before it is scored."""
-        return schema.generated(column_names(self.arms), carried_fields(self.carried))
+        videos = self.output.video_format if self.videos else None
+        return schema.generated(column_names(self.arms), self.more_fields, videos=videos)
+
+    @property
+    def more_fields(self) -> list[pa.Field[Any]]:
+        """The columns of groups that not every run has: those of pictures, and those that are carried."""
+        carried = [schema.carried_field(one.name, one.kind, one.source) for one in self.carried]
+        return [*(schema.PICTURE_FIELDS if self.prompts.columns.pictured else []), *carried]
 
     def columns(self, embedding_dim: int) -> pa.Schema:
         """The columns of `data/` and `rejected/`; embedding_dim: length of the scorer's vectors."""
-        return schema.scored(embedding_dim, declared_fields(self.scoring, self.scorers), self.generated)
+        images = self.generated
+        return schema.scored(embedding_dim, declared_fields(self.scoring, self.scorers, images), images)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for run.json; -inf, which JSON lacks, as text."""
@@ -106,13 +143,9 @@ class RunConfig:
                 tables |= tables_of(self.interventions, self.arms)
             elif name not in ("arms", "recommended", "carried"):
                 value = getattr(self, name)
-                tables[name] = [asdict(table) for table in value] if isinstance(value, tuple) else asdict(value)
+                many = isinstance(value, tuple)
+                tables[name] = [asdict(table) for table in value] if many else value and asdict(value)
         return {name: _plain(table) for name, table in tables.items()}
-
-
-def carried_fields(carried: Sequence[Carried]) -> list[pa.Field[Any]]:
-    """The columns of rows for what goes along with prompts."""
-    return [schema.carried_field(one.name, one.kind, one.source) for one in carried]
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -166,9 +199,17 @@ def fingerprint_of(config: Mapping[str, Any]) -> str:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `RunConfig.to_dict()` that the fingerprint covers. A damaged config has an identity of its own."""
     covered = _without(without_later_defaults(config), _NOT_IDENTITY)
+    if isinstance(sampling := covered.get("sampling"), Mapping) and not _pictured(config):
+        covered["sampling"] = {name: value for name, value in sampling.items() if name != "denoising_strength"}
     if isinstance(run := covered.get("run"), Mapping):
         covered["run"] = {"seed": run.get("seed")}
     return {"schema_version": schema.VERSION, **covered}
+
+
+def _pictured(config: Mapping[str, Any]) -> bool:
+    prompts = config.get("prompts")
+    columns = prompts.get("columns") if isinstance(prompts, Mapping) else None
+    return isinstance(columns, Mapping) and columns.get("source_image", "") not in ("", NONE)
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,6 +221,8 @@ def _without(config: Mapping[str, Any], left_out: Mapping[str, Collection[str]])
     """A config without [ray], and without some settings of its tables."""
 
     def part(name: str, table: Any) -> Any:
+        if isinstance(table, list):
+            return [part(name, item) for item in table]
         if not isinstance(table, Mapping):
             return table
         return {key: part(f"{name}.{key}", value) for key, value in table.items() if key not in left_out.get(name, ())}
@@ -187,15 +230,23 @@ def _without(config: Mapping[str, Any], left_out: Mapping[str, Collection[str]])
     return {name: part(name, table) for name, table in config.items() if name != "ray"}
 
 
-_PLACES = {"run": ("output",), "prompts": ("path",), "prompts.expand": EXPAND_PLACES, "model": PLACES}
+_PLACES = {
+    "run": ("output",),
+    "prompts": ("path", "picture_folders"),
+    "prompts.expand": EXPAND_PLACES,
+    "model": PLACES,
+    "scorers.options": SCORER_PLACES,
+}
 """Table -> its settings that `without_places` leaves out."""
 
 _NOT_IDENTITY = {
     "model": PLACES,
     # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
-    "prompts": ("path", "format", "limit", "template"),
+    "prompts": ("path", "format", "limit", "template", "picture_folders"),
     "prompts.expand": EXPAND_PLACES,
+    "scorers.options": SCORER_PLACES,
     "group": ("groups_per_prompt",),
+    "quota": ("accepted", "most_groups"),
 }
 """Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""
 
@@ -203,12 +254,17 @@ _ADDED_LATER: dict[str, Any] = {
     "prompts.encoding": "auto",
     "prompts.expand": None,
     "scorers": [],
+    "quota": None,
     "scoring.kind": "open_clip",
     "scoring.options": {},
+    "scoring.frames": 8,
     "selection.rank_by": "",
     "selection.limits": [],
+    "selection.accept": "",
     "tora.encoders": "together",
     "tora.refresh_steps": 1,
+    "output.video_format": "webp",
+    "output.fps": 0,
     "prompts.carry": [],
     "tora.lag_steps": 0,
     "model.variant": "",
@@ -219,7 +275,7 @@ _ADDED_LATER: dict[str, Any] = {
     "model.quantize": [],
     "model.transformer_file": "",
     "model.transformer_file_revision": "",
-    **{f"columns.{name}": "" for name in SETTINGS},
+    **{f"columns.{name}": "" for name in (*SETTINGS, *PICTURES)},
 }
 """Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
 which of an array of tables is that key of each, and of an arm's own settings of an intervention that of its table."""

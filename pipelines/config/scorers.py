@@ -13,8 +13,11 @@ from models.plugins import COLUMN_NAME
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
 from models.scorers.open_clip_files import WITH_OWN_WEIGHTS
-from pipelines.dataset import score_columns
+from pipelines.dataset import schema, score_columns
 from pipelines.errors import UserError
+
+PLACES = ("endpoint",)
+"""Options that say where a scorer asks, not what."""
 
 S = TypeVar("S", bound=ScorerSpec)
 
@@ -26,10 +29,14 @@ class Scoring(ScorerSpec):
 
     batch_size: int = 64
     """Images per forward pass, 1 to 65,536; whole groups are combined up to this number."""
+    frames: int = 8
+    """Frames of a video that all scorers see, evenly spaced, 1 to 1024; 1 is the middle one. Each costs as much as a
+    picture. Consistency over time depends on it: compare runs with the same number."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(1 <= self.batch_size <= 65_536, "batch_size", self.batch_size, "needs 1 to 65,536 images")
+        require(1 <= self.frames <= 1024, "frames", self.frames, "needs 1 to 1024")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +55,15 @@ class FurtherScorer(ScorerSpec):
         vectors = registry.entry_of(self.kind).vectors
         require(vectors or not self.embeddings, "embeddings", True, f"scorers of the kind {self.kind!r} have none")
 
-    def fields(self, dim: int | None) -> list[pa.Field[Any]]:
+    def fields(self, dim: int | None, images: pa.Schema) -> list[pa.Field[Any]]:
         """The fields of its columns.
 
         dim: length of its image vectors, None where it gives none.
+        images: columns of the images.
         """
-        score = registry.entry_of(self.kind).score
-        return score_columns.further(self.name, dim, registry.columns_of(self), embeddings=self.embeddings, score=score)
+        entry, columns = registry.entry_of(self.kind), registry.columns_of(self)
+        said = {"score": entry.score, "answers": entry.answers}
+        return score_columns.further(self.name, dim, columns, images, embeddings=self.embeddings, **said)
 
 
 def check(spec: ScorerSpec, table: str = "scoring") -> None:
@@ -97,18 +106,24 @@ def open_clip_table(text: str, separator: str = ":") -> dict[str, Any]:
 
 
 def score_fields(
-    scoring: Scoring | None, scorers: Sequence[FurtherScorer], dims: Sequence[int | None]
+    scoring: Scoring | None, scorers: Sequence[FurtherScorer], dims: Sequence[int | None], images: pa.Schema
 ) -> list[pa.Field[Any]]:
     """The columns that scorers add to those of `schema.scored`.
 
     scoring: the main scorer, which adds only its kind's own columns; None to leave it out.
     scorers: the others.
     dims: length of the image vectors of each of `scorers`, None where it gives none.
+    images: columns of the images.
     """
     own = score_columns.own(registry.columns_of(scoring)) if scoring else []
-    return [*own, *(field for one, dim in zip(scorers, dims, strict=True) for field in one.fields(dim))]
+    over_time = score_columns.over_time() if scoring and schema.of_videos(images) else []
+    further = (one.fields(dim, images) for one, dim in zip(scorers, dims, strict=True))
+    return [*over_time, *own, *(field for fields in further for field in fields)]
 
 
-def declared_fields(scoring: Scoring | None, scorers: Sequence[FurtherScorer]) -> list[pa.Field[Any]]:
+def declared_fields(
+    scoring: Scoring | None, scorers: Sequence[FurtherScorer], images: pa.Schema
+) -> list[pa.Field[Any]]:
     """`score_fields` before any scorer is loaded, with image vectors of length 1."""
-    return score_fields(scoring, scorers, [1 if registry.entry_of(one.kind).vectors else None for one in scorers])
+    dims = [1 if registry.entry_of(one.kind).vectors else None for one in scorers]
+    return score_fields(scoring, scorers, dims, images)

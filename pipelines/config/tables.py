@@ -6,9 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from models.errors import require
 from models.parallel.division import Ranks
 from models.spec import Parallelism
+from pipelines.config.acceptance import Rule, not_below, within
+from pipelines.config.expressions import Expression, expression
+
+MARGIN = "margin"
+"""Value of the column `drop_reason` for a margin below `Selection.min_margin`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +86,36 @@ class Selection:
     """Name of the scorer in [[scorers]] that ranks the images of a group; "" is the one in [scoring]."""
     limits: tuple[Limit, ...] = ()
     """Absolute limits, for what must not be there at all; the reason is the name of the column."""
+    accept: str = ""
+    """What an image has to meet: an expression over the columns of scores, such as
+    "clip_margin > 0.02 and rank_in_group <= 2"; "" accepts all. The reason is the comparison that is false."""
 
     def __post_init__(self) -> None:
         require(self.keep_per_group >= 0, "keep_per_group", self.keep_per_group, "needs 0 (all) or more")
         require(not math.isnan(self.min_margin), "min_margin", self.min_margin, "needs a number")
+        try:
+            accepted = self.accepted
+        except ValueError as error:
+            raise ValueError(f"accept: {error}") from None
+        require(accepted is None or accepted.kind == "condition", "accept", self.accept, "needs a comparison")
         name = "duplicate_similarity"
         require(0.0 < self.duplicate_similarity <= 1.0, name, self.duplicate_similarity, "needs more than 0, at most 1")
+
+    @property
+    def accepted(self) -> Expression | None:
+        """What an image has to meet; None for nothing."""
+        return expression(self.accept) if self.accept.strip() else None
+
+    @property
+    def rules(self) -> list[Rule]:
+        """What drops images, in order: `min_margin`, the limits, and each condition that `accept` joins by `and`."""
+        margin = float(np.float32(self.min_margin))  # margins are of this precision: an equal one is kept
+        parts = self.accepted.parts() if self.accepted else []
+        return [
+            Rule(reason=MARGIN, condition=not_below("clip_margin", margin)),
+            *(Rule(reason=one.column, condition=within(one.column, one.below, one.above)) for one in self.limits),
+            *(Rule(reason=part.text, condition=part) for part in parts),
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +124,11 @@ class Output:
 
     image_format: Literal["png", "webp"] = "png"
     """Both are lossless; webp is smaller and slower to write."""
+    video_format: Literal["webp", "mp4"] = "webp"
+    """Files of videos: a lossless animated WebP, or H.264 in an MP4, which is some 20 times smaller, loses what nobody
+    sees and needs the package av."""
+    fps: int = 0
+    """Frames per second at which videos play, 1 to 120; 0 is the family's. It does not change their frames."""
     groups_per_shard: int = 0
     """Groups in one output file: the unit of commit, of resume and of a worker's memory. 0 derives it from
     `shard_mb`."""
@@ -102,6 +138,7 @@ class Output:
     def __post_init__(self) -> None:
         require(0 <= self.groups_per_shard <= 100_000, "groups_per_shard", self.groups_per_shard, "needs 0 to 100,000")
         require(1 <= self.shard_mb <= 2048, "shard_mb", self.shard_mb, "needs 1 to 2048 MiB")
+        require(0 <= self.fps <= 120, "fps", self.fps, "needs 1 to 120, or 0 for the family's")
 
 
 @dataclass(frozen=True, kw_only=True)

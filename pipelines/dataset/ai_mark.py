@@ -9,6 +9,8 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
+from pipelines.dataset import mp4
+
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """The IPTC's term for media that a trained model has made."""
 
@@ -24,6 +26,13 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = len(_PNG) + 4 + 4 + 13 + 4
 """Where the first chunk of a PNG, its header, ends: length, type, content, checksum."""
 
+_JPEG = b"\xff\xd8"
+_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+"""What a JPEG's segment of application data begins with where it holds XMP."""
+
+_MP4_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+"""The name of an MP4's box that holds XMP."""
+
 _HAS_XMP, _HAS_ALPHA = 0x04, 0x10
 """Bits of the first byte of a WebP's extended header."""
 
@@ -31,7 +40,7 @@ _HAS_XMP, _HAS_ALPHA = 0x04, 0x10
 def marked(data: bytes) -> bytes:
     """An image file with the mark; its pixels are the same.
 
-    data: a PNG or a lossless WebP, animated or not, as `pipelines.dataset.images` encodes it.
+    data: a PNG, a JPEG, a lossless WebP or an MP4, as `pipelines.dataset.images` and `videos` encode it.
 
     Raises:
         ValueError: when it is another file.
@@ -40,11 +49,25 @@ def marked(data: bytes) -> bytes:
         return data[:_HEADER_END] + _png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + _XMP) + data[_HEADER_END:]
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp([*_extended(_webp_chunks(data)), (b"XMP ", _XMP)])
-    raise ValueError(f"the image begins with {data[:12]!r}: only PNG and WebP can be marked; leave the mark out")
+    if data.startswith(_JPEG):
+        return _jpeg(data)
+    if mp4.is_one(data):  # at its end, as its index has the places of what is before
+        return data + struct.pack(">I", 8 + len(_MP4_XMP) + len(_XMP)) + b"uuid" + _MP4_XMP + _XMP
+    raise ValueError(
+        f"the image begins with {data[:12]!r}: only PNG, JPEG, WebP and MP4 can be marked; leave the mark out"
+    )
 
 
 def _png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _jpeg(data: bytes) -> bytes:
+    at = len(_JPEG)
+    if data[at : at + 2] == b"\xff\xe0":  # JFIF's own segment has to come first
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    content = _JPEG_XMP + _XMP
+    return data[:at] + b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content + data[at:]
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 COLUMN_MEANING: dict[str, str] = {
-    "image": "the picture: encoded bytes, and a file name; a video is a lossless animated WebP",
-    "image_id": "hash of the pixels; equal ids are equal pictures",
+    "image": "the picture: encoded bytes, and a file name; a video is a lossless animated WebP, or an MP4",
+    "image_id": "hash of the pixels before they became a file; equal ids are equal pictures",
     "index_in_group": "number of the image in its group, from 0",
     "group_size": "images in the group",
     "seed": "seed of the image's own starting noise",
@@ -56,9 +56,13 @@ COLUMN_MEANING: dict[str, str] = {
     "group_vendi": "diversity of the group: Vendi score of its embeddings, from 1 to the group size",
     "group_pair_similarity": "mean cosine over pairs of the group's images; null for a group of one",
     "nearest_similarity": "highest cosine to another image of the group; null for a group of one",
-    "duplicate_of": "image_id of the earlier image that this one repeats",
+    "duplicate_of": (
+        "image_id of the earlier image that this one repeats: of its group or, in a run with quotas, of its concept"
+    ),
     "embedding": "the scorer's image vector, of unit length",
     "keep": "true in `data/`, false in `rejected/`",
-    "drop_reason": "why the image was dropped; null where it was kept",
+    "drop_reason": (
+        "why the image was dropped, in a run with quotas also `repeat` or `over quota`; null where it was kept"
+    ),
 }
 """Column -> meaning. Columns of interventions are not here: `Intervention.meaning` has theirs."""

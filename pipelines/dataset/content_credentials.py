@@ -33,6 +33,9 @@ _MANIFEST = json.dumps(
 _SETTINGS = {"builder": {"thumbnail": {"enabled": False}}, "verify": {"verify_after_sign": False}}
 """No second picture in every file, and no check of each right after it is made: `Signer` tries the key once."""
 
+_KINDS = {b"RIFF": "image/webp", b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg"}
+"""What files begin with; an MP4 begins with the size of its first box."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
@@ -90,7 +93,7 @@ class Signer:
         """
         marked, signed = ai_mark.marked(data), io.BytesIO()
         builder = self._c2pa.Builder(_MANIFEST, self._context)
-        kind = "image/webp" if marked.startswith(b"RIFF") else "image/png"
+        kind = next((kind for begins, kind in _KINDS.items() if marked.startswith(begins)), "video/mp4")
         builder.sign(self._c2pa.Signer.from_info(self._info), kind, io.BytesIO(marked), signed)
         return signed.getvalue()
 

@@ -1,4 +1,4 @@
-"""Encodes pixels as lossless image files, and decodes them."""
+"""Encodes pixels as image files, lossless ones for datasets, and decodes them; videos are another module."""
 
 from __future__ import annotations
 
@@ -25,34 +25,21 @@ def encode(image_HWC: NDArray[np.uint8], image_format: Literal["png", "webp"]) -
     return file.getvalue()
 
 
-def encode_video(video_THWC: NDArray[np.uint8], frames_per_second: int) -> bytes:
-    """A lossless animated WebP; equal pixels give equal bytes.
+def encode_jpeg(image_HWC: NDArray[np.uint8], quality: int) -> bytes:
+    """A JPEG file, which holds the pixels nearly: for callers who look at images, never for datasets.
 
-    It is one image file with all frames, so whatever reads the pictures of a dataset reads a video too. Consecutive
-    equal frames are stored once, with a longer duration.
-
-    video_THWC: uint8 [T, H, W, 3], RGB.
-    frames_per_second: of the video, 1 or more.
+    image_HWC: uint8 [H, W, 3], RGB.
+    quality: from 0, the smallest file, to 100, the nearest pixels.
     """
-    first, *others = (Image.fromarray(frame_HWC) for frame_HWC in video_THWC)
     file = io.BytesIO()
-    first.save(
-        file,
-        "WEBP",
-        save_all=True,
-        append_images=others,
-        duration=round(1000 / frames_per_second),
-        loop=0,
-        lossless=True,
-        exact=True,
-    )
+    # Pillow takes 0 for its default. Colours are whole: a rare one is often a small part of a picture.
+    Image.fromarray(image_HWC).save(file, "JPEG", quality=max(1, quality), subsampling="4:4:4")
     return file.getvalue()
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """The pixels of an image file, uint8 [H, W, 3], RGB; of a video its middle frame."""
+    """The pixels of an image file, uint8 [H, W, 3], RGB."""
     with Image.open(io.BytesIO(data)) as image:
-        image.seek(getattr(image, "n_frames", 1) // 2)
         return np.asarray(image.convert("RGB"))
 
 

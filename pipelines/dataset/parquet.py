@@ -182,21 +182,23 @@ class Reader:
             return self._file.read_row_group(number, columns=self._there(columns))
 
     def batches(self, rows: int, columns: Sequence[str], group: int | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows in batches.
+        """The rows in batches. One row group is in memory at a time: pyarrow keeps what it has read of those that it is
+        asked for together.
 
         rows: most rows of a batch.
         columns: which to read.
         group: number of a row group; None reads all.
         """
-        groups = None if group is None else [group]
-        with self._explained():
-            batches = self._file.iter_batches(rows, row_groups=groups, columns=self._there(columns))
-        while True:
+        names = self._there(columns)
+        for number in range(self._file.num_row_groups) if group is None else [group]:
             with self._explained():
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
+                batches = self._file.iter_batches(rows, row_groups=[number], columns=names)
+            while True:
+                with self._explained():
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                yield batch
 
     def _there(self, columns: Sequence[str] | None) -> list[str] | None:
         """The columns as pyarrow takes them, which passes over those that a file does not have. They may be paths

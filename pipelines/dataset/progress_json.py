@@ -48,6 +48,22 @@ class Timings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quotas:
+    """Sums over the quotas of a run."""
+
+    quotas: int
+    """How many quotas there are."""
+    met: int
+    """How many of them are met; the others were given up."""
+    asked: int
+    """Images that were asked for."""
+    accepted: int
+    """Images that were accepted."""
+    made: int
+    """Images that were made for them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProgressRecord:
     """The content of progress.json."""
 
@@ -69,6 +85,8 @@ class ProgressRecord:
     """As `Snapshot.failures`."""
     timings: Timings
     """Over all sessions."""
+    quotas: Quotas | None = None
+    """As they were after the last round; None where the run has none."""
 
 
 class ProgressFile:
@@ -89,6 +107,25 @@ class ProgressFile:
         self._began = time.monotonic()
         self._written = -_EVERY_SECONDS_S3
         self._now = Snapshot()
+        self._quotas: Quotas | None = None
+
+    @property
+    def images(self) -> int:
+        """Images of the whole run, as far as it is planned."""
+        return self._images
+
+    @property
+    def done(self) -> int:
+        """Images that earlier sessions made or gave up."""
+        return self._done
+
+    def expect(self, images: int, quotas: Quotas | None) -> None:
+        """Take over what is known of the whole run, where more is planned while it goes on.
+
+        images: of the whole run.
+        quotas: the sums over its quotas; None where it has none.
+        """
+        self._images, self._quotas = images, quotas
 
     def update(self, snapshot: Snapshot) -> None:
         """Take over the counts of the workers, and write the file unless it was written a moment ago."""
@@ -131,6 +168,7 @@ class ProgressFile:
             stages={stage: round(self._done + images, 1) for stage, images in self._now.stages.items()},
             failed_groups_this_session=self._now.failures,
             timings=self._timings(seconds),
+            quotas=self._quotas,
         )
 
     def _timings(self, seconds: float) -> Timings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.dataset import records
-from pipelines.dataset.progress_json import Timings
+from pipelines.dataset.progress_json import Quotas, Timings
 from pipelines.dataset.storage import Storage
 
 FILE = "report.json"
@@ -74,7 +74,7 @@ class Measures:
     kept: int
     """Images in data/."""
     duplicates: int
-    """Images that repeat another one of their group."""
+    """Images that repeat an earlier one, as the column `duplicate_of` says."""
     drop_reasons: dict[str, int]
     """Reason -> number of images that were dropped for it."""
     clip_score: Interval
@@ -91,7 +91,8 @@ class Measures:
     """Field of a column such as `tokens_cut.text_encoder` -> the share of groups whose text was longer than is read
     there; None where nothing says so."""
     further: dict[str, Interval] | None = None
-    """The score columns of further scorers, such as `b32_clip_score`; None where the run has none."""
+    """The score columns of further scorers, such as `b32_clip_score`, and those that only runs of edits or videos have
+    (`source_similarity`, `temporal_consistency`); None where the run has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,8 @@ class Report:
     """Measure -> how to read it."""
     warnings: tuple[str, ...] = ()
     """What is odd about the results, one sentence each."""
+    quotas: Quotas | None = None
+    """None where the run has no quotas."""
     timings: TimeSpent | None = None
     """None where progress.json has none."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +27,11 @@ class Segment:
     """Number of the first shard, which begins a plan file."""
     shards: int
     """Number of shards."""
+    sources: int = 0
+    """Number of files with the pictures that its prompts edit."""
 
     def __post_init__(self) -> None:
-        for name in ("first", "shards"):
+        for name in ("first", "shards", "sources"):
             number = getattr(self, name)
             require(0 <= number <= MOST_SHARDS, name, number, f"needs 0 to {MOST_SHARDS:,}")
 
@@ -121,3 +123,21 @@ def read(output: Storage) -> RunRecord:
 def write(output: Storage, record: RunRecord) -> None:
     """Write run.json."""
     records.write(output, FILE, record, indent=2)
+
+
+def require_files(output: Storage, named: Collection[str], there: Collection[str], what: str) -> None:
+    """Check that files of a plan are there.
+
+    output: the output folder.
+    named: paths that the segments lead to.
+    there: paths that were found.
+    what: they hold, as run.json names it, for the message.
+
+    Raises:
+        UserError: when one is not.
+    """
+    if lost := sorted({*named} - {*there}):
+        raise UserError(
+            f"{output.path(lost[0])} is not there, though {FILE} names {what}. Put it back, from a copy of the folder, "
+            "or start the run anew in another one."
+        )

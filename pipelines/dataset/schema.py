@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from models.interventions.registry import find, registered
 from models.spec import PLACES, TEXT_ENCODERS, Interval, Lora, ModelSpec
+from pipelines.dataset.videos import VideoFormat
 
 VERSION = 4
 """Version of the row contract; it increases whenever every run gets another column, or a column changes."""
@@ -26,6 +27,11 @@ MEANING = b"meaning"
 """Key of a field's metadata that holds the meaning of a column that not every run has."""
 
 _CARRIED = b"carried"
+_FEATURE = b"feature"
+"""Key of the metadata of files that holds their Hugging Face feature; of `image` it may be left out, and is Image."""
+_FPS = b"frames per second at which the video plays"
+_FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+_OF_PICTURES = b"of pictures"
 
 _SETTING_TYPES: dict[Any, pa.DataType] = {
     float: pa.float64(),
@@ -117,36 +123,78 @@ def carried_in(table: pa.Schema) -> list[pa.Field[Any]]:
     return [field for field in table if _CARRIED in (field.metadata or {})]
 
 
-def group_columns(interventions: Sequence[str] | None = None, carried: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
+SOURCE_IMAGES, SOURCE_MASK, TARGET_CAPTION = "source_images", "source_mask", "target_caption"
+DENOISING_STRENGTH = "denoising_strength"
+"""Columns of runs whose prompts edit pictures."""
+
+PICTURE_FIELDS = [
+    pa.field(name, kind, metadata={MEANING: meaning, _OF_PICTURES: b"1"})
+    for name, kind, meaning in (
+        (
+            SOURCE_IMAGES,
+            pa.list_(pa.string()),
+            "ids of the pictures that the prompt edits: the run keeps them in `sources/`; null for none",
+        ),
+        (SOURCE_MASK, pa.string(), "id of the mask, white where the first picture is painted anew; null for none"),
+        (
+            TARGET_CAPTION,
+            pa.string(),
+            "what the edited picture shows, which scores compare with in place of the prompt; null for the prompt",
+        ),
+        (
+            DENOISING_STRENGTH,
+            pa.float64(),
+            "share of the denoising steps that are made, where the model begins from the picture; null without one",
+        ),
+    )
+]
+"""Their fields."""
+
+SOURCE_SIMILARITY = "source_similarity"
+"""Column of scores of such runs."""
+
+
+def more_in(table: pa.Schema) -> list[pa.Field[Any]]:
+    """The columns of the groups of rows that not every run has: those of pictures, and those that are carried."""
+    return [field for field in table if {_CARRIED, _OF_PICTURES} & {*(field.metadata or {})}]
+
+
+def group_columns(interventions: Sequence[str] | None = None, more: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
     """The columns that plan rows and image rows share: all inputs of the group, and what goes along with its prompt.
 
     interventions: those with a column, as `pipelines.config.arms.column_names` gives them; None for those of every run.
-    carried: columns as of `carried_field`.
+    more: columns that not every run has: `PICTURE_FIELDS`, and those of `carried_field`.
     """
     acting = _interventions(in_every_row() if interventions is None else interventions)
-    return pa.schema([*_GROUP_FIELDS, *acting, *carried])
+    return pa.schema([*_GROUP_FIELDS, *acting, *more])
 
 
-def plan(interventions: Sequence[str] | None = None, carried: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
+def plan(interventions: Sequence[str] | None = None, more: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
     """Schema of `plan/`: one row per group; a row group of a file holds one shard, in the order of the shard numbers.
 
-    interventions, carried: as for `group_columns`.
+    interventions, more: as for `group_columns`.
     """
-    return pa.schema([pa.field("shard", pa.int64(), nullable=False), *group_columns(interventions, carried)])
+    return pa.schema([pa.field("shard", pa.int64(), nullable=False), *group_columns(interventions, more)])
 
 
-def generated(interventions: Sequence[str] | None = None, carried: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
+def generated(
+    interventions: Sequence[str] | None = None,
+    more: Sequence[pa.Field[Any]] = (),
+    *,
+    videos: VideoFormat | None = None,
+) -> pa.Schema:
     """Schema of the generate stage's output: one row per image.
 
-    interventions, carried: as for `group_columns`.
+    interventions, more: as for `group_columns`.
+    videos: what files the videos are; None for a run that makes pictures.
     """
     fields_of = [
-        pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
+        pa.field("image", _FILE, metadata={_FEATURE: b"Video"} if videos == "mp4" else None),
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("index_in_group", pa.int32(), nullable=False),
         pa.field("group_size", pa.int32(), nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
-        *group_columns(interventions, carried),
+        *group_columns(interventions, more),
         _displacement(in_every_row() if interventions is None else interventions),
         _cut("tokens_cut", TEXT_ENCODERS),
         _cut("negative_tokens_cut", TEXT_ENCODERS),
@@ -156,6 +204,7 @@ def generated(interventions: Sequence[str] | None = None, carried: Sequence[pa.F
         pa.field("dtype", pa.string(), nullable=False),
         pa.field("model_options", MODEL_OPTIONS, nullable=False),
         pa.field("scheduler", pa.string(), nullable=False),
+        *([pa.field("fps", pa.int32(), nullable=False, metadata={MEANING: _FPS})] if videos else []),
         pa.field("fingerprint", pa.string(), nullable=False),
     ]
     return pa.schema(fields_of)
@@ -185,6 +234,30 @@ def generated_in(file: pa.Schema) -> pa.Schema:
     return pa.schema([file.field(index) for index in range(file.get_field_index("fingerprint") + 1)])
 
 
+def picture_field(name: str, meaning: str) -> pa.Field[Any]:
+    """A column with files of pictures beside `image`.
+
+    name: of the column.
+    meaning: its meaning.
+    """
+    return pa.field(name, _FILE, metadata={_FEATURE: b"Image", MEANING: meaning})
+
+
+def is_picture(field: pa.Field[Any]) -> bool:
+    """Whether a column is one of `picture_field`."""
+    return field.name != "image" and _FEATURE in (field.metadata or {})
+
+
+def holds_mp4(images: pa.Schema) -> bool:
+    """Whether the column `image` of a schema has videos in MP4, which readers of pictures do not read."""
+    return bool(_feature(images.field("image")) == {"_type": "Video"})
+
+
+def of_videos(images: pa.Schema) -> bool:
+    """Whether images with these columns are videos of a run that makes some."""
+    return "fps" in images.names
+
+
 def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Schema | None = None) -> pa.Schema:
     """Schema of `data/` and `rejected/`: one row per image.
 
@@ -192,9 +265,10 @@ def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Sc
     more: columns of other scorers (`pipelines.dataset.score_columns`).
     images: as `generated` gives it; None for a run without other interventions than those of every run.
     """
+    before = generated() if images is None else images
     schema = pa.schema(
         [
-            *(generated() if images is None else images),
+            *before,
             pa.field("clip_model", pa.string(), nullable=False),
             pa.field("clip_score", pa.float32(), nullable=False),
             pa.field("clip_margin", pa.float32()),
@@ -204,6 +278,7 @@ def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Sc
             pa.field("group_vendi", pa.float32(), nullable=False),
             pa.field("group_pair_similarity", pa.float32()),
             pa.field("nearest_similarity", pa.float32()),
+            *similarity_to_sources(before),
             pa.field("duplicate_of", pa.string()),
             pa.field("embedding", pa.list_(pa.float16(), embedding_dim), nullable=False),
             pa.field("keep", pa.bool_(), nullable=False),
@@ -212,6 +287,16 @@ def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Sc
         ]
     )
     return declared(schema)
+
+
+def similarity_to_sources(images: pa.Schema) -> list[pa.Field[Any]]:
+    """The column of scores of images whose prompts edit pictures; none for others.
+
+    images: columns of the images.
+    """
+    meaning = "cosine of the image and the picture that it edits, of several the nearest; null without one"
+    fields = [pa.field(SOURCE_SIMILARITY, pa.float32(), metadata={MEANING: meaning})]
+    return fields if SOURCE_IMAGES in images.names else []
 
 
 _VERSION_KEY = "raydiance_schema_version"
@@ -247,8 +332,8 @@ def features(schema: pa.Schema) -> dict[str, Any]:
 
 def _feature(field: pa.Field[Any]) -> Any:
     """The Hugging Face `datasets` feature of a column."""
-    if field.name == "image":
-        return {"_type": "Image"}
+    if field.name == "image" or is_picture(field):
+        return {"_type": (field.metadata or {}).get(_FEATURE, b"Image").decode()}
     return _feature_of_type(field.type)
 
 

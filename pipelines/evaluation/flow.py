@@ -121,7 +121,7 @@ def _file(setting: _Setting, arm: Arm) -> str:
     """The file of an arm, named by a hash of all settings that change its pictures."""
     made_of = {
         "arm": arm.settings(),
-        "sampling": asdict(setting.config.sampling),
+        "sampling": setting.config.sampling.settings(pictures=False),
         "prompts": [asdict(one) for one in setting.sets],
         "group": [setting.config.prompts.group_size, setting.config.prompts.seed],
         "model": [setting.revision, setting.config.model.dtype, *_loading(setting.config.model)],

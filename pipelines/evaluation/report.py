@@ -57,7 +57,7 @@ def report(
         "version": VERSION,
         "name": config.name,
         "base": base,
-        "sampling": asdict(config.sampling),
+        "sampling": config.sampling.settings(pictures=False),
         "prompts": asdict(config.prompts) | {"sets": {one.name: len(one.prompts) for one in sets}},
         "real": {name: _with_difference(values, clusters[base][name]) for name, values in real_clusters.items()},
         "arms": entries,

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from pipelines.cluster import bars
 from pipelines.cluster.session import ordered_map, session, stoppable
+from pipelines.config.expressions import Expression, expression
 from pipelines.config.tables import RayOptions
 from pipelines.dataset import owned
 from pipelines.dataset import scores as score_files
@@ -22,6 +23,7 @@ from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, FileEntry, file_entry
+from pipelines.dataset.schema import of_videos
 from pipelines.dataset.storage import Storage
 from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
@@ -30,8 +32,10 @@ from pipelines.export.card import Section, export_card
 from pipelines.export.formats import FORMATS
 from pipelines.export.formats.base import Written
 from pipelines.export.layout import OutputFile, Weighed, lay_out
+from pipelines.export.left_out import NOTHING, both, not_accepted
 from pipelines.export.parts import KEPT, TRAIN, UNDIVIDED, Part, Splits
 from pipelines.export.rows import Choice, columns
+from pipelines.export.vectors import repeated
 from pipelines.export.work import Export, Task, files_of, make_file, weigh
 
 T = TypeVar("T")
@@ -64,6 +68,11 @@ class ExportOptions:
     """Columns whose values are labels, for formats that have some."""
     mark: bool = True
     """Whether every image file says that a model has made it (`pipelines.dataset.ai_mark`)."""
+    accept: str = ""
+    """As `selection.accept`, over the run's columns and those of `scores`; "" leaves out none."""
+    repeats: float = 1.0
+    """Cosine of image vectors from which an image that repeats an earlier one, of whatever group, is left out; 1 leaves
+    out none."""
     credentials: Credentials | None = None
     """Who signs every image file (`pipelines.dataset.content_credentials`); None for nobody."""
 
@@ -79,10 +88,12 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
     Raises:
         UserError: when the run is not finished, the target holds anything else, or a setting does not fit the run.
     """
+    if not 0 < options.repeats <= 1:
+        raise UserError(f"--drop-repeats {options.repeats}: needs a cosine above 0, and at most 1")
     finishing(mark=options.mark, credentials=options.credentials)  # tried before anything is read
     run = open_finished(dataset)
     folders = IMAGE_FOLDERS if options.rejected else (KEPT,)
-    choice = _choice(run, options)
+    choice = _choice(run, options, folders)
     wanted = record.identity(
         run,
         choice,
@@ -94,6 +105,8 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         splits=options.splits,
         labels=options.labels,
         mark=options.mark,
+        accept=options.accept,
+        repeats=options.repeats,
         credentials=options.credentials,
     )
     job = Export(
@@ -102,10 +115,13 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         format=options.format,
         choice=choice,
         splits=options.splits,
-        schema=columns(dataset, choice, run.images("data")[0].path),
+        schema=columns(dataset, choice, [entry.path for folder in folders for entry in run.images(folder)]),
         mark=options.mark,
         credentials=options.credentials,
     )
+    if of_videos(job.schema) and not FORMATS[options.format].videos:
+        others = ", ".join(name for name, kind in FORMATS.items() if kind.videos)
+        raise UserError(f"--format {options.format} is one of pictures, and {dataset.uri} has videos; choose {others}")
     if FORMATS[options.format].labelled:
         labels.check(job.schema, options.labels)
     check_readable(target.uri, "--to")
@@ -146,13 +162,28 @@ def _make(
     return made
 
 
-def _choice(run: FinishedRun, options: ExportOptions) -> Choice:
+def _choice(run: FinishedRun, options: ExportOptions, folders: Sequence[str]) -> Choice:
     arms = tuple(arm.arm for arm in run.report.by_arm)
     if unknown := sorted(set(options.arms) - set(arms)):
         raise UserError(f"--arm {unknown[0]!r}: the run in {run.dataset.uri} has the arms {', '.join(map(repr, arms))}")
     scores = score_files.available(run) if options.scores is None else options.scores
     wanted = tuple(arm for arm in arms if arm in options.arms) if options.arms else arms
-    return Choice(arms=wanted, embeddings=options.embeddings, scores=tuple(scores))
+    without = NOTHING
+    if options.accept:
+        without = not_accepted(run, _condition(options.accept), scores)
+    if options.repeats < 1:
+        without = both(without, repeated(run, folders, wanted, options.repeats, without))
+    return Choice(arms=wanted, embeddings=options.embeddings, scores=tuple(scores), without=without)
+
+
+def _condition(text: str) -> Expression:
+    try:
+        found = expression(text)
+    except ValueError as error:
+        raise UserError(f"--accept {text!r}: {error}") from None
+    if found.kind != "condition":
+        raise UserError(f"--accept {text!r}: needs a comparison")
+    return found
 
 
 def _spread(stack: ExitStack, where: RayOptions, items: int) -> Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]:
@@ -250,7 +281,7 @@ def _finish(
         license_name=claimed.identity.license,
         mark=job.mark,
         signed=job.credentials is not None,
-        load=kind.load(len(written[Part(folder=KEPT, split=TRAIN)])),
+        load=kind.load(len(written[Part(folder=KEPT, split=TRAIN)]), job.schema),
     )
     job.target.write_bytes(finished.CARD, text.encode())
     others = [file_entry(job.target, path) for path in (record.FILE, finished.CARD, *index)]

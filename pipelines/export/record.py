@@ -53,6 +53,10 @@ class Identity:
     """How rows are divided."""
     labels: tuple[str, ...] = LABELS
     """As in `ExportOptions`."""
+    accept: str = ""
+    """As in `ExportOptions`."""
+    repeats: float = 1.0
+    """As in `ExportOptions`."""
     mark: bool = False
     """As in `ExportOptions`; exports that were made before there was one have none."""
     certificate: str = ""
@@ -83,6 +87,8 @@ def identity(
     splits: Splits,
     labels: tuple[str, ...],
     mark: bool,
+    accept: str,
+    repeats: float,
     credentials: Credentials | None,
 ) -> Identity:
     """The identity of an export.
@@ -90,7 +96,7 @@ def identity(
     run: the finished run.
     choice: which rows and columns.
     folders: of the run, whose images are exported.
-    format, rejected, shard_bytes, license, splits, labels, mark, credentials: as in `ExportOptions`.
+    format, rejected, shard_bytes, license, splits, labels, mark, accept, repeats, credentials: as in `ExportOptions`.
 
     Raises:
         UserError: when the run has no scores of a chosen scorer.
@@ -110,6 +116,8 @@ def identity(
         splits=splits,
         labels=labels,
         mark=mark,
+        accept=accept,
+        repeats=repeats,
         certificate=""
         if credentials is None
         else hashlib.sha256(Path(credentials.certificate).read_bytes()).hexdigest(),

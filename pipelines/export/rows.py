@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from pipelines.dataset import parquet, schema
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.export import sources
+from pipelines.export.left_out import LeftOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class Choice:
     """Whether to export the scorers' image vectors too."""
     scores: tuple[str, ...]
     """Names of the scorers (`pipelines.dataset.scores`) whose columns are added to the run's own."""
+    without: LeftOut
+    """The rows that are left out."""
 
 
 class Piece(NamedTuple):
@@ -40,21 +44,23 @@ class Piece(NamedTuple):
     """Number of the last row, plus 1."""
 
 
-def columns(dataset: Storage, choice: Choice, file: str) -> pa.Schema:
+def columns(dataset: Storage, choice: Choice, files: Sequence[str]) -> pa.Schema:
     """The schema of an export.
 
     dataset: the output folder of the run.
     choice: which columns.
-    file: any shard file of the run.
+    files: the shard files of the run whose rows are exported, one or more.
 
     Raises:
         UserError: when no run wrote the file.
     """
+    file, *_ = files
     of_run = parquet.schema_of(dataset, file)
     version = schema.version_of(of_run)
     if version is None:
         raise UserError(f"{dataset.path(file)} is of no run, as it names no row contract. {parquet.DAMAGED}")
     fields = [field for field in of_run if _wanted(field, choice)]
+    fields += sources.columns(dataset, files, of_run)
     for name in choice.scores:
         scored = parquet.schema_of(dataset, score_files.path(name, file))
         fields += [field for field in scored if field.name not in score_files.KEYS and _wanted(field, choice)]
@@ -95,6 +101,11 @@ def read(
             rows = file.group(number, names).slice(first - start, last - first)
             for name, scores in zip(choice.scores, beside, strict=True):
                 rows = score_files.merged(dataset, name, piece.file, first, rows, scores)
-            chosen = pc.is_in(rows["arm"], value_set=pa.array(choice.arms))
-            places = np.flatnonzero(chosen.to_numpy()).astype(np.int64) + first
-            yield places, rows.filter(chosen).select(target.names).cast(target)
+            chosen = pc.is_in(rows["arm"], value_set=pa.array(choice.arms)).to_numpy().copy()
+            left_out = choice.without.get(piece.file, frozenset())
+            chosen[[row - first for row in left_out if first <= row < last]] = False
+            places = np.flatnonzero(chosen).astype(np.int64) + first
+            end_of_few = 0
+            for few in sources.with_pictures(dataset, rows.filter(pa.array(chosen)), target):
+                start_of_few, end_of_few = end_of_few, end_of_few + few.num_rows
+                yield places[start_of_few:end_of_few], few.select(target.names).cast(target)

@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 from pipelines.dataset.content_credentials import Credentials, finishing
 from pipelines.dataset.finished import CONTINUE, check
 from pipelines.dataset.names import FileEntry, file_entry
+from pipelines.dataset.schema import is_picture
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export.finished import sizes_of
 from pipelines.export.formats import FORMATS
+from pipelines.export.formats.images import endings_of
 from pipelines.export.layout import OutputFile, Weighed
 from pipelines.export.parts import Part, Splits
 from pipelines.export.rows import Choice, Piece, read
@@ -80,6 +82,7 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
         splits.append(job.splits.of(rows))
         names: Any = pc.struct_field(rows["image"], "path")
         endings.update(PurePosixPath(name or "").suffix.removeprefix(".") for name in names.to_pylist())
+        endings.update(beside for field in job.schema if is_picture(field) for beside in endings_of(rows, field.name))
     return Weighed(
         file=entry.path,
         places=np.concatenate(places),

@@ -46,6 +46,8 @@ def run(config: CalibrationConfig, output: Storage) -> Calibrated:
         UserError: when a setting or a prompt does not fit, or the folder is somebody else's.
     """
     config = replace(config, run=preflight.check(config.run))
+    if config.run.prompts.columns.pictured:
+        raise UserError("prompts.columns.source_image: a calibration draws new pictures and edits none; leave it out")
     prompts = _prompts(config)
     groups = draw.planned(config, prompts)
     owned.claim(output, RECORD, config.run.run.name, setting="--output")

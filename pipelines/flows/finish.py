@@ -13,14 +13,16 @@ import pyarrow as pa
 
 from pipelines.config.recorded import recorded, recorded_tables
 from pipelines.config.tables import Run
-from pipelines.dataset import manifest_json, parquet, report_json, run_json
+from pipelines.dataset import certificate, manifest_json, parquet, report_json, run_json
 from pipelines.dataset.manifest_json import Manifest
 from pipelines.dataset.names import shard_of
-from pipelines.dataset.progress_json import timings
+from pipelines.dataset.progress_json import Quotas, timings
 from pipelines.dataset.report_json import ArmResult, Report, TimeSpent
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.gallery.certificate import FILE as CERTIFICATE_PAGE
+from pipelines.gallery.certificate import certificate_page
 from pipelines.gallery.page import gallery
 from pipelines.plan import files as plan_files
 from pipelines.plan.files import PlannedShard, planned_shards
@@ -60,6 +62,10 @@ class Summary:
     """None where progress.json has none."""
     gallery: str
     """Path or s3:// address of the gallery."""
+    quotas: Quotas | None = None
+    """As in report.json."""
+    certificate: str = ""
+    """Path or s3:// address of the page on quotas; "" where there are none."""
 
 
 def finish(output: Storage, map_shards: MapShards = map) -> Summary:
@@ -80,14 +86,16 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
     further = [scorer["name"] for scorer in recorded_tables(run, "scorers")]
     audit = _audit(output, further, map_shards)
     audit.totals = replace(audit.totals, prompts_planned=run.plan.prompts)
-    content = report(audit, run.fingerprint, timings(output))
+    content = replace(report(audit, run.fingerprint, timings(output)), quotas=certificate.totals(output))
     report_json.write(output, content)
     listed = manifest(audit, run.fingerprint)
     text = card(title=title, run=run, report=content, manifest=listed, columns=_columns(output))
     output.write_bytes("README.md", text.encode())
     output.write_bytes("gallery.html", gallery(output, title, content).encode())
+    if content.quotas:
+        output.write_bytes(CERTIFICATE_PAGE, certificate_page(output, title, content.quotas).encode())
     manifest_json.write(output, listed)
-    return _summary(content, listed, output.path("gallery.html"))
+    return _summary(content, listed, output)
 
 
 def _columns(output: Storage) -> pa.Schema:
@@ -113,7 +121,7 @@ def _audit(output: Storage, further: Sequence[str], map_shards: MapShards) -> Au
     return audit
 
 
-def _summary(report: Report, listed: Manifest, gallery_path: str) -> Summary:
+def _summary(report: Report, listed: Manifest, output: Storage) -> Summary:
     counts = report.counts
     return Summary(
         complete=report.complete,
@@ -127,5 +135,7 @@ def _summary(report: Report, listed: Manifest, gallery_path: str) -> Summary:
         arms=report.by_arm,
         warnings=report.warnings,
         timings=report.timings,
-        gallery=gallery_path,
+        gallery=output.path("gallery.html"),
+        quotas=report.quotas,
+        certificate=output.path(CERTIFICATE_PAGE) if report.quotas else "",
     )

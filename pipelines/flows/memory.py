@@ -36,6 +36,10 @@ _DECODER_WIDTH = 1200
 _PART = re.compile(r"-\d+-of-\d+$")
 _TILE = 512 * 512
 """Pixels of a tile of the autoencoder."""
+_TILE_FRAMES = 16
+"""Frames of one."""
+_FRAMES_OF_A_LATENT = 4
+"""In the autoencoders of videos that there are."""
 
 
 def parameters(folder: Path, variant: str = "") -> int:
@@ -62,9 +66,10 @@ def describe(config: RunConfig) -> str:
     weights, working = weight_bytes(config, parts), activation_bytes(config, shape)
     share = "" if shape.ranks == 1 else f", on each of {shape.ranks} ({shape})"
     chosen = f"{model.dtype}, weights = {model.weights!r}, offload = {model.offload!r}"
+    kind = "videos, if their frames are decoded together," if config.videos else "images"
     estimate = (
         f"about {(weights + working) / 1e9:.1f} GB{share}: {weights / 1e9:.1f} GB of weights ({chosen}) and, to a "
-        f"factor of 2, {working / 1e9:.1f} GB for {config.group.size * config.group.groups_per_batch} images at once"
+        f"factor of 2, {working / 1e9:.1f} GB for {config.group.size * config.group.groups_per_batch} {kind} at once"
     )
     if not config.ray.gpus_per_generator:
         return estimate
@@ -128,7 +133,8 @@ def weight_bytes(config: RunConfig, parts: dict[str, int]) -> int:
 
 
 def activation_bytes(config: RunConfig, shape: Division) -> int:
-    """Bytes of activations in a transformer block or in the autoencoder, whichever is more.
+    """Bytes of activations in a transformer block or in the autoencoder, whichever is more. Some autoencoders decode a
+    few frames of a video at a time, and need less.
 
     config: the run.
     shape: how the processes of a replica divide a batch.
@@ -138,10 +144,18 @@ def activation_bytes(config: RunConfig, shape: Division) -> int:
     images = config.group.size * config.group.groups_per_batch
     rows = -(-images // shape.group) * max(1, branches // shape.cfg)
     pixels = sampling.width * sampling.height
-    tokens = (pixels // 256 + sampling.max_sequence_length + 77) // shape.context
+    tokens = (latent_frames(config) * pixels // 256 + sampling.max_sequence_length + 77) // shape.context
     decoded = 1 if config.model.vae_slicing else -(-images // shape.ranks)
-    at_once = decoded * (min(pixels, _TILE) if config.model.vae_tiling else pixels)
+    of_a_tile = min(pixels, _TILE) * min(sampling.frames, _TILE_FRAMES)
+    at_once = decoded * (of_a_tile if config.model.vae_tiling else pixels * sampling.frames)
     return int(max(rows * tokens * _width(config) * _COPIES * size, at_once * _DECODER_WIDTH * size))
+
+
+def latent_frames(config: RunConfig) -> int:
+    """Frames of a video as the transformer sees it; 1 for a picture."""
+    every = setting(Path(config.model.path), "vae", "temporal_compression_ratio")
+    every = every if isinstance(every, int) and every > 0 else _FRAMES_OF_A_LATENT
+    return (config.sampling.frames - 1) // every + 1
 
 
 def _width(config: RunConfig) -> int:

@@ -15,12 +15,13 @@ from pipelines.config import arms
 from pipelines.config.model_path import HUB_ID, check_model
 from pipelines.config.run import RunConfig
 from pipelines.config.scorers import checked
-from pipelines.dataset import schema
+from pipelines.dataset import mp4, schema
 from pipelines.dataset.storage import Storage
 from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
+from pipelines.export import sources
 from pipelines.export.formats import OWN_COLUMNS
-from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, prompts_per_shard, raw_image_bytes
+from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, most_file_bytes, prompts_per_shard
 from pipelines.prompts import carry
 
 
@@ -34,17 +35,15 @@ def check(config: RunConfig) -> RunConfig:
     """
     check_readable(Storage.open(config.run.output).uri, "run.output")
     address_of(config.ray)
+    if config.output.video_format == "mp4":
+        mp4.require("output.video_format = 'mp4'")
     _check_loading(config.model, check_model(config.model.path))
     further = tuple(checked(one, f"scorers.{one.name}") for one in config.scorers)
     config = replace(config, scoring=checked(config.scoring), scorers=further)
     groups = prompts_per_shard(config) * groups_per_prompt(config)
-    group_bytes = config.group.size * raw_image_bytes(config)
+    group_bytes = config.group.size * most_file_bytes(config)
     if groups * group_bytes > MOST_SHARD_BYTES:
-        fitting = MOST_SHARD_BYTES // group_bytes
-        raise UserError(
-            f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {config.group.size} images of "
-            f"{config.sampling.width} x {config.sampling.height} per group could exceed 2 GiB; use {fitting} or fewer"
-        )
+        raise UserError(_too_large(config, groups, MOST_SHARD_BYTES // group_bytes))
     config = replace(config, carried=carry.discover(config.prompts, _taken(config)))
     try:
         return replace(config, model=pinned(config.model))
@@ -52,10 +51,21 @@ def check(config: RunConfig) -> RunConfig:
         raise UserError(f"model.path = {config.model.path!r}: {error}") from error
 
 
+def _too_large(config: RunConfig, groups: int, fitting: int) -> str:
+    at, size = config.sampling, config.group.size
+    each = f"{at.width} x {at.height}" + (f" x {at.frames} frames" if config.videos else "")
+    if groups > groups_per_prompt(config):
+        asked = f"output.groups_per_shard = {config.output.groups_per_shard}: a shard of {size} images of {each}"
+        return f"{asked} per group could exceed 2 GiB; use {fitting} or fewer"
+    smaller = "a smaller group.size, fewer arms" + (", or output.video_format = 'mp4'" if config.videos else "")
+    return f"a prompt's {groups} groups of {size} of {each}, which lie in one file, could exceed 2 GiB: use {smaller}"
+
+
 def _taken(config: RunConfig) -> set[str]:
     """Names that columns have in rows or in exports, or may have for a row to be read as this project reads it."""
     own = replace(config, carried=()).columns(1).names
-    return {*own, *schema.plan([]).names, *schema.FAILED.names, *arms.names(), *OWN_COLUMNS}
+    pictures = sources.names() if config.prompts.columns.pictured else []
+    return {*own, *schema.plan([]).names, *schema.FAILED.names, *arms.names(), *OWN_COLUMNS, *pictures}
 
 
 def _check_loading(model: ModelSpec, parts: Sequence[str] | None) -> None:

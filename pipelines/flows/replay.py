@@ -1,4 +1,6 @@
-"""Makes images of a finished dataset again, from the settings in their rows, and compares the pixels."""
+"""Makes images of a finished dataset again, from the settings in their rows, and compares the pixels. An MP4 does not
+keep its pixels exactly: there the ids say whether the pixels are the same, and what differs is measured after both were
+made MP4s."""
 
 from __future__ import annotations
 
@@ -18,9 +20,10 @@ from models.spec import Group, Lora, ModelSpec, Offload
 from pipelines.config import plugins, toml
 from pipelines.config.arms import Arm
 from pipelines.config.recorded import recorded, recorded_tables
-from pipelines.config.tables import GroupSize, RayOptions, Run
-from pipelines.dataset import images, parquet, run_json, schema
+from pipelines.config.tables import GroupSize, Output, RayOptions, Run
+from pipelines.dataset import images, mp4, parquet, run_json, schema, videos
 from pipelines.dataset.names import IMAGE_FOLDERS, image_files, shard_of
+from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import run_record
@@ -28,6 +31,10 @@ from pipelines.plan import files as plan_files
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
 from pipelines.stages.isolate import packs_of_equal
+
+Row = dict[str, Any]
+_COMPARED = ("image", "image_id", "index_in_group", "group_id", "prompt", "frames", "fps")
+"""Columns; runs of pictures have no `fps`."""
 
 Generate = Callable[[list[Group]], Sequence[NDArray[np.uint8]]]
 """`models.generator.Generator.generate`: one uint8 [B, H, W, 3] per group."""
@@ -43,6 +50,8 @@ class Replayed:
     """Number of the image in its group, from 0."""
     prompt: str
     """Of its group."""
+    identical: bool
+    """Whether all pixels are the same."""
     max_difference: int
     """Largest difference of a pixel value, 0 to 255."""
     psnr_db: float
@@ -115,27 +124,33 @@ def replay(output: Storage, rows: pa.Table, generate: Generate, *, per_batch: in
         UserError: when the stored pixels do not match their image_id.
     """
     batch, at = _batch(output, rows.slice(0, 1), per_batch)
-    made_BHWC = generate(batch)[at]
-    results = []
-    for row in rows.select(["image", "image_id", "index_in_group", "group_id", "prompt"]).to_pylist():
-        try:
-            stored_HWC = images.decode(row["image"]["bytes"])
-        except Exception as error:  # Pillow raises many
-            raise UserError(f"{output.uri}: the image {row['image_id']} cannot be read: {error}") from error
-        if images.image_id(stored_HWC) != row["image_id"]:
-            raise UserError(f"{output.uri}: the pixels of image {row['image_id']} are not those it was stored with")
-        again_HWC = made_BHWC[row["index_in_group"]]
-        difference = np.abs(again_HWC.astype(np.int16) - stored_HWC.astype(np.int16))
-        results.append(
-            Replayed(
-                group_id=row["group_id"],
-                index=row["index_in_group"],
-                prompt=row["prompt"],
-                max_difference=int(difference.max()),
-                psnr_db=_psnr(difference),
-            )
-        )
-    return results
+    made = generate(batch)[at]
+    columns = [name for name in _COMPARED if name in rows.column_names]
+    return [_compared(output, row, made[row["index_in_group"]]) for row in rows.select(columns).to_pylist()]
+
+
+def _compared(output: Storage, row: Row, again: NDArray[np.uint8]) -> Replayed:
+    """The comparison of a row with its picture or video, made again."""
+
+    def shown(file: bytes) -> NDArray[np.uint8]:
+        return images.decode(file) if again.ndim == 3 else videos.decode(file, row["frames"], range(row["frames"]))
+
+    try:
+        stored, lossy = shown(row["image"]["bytes"]), mp4.is_one(row["image"]["bytes"])
+    except Exception as error:  # Pillow and PyAV raise many
+        raise UserError(f"{output.uri}: the image {row['image_id']} cannot be read: {error}") from error
+    if not lossy and images.image_id(stored) != row["image_id"]:
+        raise UserError(f"{output.uri}: the pixels of image {row['image_id']} are not those it was stored with")
+    compared = shown(videos.encode(again, "mp4", row["fps"])) if lossy else again
+    difference = np.abs(compared.astype(np.int16) - stored.astype(np.int16))
+    return Replayed(
+        group_id=row["group_id"],
+        index=row["index_in_group"],
+        prompt=row["prompt"],
+        identical=images.image_id(again) == row["image_id"] and not difference.any(),
+        max_difference=int(difference.max()),
+        psnr_db=_psnr(difference),
+    )
 
 
 def origin(output: Storage) -> Origin:
@@ -163,8 +178,11 @@ def origin(output: Storage) -> Origin:
                     "here; install the plugin that the run used (run.plugins)"
                 )
     model = recorded(run, "model", ModelSpec)
+    in_mp4 = recorded(run, "output", Output).video_format == "mp4"
+    if in_mp4:
+        mp4.require("a run of MP4s")
     return Origin(
-        same_versions=run.libraries == run_record.libraries(),
+        same_versions=run.libraries == run_record.libraries(mp4=in_mp4),
         offload=model.offload,
         loras=model.loras,
         ray=recorded(run, "ray", RayOptions),
@@ -197,7 +215,8 @@ def model_of(row: pa.Table, *, device: str, made_by: Origin, offload: Offload = 
 def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group], int]:
     """The denoising batch of a group, and the group's number in it: the shape of a batch decides the last bits of the
     pixels. Without plan/, which a copied dataset may lack, the group is made alone."""
-    own = groups_of(row)[0]
+    sources = Sources(output)
+    own = groups_of(row, sources)[0]
     if per_batch == 1:
         return [own], 0
     group_id = str(row["group_id"][0].as_py())
@@ -206,7 +225,7 @@ def _batch(output: Storage, row: pa.Table, per_batch: int) -> tuple[list[Group],
     except FileNotFoundError:
         return [own], 0
     index = planned["group_id"].to_pylist().index(group_id)
-    groups = groups_of(planned)
+    groups = groups_of(planned, sources)
     pack = next(p for p in packs_of_equal((g.batch_key for g in groups), per_batch) if index in p)
     return [own if i == index else groups[i] for i in pack], pack.index(index)
 

@@ -21,16 +21,16 @@ from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
 from pipelines.config.run import without_later_defaults
-from pipelines.config.scorers import FurtherScorer, Scoring, checked, declared_fields
+from pipelines.config.scorers import PLACES, FurtherScorer, Scoring, checked, declared_fields
 from pipelines.config.tables import RayOptions, Selection
-from pipelines.dataset import owned, parquet
+from pipelines.dataset import mp4, owned, parquet
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import generated_in
+from pipelines.dataset.schema import generated_in, holds_mp4
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.stages.block import COUNTS_OF_SCORES, REQUEST, make_request, with_images
@@ -41,7 +41,7 @@ from pipelines.stages.write_scores import WriteScores
 STAGES = {"read": "read", "score": "score", LAST: "write"}
 _POOLS = ("scorers", "writers", "writers")
 _CHECKS_AT_A_TIME = 16
-_NEEDED = (*score_files.KEYS, "image", "prompt", "counterfactual", "fingerprint")
+_NEEDED = (*score_files.KEYS, "image", "prompt", "counterfactual", "frames", "fingerprint")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,8 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
     beside = score_files.beside(dataset, name)
     run = open_finished(dataset)
     config = replace(config, scoring=checked(config.scoring))
+    if holds_mp4(_generated(run)):
+        mp4.require(f"scoring {dataset.uri}, which has MP4s,")
     owned.check(beside, score_files.RECORD, setting="name of the scores")
     with ExitStack() as stack:
         stack.enter_context(stoppable())
@@ -112,7 +114,7 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
         workers = {"read": config.ray.writers, "score": config.ray.scorers, "write": config.ray.writers}
         file = ProgressFile(beside, images=images, done=done, workers=workers)
         stack.enter_context(file.session())
-        progress = stack.enter_context(followed(file, images, done, STAGES))
+        progress = stack.enter_context(followed(file, STAGES))
         made: Counter[str] = Counter()
         per_round = shards_per_round(config.ray.scorers)
         for row in make_all(pending, stages(run, name, config, progress), per_round):
@@ -136,7 +138,7 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     wanted = score_files.ScoresRecord(
         schema_version=run.run.schema_version,
         fingerprint=run.run.fingerprint,
-        scoring=without_later_defaults({"scoring": asdict(config.scoring)})["scoring"],
+        scoring=_identity(config.scoring),
         embeddings=config.embeddings,
     )
     existing = score_files.find_record(run.dataset, name) or wanted
@@ -148,6 +150,13 @@ def claim(run: FinishedRun, name: str, config: RescoreConfig) -> None:
     score_files.write_record(run.dataset, name, wanted)
     for folder in ("", *SHARD_FOLDERS):
         beside.sweep(folder)
+
+
+def _identity(scoring: Scoring) -> dict[str, Any]:
+    """What a record says of a scorer: not where it asks."""
+    options = {name: value for name, value in scoring.options.items() if name not in PLACES}
+    told: dict[str, Any] = without_later_defaults({"scoring": asdict(replace(scoring, options=options))})["scoring"]
+    return told
 
 
 def _generated(run: FinishedRun) -> pa.Schema:
@@ -165,8 +174,8 @@ def _columns(run: FinishedRun) -> pa.Schema:
 
 
 def _check_columns(run: FinishedRun, scorer: FurtherScorer) -> None:
-    existing = set(_columns(run).names)
-    if both := [field.name for field in scorer.fields(1) if field.name in existing]:
+    existing = _columns(run)
+    if both := [field.name for field in scorer.fields(1, existing) if field.name in existing.names]:
         raise UserError(
             f"the scorer name {scorer.name!r}: the run has the column {both[0]} already; choose another name"
         )
@@ -203,8 +212,8 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
     config: the settings.
     progress: what the workers report to.
     """
-    where, further = config.ray, declared_fields(None, [config.scorer(name)])
-    images = _generated(run)
+    where, images = config.ray, _generated(run)
+    further = declared_fields(None, [config.scorer(name)], images)
     generated, scored = with_images(images), with_images([*images, *further])
     return [
         Stage(
@@ -223,8 +232,10 @@ def stages(run: FinishedRun, name: str, config: RescoreConfig, progress: Progres
                 "scoring": None,
                 "scorers": [config.scorer(name)],
                 "selection": Selection(),
+                "output": run.dataset,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
+                "frames": config.scoring.frames,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             reads=generated,

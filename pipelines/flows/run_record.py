@@ -106,9 +106,12 @@ def planned(config: RunConfig, output: Storage, counts: PlanCounts, made_from: P
     run_json.write(output, replace(_record(config), plan=counts, plan_made_from=made_from))
 
 
-def libraries() -> dict[str, str]:
-    """Versions of the libraries on which images depend."""
-    return {name: version(name) for name in _LIBRARIES}
+def libraries(*, mp4: bool) -> dict[str, str]:
+    """Versions of the libraries on which images depend.
+
+    mp4: whether they are videos in MP4.
+    """
+    return {name: version(name) for name in (*_LIBRARIES, *(["av"] if mp4 else []))}
 
 
 def _record(config: RunConfig) -> RunRecord:
@@ -116,7 +119,7 @@ def _record(config: RunConfig) -> RunRecord:
         schema_version=schema.VERSION,
         fingerprint=fingerprint(config),
         config=config.to_dict(),
-        libraries=libraries(),
+        libraries=libraries(mp4=config.output.video_format == "mp4"),
         plan=None,
         plan_made_from=None,
     )

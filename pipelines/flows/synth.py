@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
-from pipelines.dataset import owned, retry, run_json
+from pipelines.dataset import owned, retry, run_json, sources
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import SHARD_FOLDERS, shard_file
-from pipelines.dataset.progress_json import ProgressFile
+from pipelines.dataset.progress_json import ProgressFile, Quotas
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight, run_record
+from pipelines.flows.fill import fill
 from pipelines.flows.finish import Summary, finish
 from pipelines.flows.warnings import of_rows
 from pipelines.plan import files as plan_files
 from pipelines.plan.survey import Survey
 from pipelines.plan.write import write_plan
+from pipelines.prompts.pictures import FAILURES
 from pipelines.stages.block import COUNTS, REQUEST, make_request, with_images
 from pipelines.stages.generate import GenerateShard
 from pipelines.stages.score import ScoreShard
 from pipelines.stages.write import WriteShard
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _SHARDS_WORTH_RAY_AT_THE_END = 64
-FOLDERS = ("", "plan", *SHARD_FOLDERS, retry.FOLDER)
+FOLDERS = ("", "plan", sources.FOLDER, *SHARD_FOLDERS, retry.FOLDER)
 """Folders in which interrupted writes of a run may have left temporary files."""
 
 
@@ -52,22 +57,22 @@ def run(config: RunConfig, *, retry_failed: bool = False, break_lock: bool = Fal
         lock = stack.enter_context(RunLock(output, broken=break_lock))
         for folder in FOLDERS:
             output.sweep(folder)
-        counts = _planned(config, output, again=retry_failed and config.prompts.expand is not None)
-        if retry_failed:
-            retry.request(output, counts.shard_numbers())
-        pending = pending_shards(output, counts)
-        if not pending:
-            return finish(output)
-        stack.enter_context(session(config.ray))
-        _make_all(config, output, counts, pending, lock.check)
-        few = len(pending) < _SHARDS_WORTH_RAY_AT_THE_END
-        return finish(output) if few else finish(output, ordered_map)
+        maker = _Maker(config, output, stack, lock.check)
+        if config.quota:
+            fill(config, output, maker, retry_failed=retry_failed)
+        else:
+            counts = _planned(config, output, again=retry_failed and plans_again(config, output))
+            if retry_failed:
+                retry.request(output, counts.shard_numbers())
+            maker.make(counts)
+        maker.end()
+        return finish(output, maker.map_shards)
 
 
 def _planned(config: RunConfig, output: Storage, *, again: bool = False) -> PlanCounts:
     """The existing plan, extended where the prompts or the number of groups have grown.
 
-    again: whether prompts that a language model did not answer are asked again.
+    again: whether rows are read again, though prompt files and settings are as they were.
     """
     inputs = run_record.plan_inputs(config)
     record = run_record.claim(config, inputs, output)
@@ -84,6 +89,16 @@ def _planned(config: RunConfig, output: Storage, *, again: bool = False) -> Plan
     return counts
 
 
+def plans_again(config: RunConfig, output: Storage) -> bool:
+    """Whether a retry may find bad rows of unchanged prompt files good by now: prompts that a language model did not
+    answer, and those whose pictures were not there.
+
+    config: the run.
+    output: the output folder.
+    """
+    return config.prompts.expand is not None or not plan_files.failed_prompts(output).isdisjoint(FAILURES)
+
+
 def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
     """Requests for the shards still to do: those without a file in data/, which marks a finished shard, and retries.
 
@@ -97,20 +112,58 @@ def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
     return requests + [make_request(shard, retry=True) for shard in sorted(set(again) - set(missing))]
 
 
-def _make_all(
-    config: RunConfig,
-    output: Storage,
-    counts: PlanCounts,
-    pending: Sequence[dict[str, Any]],
-    check: Callable[[], None],
-) -> None:
-    where = config.ray
-    workers = {"generate": where.generators, "score": where.scorers, "write": where.writers}
-    done = counts.images * (counts.shards - len(pending)) // counts.shards
-    file = ProgressFile(output, images=counts.images, done=done, workers=workers)
-    with file.session(), followed(file, counts.images, done) as progress:
-        for _ in make_all(pending, stages(config, output, progress), shards_per_round(where.generators)):
-            check()
+class _Maker:
+    """Makes the missing shards of plans, with a Ray that it starts when the first is missing.
+
+    config: the run.
+    output: the output folder.
+    stack: ends Ray.
+    check: is called after every shard.
+    """
+
+    def __init__(self, config: RunConfig, output: Storage, stack: ExitStack, check: Callable[[], None]) -> None:
+        self._config, self._output, self._stack, self._check = config, output, stack, check
+        self._made = 0
+        self._following = ExitStack()
+        self._file: ProgressFile | None = None
+        self._progress: Progress | None = None
+
+    def make(self, counts: PlanCounts, quotas: Quotas | None = None) -> None:
+        """Make the missing shards of a plan.
+
+        counts: of the plan.
+        quotas: what is known of the run's quotas; None where it has none.
+        """
+        pending = pending_shards(self._output, counts)
+        if not pending:
+            return
+        progress = self._followed(counts, len(pending), quotas)
+        generators = self._config.ray.generators
+        for _ in make_all(pending, stages(self._config, self._output, progress), shards_per_round(generators)):
+            self._check()
+        self._made += len(pending)
+
+    def map_shards(self, function: Callable[[T], R], items: Iterable[T]) -> Iterable[R]:
+        """The built-in `map`; over the cluster, where there is one and enough to do for it."""
+        many = self._file is not None and self._made >= _SHARDS_WORTH_RAY_AT_THE_END
+        return ordered_map(function, items) if many else map(function, items)
+
+    def _followed(self, counts: PlanCounts, pending: int, quotas: Quotas | None) -> Progress:
+        if self._file is None or self._progress is None:
+            where = self._config.ray
+            self._stack.enter_context(session(where))
+            self._stack.enter_context(self._following)
+            workers = {"generate": where.generators, "score": where.scorers, "write": where.writers}
+            done = counts.images * (counts.shards - pending) // counts.shards
+            self._file = ProgressFile(self._output, images=counts.images, done=done, workers=workers)
+            self._following.enter_context(self._file.session())
+            self._progress = self._following.enter_context(followed(self._file))
+        self._file.expect(counts.images, quotas)
+        return self._progress
+
+    def end(self) -> None:
+        """Record that all is made."""
+        self._following.close()
 
 
 def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage]:
@@ -142,8 +195,10 @@ def stages(config: RunConfig, output: Storage, progress: Progress) -> list[Stage
                 "scoring": config.scoring,
                 "scorers": config.scorers,
                 "selection": config.selection,
+                "output": output,
                 "progress": progress,
                 "batch_size": config.scoring.batch_size,
+                "frames": config.scoring.frames,
                 "on_gpu": bool(where.gpus_per_scorer),
             },
             reads=generated,

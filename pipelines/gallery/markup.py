@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from html import escape
 from textwrap import shorten
 from typing import Any
@@ -13,8 +12,9 @@ from models.interventions.registry import registered
 from models.spec import Sampling
 from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.report_json import ArmResult, Interval
-from pipelines.dataset.schema import interventions_in
-from pipelines.gallery.read import PIXEL_ART_SIDE, CardView, GroupView, Row, Shot
+from pipelines.dataset.schema import PICTURE_FIELDS, TARGET_CAPTION, interventions_in
+from pipelines.gallery.read import CardView, GroupView, Row, Shot
+from pipelines.gallery.small import PIXEL_ART_SIDE
 from pipelines.pages.chart import ARM_COLOURS
 from pipelines.summary.tally import CUT, RARITY_ORDER
 
@@ -37,13 +37,33 @@ def card(view: CardView, number: int, arms: Sequence[str], first_shot: int, sett
     for group in view.groups:
         parts.append(_group(group, arms.index(group.plan["arm"]), shot, view.groups_per_arm))
         shot += len(group.shots)
+    groups = f'<div class="groups">{"".join(parts)}</div>'
     concept = f'<span class="concept" dir="auto">{escape(plan["concept"])}</span>' if plan["concept"] else ""
+    caption = plan.get(TARGET_CAPTION)
+    target = f'<span dir="auto">to show: {escape(caption)}</span>' if caption else ""
     said = "".join(f'<span dir="auto">{escape(_setting(name, plan[name]))}</span>' for name in settings)
     return (
         f'<article class="card" data-order="{number}" data-rarity="{escape(plan["rarity"] or "")}"'
         f' aria-label="Prompt {number + 1}"><header>{_prompt(plan["prompt"])}'
-        f'<p class="about">{rarity_badge(plan["rarity"])}{concept}{said}</p></header>'
-        f'<div class="groups">{"".join(parts)}</div></article>'
+        f'<p class="about">{rarity_badge(plan["rarity"])}{concept}{target}{said}</p></header>'
+        f"{_beside_sources(view, groups)}</article>"
+    )
+
+
+def _beside_sources(view: CardView, groups: str) -> str:
+    """The groups, beside the pictures that the prompt edits."""
+    if not view.sources:
+        return groups
+    shown = [(one, f"picture {number} to edit") for number, one in enumerate(view.sources, start=1)]
+    shown += [(view.mask, "mask: white is painted anew")] if view.mask else []
+    pictures = "".join(
+        f'<img class="{"pixel" if max(one.width, one.height) <= PIXEL_ART_SIDE else ""}" src="{one.still}"'
+        f' width="{one.width}" height="{one.height}" alt="{label}" title="{label}" decoding="async">'
+        for one, label in shown
+    )
+    return (
+        f'<div class="edit"><section class="sources"><h3>Source{" and mask" if view.mask else ""}</h3>'
+        f"<div>{pictures}</div></section>{groups}</div>"
     )
 
 
@@ -53,7 +73,7 @@ def settings_that_differ(cards: Sequence[CardView]) -> list[str]:
     cards: the prompts.
     """
     plans = [view.groups[0].plan for view in cards]
-    return [field.name for field in fields(Sampling) if len({plan[field.name] for plan in plans}) > 1]
+    return [name for name in Sampling.names(pictures=True) if len({plan.get(name) for plan in plans}) > 1]
 
 
 def _setting(name: str, value: Any) -> str:
@@ -112,19 +132,23 @@ def _columns(shots: int) -> int:
 
 
 def _shot(shot: Shot, number: int) -> str:
-    row = shot.row
+    row, small = shot.row, shot.small
     dropped = row["drop_reason"] or ("" if row["keep"] else "dropped")
-    label = f"{row['arm']}, image {row['index_in_group'] + 1} of {row['group_size']}, match {row['clip_score']:.3f}"
+    kind = "video" if small.moving else "image"
+    label = f"{row['arm']}, {kind} {row['index_in_group'] + 1} of {row['group_size']}, match {row['clip_score']:.3f}"
     label += f", dropped: {dropped}" if dropped else ""
     names = ["shot"] + (["dropped"] if dropped else [])
-    names += ["pixel"] if max(shot.width, shot.height) <= PIXEL_ART_SIDE else []
+    names += ["pixel"] if max(small.width, small.height) <= PIXEL_ART_SIDE else []
     reason = f"<span>{escape(dropped)}</span>" if dropped else ""
+    moving = f' data-moving="{small.moving}"' if small.moving else ""
     return (
-        f'<button type="button" class="{" ".join(names)}" data-shot="{number}" aria-label="{escape(label)}">'
-        f'<img src="{shot.uri}" width="{shot.width}" height="{shot.height}" alt="" decoding="async">{reason}</button>'
+        f'<button type="button" class="{" ".join(names)}" data-shot="{number}"{moving} aria-label="{escape(label)}">'
+        f'<img src="{small.still}" width="{small.width}" height="{small.height}" alt="" decoding="async">{reason}'
+        "</button>"
     )
 
 
+_OF_VIDEOS = ("fps", "temporal_consistency")
 _SHOT_DETAILS = (
     "image_id",
     "index_in_group",
@@ -137,6 +161,7 @@ _SHOT_DETAILS = (
     "keep",
     "drop_reason",
 )
+_EDITED = tuple(field.name for field in PICTURE_FIELDS)
 _GROUP_DETAILS = (
     "prompt",
     "concept",
@@ -184,13 +209,16 @@ def details(cards: Sequence[CardView]) -> str:
             known_columns = {*COLUMN_MEANING, *interventions_in([*row])}
             loras = [f"{lora['name']} at {lora['scale']:g}" for lora in row["loras"]]
             carried = {n: _text(v) for n, v in group.plan.items() if n not in known_columns and n != "shard"}
-            said = {"loras": loras, "carried": carried, **{name: _said(row[name]) for name in CUT}}
+            edited = {name: carried.pop(name) for name in _EDITED if name in carried}
+            said = {"loras": loras, "carried": carried, "edited": edited, **{name: _said(row[name]) for name in CUT}}
             groups.append({n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))} | said)
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}
                 # The columns of further scorers differ from run to run.
-                further = {n: v for n, v in shot.row.items() if n not in known_columns and n not in carried}
-                values["further"] = {n: _said(v) if isinstance(v, dict) else _compact(v) for n, v in further.items()}
+                values |= {name: _compact(shot.row[name]) for name in _OF_VIDEOS if name in shot.row}
+                known_or_carried = {*known_columns, *carried, *edited, *_OF_VIDEOS}
+                further = {n: v for n, v in shot.row.items() if n not in known_or_carried}
+                values["further"] = {n: _further(v) for n, v in further.items()}
                 # Seeds go up to 2^63: as text, as a JavaScript number would round them.
                 shots.append({**values, "seed": str(shot.row["seed"]), "group": len(groups) - 1})
     for row in groups:
@@ -207,6 +235,12 @@ def _text(value: Any) -> Any:
 def _said(cut: Mapping[str, int | None] | None) -> str | None:
     """The value of a column of cut tokens, as text; None where nothing was cut."""
     return ", ".join(f"{name} {tokens}" for name, tokens in (cut or {}).items() if tokens) or None
+
+
+def _further(value: Any) -> Any:
+    if isinstance(value, list):  # a scorer's questions
+        return "; ".join(f"{one['question']} {one['yes']:.3f}" for one in value)
+    return _said(value) if isinstance(value, dict) else _compact(value)
 
 
 def _compact(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """gallery.html: one self-contained page with images and results of a run.
 
-It loads nothing: style and script are inline and named by digest in the page's content security policy, pictures are
-`data:` URIs.
+It loads nothing: style and script are inline and named by digest in the page's content security policy, pictures and
+videos are `data:` URIs.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def gallery(
         charts="".join(chart(title, hint, arms, lines_of(report, of)) for title, hint, of in _CHARTS),
         rarities=_options(cards),
         arms="".join(_arm_switch(arm, number) for number, arm in enumerate(arms)) if len(arms) > 1 else "",
+        play=_PLAY if any(shot.small.moving for view in cards for of in view.groups for shot in of.shots) else "",
         cards="".join(articles),
         details=details(cards),
     )
@@ -78,10 +79,13 @@ _CHARTS: tuple[tuple[str, str, Callable[[Measures], Interval]], ...] = (
 )
 
 
+_PLAY = '<label><input type="checkbox" id="play">Play the videos</label>'
+
+
 def _policy(style: str, script: str) -> str:
-    """A content security policy that allows only this style, this script and inline pictures."""
+    """A content security policy that allows only this style, this script, inline pictures and videos."""
     return (
-        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; "
+        f"default-src 'none'; img-src data:; media-src data:; style-src {digest(style)}; script-src {digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
 

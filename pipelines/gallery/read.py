@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from pipelines.dataset import parquet
 from pipelines.dataset.names import image_files, shard_file
+from pipelines.dataset.schema import SOURCE_IMAGES, SOURCE_MASK
+from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.pick import Pick
+from pipelines.gallery.small import Small, small, small_source
 
 IMAGES_PER_GROUP = 16
 """Most pictures of a group on a page."""
-
-THUMBNAIL_SIDE = 256
-"""Longest side of a thumbnail in pixels."""
-
-PIXEL_ART_SIDE = 128
-"""Pictures up to this side, in pixels, are enlarged without smoothing, and their thumbnails are lossless."""
 
 _ROWS_AT_A_TIME = 16
 
@@ -33,16 +27,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """A picture."""
+    """A picture or a video."""
 
     row: Row
     """Its columns, without the pixels."""
-    uri: str
-    """The thumbnail as a `data:` URI."""
-    width: int
-    """Width of the thumbnail in pixels."""
-    height: int
-    """Height of the thumbnail in pixels."""
+    small: Small
+    """What the page shows of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +65,17 @@ class CardView:
     """The first group of each arm, in the order of the arms."""
     groups_per_arm: int
     """Number of groups that each arm has of the prompt."""
+    sources: list[Small]
+    """The pictures that it edits."""
+    mask: Small | None
+    """What of the first one is painted anew; None for everything."""
 
     @property
     def bytes(self) -> int:
         """Size of the thumbnails."""
-        return sum(len(shot.uri) for group in self.groups for shot in group.shots)
+        shots = [shot.small for group in self.groups for shot in group.shots]
+        shown = [*shots, *self.sources, *([self.mask] if self.mask else [])]
+        return sum(len(one.still) + len(one.moving) for one in shown)
 
 
 def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[CardView]:
@@ -91,8 +87,9 @@ def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[C
     """
     cards: list[CardView] = []
     total = 0
+    sources = Sources(output)
     for pick in picks:
-        card = _read_card(output, pick)
+        card = _read_card(output, pick, sources)
         total += card.bytes
         if cards and total > max_bytes:
             break
@@ -100,7 +97,7 @@ def read_cards(output: Storage, picks: Iterable[Pick], max_bytes: int) -> list[C
     return cards
 
 
-def _read_card(output: Storage, pick: Pick) -> CardView:
+def _read_card(output: Storage, pick: Pick, sources: Sources) -> CardView:
     with parquet.opened(output, pick.file) as file:
         plan = file.group(pick.row_group)
     planned = [row for row in plan.to_pylist() if row["prompt_id"] == pick.prompt_id]
@@ -125,7 +122,14 @@ def _read_card(output: Storage, pick: Pick) -> CardView:
         )
         for row in first.values()
     ]
-    return CardView(groups=groups, groups_per_arm=sum(row["arm"] == planned[0]["arm"] for row in planned))
+    edited, mask = planned[0].get(SOURCE_IMAGES) or [], planned[0].get(SOURCE_MASK)
+    files = sources.read([*edited, *([mask] if mask else [])]) if edited else {}
+    return CardView(
+        groups=groups,
+        groups_per_arm=sum(row["arm"] == planned[0]["arm"] for row in planned),
+        sources=[small_source(files[one]) for one in edited],
+        mask=small_source(files[mask]) if mask else None,
+    )
 
 
 def _error(failure: Row | None) -> str:
@@ -146,15 +150,5 @@ def _rows(output: Storage, path: str, group_ids: pa.Array[Any]) -> Iterator[Row]
 
 
 def _shot(row: Row) -> Shot:
-    with Image.open(io.BytesIO(row["image"]["bytes"])) as opened:
-        picture = opened.convert("RGB")
-    exact = max(picture.size) <= PIXEL_ART_SIDE
-    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    encoded = io.BytesIO()
-    picture.save(encoded, "WEBP", lossless=exact, quality=80, method=2)
-    return Shot(
-        row={name: value for name, value in row.items() if name != "image"},
-        uri="data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode(),
-        width=picture.width,
-        height=picture.height,
-    )
+    rest = {name: value for name, value in row.items() if name != "image"}
+    return Shot(row=rest, small=small(row["image"]["bytes"], row["frames"]))

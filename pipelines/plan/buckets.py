@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
 
-from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, prompts_per_shard, raw_image_bytes
+from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, most_file_bytes, prompts_per_shard
 from pipelines.plan.variants import Variants
 from pipelines.prompts.rows import PromptRow
 from pipelines.prompts.settings import PLAIN, Own
@@ -32,7 +32,7 @@ def bucket_of(prompt: PromptRow) -> Bucket:
 def room(variants: Variants, bucket: Bucket) -> int:
     """Prompts of a bucket that fill a shard."""
     made = variants.of(*bucket)
-    bytes_per_prompt = groups_per_prompt(made) * made.group.size * raw_image_bytes(made)
+    bytes_per_prompt = groups_per_prompt(made) * made.group.size * most_file_bytes(made)
     return max(1, min(prompts_per_shard(made), MOST_SHARD_BYTES // bytes_per_prompt))
 
 
@@ -74,12 +74,15 @@ def _together(waiting: dict[Bucket, list[PromptRow]]) -> Iterator[list[PromptRow
         yield chunk
 
 
-def cut(variants: Variants, buckets: Sequence[Bucket]) -> Iterator[list[slice]]:
-    """Some prompts in shards, as slices of them: full ones of a bucket, and then what is left of each, as many buckets
-    in a shard as it has room for.
+def cut(
+    variants: Variants, buckets: Sequence[Bucket], room: Callable[[Variants, Bucket], int] = room
+) -> Iterator[list[slice]]:
+    """Some prompts, or groups, in shards, as slices of them: full ones of a bucket, and then what is left of each, as
+    many buckets in a shard as it has room for.
 
     variants: of the run.
-    buckets: of each prompt; equal ones lie together.
+    buckets: of each prompt or group; equal ones lie together.
+    room: how many of a bucket fill a shard.
     """
     left: list[slice] = []
     filled = Fraction(0)

@@ -11,7 +11,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from pipelines.dataset import parquet, run_json, schema
+from pipelines.dataset import parquet, run_json, schema, sources
 from pipelines.dataset.failures import failed_rows
 from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
@@ -54,7 +54,7 @@ def next_first(segments: Sequence[Segment]) -> int:
 
 
 def check_there(output: Storage, segments: Sequence[Segment]) -> None:
-    """Check that the files of a plan are there.
+    """Check that the files of a plan are there, with the pictures that its prompts edit.
 
     output: the output folder.
     segments: of the plan, as run.json has them.
@@ -62,21 +62,19 @@ def check_there(output: Storage, segments: Sequence[Segment]) -> None:
     Raises:
         UserError: when one is not.
     """
-    if lost := sorted({*part_names(segments)} - {*parts(output)}):
-        raise UserError(
-            f"{output.path(lost[0])} is not there, though {run_json.FILE} names its shards. Put it back, from a copy "
-            "of the folder, or start the run anew in another one."
-        )
+    sources.check_there(output, segments)
+    run_json.require_files(output, [*part_names(segments)], parts(output), "its shards")
 
 
 def trim(output: Storage, segments: Sequence[Segment]) -> None:
-    """Remove the plan files of no segment, which an interrupted or failed planning leaves.
+    """Remove the files of no segment, which an interrupted or failed planning leaves.
 
     output: the output folder.
     segments: of the plan.
     """
     for path in {*parts(output)} - {*part_names(segments)}:
         output.remove(path)
+    sources.trim(output, segments)
 
 
 class PartWriter:
@@ -156,6 +154,13 @@ class FailureWriter:
         failed = (({"prompt": one.prompt, "source": one.source}, one.failure) for one in self._waiting)
         self._writer.write(failed_rows("plan", failed))
         self._waiting.clear()
+
+
+def failed_prompts(output: Storage) -> set[str]:
+    """The types of the failures in failed/prompts.parquet."""
+    if not output.exists(FAILED_PROMPTS):
+        return set()
+    return {str(kind) for kind in parquet.read(output, FAILED_PROMPTS, ["error_type"])["error_type"].to_pylist()}
 
 
 def read_shard(output: Storage, shard: int) -> pa.Table:

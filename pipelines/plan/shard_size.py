@@ -19,6 +19,9 @@ MOST_SHARD_BYTES = 1 << 31
 BYTES_PER_RAW_BYTE = 0.5
 """Lossless files of generated images are about half as large as their pixels."""
 
+BYTES_OF_MP4_PER_RAW_BYTE = 0.03
+"""MP4s of textures that move, with some noise (between 0.005 without any and 0.1 with much)."""
+
 
 class Made(Protocol):
     """A `RunConfig`, or a `pipelines.plan.variants.Variant` of it."""
@@ -34,15 +37,31 @@ class Made(Protocol):
 
 
 def groups_per_shard(config: Made) -> int:
-    """Groups of a shard: those of the config, or as many as give files of about `output.shard_mb`, up to 64."""
+    """Groups of a shard: those of the config, or as many as give lossless files of about `output.shard_mb`, up to 64.
+    MP4s make smaller files: a shard is also what a killed worker loses, and that is the time for its pixels."""
     if config.output.groups_per_shard:
         return config.output.groups_per_shard
     group_bytes = config.group.size * raw_image_bytes(config) * BYTES_PER_RAW_BYTE
     return int(min(max((config.output.shard_mb << 20) // group_bytes, 1), MOST_GROUPS_PER_SHARD))
 
 
+def bytes_per_raw_byte(config: Made) -> float:
+    """Rough size of a file, as a share of its pixels'."""
+    return BYTES_OF_MP4_PER_RAW_BYTE if _in_mp4(config) else BYTES_PER_RAW_BYTE
+
+
+def most_file_bytes(config: Made) -> int:
+    """An upper bound, up to a few bytes, on the size of an encoded image or video. H.264 has the colour of every second
+    pixel of every second row, and stores a block as it is where coding it makes it no smaller."""
+    return raw_image_bytes(config) // (2 if _in_mp4(config) else 1)
+
+
+def _in_mp4(config: Made) -> bool:
+    return config.output.video_format == "mp4"
+
+
 def raw_image_bytes(config: Made) -> int:
-    """Bytes of an image's pixels, which is, up to a few bytes, an upper bound on the size of an encoded image."""
+    """Bytes of the pixels of an image or a video."""
     return 3 * config.sampling.width * config.sampling.height * config.sampling.frames
 
 

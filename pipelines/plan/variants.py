@@ -14,7 +14,7 @@ from models.spec import Sampling
 from pipelines.config.arms import Arm
 from pipelines.config.run import RunConfig
 from pipelines.config.tables import GroupSize, Output, Run
-from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, raw_image_bytes
+from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, most_file_bytes
 from pipelines.prompts.settings import Own, RowSettings, shape_of
 
 _OF_INTERVENTIONS = {"sigma": "tora", "strength": "repulsion"}
@@ -55,6 +55,8 @@ class Variants:
         if seed is not None:
             Run(output="unused", seed=seed)
         if images is not None:
+            if self.config.quota:
+                raise ValueError(f"images = {images}: in a run with [quota] it decides how many images a prompt gets")
             require(1 <= images <= _MOST_IMAGES, "images", images, f"needs 1 to {_MOST_IMAGES:,}")
         return RowSettings(self._settled(rest, images), seed, images)
 
@@ -69,7 +71,7 @@ class Variants:
         own = tuple((name, value) for name, value in sorted(wanted.items()) if self._changes(name, value))
         made = self.of(own, images)
         count, at = groups_per_prompt(made) * made.group.size, made.sampling
-        if count * raw_image_bytes(made) > MOST_SHARD_BYTES:
+        if count * most_file_bytes(made) > MOST_SHARD_BYTES:
             raise ValueError(f"{count} images of {at.width} x {at.height} could exceed 2 GiB: ask for fewer or smaller")
         return own
 

@@ -7,7 +7,9 @@ its own, prompts are in the order of the files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -15,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.config.arms import column_names
-from pipelines.config.run import RunConfig, carried_fields
+from pipelines.config.run import RunConfig
 from pipelines.dataset import parquet, schema
 from pipelines.dataset.run_json import PlanCounts, Segment
+from pipelines.dataset.sources import Picture, SourceWriter
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.plan.buckets import bucket_of, chunks, cut
@@ -43,16 +46,18 @@ def write_plan(
     Raises:
         UserError: when there is no usable prompt, or groups of `before` would no longer be planned.
     """
-    tally = _Tally(survey or Survey(config))
+    tally = Tally(survey or Survey(config))
     variants = tally.survey.variants
     segments = before.segments if before else ()
     known = _Known(output, segments)
     try:
-        columns = schema.plan(column_names(config.arms), carried_fields(config.carried))
+        columns = schema.plan(column_names(config.arms), config.more_fields)
         _check_carried(columns, output, segments)
         writer = PartWriter(output, next_first(segments), columns)
-        with writer as parts, FailureWriter(output) as failures:
-            for chunk in chunks(variants, tally.good_prompts(config, failures, output)):
+        with writer as parts, FailureWriter(output) as failures, ExitStack() as stack:
+            store = SourceWriter(output, next_first(segments)) if config.prompts.columns.pictured else None
+            keep = stack.enter_context(store).add if store else None
+            for chunk in chunks(variants, tally.good_prompts(config, failures, output, keep)):
                 for shard in _cut(variants, chunk, known.without(group_table(variants, chunk))):
                     parts.write(shard)
             tally.check_some(config.prompts)
@@ -60,7 +65,8 @@ def write_plan(
     except BaseException:
         trim(output, segments)
         raise
-    return tally.counts((*segments, parts.segment) if parts.segment.shards else segments)
+    segment = replace(parts.segment, sources=store.files if store else 0)
+    return tally.counts((*segments, segment) if segment.shards else segments)
 
 
 def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
@@ -74,7 +80,7 @@ def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
         UserError: when a prompt file cannot be read, or there is no usable prompt.
     """
     expand = config.prompts.expand
-    tally = _Tally(survey or Survey(config), times=expand.most if expand else 1)
+    tally = Tally(survey or Survey(config), times=expand.most if expand else 1)
     variants = tally.survey.variants
     shards = 0
     for chunk in chunks(variants, tally.good_prompts(config)):
@@ -83,8 +89,8 @@ def count_plan(config: RunConfig, survey: Survey | None = None) -> PlanCounts:
     return tally.counts((Segment(first=0, shards=shards),))
 
 
-class _Tally:
-    """Counts rows.
+class Tally:
+    """The usable prompts of a run, counted as they pass.
 
     survey: takes the good ones, and why others are bad.
     times: how often each of them counts.
@@ -96,11 +102,24 @@ class _Tally:
         self._prompts = self._bad = self._dropped = 0
 
     def good_prompts(
-        self, config: RunConfig, failures: FailureWriter | None = None, answers: Storage | None = None
+        self,
+        config: RunConfig,
+        failures: FailureWriter | None = None,
+        answers: Storage | None = None,
+        keep: Callable[[Picture], None] | None = None,
     ) -> Iterator[PromptRow]:
+        """Every usable prompt, in the order of the files.
+
+        config: the run.
+        failures: takes the bad rows; None for nobody.
+        answers: the output folder, which keeps what a language model has answered; without one nobody is asked.
+        keep: takes the pictures of each of them.
+        """
         survey = self.survey
         settle, wanted = survey.variants.settle, survey.wanted
-        for row in prompt_rows.read(config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried):
+        for row in prompt_rows.read(
+            config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried, keep=keep
+        ):
             if isinstance(row, PromptRow):
                 for good in (row,) * self._times:
                     self._prompts += 1
@@ -116,11 +135,22 @@ class _Tally:
         survey.close()
 
     def check_some(self, prompts: Prompts) -> None:
+        """Check that there was a usable prompt.
+
+        prompts: the settings.
+
+        Raises:
+            UserError: when there was none.
+        """
         if not self._prompts:
             reasons = "; ".join(self.survey.reasons) or "the files hold no rows"
             raise UserError(f"no usable prompt in {prompts.sources}; the reasons: {reasons}")
 
     def counts(self, segments: tuple[Segment, ...]) -> PlanCounts:
+        """The counts of a plan of all groups that the config says.
+
+        segments: of the plan.
+        """
         return PlanCounts(
             prompts=self._prompts,
             bad_prompts=self._bad,

@@ -15,7 +15,6 @@ from models.errors import did_you_mean
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
 from pipelines.prompts import files as prompt_files
-from pipelines.prompts.columns import FIELDS
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.formats.paths import ABSENT, inside
 from pipelines.prompts.kinds import clean, joined, kind_of, plain, settled
@@ -93,7 +92,7 @@ def _chosen(prompts: Prompts, kinds: Mapping[str, pa.DataType]) -> Iterator[tupl
         for name, source in prompts.carry.items():
             yield name, _path(source, kinds)
         return
-    used = {prompts.columns.name_of(field) for field in FIELDS}
+    used = {prompts.columns.name_of(field) for field in prompts.columns.acting}
     for entry in prompts.carry:
         if entry in kinds or not any(character in entry for character in _MAGIC):
             path = _path(entry, kinds)

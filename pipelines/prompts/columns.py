@@ -14,7 +14,8 @@ NONE = "-"
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """Names of the columns in the prompt files; "" takes the column with the field's name where there is one, "-" takes
-    none. Those from `negative_prompt` on are a row's own settings: where it has a value, it goes before the run's."""
+    none. Those from `negative_prompt` on are a row's own settings: where it has a value, it goes before the run's.
+    Those from `source_image` on are read where that one is named: a picture acts only where it was meant to."""
 
     prompt: str = "prompt"
     """The text."""
@@ -50,9 +51,36 @@ class Columns:
     """Seed of the prompt's first image; those of the others follow from it, not from run.seed and the prompt's id."""
     images: str = ""
     """How many images the prompt gets in each arm, in groups of `group.size` and a smaller last one."""
+    source_image: str = ""
+    """The picture to edit, or a list of several: bytes, Hugging Face's {bytes, path}, or a path or an address; "" takes
+    none."""
+    source_mask: str = ""
+    """A picture as large as the one to edit, white where that is painted anew."""
+    target_caption: str = ""
+    """What the edited picture shows, which scores compare it with in place of the prompt."""
+    denoising_strength: str = ""
+    """As in [sampling], of a row with a picture."""
 
     def __post_init__(self) -> None:
         require(self.prompt != NONE, "prompt", self.prompt, "needs the name of a column")
+        for field in PICTURES[1:]:
+            alone = getattr(self, field) not in ("", NONE) and not self.pictured
+            require(not alone, field, getattr(self, field), "needs prompts.columns.source_image too")
+
+    @property
+    def pictured(self) -> bool:
+        """Whether rows may name pictures."""
+        return self.source_image not in ("", NONE)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The fields of a row's own settings."""
+        return (*SETTINGS, "denoising_strength") if self.pictured else SETTINGS
+
+    @property
+    def acting(self) -> tuple[str, ...]:
+        """The fields whose columns are read."""
+        return FIELDS if self.pictured else (*TEXTS, *SETTINGS)
 
     def name_of(self, field: str) -> str:
         """The column of a field, whether there is one or not; "-" for none.
@@ -73,5 +101,8 @@ FIELDS = tuple(field.name for field in fields(Columns))
 TEXTS = FIELDS[: FIELDS.index("negative_prompt")]
 """Those that say what the prompt is."""
 
-SETTINGS = FIELDS[len(TEXTS) :]
+SETTINGS = FIELDS[len(TEXTS) : FIELDS.index("source_image")]
 """Those that are a row's own settings."""
+
+PICTURES = FIELDS[len(TEXTS) + len(SETTINGS) :]
+"""Those of pictures to edit."""

@@ -34,6 +34,9 @@ class Prompts:
     carry: tuple[str, ...] | dict[str, str] = ()
     """Columns that go along into the rows, with their types: names and patterns such as "meta.*", or a table
     { name in rows = "column" }."""
+    picture_folders: str | tuple[str, ...] = ()
+    """Folders, in s3:// and hf:// too, below which the pictures lie that rows name (`columns.source_image`); a path of
+    a row starts at the first of them. () is the folder of the row's own prompt file."""
     expand: Expand | None = None
     """A language model that writes several prompts for each of them; None leaves them as they are."""
     limit: int = 0
@@ -55,12 +58,18 @@ class Prompts:
         known_encoding = self.encoding == AUTO or is_encoding(self.encoding)
         require(known_encoding, "encoding", self.encoding, "needs auto, or an encoding as Python names it: latin-1")
         require(self.limit >= 0, "limit", self.limit, "needs 0 (all) or more")
+        require(all(self.picture_folders_given), "picture_folders", self.picture_folders, "needs names of folders")
         require(1 <= self.max_characters <= 100_000, "max_characters", self.max_characters, "needs 1 to 100,000")
 
     @property
     def paths(self) -> tuple[str, ...]:
         """`path` as a tuple."""
         return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def picture_folders_given(self) -> tuple[str, ...]:
+        """`picture_folders` as a tuple."""
+        return (self.picture_folders,) if isinstance(self.picture_folders, str) else self.picture_folders
 
     @property
     def templates(self) -> tuple[Template, ...]:

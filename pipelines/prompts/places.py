@@ -48,21 +48,22 @@ def find(prompts: Prompts) -> list[Source]:
 
 def place(uri: str) -> tuple[Storage | HubFolder, str]:
     """The folder of a file, which answers soon or not at all, and the file's name in it."""
-    path = _plain(uri)
-    if not _is_remote(path):
+    path = plain(uri)
+    if not is_remote(path):
         return Storage.open(Path(path).parent), Path(path).name
     folder, _, name = path.rpartition("/")
     return HubFolder(folder) if is_hub(path) else Storage.open(folder).at_the_start, name
 
 
-def _plain(uri: str) -> str:
+def plain(uri: str) -> str:
     """A local path, or a URI of S3 or of the hub, without a slash at the end where it has a name before it."""
     path = hub.normalised(uri) if is_hub(uri) else without_scheme(uri)
     is_root = path == "/" or (is_s3(path) and path.count("/") == 3)
     return path if is_root else path.rstrip("/")
 
 
-def _is_remote(path: str) -> bool:
+def is_remote(path: str) -> bool:
+    """Whether a path, as `plain` gives it, is of S3 or of the hub."""
     return is_s3(path) or is_hub(path)
 
 
@@ -91,16 +92,16 @@ def _by_ending(uri: str) -> Format | None:
 def _expand(pattern: str, format: str) -> tuple[str, Sequence[str]]:
     """The files of a pattern, and the folder below which the names of folders are keys; of a file itself."""
     folder, name = place(pattern)
-    pattern = folder.path(name) if is_s3(folder.uri) else _plain(pattern)
+    pattern = folder.path(name) if is_s3(folder.uri) else plain(pattern)
     if not glob.has_magic(pattern) or folder.exists(name):
         if not folder.exists(name):
             raise UserError(f"prompts.path: there is no file {pattern}")
         if folder.is_folder(name):
             return pattern, _of_one_format(pattern, folder.files_below(name), format)
-        if not _is_remote(pattern) and not Path(pattern).is_file():
+        if not is_remote(pattern) and not Path(pattern).is_file():
             raise UserError(f"prompts.path: {pattern} is a pipe or a device, which cannot be read twice; give a file")
         return pattern, [pattern]
-    if _is_remote(pattern):
+    if is_remote(pattern):
         found = [*folder.glob(name)]
     else:
         found = [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PromptFile
+from pipelines.dataset.sources import Picture
 from pipelines.dataset.storage import Storage
 from pipelines.prompts import files as prompt_files
 from pipelines.prompts.carry import Carried
@@ -20,6 +21,7 @@ from pipelines.prompts.expansion.ask import answered
 from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.expansion.counterfactual import carried_over
 from pipelines.prompts.hash_set import HashSet
+from pipelines.prompts.pictures import NOTHING, Given, PictureReader, ahead
 from pipelines.prompts.places import find
 from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Settle
 from pipelines.prompts.templates.rows import templates
@@ -27,6 +29,21 @@ from pipelines.prompts.values import Unusable, clean_text, label, printable
 from pipelines.prompts.wanted import Wanted
 
 REPEATED = "RepeatedPrompt"
+
+
+class Edit(NamedTuple):
+    """What a prompt edits. Pictures are named by their ids (`pipelines.dataset.sources`)."""
+
+    sources: tuple[str, ...] = ()
+    """The pictures; () for a prompt that draws a new one."""
+    mask: str | None = None
+    """What of the first one is painted anew; None for everything."""
+    target: str | None = None
+    """See `Columns.target_caption`."""
+
+
+NO_EDIT = Edit()
+"""Of a run without pictures."""
 
 
 class PromptRow(NamedTuple):
@@ -53,6 +70,8 @@ class PromptRow(NamedTuple):
     """What the row has of its own."""
     carried: tuple[Any, ...] = ()
     """What goes along with it, in the order of the columns that were asked for."""
+    edit: Edit = NO_EDIT
+    """What it edits."""
 
 
 class FailedPrompt(NamedTuple):
@@ -80,6 +99,7 @@ def read(
     settle: Settle | None = None,
     wanted: Wanted | None = None,
     carried: Sequence[Carried] = (),
+    keep: Callable[[Picture], None] | None = None,
 ) -> Iterator[PromptRow | FailedPrompt | Dropped]:
     """Every row of the prompt files in order, then those of the templates, with about 20 bytes of memory per prompt,
     and 20 more for given ids. The last template takes none where its parts show that no two of its prompts are equal.
@@ -90,14 +110,18 @@ def read(
     settle: checks the rows' own settings; None reads none.
     wanted: the columns to read, which remembers the others; None for those that the other arguments say.
     carried: what goes along.
+    keep: takes the pictures of a good row, before the row is given, which has their ids only.
 
     Raises:
         UserError: when a file cannot be read, or the language model cannot be asked.
     """
-    check = _Checker(prompts, settle, carried)
+    check = _Checker(prompts, settle, carried, keep)
     wanted = wanted or Wanted(prompts.columns, settings=settle is not None, carried=[one.path[0] for one in carried])
     unchecked = islice(_unchecked(prompts, wanted), prompts.limit or None)
-    rows = (check.row(source, values, different and not prompts.expand) for source, values, different in unchecked)
+    rows = (
+        check.row(source, values, different and not prompts.expand, given=given)
+        for (source, values, different, _), given in _with_pictures(unchecked, prompts)
+    )
     yield from rows if prompts.expand is None or answers is None else _expanded(rows, check, prompts.expand, answers)
 
 
@@ -119,17 +143,34 @@ def _expanded(
             yield from check.answers(row, answers)
 
 
-def _unchecked(prompts: Prompts, wanted: Wanted) -> Iterator[tuple[str, Any, bool]]:
-    """(source, values, whether no later row can have its prompt) of every row."""
+_Unchecked = tuple[str, Any, bool, str]
+"""(source, values, whether no later row can have its prompt, URI of the prompt file) of a row."""
+
+
+def _with_pictures(rows: Iterator[_Unchecked], prompts: Prompts) -> Iterator[tuple[_Unchecked, Given | Failure]]:
+    """Every row with its pictures."""
+    if not prompts.columns.pictured:
+        return ((row, NOTHING) for row in rows)
+    reader = PictureReader(prompts)
+
+    def of(row: _Unchecked) -> Given | Failure:
+        _, values, _, uri = row
+        return reader.of(uri, values) if isinstance(values, Mapping) else NOTHING
+
+    return ahead(rows, of)
+
+
+def _unchecked(prompts: Prompts, wanted: Wanted) -> Iterator[_Unchecked]:
+    """Every row."""
     filled = templates(prompts)
     for source in find(prompts):
         name = printable(source.uri)
         for number, values in prompt_files.read(source, prompts, wanted):
-            yield f"{name}:{number}", values, False
+            yield f"{name}:{number}", values, False, source.uri
     for template in filled:
         different = template is filled[-1] and template.all_different
         for number, texts in template.rows():
-            yield f"{template.at}:{number}", texts, different
+            yield f"{template.at}:{number}", texts, different, ""
 
 
 def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
@@ -155,8 +196,16 @@ def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
 class _Checker:
     """Checks rows, and remembers them to find repeated prompts and ids."""
 
-    def __init__(self, prompts: Prompts, settle: Settle | None = None, carried: Sequence[Carried] = ()) -> None:
+    def __init__(
+        self,
+        prompts: Prompts,
+        settle: Settle | None = None,
+        carried: Sequence[Carried] = (),
+        keep: Callable[[Picture], None] | None = None,
+    ) -> None:
         self._prompts = prompts
+        self._target = prompts.columns.read_from(["target_caption"])["target_caption"]
+        self._keep = keep
         self._columns = prompts.columns.read_from(TEXTS)
         self._settings = OwnSettings(prompts.columns, settle, prompts.max_characters) if settle else None
         self._carried = carried
@@ -165,7 +214,13 @@ class _Checker:
         self._repeats: Counter[int] = Counter()
 
     def row(
-        self, source: str, values: Any, different: bool = False, settings: RowSettings = PLAIN
+        self,
+        source: str,
+        values: Any,
+        different: bool = False,
+        settings: RowSettings = PLAIN,
+        given: Given | Failure = NOTHING,
+        edit: Edit = NO_EDIT,
     ) -> PromptRow | FailedPrompt | Dropped:
         """Check a row.
 
@@ -173,6 +228,8 @@ class _Checker:
         values: as a format of files gives them, or a tuple of those of `TEXTS`.
         different: whether no later one can have its prompt, so that it need not be remembered.
         settings: of a tuple.
+        given: the pictures of what is no tuple.
+        edit: of a tuple.
         """
         if isinstance(values, Failure):
             return FailedPrompt(source, None, values)
@@ -189,21 +246,38 @@ class _Checker:
             if self._settings and not of_texts and not self._settings.columns.isdisjoint(values):
                 settings = self._settings.of(values)
             carried = self._along({} if of_texts else values) if self._carried else ()
-            prompt_id, noise = self._identify(text, explicit_id, different, settings)
+            if self._prompts.columns.pictured and not of_texts:
+                edit = self._edit(values, given, settings)
+            prompt_id, noise = self._identify(text, explicit_id, different, settings, edit)
         except Unusable as unusable:
             unread = prompt is None or isinstance(prompt, Failure)
             shown = None if unread else printable(str(prompt))[: self._prompts.max_characters]
             return FailedPrompt(source, shown, unusable.failure)
         if prompt_id is None:
             return Dropped(source)
+        if self._keep is not None and isinstance(given, Given):
+            for one in (*given.sources, *([given.mask] if given.mask else [])):
+                self._keep(one)
         return PromptRow(
-            prompt_id, text, concept, rarity, counterfactual, source, changes or None, noise, settings, carried
+            prompt_id, text, concept, rarity, counterfactual, source, changes or None, noise, settings, carried, edit
+        )
+
+    def _edit(self, values: Mapping[str, Any], given: Given | Failure, settings: RowSettings) -> Edit:
+        if isinstance(given, Failure):
+            raise Unusable(given.error_type, given.error)
+        if not given.sources and (strength := dict(settings.own).get("denoising_strength")):
+            raise Unusable("BadSetting", f"denoising_strength = {strength!r} has no effect: the row has no picture")
+        target = None if self._target is None else values.get(self._target)
+        return Edit(
+            tuple(one.id for one in given.sources),
+            given.mask.id if given.mask else None,
+            label(target, "target_caption", self._prompts.max_characters),
         )
 
     def answers(self, of: PromptRow, texts: Iterable[str]) -> Iterator[PromptRow | FailedPrompt | Dropped]:
         """Check prompts that are written for another one. All but the text is as there; a repeated one is left out."""
         for number, text in enumerate(texts, start=1):
-            found = self.row(f"{of.source}, answer {number}", (text, *_NO_OTHERS), settings=of.settings)
+            found = self.row(f"{of.source}, answer {number}", (text, *_NO_OTHERS), settings=of.settings, edit=of.edit)
             if isinstance(found, PromptRow):
                 yield of._replace(
                     prompt_id=found.prompt_id,
@@ -225,13 +299,15 @@ class _Checker:
             raise Unusable("BadCarriedValue", str(error)) from None
 
     def _identify(
-        self, text: str, explicit_id: str | None, different: bool, settings: RowSettings
+        self, text: str, explicit_id: str | None, different: bool, settings: RowSettings, edit: Edit
     ) -> tuple[str | None, str]:
         """The prompt's id, None for a repeat that is dropped; and its `noise`."""
+        if edit.sources:
+            text = f"{text}\0{json.dumps({'sources': edit.sources, 'mask': edit.mask})}"
         whole = text
         if settings is not PLAIN:
             own = (settings.own, settings.seed)  # more images of the same kind are no other prompt
-            whole = text if own == _NOTHING else f"{text}\0{json.dumps(own)}"
+            whole = text if own == _NOTHING_OWN else f"{text}\0{json.dumps(own)}"
         text_hash = _hash(whole)
         repeated = text_hash in self._texts
         if repeated and self._prompts.duplicates == "drop":
@@ -257,7 +333,7 @@ class _Checker:
 
 
 _NO_OTHERS = (None,) * (len(TEXTS) - 1)
-_NOTHING = (PLAIN.own, PLAIN.seed)
+_NOTHING_OWN = (PLAIN.own, PLAIN.seed)
 
 
 def _hash(text: str) -> int:

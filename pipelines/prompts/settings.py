@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from models.errors import require
 from pipelines.dataset.failures import Failure
-from pipelines.prompts.columns import SETTINGS, Columns
+from pipelines.prompts.columns import Columns
 from pipelines.prompts.values import Unusable, label, missing
 
 Own = tuple[tuple[str, Any], ...]
@@ -105,7 +105,7 @@ class OwnSettings:
     """
 
     def __init__(self, columns: Columns, settle: Settle, max_characters: int) -> None:
-        self._columns = columns.read_from(SETTINGS)
+        self._columns = columns.read_from(columns.settings)
         self.columns = frozenset(self._columns.values())
         """The columns; a row without any of them has nothing of its own."""
         self._settle = settle

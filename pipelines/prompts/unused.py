@@ -21,6 +21,9 @@ _OTHER_WORDS = {
     "seed": ("noise_seed", "random_seed", "rng_seed"),
     "images": ("n", "num_images", "num_images_per_prompt", "num_samples", "n_samples", "samples", "batch_size"),
     "prompt_id": ("id", "uid"),
+    "source_image": ("input_image", "init_image", "original_image", "reference_image"),
+    "source_mask": ("mask", "mask_image"),
+    "target_caption": ("target_prompt", "edited_prompt", "edited_caption", "output_caption"),
 }
 """Field -> what other tools call it."""
 _ALIKE = 0.8

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import asdict
 
 from pipelines.errors import UserError
-from pipelines.prompts.columns import FIELDS, NONE, SETTINGS, TEXTS, Columns
+from pipelines.prompts.columns import NONE, Columns
 
 _SHOWN = 20
 _REMEMBERED = 1000
@@ -26,7 +26,7 @@ class Wanted:
         """The settings."""
         self.carried = {*carried}
         """Columns that go along."""
-        self._fields = FIELDS if settings else TEXTS
+        self._fields = tuple(field for field in columns.acting if settings or field not in columns.settings)
         self._used = self.carried | {name for field in self._fields if (name := columns.name_of(field)) != NONE}
         self._seen: dict[str, None] = {}
         self._keys: Mapping[str, str | None] = {}
@@ -38,6 +38,12 @@ class Wanted:
         return {field: name for field, name in named.items() if name not in ("", NONE) and name not in self._keys}
 
     @property
+    def pictures(self) -> set[str]:
+        """The columns whose values are pictures, or where these lie."""
+        fields = ("source_image", "source_mask") if self.columns.pictured else ()
+        return {self.columns.name_of(field) for field in fields} - {NONE}
+
+    @property
     def paths(self) -> list[str]:
         """Names of columns that may be paths to what lies inside of one."""
         return sorted(name for name in self._used if "." in name)
@@ -45,7 +51,7 @@ class Wanted:
     @property
     def settings(self) -> list[str]:
         """The row settings for which there were columns."""
-        return [field for field in SETTINGS if self._is_there(self.columns.name_of(field))]
+        return [field for field in self.columns.settings if self._is_there(self.columns.name_of(field))]
 
     @property
     def unused(self) -> list[str]:

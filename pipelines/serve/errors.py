@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pipelines.prompts.values import printable
-from pipelines.serve.schema import ErrorBody, ErrorResponse
+from pipelines.serve.response_schema import ErrorBody, ErrorResponse
+
+_log = logging.getLogger("ray.serve")
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -40,12 +43,19 @@ class ApiError(HTTPException):
         super().__init__(status, printable(message), headers={**retry, **(headers or {})})
         self.param, self.code = None if param is None else printable(param), code
 
+    @classmethod
+    def of(cls, status: int, told: ErrorBody) -> ApiError:
+        """The error that was told before. status: as it had."""
+        return cls(status, told.message, param=told.param, code=told.code)
+
+    def told(self) -> ErrorBody:
+        """What the response says of it."""
+        kind = _TYPES.get(self.status_code, "server_error" if self.status_code >= 500 else "invalid_request_error")
+        return ErrorBody(message=self.detail, type=kind, param=self.param, code=self.code)
+
     def body(self) -> dict[str, Any]:
         """The body of the response."""
-        kind = _TYPES.get(self.status_code, "server_error" if self.status_code >= 500 else "invalid_request_error")
-        return ErrorResponse(
-            error=ErrorBody(message=self.detail, type=kind, param=self.param, code=self.code)
-        ).model_dump()
+        return ErrorResponse(error=self.told()).model_dump()
 
 
 def response(error: HTTPException) -> JSONResponse:
@@ -55,6 +65,18 @@ def response(error: HTTPException) -> JSONResponse:
             error.status_code, str(error.detail), code=_CODES.get(error.status_code), headers=error.headers
         )
     return JSONResponse(error.body(), error.status_code, headers=error.headers)
+
+
+def error_for(error: Exception, log_traceback: bool) -> ApiError:
+    """What a caller is told of an exception: itself where it is meant for callers, else that something went wrong.
+
+    error: is logged where it is not told.
+    log_traceback: log the traceback too, which can have content of the request.
+    """
+    if isinstance(error, ApiError):
+        return error
+    _log.error("%s in an answer", type(error).__name__, exc_info=error if log_traceback else None)
+    return ApiError(500, "something went wrong here", code="internal_error")
 
 
 def no_key() -> ApiError:

@@ -3,137 +3,138 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any
-
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from pipelines.dataset.failures import Failure
-from pipelines.serve.errors import ApiError
-from pipelines.serve.files import Files
-from pipelines.serve.jobs import Engine, Event, Job, Started, Step
+from pipelines.serve.desk import Keep
+from pipelines.serve.errors import ApiError, error_for
+from pipelines.serve.events import EventStream, PartialImages, completed, partial, sse
+from pipelines.serve.jobs import Event, Job, Preview, Started, Step
 from pipelines.serve.limits import Pace, events_in_time
-from pipelines.serve.metrics import Metrics
+from pipelines.serve.metrics import Metrics, OfModel
 from pipelines.serve.requests import error_of, job_of, response_of
-from pipelines.serve.schema import ImageRequest, ImageResponse
-from pipelines.serve.settings import ServeArgs, Serving
-
-UrlOf = Callable[[str], str]
-"""Name of a kept file -> its URL for this caller."""
-
-_CONSTANT_FIELDS: dict[str, Any] = {
-    "background": "opaque",
-    "quality": "auto",
-    "usage": {
-        "input_tokens": 0,
-        "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
-        "output_tokens": 0,
-        "total_tokens": 0,
-    },
-}
-"""Fields that OpenAI's event must have, and that have a single value here; nothing is billed."""
+from pipelines.serve.response_schema import ImageResponse
+from pipelines.serve.schema import ImageRequest
+from pipelines.serve.several import Models, Served
+from pipelines.serve.traces import traced, tracer_for
 
 
 class ImagesApi:
-    """Answers requests for images with an engine.
+    """Answers requests for images with the models' engines.
 
-    args: the settings.
-    serving: the model and its defaults.
-    engine: makes groups.
+    models: those that are served.
     """
 
-    def __init__(self, args: ServeArgs, serving: Serving, engine: Engine) -> None:
-        self._args, self._serving, self._engine = args, serving, engine
-        self._pace = Pace()
-        self.files = Files(args.url_cache_mb << 20, args.url_minutes * 60)
+    def __init__(self, models: Models) -> None:
+        self._models, self._tracer = models, tracer_for(models.args.traces)
+        self._log_errors = models.args.log_prompts
         self.metrics = Metrics()
+        self._paces = {model.name: Pace() for model in models}
+        self._metrics = {model.name: self.metrics.of(model.name) for model in models}
 
-    async def create(self, request: ImageRequest, url_of: UrlOf) -> ImageResponse:
+    async def create(self, request: ImageRequest, keep: Keep) -> ImageResponse:
         """The response with all images.
 
         request: the body.
-        url_of: see `UrlOf`.
+        keep: see `Keep`.
 
         Raises:
             ApiError: when the images cannot be made.
         """
-        with self._measured():
-            async with aclosing(self._events(request, url_of)) as events:
-                async for event in events:
-                    if isinstance(event, ImageResponse):
-                        return event
-        raise ApiError(503, "the worker ended without an answer; send it again", code="worker_lost", retry_after_s=1)
+        async with aclosing(self.events(request, keep)) as events:
+            return [event async for event in events if isinstance(event, ImageResponse)][-1]
 
-    async def stream(self, request: ImageRequest, url_of: UrlOf) -> EventStream:
+    async def stream(self, request: ImageRequest, keep: Keep) -> EventStream:
         """The response as server-sent events.
 
-        request, url_of: as for `create`.
+        request, keep: as for `create`.
 
         Raises:
             ApiError: when the request fails before its first denoising step is done; later errors are events.
         """
-        chunks = self._chunks(request, url_of)
+        chunks = self._chunks(request, keep)
         return EventStream(await anext(chunks), chunks)
 
-    async def _chunks(self, request: ImageRequest, url_of: UrlOf) -> AsyncGenerator[str, None]:
-        begun = False
+    async def _chunks(self, request: ImageRequest, keep: Keep) -> AsyncGenerator[str, None]:
+        begun, kind = False, request.kind_of_events
         try:
-            with self._measured():
-                async with aclosing(self._events(request, url_of)) as events:
-                    async for event in events:
-                        begun = True
-                        if isinstance(event, Step):
-                            yield _sse("image_generation.progress", {"step": event.done, "steps": event.of})
-                        else:
-                            for chunk in _images(event):
-                                yield chunk
-        except ApiError as error:
+            async with aclosing(self.events(request, keep)) as events:
+                async for event in events:
+                    begun = True
+                    if isinstance(event, Step):
+                        yield sse(f"{kind}.progress", {"step": event.done, "steps": event.of})
+                        continue
+                    for chunk in partial(event, kind) if isinstance(event, PartialImages) else completed(event, kind):
+                        yield chunk
+        except Exception as error:
             if not begun:
                 raise
-            yield _sse("error", error.body())
+            yield sse("error", error_for(error, self._log_errors).body())
 
-    async def _events(self, request: ImageRequest, url_of: UrlOf) -> AsyncGenerator[Step | ImageResponse, None]:
-        job, seed = job_of(request, self._args, self._serving)
-        began, queue_s = time.monotonic(), 0.0
-        async with aclosing(self._in_time(job)) as events:
+    async def events(
+        self, request: ImageRequest, keep: Keep
+    ) -> AsyncGenerator[Step | PartialImages | ImageResponse, None]:
+        """The denoising steps and what images look like by then, where `request.stream` asks for them, and at last the
+        response.
+
+        request, keep: as for `create`.
+
+        Raises:
+            ApiError: when the images cannot be made.
+        """
+        response, model = None, self._models.of(request.model)
+        with self._measured(self._metrics[model.name]):
+            async with aclosing(self._made(model, request, keep)) as events:
+                async for event in events:
+                    if isinstance(event, ImageResponse):
+                        response = event
+                    else:
+                        yield event
+            if response is None:
+                message = "the worker ended without an answer; send it again"
+                raise ApiError(503, message, code="worker_lost", retry_after_s=1)
+        yield response
+
+    async def _made(
+        self, model: Served, request: ImageRequest, keep: Keep
+    ) -> AsyncGenerator[Step | PartialImages | ImageResponse, None]:
+        job, seed = job_of(request, model.args, model.serving)
+        metrics = self._metrics[model.name]
+        began, queue_s, previews = time.monotonic(), 0.0, 0
+        async with aclosing(self._in_time(model, job)) as events:
             async for event in events:
                 if isinstance(event, Failure):
                     raise error_of(event)
                 if isinstance(event, Started):
                     queue_s = time.monotonic() - began
-                    self.metrics.queue.observe(queue_s)
+                    metrics.queue.observe(queue_s)
                 elif isinstance(event, Step):
                     yield event
+                elif isinstance(event, Preview):
+                    yield PartialImages(job=job, number=previews, images=event.images)
+                    previews += 1
                 else:
-                    self.metrics.images.inc(len(event.images))
-                    self.metrics.generate.observe(event.generate_s)
-                    self.metrics.groups.observe(event.groups_in_batch)
-                    yield response_of(
-                        request,
-                        job,
-                        seed,
-                        event,
-                        queue_s=queue_s,
-                        serving=self._serving,
-                        keep=lambda data, ending: url_of(self.files.add(data, ending)),
-                    )
+                    metrics.images.inc(len(event.images))
+                    metrics.generate.observe(event.generate_s)
+                    metrics.groups.observe(event.groups_in_batch)
+                    urls = [await keep(data, job.ending) for data in event.images] if request.by_url else None
+                    yield response_of(job, seed, event, urls=urls, queue_s=queue_s, serving=model.serving)
 
-    def _in_time(self, job: Job) -> AsyncGenerator[Event, None]:
-        limits = {"queue_s": self._args.queue_timeout_s, "total_s": self._args.timeout_s}
-        return events_in_time(self._engine, job, pace=self._pace, **limits)
+    def _in_time(self, model: Served, job: Job) -> AsyncGenerator[Event, None]:
+        limits = {"queue_s": model.args.queue_timeout_s, "total_s": model.args.timeout_s}
+        events = events_in_time(model.engine, job, pace=self._paces[model.name], **limits)
+        return traced(self._tracer, model.name, job, events)
 
     @contextmanager
-    def _measured(self) -> Iterator[None]:
+    def _measured(self, metrics: OfModel) -> Iterator[None]:
         began, status = time.monotonic(), "500"
-        self.metrics.in_flight.inc()
+        metrics.in_flight.inc()
         try:
             yield
             status = "200"
-            self.metrics.latency.observe(time.monotonic() - began)
+            metrics.latency.observe(time.monotonic() - began)
         except ApiError as error:
             status = str(error.status_code)
             raise
@@ -141,45 +142,5 @@ class ImagesApi:
             status = "cancelled"
             raise
         finally:
-            self.metrics.in_flight.dec()
-            self.metrics.requests.labels(status).inc()
-
-
-class EventStream(StreamingResponse):
-    """A response that streams chunks; when the caller disconnects, the source is closed at once.
-
-    first: the first chunk.
-    rest: gives the others.
-    """
-
-    def __init__(self, first: str, rest: AsyncGenerator[str, None]) -> None:
-        super().__init__(_joined(first, rest), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-        self._rest = rest
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._rest):
-            await super().__call__(scope, receive, send)
-
-
-async def _joined(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    yield first
-    async for chunk in rest:
-        yield chunk
-
-
-def _images(response: ImageResponse) -> Iterator[str]:
-    """An event of OpenAI's form per image, with the fields of `Image` and its index, and an event with the group's
-    settings."""
-    shared = {
-        "created_at": response.created,
-        "output_format": response.output_format,
-        "size": response.group.size,
-        **_CONSTANT_FIELDS,
-    }
-    for index, image in enumerate(response.data):
-        yield _sse("image_generation.completed", {**image.model_dump(), **shared, "index": index})
-    yield _sse("image_generation.group", response.group.model_dump())
-
-
-def _sse(event: str, data: dict[str, Any]) -> str:
-    return f"event: {event}\ndata: {json.dumps({'type': event, **data})}\n\n"
+            metrics.in_flight.dec()
+            metrics.answered(status)

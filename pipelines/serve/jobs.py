@@ -6,9 +6,22 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from models.generator import ModelInfo
+from models.info import ModelInfo
 from models.spec import Group
 from pipelines.dataset.failures import Failure
+from pipelines.dataset.videos import VideoFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """What a video is besides its group."""
+
+    seconds: float | None
+    """How long it is, as near as the model can; None for the frames that the group's sampling says."""
+    format: VideoFormat
+    """Of the file."""
+    fps: int
+    """Frames per second; 0 takes the model's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +38,25 @@ class Job:
     """Whether to denoise it in its own batch."""
     progress: bool = False
     """Whether to send a `Step` after each denoising step."""
-    image_format: Literal["png", "webp"] = "png"
+    previews: int = 0
+    """How many `Preview`s to send."""
+    image_format: Literal["png", "webp", "jpeg"] = "png"
     """Of the files."""
+    clip: Clip | None = None
+    """For videos."""
+    names_strength: bool = False
+    """Whether its caller has named a denoising strength, which not every model has."""
+    jpeg_quality: int = 100
+    """Of JPEG files, as in `pipelines.dataset.images.encode_jpeg`."""
+    timeout_s: float | None = None
+    """Seconds after which the worker stops it; None takes the worker's `timeout_s`."""
     caller: str = ""
     """Who waits for it, as in `pipelines.serve.callers`."""
+
+    @property
+    def ending(self) -> str:
+        """Of the names of its files."""
+        return self.image_format if self.clip is None else self.clip.format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +75,14 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What the images look like now."""
+
+    images: tuple[bytes, ...]
+    """Small image files, one per image, in the job's format."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """The scores of a group, as in the columns of these names."""
 
@@ -61,6 +97,8 @@ class Scores:
     clip_tokens_cut: Mapping[str, int] | None
     nearest_similarity: tuple[float, ...] | None
     """One per image; None for a single image, or a scorer without image vectors."""
+    temporal_consistency: tuple[float, ...] | None
+    """One per video; None for pictures, or a scorer without image vectors."""
     group_vendi: float | None
     """None for a scorer without image vectors."""
     group_pair_similarity: float | None
@@ -83,18 +121,24 @@ class Done:
     """The same; empty where the model did not read it."""
     scores: Scores | None
     """None where scores are off."""
+    frames: int
+    """Of a video; 1 for pictures."""
+    fps: int
+    """Frames per second; 0 for pictures."""
     groups_in_batch: int
     """Groups that were denoised together, this one included."""
     generate_s: float
     """Seconds of the denoising batch."""
 
 
-Event = Started | Step | Done | Failure
+Event = Started | Step | Preview | Done | Failure
 """A message of a worker about a job."""
 
 
 TOO_LATE = "too_late"
-"""`Failure.error_type` of a job that was not done within the worker's `timeout_s`."""
+"""`Failure.error_type` of a job that was not done in its time."""
+PICTURE = "picture"
+"""`Failure.error_type` of a job whose pictures do not fit the model."""
 CALLER_GONE = "caller_gone"
 """`Failure.error_type` of a job whose caller has died; nobody reads it."""
 
@@ -111,7 +155,7 @@ class Engine(Protocol):
     """Makes groups. Closing the iterator, or the death of its caller, stops the work within one denoising step."""
 
     def generate(self, job: Job) -> AsyncGenerator[Event, None]:
-        """The events of a job: `Started`, any number of `Step`, then `Done` or a `Failure`.
+        """The events of a job: `Started`, any number of `Step` and `Preview`, then `Done` or a `Failure`.
 
         Raises:
             Overloaded: when the queue is full.

@@ -26,18 +26,32 @@ class JsonRoute(APIRoute):
         answer = super().get_route_handler()
 
         async def read(request: Request) -> Response:
-            asked = _JsonRequest(request.scope, request.receive)
-            await asked.json()  # here: what is raised where FastAPI calls it loses its message
-            return await answer(asked)
+            # Here: what is raised where FastAPI calls it loses its message.
+            return await answer(_Read(request, await request.body(), await self.read_object(request)))
 
         return read
 
+    async def read_object(self, request: Request) -> dict[str, Any]:
+        """The object in the body of a request.
 
-class _JsonRequest(Request):
+        Raises:
+            ApiError: when there is none.
+        """
+        return json_object(await request.body(), request.headers)
+
+
+class _Read(Request):
+    """A request whose object has been read: for FastAPI it has come as JSON."""
+
+    def __init__(self, request: Request, body: bytes, found: dict[str, Any]) -> None:
+        others = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+        super().__init__(
+            {**request.scope, "headers": [*others, (b"content-type", b"application/json")]}, request.receive
+        )
+        self._body, self._found = body, found
+
     async def json(self) -> dict[str, Any]:
-        if not hasattr(self, "_object"):
-            self._object = json_object(await self.body(), self.headers)
-        return self._object
+        return self._found
 
 
 def json_object(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:

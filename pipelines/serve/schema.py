@@ -1,4 +1,4 @@
-"""The bodies of requests and responses: OpenAI's images API, and the extensions that make it this project's.
+"""The bodies of requests: OpenAI's images API, and the extensions that make it this project's.
 
 The request's model is made for each app, so that its OpenAPI document states the limits and defaults that hold there.
 """
@@ -6,10 +6,11 @@ The request's model is made for each app, so that its OpenAPI document states th
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated, Any, Literal, LiteralString, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, LiteralString, TypeVar, get_type_hints
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -17,9 +18,9 @@ from pydantic import (
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
-    computed_field,
     create_model,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -27,6 +28,8 @@ from models.interventions.base import Intervention
 from models.interventions.registry import registered
 from models.spec import InterventionConfig
 from pipelines.errors import UserError
+from pipelines.serve.jobs import Clip
+from pipelines.serve.response_schema import GroupReport
 from pipelines.serve.settings import ServeArgs, Serving
 
 _SEED = {
@@ -38,12 +41,12 @@ _SEED = {
 Seed = Annotated[int, Field(ge=0, lt=2**63), WithJsonSchema(_SEED, mode="validation")]
 """A number or its digits: JavaScript's numbers are exact to 2**53 alone, so its clients get and send seeds as texts."""
 
+R = TypeVar("R", bound="ImageRequest")
+
 _NOT_HERE: dict[str, LiteralString] = {
     "quality": "there are no levels of quality here: set steps",
     "style": "there are no styles here: say it in the prompt",
     "background": "images are opaque here",
-    "output_compression": "png and webp are lossless here",
-    "partial_images": "progress events carry no images here",
 }
 """OpenAI's fields that promise what is not done here, and why only a value that asks for nothing is taken."""
 
@@ -56,11 +59,24 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class LoraAsked(_Body):
+    name: str
+    scale: float | None = Field(None, ge=-10, le=10)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
 class ImageRequest(_Body):
     """What every app accepts; `request_model` adds the fields whose limits differ from app to app."""
 
     prompt: str
-    model: str | None = Field(None, description="The served model's name; the default is the only one there is.")
+    model: str | None = Field(
+        None,
+        description="A served model's name, or that of one of its LoRAs, which acts alone; absent: the first model.",
+    )
     n: int | None
     size: str | None
     steps: int | None
@@ -70,9 +86,19 @@ class ImageRequest(_Body):
     response_format: Literal["b64_json", "url"] | None = Field(
         "b64_json", description='Image bytes in the response, or a URL that works for a while ("url").'
     )
-    output_format: Literal["png", "webp"] | None = Field("png", description="Both lossless.")
+    output_format: Literal["png", "webp", "jpeg"] | None = Field("png", description="png and webp are lossless.")
+    output_compression: int | None = Field(
+        100, ge=0, le=100, description="Quality of jpeg, 100 the best; png and webp are lossless and take 100 alone."
+    )
     stream: bool | None = Field(
         False, description="Server-sent events: `image_generation.progress` after each step, then the images."
+    )
+    partial_images: int | None = Field(
+        None,
+        ge=0,
+        le=3,
+        description="With `stream`: so many times, an event `image_generation.partial_image` has a small picture of "
+        "what each image looks like by then. A run of few steps has fewer.",
     )
     user: str | None = Field(None, description="Accepted for compatibility; it has no effect and is not stored.")
     seed: Seed | None = Field(
@@ -81,6 +107,11 @@ class ImageRequest(_Body):
         "random, and returned, if absent.",
     )
     seeds: list[Seed] | None
+    loras: list[LoraAsked] | None = Field(
+        None,
+        description="Extension. Those of the model's LoRAs that act, by name, or as objects with `name` and `scale`; "
+        "absent, all act as the server has them.",
+    )
     counterfactual: str | None = Field(
         None, description="Extension. The prompt with its rare attribute made common; gives `clip_margin`."
     )
@@ -93,14 +124,48 @@ class ImageRequest(_Body):
     quality: Literal["auto"] | None = Field(None, description=_not_here("quality"))
     style: None = Field(None, description=_not_here("style"))
     background: Literal["auto", "opaque"] | None = Field(None, description=_not_here("background"))
-    output_compression: Literal[100] | None = Field(None, description=_not_here("output_compression"))
-    partial_images: Literal[0] | None = Field(None, description=_not_here("partial_images"))
     moderation: Literal["auto", "low"] | None = Field(
         None, description="Accepted for compatibility; nothing is filtered here."
     )
     safety_identifier: str | None = Field(
         None, description="Accepted for compatibility; it has no effect and is not stored."
     )
+
+    kind_of_events: ClassVar[str] = "image_generation"
+    """What the names of its events begin with."""
+    sampling_fields: ClassVar[tuple[str, ...]] = ("guidance_scale", "negative_prompt")
+    """Fields that go before those of `models.spec.Sampling` of the same names."""
+
+    size_unsaid: ClassVar[str] = ""
+    """The size of requests that say none; "" is the app's."""
+
+    @property
+    def by_url(self) -> bool:
+        """Whether the files are kept, and fetched later."""
+        return self.response_format == "url"
+
+    @property
+    def pictures(self) -> tuple[bytes, ...]:
+        """The files of the pictures to edit."""
+        return ()
+
+    @property
+    def mask_file(self) -> bytes | None:
+        """What of the first picture is made anew."""
+        return None
+
+    @classmethod
+    def numbers(cls, args: ServeArgs) -> dict[str, Any]:
+        """The fields that say how many images, and which, in the limits of an app."""
+        said = "Extension. The seeds of the images themselves, n of them, in place of `seed`."
+        return {
+            "n": (int | None, Field(1, ge=1, le=args.max_n, description="Images of the group; made together.")),
+            "seeds": (list[Seed] | None, Field(None, min_length=1, max_length=args.max_n, description=said)),
+        }
+
+    def clip(self, serving: Serving) -> Clip | None:
+        """What makes it a video; None for pictures."""
+        return None
 
     @field_validator(*_NOT_HERE, mode="wrap")
     @classmethod
@@ -111,16 +176,22 @@ class ImageRequest(_Body):
             raise PydanticCustomError("not_here", _not_here(field.field_name or "")) from None
 
 
-def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
-    """The request's model with this app's limits and defaults."""
+def request_model(args: ServeArgs, serving: Serving, kind: type[R], number: int = 1) -> type[R]:
+    """The model of a kind of requests with the limits and defaults of a served model.
+
+    args: its settings.
+    serving: the served model and its defaults.
+    kind: of the requests.
+    number: of the served model, from 1 on: no two of a document have one name.
+    """
+    ending = str(number) if number > 1 else ""
     sampling, text = serving.sampling, args.max_prompt_characters
     steps: dict[str, Any] = {"ge": 1, "le": args.max_steps}
     changed: dict[str, Any] = {
         "prompt": (str, Field(..., min_length=1, max_length=text)),
-        "n": (int | None, Field(1, ge=1, le=args.max_n, description="Images of the group; made together.")),
         "size": (
             Literal[(*serving.sizes, "auto")] | None,
-            Field(serving.sizes[0], description="Width x height in pixels."),
+            Field(kind.size_unsaid or serving.sizes[0], description="Width x height in pixels."),
         ),
         "steps": (
             int | None,
@@ -138,132 +209,25 @@ def request_model(args: ServeArgs, serving: Serving) -> type[ImageRequest]:
             str | None,
             Field(sampling.negative_prompt, max_length=text, description="Extension."),
         ),
-        "seeds": (
-            list[Seed] | None,
-            Field(
-                None,
-                min_length=1,
-                max_length=args.max_n,
-                description="Extension. The seeds of the images themselves, n of them, in place of `seed`.",
-            ),
-        ),
+        **kind.numbers(args),
     }
     for entry in registered():
-        if entry.name in ImageRequest.model_fields or entry.name in GroupReport.model_fields:
+        if entry.name in kind.model_fields or entry.name in GroupReport.model_fields:
             raise UserError(f"the intervention {entry.name!r} has the name of a field of requests or reports")
-        changed[entry.name] = _intervention(entry, serving.interventions[entry.name])
-    return create_model("ImageRequestHere", __base__=ImageRequest, **changed)
+        changed[entry.name] = _intervention(entry, serving.interventions[entry.name], ending)
+    return create_model(f"{kind.__name__}Here{ending}", __base__=kind, **changed)
 
 
-def _intervention(entry: Intervention, defaults: InterventionConfig) -> tuple[Any, Any]:
+def _intervention(entry: Intervention, defaults: InterventionConfig, ending: str) -> tuple[Any, Any]:
     """The field of a request that switches an intervention on; its settings have the app's defaults."""
     types_of = get_type_hints(entry.config)
     here: dict[str, Any] = {f.name: (types_of[f.name], getattr(defaults, f.name)) for f in fields(entry.config)}
     name = "".join(word.capitalize() for word in entry.name.split("_"))
-    options = create_model(name, __base__=_Body, **here)
+    options = create_model(name + ending, __base__=_Body, **here)
     said = f"Extension. {entry.title}, which {entry.purpose}: true, or its settings."
-    return StrictBool | options | None, Field(False, description=said)
+    return Annotated[StrictBool | options | None, BeforeValidator(_of_form)], Field(False, description=said)
 
 
-class Image(BaseModel):
-    """One image. Fields beyond OpenAI's: its seed as a number and as a text, image_id, and the scores where they are
-    on."""
-
-    b64_json: str | None = None
-    url: str | None = None
-    revised_prompt: None = None
-    seed: int
-    image_id: str
-    clip_score: float | None = None
-    clip_margin: float | None = None
-    nearest_similarity: float | None = None
-
-    @computed_field
-    def seed_text(self) -> str:
-        """The digits of `seed`."""
-        return str(self.seed)
-
-
-class GroupReport(BaseModel):
-    """How the group was made: enough to make it again, here or in the batch job. `response_model` adds the settings of
-    each intervention, null where it is off."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model: str
-    model_revision: str
-    family: str
-    dtype: str
-    scheduler: str
-    prompt: str
-    seed: int | None
-    seeds: list[int]
-    size: str
-    steps: int
-    guidance_scale: float
-    negative_prompt: str
-    max_sequence_length: int
-    tokens_cut: dict[str, int]
-    negative_tokens_cut: dict[str, int]
-    clip_model: str | None = None
-    clip_margin_missing: str | None = None
-    clip_tokens_cut: dict[str, int] | None = None
-    group_vendi: float | None = None
-    group_pair_similarity: float | None = None
-    groups_in_batch: int
-    queue_seconds: float
-    generate_seconds: float
-
-    @computed_field
-    def seed_text(self) -> str | None:
-        """The digits of `seed`; null where that is."""
-        return None if self.seed is None else str(self.seed)
-
-    @computed_field
-    def seed_texts(self) -> list[str]:
-        """The digits of `seeds`."""
-        return [str(seed) for seed in self.seeds]
-
-
-class ImageResponse(BaseModel):
-    created: int
-    data: list[Image]
-    output_format: str
-    group: GroupReport
-
-
-def response_model() -> type[ImageResponse]:
-    """The response's model with the interventions that are registered here."""
-    settings: dict[str, Any] = {entry.name: (dict[str, Any] | None, ...) for entry in registered()}
-    group = create_model("GroupReportHere", __base__=GroupReport, **settings)
-    changed: dict[str, Any] = {"group": (group, ...)}
-    return create_model("ImageResponseHere", __base__=ImageResponse, **changed)
-
-
-class ModelCard(BaseModel):
-    """A model as OpenAI lists it; limits and defaults say what a request may hold, job what a batch job's file has to
-    say for the same model and scorer."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str = "raydiance"
-    limits: dict[str, Any]
-    defaults: dict[str, Any]
-    job: dict[str, dict[str, Any]]
-
-
-class ModelList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[ModelCard]
-
-
-class ErrorBody(BaseModel):
-    message: str
-    type: str
-    param: str | None = None
-    code: str | None = None
-
-
-class ErrorResponse(BaseModel):
-    error: ErrorBody
+def _of_form(value: Any) -> Any:
+    """Forms have texts alone; the switch of an intervention is not one."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value

@@ -18,6 +18,7 @@ from pipelines.config.model_path import check_model
 from pipelines.config.recommended import settings_of
 from pipelines.config.run import load
 from pipelines.config.scorers import Scoring, check, open_clip_table
+from pipelines.dataset import mp4
 from pipelines.dataset.content_credentials import ALGORITHMS, Credentials
 from pipelines.errors import UserError
 
@@ -40,6 +41,9 @@ class ServeArgs(BaseModel):
 
     config: str = ""
     """TOML file of a batch job: its model, scorer, sampling and interventions become the endpoint's."""
+    configs: Words = ()
+    """Further models, which requests name: configs as `config` is, commas between, each with the settings that differ
+    for it, "b.toml,c.toml replicas=2 max_n=4" (`pipelines.serve.several`)."""
     model: str = ""
     """Pipeline folder or hub id; "" takes the config's, and without a config the embedded model."""
     revision: str = ""
@@ -65,6 +69,8 @@ class ServeArgs(BaseModel):
     max_n: int = Field(default=10, ge=1, le=256)
     max_steps: int = Field(default=100, ge=1, le=1000)
     max_inner_steps: int = Field(default=1000, ge=1, le=10_000)
+    max_seconds: float = Field(default=10.0, gt=0.0, le=120.0)
+    """Of a video."""
     max_prompt_characters: int = Field(default=2000, ge=1, le=100_000)
     max_body_kb: int = Field(default=64, ge=1, le=65_536)
     body_timeout_s: float = Field(default=10.0, gt=0.0)
@@ -73,6 +79,11 @@ class ServeArgs(BaseModel):
     max_uploads_per_client: int = Field(default=256, ge=1, le=100_000)
     """Requests whose bodies have not come yet, in all and of one address (of a proxy: for all its callers); more are
     refused with 429."""
+    max_pictures_mb: int = Field(default=20, ge=1, le=1024)
+    pictures_timeout_s: float = Field(default=60.0, gt=0.0)
+    max_picture_uploads: int = Field(default=16, ge=1, le=1000)
+    max_picture_uploads_per_client: int = Field(default=8, ge=1, le=1000)
+    """The same of bodies with pictures in them, which take more memory."""
 
     replicas: int = Field(default=1, ge=1)
     """Copies of the model; when autoscaling, those that it starts with."""
@@ -102,9 +113,18 @@ class ServeArgs(BaseModel):
     """A request that has not started after so long is refused with 429."""
     timeout_s: float = Field(default=300.0, gt=0.0)
     """A request that is not done after so long is stopped, with 504."""
+    job_timeout_s: float = Field(default=3600.0, gt=0.0)
+    """An asynchronous job that is not done after so long is stopped."""
+    max_jobs: int = Field(default=100, ge=1, le=100_000)
+    """Asynchronous jobs that are not over; more are refused with 429."""
     url_minutes: float = Field(default=60.0, gt=0.0)
     url_cache_mb: int = Field(default=256, ge=1)
-    """How long, and in how much memory, images are kept whose URL was asked for."""
+    """How long, and in how many MB, images whose URL was asked for and the answers of jobs are kept."""
+    state_dir: str = ""
+    """Folder for both, also s3://, that every node sees: they survive a redeploy there. "" keeps them in memory."""
+    public_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#]+)?$")] = ""
+    """Where callers find the endpoint, such as "https://images.example.org/api", for the URLs in its answers; "" takes
+    the address that each caller has used."""
     mark: bool = True
     """Whether every image file says in its XMP that a model has made it (`pipelines.dataset.ai_mark`)."""
     c2pa_certificate: str = ""
@@ -114,11 +134,20 @@ class ServeArgs(BaseModel):
     (`pipelines.dataset.content_credentials`)."""
 
     api_keys_file: str = ""
-    """File with one key per line, besides the keys in the environment variable RAYDIANCE_API_KEYS (commas between)."""
+    """File with one key per line, or "name: key" for logs, metrics and limits, besides the keys in the environment
+    variable RAYDIANCE_API_KEYS (commas between)."""
+    requests_per_minute: int = Field(default=0, ge=0)
+    images_per_minute: int = Field(default=0, ge=0)
+    """Most that each key may ask for (without keys all callers together); more are refused with 429. 0 is no limit."""
+    repeat_minutes: float = Field(default=60.0, gt=0.0)
+    repeat_cache_mb: int = Field(default=256, ge=1)
+    """How long, and in how much memory, answers are kept for requests that come again with their Idempotency-Key."""
     allow_anonymous: bool = False
     """Answer without keys on addresses other than loopback, for use behind a proxy that checks who calls."""
     cors_origins: Words = ()
     """Web pages of other origins that may call, such as "https://example.org"."""
+    traces: str = ""
+    """URL of a collector of OpenTelemetry traces (OTLP over HTTP), "http://127.0.0.1:4318/v1/traces"; "" makes none."""
     log_prompts: bool = False
     """Write prompts and error messages into the log."""
 
@@ -130,6 +159,8 @@ class ServeArgs(BaseModel):
             raise ValueError(f"max_replicas = {self.max_replicas} is below replicas = {self.replicas}")
         if self.gpus_per_replica > 1 and self.gpus_per_replica % 1:
             raise ValueError(f"gpus_per_replica = {self.gpus_per_replica}: above 1 it is a whole number")
+        if 0 < self.images_per_minute < self.max_n:
+            raise ValueError(f"images_per_minute = {self.images_per_minute} is below max_n = {self.max_n}")
         if self.config and self.model:
             raise ValueError("give config or model, not both: a config names its own model")
         if self.credentials and not self.mark:
@@ -162,6 +193,8 @@ class Serving:
     sampling: Sampling
     interventions: Interventions
     """What a request gets that switches one on without settings of its own."""
+    fps: int = 0
+    """Frames per second of videos; 0 takes the model's."""
     sizes: tuple[str, ...]
     """Allowed sizes, "WIDTHxHEIGHT", the default first."""
     images_per_group: int = 1
@@ -171,6 +204,10 @@ class Serving:
     """What a person should know of settings that are not wrong."""
     plugins: tuple[str, ...] = ()
     """`run.plugins` of the config."""
+
+    @property
+    def makes_videos(self) -> bool:
+        return self.sampling.frames > 1
 
     def ranks(self, args: ServeArgs) -> Ranks:
         """The processes of each copy."""
@@ -205,7 +242,7 @@ def resolve(args: ServeArgs) -> Serving:
     if sampling.steps > args.max_steps:
         raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
     if sampling.frames != 1:
-        raise UserError(f"sampling.frames = {sampling.frames}: the endpoint makes still images, 1 frame")
+        mp4.require(f"sampling.frames = {sampling.frames}: an endpoint that makes videos")
     check_model(base.model.path, "model" if args.model else "model.path")
     gpus = args.gpus_per_replica > 0
     model = resolved(replace(base.model, device=args.device, dtype=args.dtype or base.model.dtype), gpus=gpus)
@@ -232,6 +269,7 @@ def _base(args: ServeArgs) -> Serving:
             scoring=job.scoring,
             sampling=job.sampling,
             interventions=job.interventions,
+            fps=job.output.fps,
             sizes=(),
             images_per_group=job.group.size,
             warnings=_known(job.recommended.warning),

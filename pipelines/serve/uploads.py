@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from pipelines.serve.errors import ApiError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bodies:
+    """What bodies of requests may take."""
+
+    most_bytes: int
+    """Of one."""
+    seconds: float
+    """Most until it has come."""
+    uploads: Uploads
+    """Room for those that have not come yet."""
 
 
 class Uploads:

@@ -5,9 +5,10 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -17,51 +18,36 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from models.interventions.registry import registered
-from pipelines.serve import errors, page
+from pipelines.serve import errors, jobs_api, loras, making, page, videos_api
+from pipelines.serve.caller_jobs import CallerJobs
+from pipelines.serve.desk import Desk
+from pipelines.serve.door import Door
 from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
 from pipelines.serve.head import Head
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.job_tables import job_tables
-from pipelines.serve.jobs import Engine
-from pipelines.serve.json_body import JsonRoute
 from pipelines.serve.keys import Keys
-from pipelines.serve.schema import (
-    ErrorResponse,
-    ImageRequest,
-    ModelCard,
-    ModelList,
-    request_model,
-    response_model,
-)
+from pipelines.serve.rates import LIMITS, Rates
+from pipelines.serve.refusals import refusals
+from pipelines.serve.repeats import Repeats
+from pipelines.serve.response_schema import ModelCard, ModelList
 from pipelines.serve.settings import ServeArgs, Serving
-from pipelines.serve.uploads import Uploads
-
-_REFUSALS = {
-    400: "The request does not fit",
-    401: "No valid API key",
-    403: "Not by this name",
-    404: "No such model or file",
-    408: "The body did not come in time",
-    413: "The body is too large",
-    422: "No image with these settings",
-    429: "Too busy: Retry-After says when to come again",
-    500: "Something went wrong here",
-    503: "The worker with this request was lost, or none is ready",
-    504: "Not done in time",
-}
-_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
+from pipelines.serve.several import Models
+from pipelines.serve.shelf import media_type
+from pipelines.serve.uploads import Bodies, Uploads
 
 
-def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) -> FastAPI:
+def create_app(models: Models, desk: Desk, keys: Keys, door: Door) -> FastAPI:
     """The web application.
 
-    args: the settings.
-    serving: the model and its defaults.
-    engine: makes groups.
+    models: those that are served.
+    desk: keeps jobs and files.
     keys: the API keys.
+    door: closed before it ends.
     """
-    api = ImagesApi(args, serving, engine)
+    args, api = models.args, ImagesApi(models)
+    rates = Rates(requests=args.requests_per_minute, images=args.images_per_minute)
     app = FastAPIOffline(
         title="Raydiance",
         description=_about(),
@@ -71,26 +57,61 @@ def create_app(args: ServeArgs, serving: Serving, engine: Engine, keys: Keys) ->
     app.add_middleware(Head)
     app.add_middleware(
         Guard,
+        door=door,
         keys=keys,
-        uploads=Uploads(most=args.max_uploads, most_of_one=args.max_uploads_per_client),
-        max_body=args.max_body_kb << 10,
-        body_s=args.body_timeout_s,
+        rates=rates,
+        repeats=Repeats(max_bytes=args.repeat_cache_mb << 20, seconds=args.repeat_minutes * 60),
+        bodies=_bodies(args.max_body_kb << 10, args.body_timeout_s, args.max_uploads, args.max_uploads_per_client),
+        larger={
+            making.EDITS: _bodies(
+                args.max_pictures_mb << 20,
+                args.pictures_timeout_s,
+                args.max_picture_uploads,
+                args.max_picture_uploads_per_client,
+            )
+        },
         loopback_only=not keys and not args.allow_anonymous,
         log_errors=args.log_prompts,
+        by_key=api.metrics.requests_by_key,
     )
     if args.cors_origins:  # outermost: a page of another origin can read errors too, those of Guard among them
         app.add_middleware(
             CORSMiddleware,
             allow_origins=args.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Request-Id"],
+            expose_headers=["Retry-After", "X-Request-Id", "Location", *LIMITS],
         )
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
-    _add_api(app, api, card(args, serving), request_model(args, serving), _key_check(keys))
-    _add_documents(app, engine)
+    jobs, check = CallerJobs(args, desk, keys, rates, api.metrics), _key_check(keys)
+    guarded = [Depends(check)]
+    app.include_router(making.routes(api, jobs, models, guarded))
+    app.include_router(videos_api.routes(jobs, models, guarded))
+    app.include_router(jobs_api.routes(jobs, guarded))
+    cards = [each for model in models for each in loras.cards(card(model.args, model.serving), model.serving)]
+    _add_reading(app, api, jobs, cards, check)
+    _add_documents(app, models, door)
+    app.openapi = partial(_document, app.openapi)  # type: ignore[method-assign] # FastAPI's hook for it
     return app
+
+
+def _document(made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The OpenAPI document, without the 422 that FastAPI puts beside every parameter: it is told as `_unreadable` does.
+
+    made: FastAPI's own.
+    """
+    document = made()
+    for operation in (each for path in document["paths"].values() for each in path.values()):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)
+    return document
+
+
+def _bodies(most_bytes: int, seconds: float, uploads: int, of_one: int) -> Bodies:
+    return Bodies(most_bytes=most_bytes, seconds=seconds, uploads=Uploads(most=uploads, most_of_one=of_one))
 
 
 def _about() -> str:
@@ -99,8 +120,8 @@ def _about() -> str:
 
 
 def card(args: ServeArgs, serving: Serving) -> ModelCard:
-    """The served model with the limits and defaults of requests."""
-    sampling = asdict(serving.sampling)
+    """A served model with the limits and defaults of requests."""
+    sampling = serving.sampling.settings(pictures=False)
     del sampling["width"], sampling["height"]
     return ModelCard(
         id=serving.name,
@@ -121,62 +142,44 @@ def card(args: ServeArgs, serving: Serving) -> ModelCard:
     )
 
 
-def _add_api(
-    app: FastAPI, api: ImagesApi, model: ModelCard, body: type[ImageRequest], key_check: Callable[..., None]
+def _add_reading(
+    app: FastAPI, api: ImagesApi, jobs: CallerJobs, models_here: list[ModelCard], check: Callable[..., None]
 ) -> None:
-    guarded: dict[str, Any] = {"dependencies": [Depends(key_check)], "responses": _refusals(401, 403)}
-    with_body = APIRouter(route_class=JsonRoute)
+    known = {model.id: model for model in models_here}
+    guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": refusals(401, 403)}
 
-    @with_body.post(
-        "/v1/images/generations",
-        response_model=response_model(),
-        dependencies=[Depends(key_check)],
-        responses=_refusals(*_REFUSALS) | {200: {"description": "The group; events if asked for", "content": _EVENTS}},
-        summary="Make a group of images",
-    )
-    async def generate(request: Request, asked: body) -> Any:  # type: ignore[valid-type] # made at run time
-        def url_of(name: str) -> str:
-            return str(request.url_for("file", name=name))
-
-        return await (api.stream if asked.stream else api.create)(asked, url_of)  # type: ignore[attr-defined]
-
-    app.include_router(with_body)
-
-    @app.get("/v1/models", summary="The served model, its limits and defaults", **guarded)
+    @app.get("/v1/models", summary="The served models and their LoRAs, limits and defaults", **guarded)
     async def models() -> ModelList:
-        return ModelList(data=[model])
+        return ModelList(data=list(known.values()))
 
-    @app.get("/v1/models/{name:path}", **guarded | {"responses": _refusals(401, 403, 404)})
+    @app.get("/v1/models/{name:path}", **guarded | {"responses": refusals(401, 403, 404)})
     async def one_model(name: str) -> ModelCard:
-        if name != model.id:
-            raise ApiError(404, f"there is no such model; this is {model.id}", code="model_not_found")
-        return model
+        if name not in known:
+            raise ApiError(404, f"there is no such model; there is {', '.join(known)}", code="model_not_found")
+        return known[name]
 
     @app.get(
         "/v1/images/files/{name}",
         response_class=Response,
-        responses=_refusals(403, 404),
+        responses=refusals(403, 404, 503),
         summary="An image whose URL was asked for",
     )
     async def file(name: str) -> Response:
-        data = api.files.get(name)
-        if data is None:
-            raise ApiError(404, "there is no such image, or not any more", code="not_found")
-        return Response(data, media_type=f"image/{name.rpartition('.')[2]}")
+        return Response(await jobs.file(name), media_type=media_type(name))
 
     @app.get("/metrics", response_class=Response, summary="For Prometheus", **guarded)
     async def metrics() -> Response:
-        return Response(api.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(api.metrics.text(await jobs.counts()), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_documents(app: FastAPI, engine: Engine) -> None:
-    @app.get("/healthz", responses=_refusals(403), summary="Does the web side answer?")
+def _add_documents(app: FastAPI, models: Models, door: Door) -> None:
+    @app.get("/healthz", responses=refusals(403), summary="Does the web side answer?")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", responses=_refusals(403, 503), summary="Is there a worker, or can one start?")
+    @app.get("/readyz", responses=refusals(403, 503), summary="Is there a worker, or can one start?")
     async def ready() -> dict[str, str]:
-        if not await engine.ready():
+        if door.closed or not any([await model.engine.ready() for model in models]):
             raise ApiError(503, "no worker is ready", code="not_ready", retry_after_s=5)
         return {"status": "ready"}
 
@@ -193,10 +196,6 @@ def _key_check(keys: Keys) -> Callable[..., None]:
             raise errors.no_key()
 
     return check
-
-
-def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ErrorResponse, "description": _REFUSALS[status]} for status in statuses}
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -12,20 +12,30 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from models.generator import Drawn, ModelInfo
+import numpy as np
+from numpy.typing import NDArray
+
+from models.generator import Drawn
+from models.info import ModelInfo
 from models.loading.revision import folder_revision
+from models.previews import Previews
 from models.replica.replica import open_generator
 from models.scorers.base import ImageGroup
+from models.spec import Group
 from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.failures import Failure
+from pipelines.dataset.videos import for_scorers
 from pipelines.serve import callers
-from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Scores, Started, Step
+from pipelines.serve.fitted import fitted, fps_of
+from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Preview, Scores, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
+from pipelines.serve.picture_files import file_of
 from pipelines.serve.settings import ServeArgs, resolve
-from pipelines.stages.draw import OnStep, draw, encode
+from pipelines.stages.draw import OnStep, draw
 from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
+_NO_PREVIEWS = "partial_images: images of this model are not shown while they are made; leave it out"
 _LOOK_SECONDS = 2.0
 """Between two looks at whether a job's caller runs."""
 
@@ -61,6 +71,7 @@ class Worker:
         device = serving.model.device if args.gpus_per_replica else "cpu"
         # First, as it takes seconds: a wrong scorer is found before a large model is loaded.
         self._judge = None if serving.scoring is None else Judge(serving.scoring, device)
+        self._scored_frames = serving.scoring.frames if serving.scoring else 1
         self._generator = open_generator(model, serving.ranks(args))
         room = Room(
             items=args.groups_per_batch,
@@ -70,6 +81,8 @@ class Worker:
         self._queue: PackQueue[_Ticket] = PackQueue(room)
         self._last_step: float | None = None
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
+        # One at a time: a picture of a megabyte may be a gigabyte of pixels.
+        self._fitter = ThreadPoolExecutor(1, thread_name_prefix="fit")
         self._denoiser = threading.Thread(target=self._denoise_all, name="denoise", daemon=True)
         self._denoiser.start()
 
@@ -92,7 +105,15 @@ class Worker:
 
     async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
         """As `Engine.generate`."""
+        if job.previews and not self.info.previews:
+            yield Failure(error_type="ModelError", error=_NO_PREVIEWS)
+            return
         loop = asyncio.get_running_loop()
+        job_or_failure = await loop.run_in_executor(self._fitter, fitted, job, self.info)
+        if isinstance(job_or_failure, Failure):
+            yield job_or_failure
+            return
+        job = job_or_failure
         events: asyncio.Queue[Event] = asyncio.Queue()
 
         def emit(event: Event) -> None:
@@ -100,11 +121,11 @@ class Worker:
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
         ticket = _Ticket(job=job, emit=emit)
-        width, height = job.group.sampling.width, job.group.sampling.height
+        sampling = job.group.sampling
         waiting = Waiting(
             item=ticket,
             key=ticket if job.exact else job.group.batch_key,
-            pixels=len(job.group.seeds) * width * height,
+            pixels=len(job.group.seeds) * sampling.frames * sampling.width * sampling.height,
         )
         self._queue.put(waiting)
         watch = asyncio.create_task(self._end(ticket))
@@ -121,13 +142,14 @@ class Worker:
 
     async def _end(self, ticket: _Ticket) -> None:
         """End a job that nobody waits for, or whose time is up, also where the events that it has sent stay unread."""
+        seconds = ticket.job.timeout_s or self._args.timeout_s
         try:
-            async with asyncio.timeout(self._args.timeout_s):
+            async with asyncio.timeout(seconds):
                 while await callers.runs(ticket.job.caller):
                     await asyncio.sleep(_LOOK_SECONDS)
             end = Failure(error_type=CALLER_GONE, error="the process that waited for it has died; stopped")
         except TimeoutError:
-            end = Failure(error_type=TOO_LATE, error=f"not done within {self._args.timeout_s:g} s; stopped")
+            end = Failure(error_type=TOO_LATE, error=f"not done within {seconds:g} s; stopped")
         ticket.cancelled.set()
         ticket.emit(end)
 
@@ -136,6 +158,7 @@ class Worker:
         self._queue.close()
         self._denoiser.join()
         self._finisher.shutdown()
+        self._fitter.shutdown()
 
     def _denoise_all(self) -> None:
         while pack := self._queue.take():
@@ -148,15 +171,19 @@ class Worker:
     def _denoise(self, tickets: Sequence[_Ticket]) -> None:
         began = time.perf_counter()
         made: list[tuple[_Ticket, Drawn]] = []
+        asked: list[_Ticket] = []
 
         @contextmanager
         def around(batch: Sequence[int]) -> Iterator[OnStep]:
-            asked = [tickets[index] for index in batch]
+            asked[:] = [tickets[index] for index in batch]
             _waited_for(asked)
             yield lambda done, of: self._step(asked, done, of)
 
+        def make(groups: Sequence[Group], on_step: OnStep) -> list[Drawn]:
+            return self._generator.draw(groups, on_step, previews=self._previews(asked))
+
         groups = [ticket.job.group for ticket in tickets]
-        for index, outcome in draw(self._generator.draw, groups, [range(len(tickets))], around):
+        for index, outcome in draw(make, groups, [range(len(tickets))], around):
             if isinstance(outcome, Failure):
                 self._fail(tickets[index], outcome)
             else:
@@ -172,6 +199,26 @@ class Worker:
             if ticket.job.progress:
                 ticket.emit(Step(done=done, of=of))
 
+    def _previews(self, tickets: Sequence[_Ticket]) -> Previews | None:
+        """Previews for the tickets that want them; None where no one does."""
+        if not any(ticket.job.previews for ticket in tickets):
+            return None
+
+        def send(group: int, pixels_BHWC: NDArray[np.uint8]) -> None:
+            # Encoded by the thread that sends the images too, so that none comes after them.
+            self._finisher.submit(self._show, tickets[group], pixels_BHWC)
+
+        return Previews(wanted=[ticket.job.previews for ticket in tickets], send=send)
+
+    def _show(self, ticket: _Ticket, pixels_BHWC: NDArray[np.uint8]) -> None:
+        if not ticket.cancelled.is_set():
+            ticket.emit(Preview(images=self._files(pixels_BHWC, ticket.job)[0]))
+
+    def _files(self, pixels_BHWC: NDArray[np.uint8], job: Job) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
+        """The files and the ids of images."""
+        encoded = [file_of(picture, job, fps_of(job, self.info)) for picture in pixels_BHWC]
+        return tuple(self._finishing(one.data) for one in encoded), tuple(one.image_id for one in encoded)
+
     def _fail(self, ticket: _Ticket, failure: Failure) -> None:
         if ticket.cancelled.is_set():
             return
@@ -183,15 +230,17 @@ class Worker:
         try:
             scores = self._score(made)
             for (ticket, drawn), of_group in zip(made, scores, strict=True):
-                encoded = [encode(picture, ticket.job.image_format) for picture in drawn.pixels]
+                files, ids = self._files(drawn.pixels, ticket.job)
                 ticket.emit(
                     Done(
-                        images=tuple(self._finishing(picture.data) for picture in encoded),
-                        image_ids=tuple(picture.image_id for picture in encoded),
+                        images=files,
+                        image_ids=ids,
                         info=self.info,
                         tokens_cut=drawn.tokens_cut,
                         negative_tokens_cut=drawn.negative_tokens_cut,
                         scores=of_group,
+                        frames=ticket.job.group.sampling.frames,
+                        fps=fps_of(ticket.job, self.info),
                         groups_in_batch=groups,
                         generate_s=seconds,
                     )
@@ -205,14 +254,15 @@ class Worker:
         wanted = [at for at, (ticket, _) in enumerate(made) if self._judge is not None and ticket.job.scores]
         if self._judge is None or not wanted:
             return [None] * len(made)
-        groups = [
-            ImageGroup(
-                pixels_BHWC=drawn.pixels, prompt=ticket.job.group.prompt, counterfactual=ticket.job.counterfactual
-            )
-            for ticket, drawn in (made[at] for at in wanted)
-        ]
+        groups = [self._judged(*made[at]) for at in wanted]
         judged = dict(zip(wanted, self._judge(groups), strict=True))
         return [_scores(judged[at]) if at in judged else None for at in range(len(made))]
+
+    def _judged(self, ticket: _Ticket, drawn: Drawn) -> ImageGroup:
+        """A group for the scorer: of videos, as many frames as it is set to see."""
+        pixels, frames = for_scorers(drawn.pixels, self._scored_frames)
+        prompt, counterfactual = ticket.job.group.prompt, ticket.job.counterfactual
+        return ImageGroup(pixels_BHWC=pixels, prompt=prompt, counterfactual=counterfactual, frames=frames)
 
 
 def _waited_for(tickets: Sequence[_Ticket]) -> list[_Ticket]:
@@ -238,6 +288,7 @@ def _scores(judged: Judged) -> Scores:
         clip_margin_missing=columns["clip_margin_missing"][0],
         clip_tokens_cut=columns["clip_tokens_cut"][0],
         nearest_similarity=_known(columns["nearest_similarity"]),
+        temporal_consistency=_known(columns["temporal_consistency"]),
         group_vendi=columns["group_vendi"][0],
         group_pair_similarity=columns["group_pair_similarity"][0],
     )

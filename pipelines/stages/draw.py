@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.spec import Group
-from pipelines.dataset import images
+from pipelines.dataset import images, videos
 from pipelines.dataset.failures import Failure
+from pipelines.dataset.videos import VideoFormat
 from pipelines.stages.isolate import exit_on_lost_device, free_memory, run_isolated
 
 if TYPE_CHECKING:
@@ -65,15 +66,18 @@ class Encoded:
     """Ending of the file's name, without the dot."""
 
 
-def encode(picture: NDArray[np.uint8], image_format: Literal["png", "webp"], *, frames_per_second: int = 0) -> Encoded:
-    """The file of a picture or a video.
+def encode(
+    picture: NDArray[np.uint8], image_format: Literal["png", "webp"], video_format: VideoFormat = "webp", fps: int = 0
+) -> Encoded:
+    """The file of a picture or a video. Its id is that of the pixels, also where the file does not keep them exactly.
 
     picture: uint8 [H, W, 3], or of a video [frames, H, W, 3].
-    image_format: of a picture; a video is always WebP.
-    frames_per_second: of a video.
+    image_format: of a picture.
+    video_format, fps: of a video; see `pipelines.dataset.videos.encode`.
     """
+    ending: str
     if picture.ndim == 4:
-        data, ending = images.encode_video(picture, frames_per_second), "webp"
+        data, ending = videos.encode(picture, video_format, fps), video_format
     else:
-        data, ending = images.encode(picture, image_format), str(image_format)
+        data, ending = images.encode(picture, image_format), image_format
     return Encoded(image_id=images.image_id(picture), data=data, ending=ending)

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.errors import ModelError
+from models.info import ModelInfo
 from models.spec import Group
 from pipelines.cluster.crashes import isolated
 from pipelines.cluster.progress import Meter, Progress
@@ -21,6 +23,7 @@ from pipelines.config import plugins
 from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import retry, schema
 from pipelines.dataset.failures import Failure, failed_rows, of_group
+from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
@@ -60,6 +63,7 @@ class GenerateShard:
         plugins.load(config.run.plugins)
         self._config = config
         self._output = output
+        self._sources = Sources(output)
         self._fingerprint = fingerprint(config)
         self._telemetry = Telemetry("generate", progress)
         with self._telemetry.busy("load_model"):
@@ -67,6 +71,8 @@ class GenerateShard:
 
             ranks = config.ray.ranks(config.group, config.sampling.guidance_scale, config.run.plugins)
             self._generator = open_generator(config.model, ranks)
+        _check_pictures(config, self._generator.info)
+        self._fps = config.output.fps or self._generator.info.frames_per_second
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._denoising = threading.Lock()
 
@@ -76,7 +82,7 @@ class GenerateShard:
         planned = read_shard(self._output, shard)
         if again:
             planned = retry.only_failed(self._output, shard, planned)
-        groups = groups_of(planned)
+        groups = groups_of(planned, self._sources)
         made, failed = self._make(shard, groups, deaths)
         lost = sum(len(groups[index].seeds) for index in failed)
         self._telemetry.failed((f.error_type for f in failed.values()), images=lost)
@@ -98,7 +104,7 @@ class GenerateShard:
         packs, lost = isolated(packs_of_equal((group.batch_key for group in groups), per_batch), deaths)
         made: dict[int, _Made] = {}
         failed = {index: _died(deaths[index]) for index in lost}
-        image_format, frames_per_second = self._config.output.image_format, self._generator.info.frames_per_second
+        to, fps = self._config.output, self._fps
 
         @contextmanager
         def around(batch: Sequence[int]) -> Iterator[OnStep]:
@@ -116,7 +122,7 @@ class GenerateShard:
                     failed[index] = outcome
                 else:  # encoded during the denoising of the next pack
                     images = [
-                        self._encoders.submit(encode, picture, image_format, frames_per_second=frames_per_second)
+                        self._encoders.submit(encode, picture, to.image_format, to.video_format, fps)
                         for picture in outcome.pixels
                     ]
                     made[index] = _Made(
@@ -157,8 +163,25 @@ class GenerateShard:
         columns["model_revision"] = [info["revision"]] * len(flat)
         options = {field.name: getattr(self._config.model, field.name) for field in schema.MODEL_OPTIONS}
         columns["model_options"] = [options] * len(flat)
-        acting, carried = schema.interventions_in(planned.column_names), schema.carried_in(planned.schema)
-        return _typed(columns, schema.generated(acting, carried))
+        columns["fps"] = [self._fps] * len(flat)
+        acting, more = schema.interventions_in(planned.column_names), schema.more_in(planned.schema)
+        videos = self._config.output.video_format if self._config.videos else None
+        return _typed(columns, schema.generated(acting, more, videos=videos))
+
+
+def _check_pictures(config: RunConfig, info: ModelInfo) -> None:
+    """Raise ModelError where every group would fail: the model edits pictures and rows have none, or the reverse."""
+    (least, most), pictured = info.pictures, config.prompts.columns.pictured
+    if least and not pictured:
+        raise ModelError(
+            f"{info.family} edits pictures, at least {least} for each prompt, and prompts.columns.source_image names "
+            "no column with pictures: see pipelines/prompts/README.md"
+        )
+    if pictured and not most:
+        raise ModelError(
+            f"prompts.columns.source_image = {config.prompts.columns.source_image!r}: {info.family} takes no pictures; "
+            "leave it out, or choose a model that edits"
+        )
 
 
 def _typed(columns: dict[str, Any], target: pa.Schema) -> pa.Table:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from models.errors import device_lost, out_of_memory
+from models.errors import ServiceError, device_lost, out_of_memory
 from pipelines.dataset.failures import Failure
 
 _EXIT_LOST_DEVICE = 70
@@ -52,6 +52,9 @@ def run_isolated(
     run: gives the results of a pack's items, in order.
     recover: called after running out of memory, when the failed attempt is no longer referenced. It is not called after
         other errors, as a full garbage collection takes long.
+
+    Raises:
+        ServiceError: as `run` does: no item is at fault.
     """
     for pack in packs:
         yield from _run(items, pack, run, recover, attempts=1)
@@ -67,6 +70,8 @@ def _run(
     try:
         yield from zip(pack, run([items[index] for index in pack]), strict=True)
         return
+    except ServiceError:
+        raise
     except Exception as error:
         failure = Failure(error_type=type(error).__name__, error=str(error) or repr(error), attempts=attempts)
         memory, bad_input = out_of_memory(error), isinstance(error, ValueError)

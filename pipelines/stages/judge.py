@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.diversity import Diversity, diversity_of
 from models.errors import ModelError
 from models.scorers import registry
-from models.scorers.base import Floats, GroupScores, ImageGroup, ScorerSpec
+from models.scorers.base import Asks, Floats, GroupScores, ImageGroup, Kept, ScorerSpec
+from models.scorers.videos import consistency, of_videos
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,6 +26,8 @@ class Judged:
     """Its scores."""
     diversity: Diversity | None
     """Diversity of the group; None without image vectors."""
+    consistency_B: Floats | None = None
+    """float32 [B], consistency over time; None without image vectors of several frames."""
 
     @property
     def ranked_by_B(self) -> Floats:
@@ -44,8 +48,14 @@ class Judged:
             "group_vendi": [diversity.vendi if diversity else None] * count,
             "group_pair_similarity": [diversity.pair_similarity if diversity else None] * count,
             "nearest_similarity": nothing if nearest_B is None else nearest_B.tolist(),
+            "temporal_consistency": nothing if self.consistency_B is None else self.consistency_B.tolist(),
             **{name: values_B.tolist() for name, values_B in self.scores.columns.items()},
+            "answers": [_said(answers) for answers in self.scores.answers or nothing],
         }
+
+
+def _said(answers: Mapping[str, float] | None) -> list[dict[str, Any]] | None:
+    return None if answers is None else [{"question": question, "yes": yes} for question, yes in answers.items()]
 
 
 class Judge:
@@ -54,18 +64,21 @@ class Judge:
     spec: which scorer.
     device: "cpu", "cuda", or "auto" for CUDA where there is one.
     table: its table in the config, for messages.
+    kept: answers that were given before, for scorers that ask for some.
 
     Raises:
         ModelError: when the scorer cannot be loaded.
     """
 
-    def __init__(self, spec: ScorerSpec, device: str, table: str = "scoring") -> None:
+    def __init__(self, spec: ScorerSpec, device: str, table: str = "scoring", kept: Kept | None = None) -> None:
         try:
             self._scorer = registry.open_scorer(spec, device)
         except ModelError as error:
             raise ModelError(f"{table}.{error}") from error
+        if kept is not None and isinstance(self._scorer, Asks):
+            self._scorer.keep_in(kept)
         self._columns = registry.columns_of(spec)
-        self._kind = spec.kind
+        self._kind, self._over_frames = spec.kind, registry.entry_of(spec.kind).over_frames
         self.model = self._scorer.name + (f"@{spec.revision}" if spec.revision else "")
         self.dim = self._scorer.dim
 
@@ -78,9 +91,20 @@ class Judge:
         scores_of_groups = self._scorer.score(groups)
         return [self._judged(group, scores) for group, scores in zip(groups, scores_of_groups, strict=True)]
 
+    def vectors(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Floats]:
+        """Image vectors of single pictures, float32 [D] each, where the scorer gives some.
+
+        pictures: uint8 [H, W, 3] each.
+        """
+        alone = [ImageGroup(pixels_BHWC=picture[None], prompt="", counterfactual=None) for picture in pictures]
+        features = [scores.features_BD for scores in self._scorer.score(alone)]
+        return [features_1D[0] for features_1D in features if features_1D is not None]
+
     def _judged(self, group: ImageGroup, scores: GroupScores) -> Judged:
-        features_BD = scores.features_BD
         self._check(len(group.pixels_BHWC), scores)
+        over_time = None if scores.features_BD is None else consistency(scores.features_BD, group.frames)
+        scores = of_videos(scores, group.frames, self._over_frames)
+        features_BD = scores.features_BD
         never = group.counterfactual is not None and scores.margin_B is None and scores.no_margin is None
         return Judged(
             model=self.model,
@@ -90,6 +114,7 @@ class Judge:
                 columns={name: scores.columns[name] for name in self._columns},
             ),
             diversity=None if features_BD is None else diversity_of(features_BD),
+            consistency_B=over_time,
         )
 
     def _check(self, count: int, scores: GroupScores) -> None:
@@ -101,6 +126,8 @@ class Judge:
         if scores.columns.keys() != self._columns.keys():
             wrong.append(f"its columns are {sorted(scores.columns)}, declared are {sorted(self._columns)}")
         expected = None if self.dim is None else (count, self.dim)
+        if scores.answers is not None and len(scores.answers) != count:
+            wrong.append(f"it has answers for {len(scores.answers)} images, not for {count}")
         if (None if features_BD is None else features_BD.shape) != expected:
             wrong.append(f"features_BD does not have the shape {expected}")
         if wrong:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,16 @@ from pipelines.cluster.telemetry import Telemetry
 from pipelines.config.plugins import load as load_plugins
 from pipelines.config.scorers import FurtherScorer, Scoring, score_fields
 from pipelines.config.tables import Selection
-from pipelines.dataset import images, schema
+from pipelines.dataset import schema, videos
 from pipelines.dataset.failures import Failure, failed_rows, of_group
+from pipelines.dataset.kept_answers import KeptAnswers
+from pipelines.dataset.sources import Sources
+from pipelines.dataset.storage import Storage
+from pipelines.plan.groups import pictures_of
 from pipelines.stages.block import pack, unpack
 from pipelines.stages.isolate import run_isolated
 from pipelines.stages.judge import Judge, Judged
+from pipelines.stages.likeness import Likeness
 from pipelines.stages.selection import ranks, select
 
 _DECODING_THREADS = 2
@@ -39,8 +45,9 @@ class ScoreShard:
         `scorers`, as when a finished run is scored again.
     scorers: the further scorers.
     selection: the rules by which images are kept.
+    output: the output folder of the run, which keeps what scorers ask a service, and the pictures that prompts edit.
     progress: where it reports to.
-    batch_size: as in `Scoring`.
+    batch_size, frames: as in `Scoring`.
     on_gpu: run the scorers on a GPU where there is one.
     """
 
@@ -51,20 +58,27 @@ class ScoreShard:
         scoring: Scoring | None,
         scorers: Sequence[FurtherScorer],
         selection: Selection,
+        output: Storage,
         progress: Progress,
         *,
         batch_size: int,
+        frames: int,
         on_gpu: bool,
     ) -> None:
         load_plugins(plugins)
-        self._batch_size = batch_size
+        self._batch_size, self._frames = batch_size, frames
         self._selection = selection
         self._telemetry = Telemetry("score", progress)
         device = "auto" if on_gpu else "cpu"
         with self._telemetry.busy("load_model"):
             self._main = Judge(scoring, device) if scoring else None
-            self._further = {one.name: Judge(one, device, f"scorers.{one.name}") for one in scorers}
-        more = score_fields(scoring, scorers, [judge.dim for judge in self._further.values()])
+            kept = KeptAnswers(output)
+            self._further = {one.name: Judge(one, device, f"scorers.{one.name}", kept) for one in scorers}
+        self._sources = Sources(output) if schema.SOURCE_IMAGES in images.names else None
+        judges = {**self._further, **({"": self._main} if self._main else {})}
+        self._likeness = {name: Likeness(judge) for name, judge in judges.items() if self._sources and judge.dim}
+        dims = [judge.dim for judge in self._further.values()]
+        more = score_fields(scoring, scorers, dims, images)
         if self._main:
             assert self._main.dim is not None  # the config checks it
             self._target = schema.scored(self._main.dim, more, images)
@@ -76,17 +90,18 @@ class ScoreShard:
         shard = unpack(block)
         with self._telemetry.busy("score"):
             groups = _groups(shard.images)
-            rows, failed = self._score_all(groups)
+            files = self._sources.read(pictures_of(shard.images)) if self._sources else {}
+            rows, failed = self._score_all(groups, files)
         lost = sum(groups[index].num_rows for index in failed)
         self._telemetry.failed((f.error_type for f in failed.values()), images=lost)
         self._telemetry.images(rows.num_rows)
         unscored = failed_rows("score", ((of_group(groups[index], 0), failed[index]) for index in sorted(failed)))
         return pack(replace(shard, images=rows, failed=pa.concat_tables([shard.failed, unscored])))
 
-    def _score_all(self, groups: list[pa.Table]) -> tuple[pa.Table, dict[int, Failure]]:
+    def _score_all(self, groups: list[pa.Table], files: Mapping[str, bytes]) -> tuple[pa.Table, dict[int, Failure]]:
         scored: dict[int, Columns] = {}
         failed: dict[int, Failure] = {}
-        for index, outcome in run_isolated(groups, self._packs(groups), self._score):
+        for index, outcome in run_isolated(groups, self._packs(groups), partial(self._score, files)):
             if isinstance(outcome, Failure):
                 failed[index] = outcome
             else:
@@ -94,20 +109,22 @@ class ScoreShard:
         return self._rows([groups[i] for i in sorted(scored)], [scored[i] for i in sorted(scored)]), failed
 
     def _packs(self, groups: Sequence[pa.Table]) -> list[list[int]]:
-        """Packs of neighbouring groups, of at most `batch_size` images unless a single group is larger."""
+        """Packs of neighbouring groups, of at most `batch_size` images or frames unless a single group has more."""
         packs: list[list[int]] = []
         filled = 0
         for index, group in enumerate(groups):
-            if not packs or filled + group.num_rows > self._batch_size:
+            pictures = group.num_rows * len(self._scored_frames(group))
+            if not packs or filled + pictures > self._batch_size:
                 packs.append([])
                 filled = 0
             packs[-1].append(index)
-            filled += group.num_rows
+            filled += pictures
         return packs
 
-    def _score(self, groups: list[pa.Table]) -> list[Columns]:
+    def _score(self, files: Mapping[str, bytes], groups: list[pa.Table]) -> list[Columns]:
         pictures = [self._pictures(group) for group in groups]
         further = {name: judge(pictures) for name, judge in self._further.items()}
+        mains = self._main(pictures) if self._main else []
         columns: list[Columns] = [
             {
                 f"{name}_{column}": values
@@ -116,19 +133,31 @@ class ScoreShard:
             }
             for at in range(len(groups))
         ]
+        edited = [_edited(group) for group in groups]
+        for name, likeness in self._likeness.items():
+            judged = further[name] if name else mains
+            column = f"{name}_{schema.SOURCE_SIMILARITY}" if name else schema.SOURCE_SIMILARITY
+            for at, values in enumerate(likeness.of([one.scores for one in judged], edited, files)):
+                columns[at][column] = values
         if self._main:
-            for at, (group, main) in enumerate(zip(groups, self._main(pictures), strict=True)):
+            for at, (group, main) in enumerate(zip(groups, mains, strict=True)):
                 ranked_by = further[self._selection.rank_by][at] if self._selection.rank_by else main
                 columns[at] |= _columns_of(main)
                 columns[at] |= self._selected(group["image_id"].to_pylist(), main, ranked_by, columns[at])
         return columns
 
+    def _scored_frames(self, group: pa.Table) -> list[int]:
+        return videos.evenly_spaced(group["frames"][0].as_py(), self._frames)
+
     def _pictures(self, group: pa.Table) -> ImageGroup:
         files = pc.struct_field(group["image"], "bytes").to_pylist()
+        wanted = self._scored_frames(group)
+        decoded = self._decoders.map(partial(videos.decode, frames=group["frames"][0].as_py(), wanted=wanted), files)
         return ImageGroup(
-            pixels_BHWC=np.stack(list(self._decoders.map(images.decode, files))),
-            prompt=str(group["prompt"][0].as_py()),
+            pixels_BHWC=np.concatenate(list(decoded)),
+            prompt=_shown(group),
             counterfactual=group["counterfactual"][0].as_py(),
+            frames=len(wanted),
         )
 
     def _selected(self, image_ids: list[Any], main: Judged, ranked_by: Judged, columns: Columns) -> Columns:
@@ -137,7 +166,6 @@ class ScoreShard:
             self._selection,
             image_ids,
             features_BD=main.scores.features_BD,
-            margins_B=main.scores.margin_B,
             ranked_by_B=ranked_by.ranked_by_B,
             columns=columns,
         )
@@ -157,6 +185,18 @@ class ScoreShard:
             if field.name not in columns:
                 columns[field.name] = _array([group[field.name] for group in scored], field.type)
         return pa.table({name: columns[name] for name in self._target.names}, self._target)
+
+
+def _shown(group: pa.Table) -> str:
+    """What the images of a group are to show."""
+    target = schema.TARGET_CAPTION in group.column_names and group[schema.TARGET_CAPTION][0].as_py()
+    return str(target or group["prompt"][0].as_py())
+
+
+def _edited(group: pa.Table) -> list[str]:
+    """The ids of the pictures that a group edits."""
+    there = schema.SOURCE_IMAGES in group.column_names
+    return (group[schema.SOURCE_IMAGES][0].as_py() or []) if there else []
 
 
 def _columns_of(judged: Judged) -> Columns:

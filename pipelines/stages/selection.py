@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipelines.config.tables import Selection
 
-DUPLICATE, MARGIN, RANK = "duplicate", "margin", "rank"
-"""Values of the column `drop_reason`, besides the columns of `Selection.limits`."""
+DUPLICATE, RANK = "duplicate", "rank"
+"""Values of the column `drop_reason`, besides the reasons of `Selection.rules`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,30 +42,25 @@ def select(
     image_ids: Sequence[str],
     *,
     features_BD: NDArray[np.float32],
-    margins_B: NDArray[np.float32] | None,
     ranked_by_B: NDArray[np.float32],
     columns: Mapping[str, Sequence[float | None]],
 ) -> Selected:
-    """The selection of a group: drops repeats of an earlier image, then margins below `min_margin`, then what is beyond
-    a limit, and then all but the `keep_per_group` best of the rest.
+    """The selection of a group: drops repeats of an earlier image, then what breaks a rule, and then all but the
+    `keep_per_group` best of the rest.
 
     rules: the settings.
     image_ids: of the B images.
     features_BD: float32 [B, D], image vectors of unit length.
-    margins_B: float32 [B]; None without a counterfactual.
     ranked_by_B: float32 [B], the values that rank the images.
-    columns: those that the limits name, and perhaps others: a value per image.
+    columns: those that the rules read, but for `rank_in_group`, and perhaps others: a value per image.
     """
     rank = ranks(ranked_by_B)
     repeats = _repeats(rules.duplicate_similarity, image_ids, features_BD)
     reasons: list[str | None] = [None if repeat is None else DUPLICATE for repeat in repeats]
-    if margins_B is not None:
-        for index in np.flatnonzero(margins_B < rules.min_margin):
-            reasons[index] = reasons[index] or MARGIN
-    for limit in rules.limits:
-        for at, value in enumerate(columns[limit.column]):
-            if value is not None and not limit.below <= value <= limit.above:
-                reasons[at] = reasons[at] or limit.column
+    judged = {**columns, "rank_in_group": rank}
+    for rule in rules.rules:
+        for at in np.flatnonzero(rule.broken(judged, len(rank))):
+            reasons[at] = reasons[at] or rule.reason
     if rules.keep_per_group:
         remaining = [index for index in np.argsort(rank) if reasons[index] is None]
         for index in remaining[rules.keep_per_group :]:

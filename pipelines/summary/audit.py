@@ -12,13 +12,22 @@ from typing import cast
 
 import pyarrow as pa
 
-from pipelines.dataset import parquet, run_json
+from pipelines.dataset import certificate, parquet, run_json, sources
 from pipelines.dataset.manifest_json import NOTHING, Manifest, Totals
 from pipelines.dataset.names import SHARD_FOLDERS, FileEntry, file_entry, shard_file, shard_of
 from pipelines.dataset.schema import VERSION
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import FAILED_PROMPTS, PlannedShard, is_part, parts
-from pipelines.summary.tally import COLUMNS, Cell, CellKey, add_cells, cell_keys, further_columns, tally_images
+from pipelines.summary.tally import (
+    COLUMNS,
+    OF_SOME_RUNS,
+    Cell,
+    CellKey,
+    add_cells,
+    cell_keys,
+    further_columns,
+    tally_images,
+)
 
 PROBLEMS_SHOWN = 20
 """Most problems that are kept."""
@@ -85,7 +94,9 @@ def check_shard(output: Storage, further: Sequence[str], planned: PlannedShard) 
         if folder == "failed":
             failed = parquet.read(output, path, ["group_id"])
         else:
-            images.append(parquet.read(output, path, [*COLUMNS, *further_columns(further)]))
+            with parquet.opened(output, path) as file:
+                there = [column for column in OF_SOME_RUNS if column in file.schema.names]
+                images.append(file.read([*COLUMNS, *further_columns(further), *there]))
     kept, rejected = images[0].num_rows, sum(table.num_rows for table in images[1:])
     audit.totals = replace(audit.totals, images_kept=kept, images_rejected=rejected)
     rows = pa.concat_tables(images)
@@ -122,21 +133,30 @@ def _account(audit: Audit, shard: int, key_of: dict[str, CellKey], images: pa.Ta
 
 
 def check_rest(output: Storage, shards: set[int]) -> Audit:
-    """The audit of all files that belong to no planned shard: run.json, the plan, failed prompts, and those of others.
+    """The audit of all files that belong to no planned shard: run.json, the plan, pictures to edit, failed prompts, and
+    those of others.
 
     output: the output folder.
     shards: numbers of the planned shards.
     """
-    audit = Audit(files=[file_entry(output, path) for path in (run_json.FILE, *parts(output))])
-    for folder in ("plan", *SHARD_FOLDERS):
+    certificates = [certificate.FILE] if output.exists(certificate.FILE) else []
+    listed = (run_json.FILE, *parts(output), *sources.files(output), *certificates)
+    audit = Audit(files=[file_entry(output, path) for path in listed])
+    for folder in ("plan", sources.FOLDER, *SHARD_FOLDERS):
         for name in (*output.list(folder), *output.folders(folder)):
             path = f"{folder}/{name}"
             if path == FAILED_PROMPTS:
                 audit.files.append(file_entry(output, path))
                 audit.totals = replace(NOTHING, prompts_failed=audit.files[-1].rows or 0)
-            elif not is_part(name) if folder == "plan" else shard_of(name) not in shards:
+            elif not _is_of_run(folder, name, shards):
                 audit.add_problem(f"{path} is none of this run's files: move it elsewhere first")
     return audit
+
+
+def _is_of_run(folder: str, name: str, shards: set[int]) -> bool:
+    if folder == sources.FOLDER:
+        return sources.is_file(name)
+    return is_part(name) if folder == "plan" else shard_of(name) in shards
 
 
 def manifest(audit: Audit, fingerprint: str) -> Manifest:

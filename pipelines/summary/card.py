@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from pipelines.dataset.manifest_json import Manifest, what_is_missing
+from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.records import to_json
 from pipelines.dataset.report_json import ArmResult, Interval, Report
 from pipelines.dataset.run_json import RunRecord
+from pipelines.dataset.schema import SOURCE_IMAGES, holds_mp4, of_videos
 from pipelines.dataset.score_columns import meaning
 
 _SIZES = (
@@ -63,6 +65,7 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
                 ("`data/*.parquet`", f"{counts.images_kept:,} kept images, one per row"),
                 ("`rejected/*.parquet`", f"{rejected:,} dropped images, same columns, with `drop_reason`"),
                 ("`failed/*.parquet`", f"{failures} that could not be done, with the error"),
+                *_sources(columns),
                 ("`plan/*.parquet`", f"the {counts.groups:,} groups of the run, written before the first image"),
                 ("`run.json`", "every setting, versions and the fingerprint"),
                 ("`manifest.json`", "every file with rows, bytes and sha256"),
@@ -70,10 +73,11 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
                 ("`gallery.html`", "a page to look at the groups, opens in any browser"),
             ],
         ),
+        *(_quotas(quotas) for quotas in (report.quotas,) if quotas),
         results(report.by_arm),
         *(f"**Warning**: {warning}.\n" for warning in report.warnings),
         "## Load it\n",
-        _LOAD,
+        readers(columns) + _BY_ARROW + ("" if of_videos(columns) else _BY_TORCH),
         "## Columns\n",
         f"Row schema version {run.schema_version}.\n",
         column_table(columns),
@@ -81,6 +85,21 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
         licence(OTHER),
     ]
     return "\n".join(parts)
+
+
+def _sources(columns: pa.Schema) -> list[tuple[str, str]]:
+    """The line on the pictures that prompts edit."""
+    holds = "the pictures that the prompts edit, as they were given, by the ids in `source_images` and `source_mask`"
+    return [("`sources/*.parquet`", holds)] if SOURCE_IMAGES in columns.names else []
+
+
+def _quotas(quotas: Quotas) -> str:
+    """The section on quotas."""
+    return (
+        f"## Quotas\n\n{quotas.met:,} of {quotas.quotas:,} quotas are met: {quotas.accepted:,} of {quotas.asked:,} "
+        f"images were accepted, out of {quotas.made:,} made. `certificate.parquet` has a row for each quota, "
+        "`certificate.html` is a page on them.\n"
+    )
 
 
 OTHER = "other"
@@ -244,20 +263,28 @@ def _type_name(kind: pa.DataType) -> str:
 DUCKDB = """-- DuckDB; a folder above that is named like seed=7 must not become a column
 SELECT arm, rarity, count(*) AS images, avg(clip_score) AS score, avg(group_vendi) AS diversity
 FROM read_parquet('data/*.parquet', hive_partitioning = false) GROUP BY ALL ORDER BY ALL;"""
-"""A query that every folder of Parquet files answers, in a card's section on loading."""
+"""A query that every folder of Parquet files answers."""
 
-_LOAD = f"""Run these in this folder.
-
-```python
-from datasets import load_dataset
+_AS_PICTURES = """from datasets import load_dataset
 
 rows = load_dataset("parquet", data_files="data/*.parquet", split="train")
-rows[0]["image"]  # a PIL image
-```
+rows[0]["image"]  # a PIL image"""
+_AS_MP4 = """from datasets import Video, load_dataset
 
-```sql
-{DUCKDB}
-```
+rows = load_dataset("parquet", data_files="data/*.parquet", split="train")
+rows.cast_column("image", Video(decode=False))[0]["image"]["bytes"]  # an MP4; the package torchcodec decodes it"""
+
+
+def readers(columns: pa.Schema) -> str:
+    """How Hugging Face datasets and DuckDB read a folder of Parquet files, in a card's section on loading.
+
+    columns: of the files.
+    """
+    by_datasets = _AS_MP4 if holds_mp4(columns) else _AS_PICTURES
+    return f"Run these in this folder.\n\n```python\n{by_datasets}\n```\n\n```sql\n{DUCKDB}\n```\n"
+
+
+_BY_ARROW = """
 
 ```python
 import pyarrow.dataset as ds
@@ -265,6 +292,8 @@ import pyarrow.dataset as ds
 table = ds.dataset("data", format="parquet").to_table(columns=["prompt", "arm", "clip_score"])
 ```
 
+"""
+_BY_TORCH = """
 ```python
 import torch
 from datasets import load_dataset

@@ -47,6 +47,10 @@ COLUMNS = (
 """The columns of an image row that are read: all but the pixels and the settings."""
 
 
+OF_SOME_RUNS = ("source_similarity", "temporal_consistency")
+"""Columns of scores that only runs of edits, or of videos, have."""
+
+
 @dataclass(kw_only=True)
 class Cell:
     """The counts and sums of one arm and one rarity; see `Measures` for what they become."""
@@ -60,7 +64,7 @@ class Cell:
     kept: int = 0
     """Images in data/."""
     duplicates: int = 0
-    """Images that repeat another one of their group."""
+    """Images that repeat an earlier one, as the column `duplicate_of` says."""
     drop_reasons: Counter[str] = field(default_factory=Counter)
     """Reason -> number of images."""
     clip_score: Mean = field(default_factory=Mean)
@@ -72,7 +76,7 @@ class Cell:
     pair_vendi: Mean = field(default_factory=Mean)
     """Of the average-pair Vendi scores of the groups."""
     further: dict[str, Mean] = field(default_factory=dict)
-    """Score column of a further scorer, such as `NAME_clip_score` -> its mean."""
+    """Score column of a further scorer, such as `NAME_clip_score`, or of `OF_SOME_RUNS` -> its mean."""
     displacement: dict[str, Mean] = field(default_factory=dict)
     """Intervention -> the mean of its field of the column of this name."""
     cut: dict[str, Mean] = field(default_factory=dict)
@@ -155,7 +159,7 @@ def further_columns(scorers: Sequence[str]) -> list[str]:
 def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey, Cell]:
     """The cells of the scored images of whole groups.
 
-    images: kept and rejected rows, with `COLUMNS` and `further_columns`.
+    images: kept and rejected rows, with `COLUMNS`, `further_columns` and those of `OF_SOME_RUNS` that there are.
     further: names of the further scorers.
     """
     cells: dict[CellKey, Cell] = {}
@@ -170,7 +174,8 @@ def tally_images(images: pa.Table, further: Sequence[str] = ()) -> dict[CellKey,
     duplicates = groups.counts(~_nulls(images["duplicate_of"]))
     vendi = _numbers(images["group_vendi"])[groups.first_row]
     pairs = groups.pair_vendi()
-    scores = [f"{scorer}_clip_score" for scorer in further]
+    scores = [column for column in OF_SOME_RUNS if column in images.column_names]
+    scores += [f"{scorer}_clip_score" for scorer in further]
     of_further = {column: groups.sums(column) for column in scores}
     moved = groups.fields("displacement")
     cut = {

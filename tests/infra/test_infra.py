@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ import pytest
 import yaml
 
 from pipelines.config.run import build
+from pipelines.serve import proxy
+from pipelines.serve.app import shutdown_s
+from pipelines.serve.settings import ServeArgs
 from tests.conftest import ROOT
 from tests.support import tiny
 
@@ -151,9 +155,12 @@ def test_serve_config() -> None:
     ServeDeploySchema.model_validate(inside)
     args = [app.pop("args", {}) for app in (*table["applications"], *inside["applications"])]
     assert inside["applications"] == table["applications"]
-    settings = pytest.importorskip("pipelines.serve.settings", reason="the endpoint is not in this checkout")
-    for given in args:
-        settings.ServeArgs(**given)
+    given = [ServeArgs(**one) for one in args]
+    cluster = service["spec"]["rayClusterConfig"]
+    head, workers = cluster["headGroupSpec"]["template"]["spec"], cluster["workerGroupSpecs"][0]["template"]["spec"]
+    for (container,) in (head["containers"], workers["containers"]):
+        assert {"name": proxy.VARIABLE, "value": proxy.PLACE} in container["env"]
+    assert workers["terminationGracePeriodSeconds"] >= shutdown_s(given[-1])
 
 
 def test_cluster_launcher() -> None:
@@ -194,6 +201,11 @@ def test_dockerfile() -> None:
     text = dockerfile.read_text()
     assert re.search(r"^USER 1000$", text, re.MULTILINE)
     assert set(re.findall(r"raydiance:([\d.]+)", text)) == {RAY_VERSION}
+    program = re.search(r'RUN python -c "(.+?)" \\\n', text, re.DOTALL)
+    assert program
+    code = [sys.executable, "-c", program[1].replace("\\\n", "")]
+    listed = subprocess.run(code, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {"ray", "python-multipart", "av"} <= set(re.findall(r"^[\w-]+", listed, re.MULTILINE))
     ignored = (INFRA / "Dockerfile.dockerignore").read_text().splitlines()
     for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
         for source in line.split()[:-1]:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,7 +23,7 @@ from pipelines.dataset.schema import VERSION
 from pipelines.flows.finish import finish
 from pipelines.serve.settings import ServeArgs
 from tests.conftest import ROOT
-from tests.support.docs import GUIDES, README, blocks
+from tests.support.docs import GUIDES, README, blocks, plain_blocks
 from tests.support.job import write_job
 from tests.support.served import serving
 from tests.support.toy_run import Toy, write_run
@@ -132,7 +133,7 @@ RUN = {
     "README.md": ["python"] * 3,  # below, and in tests/jobs/test_rescore.py
     "pipelines/README.md": ["python"],  # below, as all modules of PLUGINS
     "models/README.md": ["python"],
-    "pipelines/serve/README.md": ["python"],  # below
+    "pipelines/serve/README.md": ["python"] * 3,  # below, and in tests/serve/test_serve_videos.py
     "pipelines/prompts/README.md": ["python"],  # in tests/pipelines/test_mining.py
     "models/embedded/weights/README.md": ["python"],  # in tests/models/test_embedded.py
 }
@@ -174,11 +175,20 @@ def test_the_readme_s_python_runs(tmp_path: Path) -> None:
 
 
 def test_the_endpoint_s_python_runs(tmp_path: Path) -> None:
-    """On the embedded model, as `serve run pipelines.serve.app:app` has it, in fewer steps."""
-    (code,) = blocks(GUIDES["pipelines/serve/README.md"], "python")
-    with serving(ServeArgs(steps=2)) as served:
-        (tmp_path / "asks.py").write_text(code.replace("http://127.0.0.1:8000", served.url))
-        made = runpy.run_path(str(tmp_path / "asks.py"))["made"]
+    """On the embedded model, as `python jobs/serve.py` has it, in fewer steps."""
+    guide = GUIDES["pipelines/serve/README.md"]
+    draws, edits, _ = blocks(guide, "python")
+    curl = next(block for block in plain_blocks(guide) if block.startswith("curl "))
+    with serving(ServeArgs(steps=3)) as served:
+        (tmp_path / "asks.py").write_text(f"{draws}\n{edits}".replace("http://127.0.0.1:8000", served.url))
+        found = runpy.run_path(str(tmp_path / "asks.py"))
+        if shutil.which("curl"):
+            asked = curl.replace("http://127.0.0.1:8000", served.url)
+            answer = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=True).stdout
+            assert json.loads(answer)["group"]["seed"] == 7
+    made, edited = found["made"], found["edited"]
+    assert len(edited.data) == 4
+    assert edited.group["denoising_strength"] == 0.7
     assert len(made.data) == 4
     assert made.group["seed"] == 7
     assert made.group["tora"]
@@ -193,6 +203,8 @@ def plugged(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: str, tiny_c
     table: dict[str, Any] = tomllib.loads((folder / "run.toml").read_text())
     for text in (*blocks(PIPELINES, "toml"), *blocks(MODELS, "toml")):
         added = tomllib.loads(text)
+        if "plugins" not in added.get("run", {}):
+            continue
         plugins = [*table["run"].get("plugins", []), *added.pop("run")["plugins"]]
         table = {**table, **added, "run": {**table["run"], "plugins": plugins}}
     assert table["run"]["plugins"] == [*PLUGINS]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from jobs import export
 from models import families
 from models.errors import ModelError
+from models.families.base import Family
 from models.interventions.registry import registered
 from models.scorers import registry
 from pipelines.dataset import schema as row_schema
@@ -55,8 +57,9 @@ class Lines:
 
     name = "lines"
     labelled = False
+    videos = True
 
-    def load(self, files: int) -> str:
+    def load(self, files: int, schema: pa.Schema) -> str:
         return f"Read {files} files, line by line.\n"
 
     def path(self, part: Part, number: int, count: int) -> str:
@@ -155,6 +158,22 @@ def test_the_readmes_have_every_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     endings, *others = missing_words()
     assert endings.endswith("`.txt`, `.shout`")
     assert others == ["`ToyPipeline`", "`toy-family`", "`taste`", "- **lines**: "]
+
+
+def pictures_of(family: Family) -> str:
+    """What the README's table says of a family's pictures."""
+    least, most = family.takes
+    count = (
+        "" if not most else f"at most {most}" if not least else str(least) if least == most else f"{least} to {most}"
+    )
+    return count + ", mask" * (family.from_mask is not None)
+
+
+def test_the_table_of_families_says_how_many_pictures_they_take() -> None:
+    heading = "| family | diffusers pipeline | checkpoints | guidance | pictures |"
+    table = README[README.index(heading) :].partition("\n\n")[0].splitlines()[2:]
+    said = {name: line.split("|")[-2].strip() for line in table for name in re.findall("`([a-z0-9-]+)`", line)}
+    assert said == {family.name: pictures_of(family) for family in families.FAMILIES}
 
 
 TABLES = {

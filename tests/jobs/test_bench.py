@@ -254,3 +254,11 @@ def test_the_cost_model_counts_the_kernels_that_there_are(monkeypatch: pytest.Mo
     group_GBND = torch.randn(2, 4, 9, 16).bfloat16()
     pushed = counted(4, lambda: push.repel(group_GBND, RepulsionConfig()))
     assert pushed.count + (factorise + sort + gather + copy) + (copy + 1 + 1) == cost.REPULSION_KERNELS
+
+
+def test_the_benchmark_of_quotas_compares_ways_to_spend_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["quotas", "--concepts", "30", "--accepted", "8", "--seeds", "1"]) == 0
+    said = capsys.readouterr().out
+    images = {name: int(count.replace(",", "")) for name, count in re.findall(r"^(\w+): ([\d,]+) images", said, re.M)}
+    assert images["bandit"] < images["uniform"] < images["stock"]
+    assert "240 of 240 accepted" in said

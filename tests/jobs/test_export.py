@@ -13,18 +13,14 @@ from typing import Any
 import datasets
 import duckdb
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from pipelines.dataset import images
-from pipelines.dataset.ai_mark import SOURCE_TYPE, marked
+from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.schema import scored
-from pipelines.dataset.storage import Storage
 from pipelines.export.card import yaml_features
 from pipelines.export.formats import FORMATS
-from pipelines.flows.finish import finish
 from tests.support.docs import run_blocks
 from tests.support.exports import SHARD_BYTES, Row, export, marked_rows_of, rows_of
 from tests.support.toy_run import DIM
@@ -285,21 +281,3 @@ def test_a_switch_leaves_the_mark_out_and_the_card_says_so(kind: str, toy_run: P
         assert (SOURCE_TYPE in (to / "README.md").read_text()) == mark
         assert json.loads((to / "export.json").read_bytes())["export"].get("mark", False) == mark
     assert export(toy_run, tmp_path / "marked-True", kind, "--no-mark", shard_bytes=10**9) == 2
-
-
-def test_videos_stay_animated(own_toy_run: Path, tmp_path: Path) -> None:
-    video = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    data = images.encode_video(video, 8)
-
-    def film(rows: pa.Table) -> pa.Table:
-        cells = [{"bytes": data, "path": f"{key}.webp"} for key in rows["image_id"].to_pylist()]
-        return rows.set_column(0, rows.schema.field("image"), pa.array(cells, rows.schema.field("image").type))
-
-    for file in (own_toy_run / "data").iterdir():
-        pq.write_table(film(pq.read_table(file)), file)
-    finish(Storage.open(own_toy_run))
-    assert export(own_toy_run, tmp_path / "tars", "webdataset") == 0
-    _, sample = next(samples_of(sorted((tmp_path / "tars").glob("*.tar"))))
-    assert sample["webp"] == marked(data)
-    with Image.open(io.BytesIO(sample["webp"])) as opened:
-        assert getattr(opened, "n_frames", 1) == 3

@@ -134,3 +134,16 @@ def test_what_goes_along_reaches_every_end(tmp_path: Path, tiny_pipeline: str, t
     page, card = (out / "gallery.html").read_text(), (out / "README.md").read_text()
     assert '"carried": {"label": 3, "meta": "{\\"lang\\": \\"en\\", \\"tags\\": [\\"a\\", \\"b\\"]}"}' in page
     assert "| `label` | `int64` | `label` of the prompt file, carried along |" in card
+
+
+def test_a_run_with_quotas_ends_like_any_run(tmp_path: Path, tiny_pipeline: str, tiny_clip: str) -> None:
+    """Complete, and exported with what was accepted; a replay needs its rows alone."""
+    lines = [{"prompt": "a red square", "concept": "square"}, {"prompt": "a dot"}]
+    write_job(tmp_path, tiny_pipeline, tiny_clip, lines)
+    quotas = ("quota.accepted=5", "quota.most_groups=6", "quota.distinct_similarity=0.9999999")
+    assert run_inline(tmp_path, *quotas).complete
+    out = tmp_path / "out"
+    assert Counter(concept for (concept,) in rows(out / "data", "concept")) == {"square": 5, None: 5}
+    assert rows(out / "rejected", "drop_reason") == [("over quota",)] * 2
+    assert export(out, tmp_path / "hub", "huggingface", shard_bytes=1 << 20) == 0
+    assert pq.read_table(tmp_path / "hub" / "data").num_rows == 10

@@ -105,11 +105,12 @@ def test_the_endpoint_takes_it(tiny_pipeline: str) -> None:
     code = f"""
 from pipelines.serve import page
 from pipelines.serve.requests import job_of
-from pipelines.serve.schema import request_model, response_model
+from pipelines.serve.response_schema import response_model
+from pipelines.serve.schema import ImageRequest, request_model
 from pipelines.serve.settings import ServeArgs, resolve
 args = ServeArgs(model={tiny_pipeline!r}, plugins={PLUGINS!r}, size="16x16")
 serving = resolve(args)
-asked = request_model(args, serving)(prompt="a dot", louder={{"factor": 2.5}})
+asked = request_model(args, serving, ImageRequest)(prompt="a dot", louder={{"factor": 2.5}})
 job, _ = job_of(asked, args, serving)
 print(job.group.interventions, "louder" in response_model().model_json_schema()["$defs"]["GroupReportHere"]["required"])
 print(serving.ranks(args).plugins == args.plugins)

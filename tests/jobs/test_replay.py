@@ -141,7 +141,7 @@ def test_a_row_that_says_another_seed_is_found_out(undisturbed: Path, tmp_path: 
     at = table.schema.get_field_index("group_seeds")
     pq.write_table(table.set_column(at, table.schema.field(at), pa.array(seeds, pa.list_(pa.int64()))), path)
     assert main(["--dataset", str(forged), "--sample", "0", "--device", "cpu"]) == 1
-    assert "differs by up to" in capsys.readouterr().err
+    assert "differs, in its file by up to" in capsys.readouterr().err
 
 
 def test_an_image_that_is_none_is_named(undisturbed: Path, tmp_path: Path, capsys: Out) -> None:

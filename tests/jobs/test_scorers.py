@@ -109,6 +109,22 @@ def test_what_a_classifier_finds_is_recorded_and_dropped_where_that_is_asked_for
     assert "| `safe_clip_score` | `float` | probability of the first label" in card
 
 
+def test_images_are_accepted_by_an_expression_over_columns_of_all_scorers(
+    lit: Path, tmp_path: Path, tiny_pipeline: str, tiny_clip: str
+) -> None:
+    write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN[:4])
+    scored = all_rows(lit)
+    limit = float(np.median([row["light_contrast"] for row in scored]))
+    accept = f"selection.accept='light_contrast >= {limit!r} and light_rank_in_group <= 2'"
+    assert run_inline(tmp_path, LIGHT, STOCK, accept).complete
+    reasons = {row["image_id"]: row["drop_reason"] for row in all_rows(tmp_path / "out")}
+    for row in scored:
+        dull = f"light_contrast >= {limit!r}" if row["light_contrast"] < limit else None
+        low = "light_rank_in_group <= 2" if row["light_rank_in_group"] > 2 else None
+        assert reasons[row["image_id"]] == (dull or low)
+    assert len({*reasons.values()}) == 3
+
+
 def test_a_group_that_a_further_scorer_cannot_score_fails_and_heals(
     tmp_path: Path, tiny_pipeline: str, tiny_clip: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

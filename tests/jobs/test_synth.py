@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import s3fs
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from jobs import mine
 from models.generator import Generator
@@ -28,7 +28,6 @@ from pipelines.dataset.storage import Storage
 from pipelines.plan.groups import groups_of
 from tests.conftest import PROMPTS, ROOT, user_env
 from tests.support.job import Synth, files_of, run_inline, write_job
-from tests.support.toys import pipelines as toys
 
 
 @pytest.fixture
@@ -215,25 +214,6 @@ def test_s3_in_and_out_from_the_command_line(
     assert "\nerror: cannot" in refused
     assert "AWS_SECRET_ACCESS_KEY" in refused
     assert "wrong-key" not in refused
-
-
-def test_videos_are_rows_with_all_frames(tmp_path: Path, tiny_clip: str) -> None:
-    pipeline = toys.save("cogvideox", tmp_path)
-    write_job(tmp_path, pipeline, tiny_clip, [{"prompt": "a red square"}])
-    assert run_inline(tmp_path, "sampling.frames=9", "selection.keep_per_group=2").complete
-    rows = [row for folder in ("data", "rejected") for row in pq.read_table(tmp_path / "out" / folder).to_pylist()]
-    assert len(rows) == 6
-    made = Generator(ModelSpec(path=pipeline, dtype="float32")).generate(
-        groups_of(pq.read_table(tmp_path / "out" / "plan"))[:1]
-    )[0]
-    for row in rows:
-        assert row["frames"] == 9
-        assert row["image"]["path"].endswith(".webp")
-        with Image.open(io.BytesIO(row["image"]["bytes"])) as opened:
-            frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(opened)]
-        assert np.shape(frames) == (9, 16, 16, 3)
-        if row["arm"] == "stock":
-            assert np.array_equal(frames, made[row["index_in_group"]])
 
 
 def test_dry_run_makes_nothing(synth: Synth, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,7 +132,7 @@ def test_texts_are_kept_while_they_fit(tiny_pipeline: str, monkeypatch: pytest.M
     made = generator.generate(groups)
     assert [key[0] for key in generator._texts._kept] == ["a dot", "a ring", ""]
     monkeypatch.setattr("models.texts._BYTES_KEPT", 1)
-    generator._texts.encode("a star", None, SAMPLING)
+    generator._texts.encode("a star", (), SAMPLING)
     assert [key[0] for key in generator._texts._kept] == ["a star"]
     assert np.array_equal(generator.generate(groups), made)
 

@@ -122,16 +122,16 @@ def test_a_decomposition_beside_the_model_is_the_same(count: int) -> None:
         assert torch.equal(found, space_and_align(text, direction, selection, config, before))
 
 
-def make(folder: str, *, family: str, interventions: Any = (), **spec: Any) -> Tensor:
-    """The images of a group, int [B, ...]."""
+def make(folder: str, *, family: str, interventions: Any = (), pictures: int | None = None, **spec: Any) -> Tensor:
+    """The images of a group, int [B, ...]; pictures: how many it has, if not as few as it needs."""
     generator = Generator(ModelSpec(path=folder, device=DEVICE, **spec))
     facts = generator._family
     side = max(16, facts.size_multiple(generator._pipe))
     sampling = Sampling(
         steps=2, guidance_scale=3.0, width=side, height=side, max_sequence_length=64, frames=1 + facts.frame_step
     )
-    image = picture() if facts.edits else None
-    of = Group(prompt="a red star", seeds=SEEDS, sampling=sampling, image=image, interventions=interventions)
+    given = (picture(),) * (facts.pictures[0] if pictures is None else pictures)
+    of = Group(prompt="a red star", seeds=SEEDS, sampling=sampling, pictures=given, interventions=interventions)
     first, again = (generator.generate([of])[0] for _ in range(2))
     assert (first == again).all(), family
     return torch.from_numpy(first).int()
@@ -144,6 +144,15 @@ def test_every_family(family: str, tmp_path: Path) -> None:
     changed = make(folder, family=family, dtype="bfloat16", **BOTH)
     assert changed.shape == base.shape
     assert (changed != base).any()
+
+
+@pytest.mark.parametrize("settings", [{}, {"offload": "model"}])
+@pytest.mark.parametrize("family", ["sd3", "flux"])
+def test_image_to_image(family: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    folder = toys.save(family, tmp_path)
+    base, made = (make(folder, family=family, dtype="bfloat16", pictures=count, **settings) for count in (0, 1))
+    assert made.shape == base.shape
+    assert (made != base).any()
 
 
 @pytest.mark.parametrize(

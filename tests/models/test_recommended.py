@@ -263,6 +263,14 @@ def test_a_real_pipeline_has_the_shape_of_its_configs(tiny_pipeline: str) -> Non
     assert shape_of(Path(tiny_pipeline)) == Shape(pipeline="StableDiffusion3Pipeline", layers=2, width=32)
 
 
+def test_blocks_that_a_config_names_in_another_way_are_counted(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "aura", Shape(pipeline="AuraFlowPipeline", layers=0, width=3072))
+    config = tmp_path / "aura" / "transformer" / "config.json"
+    names = {"num_mmdit_layers": 4, "num_single_dit_layers": 32, "num_attention_heads": 12, "attention_head_dim": 256}
+    config.write_text(json.dumps(names))
+    assert shape_of(Path(folder)) == CHECKPOINTS["fal/AuraFlow-v0.3"].shape
+
+
 def test_the_table_of_checkpoints_says_what_the_code_does() -> None:
     text = Path("models/CHECKPOINTS.md").read_text()
     assert table() in text, f"write this table:\n{table()}"

@@ -66,7 +66,8 @@ def at_step(number: int, act: Callable[[], object]) -> Callable[[int, int], None
 
 def test_it_makes_what_a_generator_makes(replica: Replica, undisturbed: Any, tiny_pipeline: str) -> None:
     generator = Generator(ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu"))
-    assert replica.info == generator.info
+    # Ranks have a part of the images each: nobody can show them on the way.
+    assert replica.info == replace(generator.info, previews=False)
     (expected,) = generator.generate([GROUP])
     assert np.abs(undisturbed[0].astype(int) - expected.astype(int)).max() <= 1
 

@@ -17,6 +17,7 @@ from models.scorers import open_clip_files, registry
 from models.scorers.base import Entry, GroupScores, ImageGroup, ScorerSpec
 from models.scorers.clip import SAME_TOKENS, ClipScorer
 from models.scorers.clip_tokens import tokens_cut
+from models.scorers.videos import consistency, of_videos
 from pipelines.stages.judge import Judge
 from tests.conftest import ROOT
 from tests.support.light import ENTRY, LightScorer
@@ -192,3 +193,28 @@ def test_vectors_are_what_the_entry_says(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(registry._registered, "wrong", replace(ENTRY, vectors=True))
     with pytest.raises(ModelError, match="vectors = True, but dim = None"):
         registry.open_scorer(ScorerSpec(kind="wrong"), "cpu")
+
+
+def test_a_video_s_scores_are_those_of_its_frames_taken_together() -> None:
+    vectors_ND = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], np.float32)
+    scores = GroupScores(
+        score_B=np.array([1, 3, 5, 5], np.float32),
+        margin_B=np.array([0, 1, 2, 4], np.float32),
+        features_BD=vectors_ND,
+        columns={"nsfw": np.array([0, 0.9, 0.1, 0.2], np.float32)},
+        answers=[{"a star?": share} for share in (0.0, 1.0, 0.5, 0.5)],
+    )
+    mean, most = (of_videos(scores, 2, over) for over in ("mean", "max"))
+    assert mean.margin_B is not None
+    assert mean.features_BD is not None
+    assert (mean.score_B.tolist(), mean.margin_B.tolist()) == ([2, 5], [0.5, 3])
+    assert mean.features_BD == pytest.approx(np.array([[0.5**0.5, 0.5**0.5], [1, 0]]))
+    assert (mean.answers, most.answers) == ([{"a star?": 0.5}] * 2, [{"a star?": 1.0}, {"a star?": 0.5}])
+    assert mean.columns["nsfw"] == pytest.approx(np.array([0.45, 0.15]))
+    assert most.columns["nsfw"] == pytest.approx(np.array([0.9, 0.2]))  # one frame is enough for a filter
+    assert registry.entry_of("classifier").over_frames == "max"
+    over_time = consistency(vectors_ND, 2)
+    assert over_time is not None
+    assert over_time.tolist() == [0, 1]
+    assert consistency(vectors_ND, 1) is None
+    assert of_videos(scores, 1, "mean") is scores

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.prompts.expansion.answers import NoAnswer, texts_in
+from models.chat import NoAnswer
+from pipelines.prompts.expansion.answers import texts_in
 from pipelines.prompts.expansion.counterfactual import carried_over
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 import tomllib
+from pathlib import Path
 
 import numpy as np
 
+from pipelines.calibration import chosen
 from pipelines.calibration.choose import Tried, choose, front
+from pipelines.calibration.config import build
+from pipelines.config import run as run_config
+from pipelines.config.quota import Quota
 from pipelines.config.write_toml import toml_text
 
 PROMPTS = 8
@@ -67,3 +72,18 @@ def test_toml_is_read_as_it_was_meant() -> None:
         **tables,
         "selection": {"min_margin": -math.inf, "share": 1e-05, "steps": [0.0, 0.15], "none": []},
     }
+
+
+def test_the_run_that_is_written_keeps_quotas_but_not_their_candidates_which_are_other_arms(tmp_path: Path) -> None:
+    tables = {
+        "run": {"output": str(tmp_path / "out")},
+        "prompts": {"path": "prompts.txt"},
+        "model": {"path": "models/embedded/weights/pipeline"},
+        "scoring": {"model": "m"},
+        "arms": [{"name": "plain"}, {"name": "rare", "tora": True}],
+        "quota": {"accepted": 3, "candidates": ["rare"]},
+    }
+    config = build(tables, file="run.toml")
+    text = chosen.run(config, config.settings()[-1])
+    written = run_config.build(tomllib.loads(text), file="found/run.toml")
+    assert (written.quota, [arm.name for arm in written.arms]) == (Quota(accepted=3), ["stock", "calibrated"])

@@ -144,6 +144,9 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("selection.limits=[{column='keep', above=1}]", ["selection.limits.column = 'keep'", "clip_score"]),
         ("selection.limits=[{column='clip_score'}]", ["[selection.limits[0]]", "a number for above or for below"]),
         ("selection.limits=[{column='clip_score', above=0, below=1}]", ["above = 0.0", "at least below = 1.0"]),
+        ("selection.accept='clip_scor > 0.2'", ["selection.accept", "'clip_scor'", "did you mean 'clip_score'?"]),
+        ("selection.accept='keep'", ["[selection]", "accept = 'keep'", "needs a comparison"]),
+        ("selection.accept='clip_score >'", ["[selection]", "accept: it is no expression"]),
         ("scorers=[{name='n', kind='classifier', model='a/b'}]", ["[scorers[0]]", "options.labels = None"]),
         ("selection.rank_by=b32", ["selection.rank_by = 'b32'", "[[scorers]] (there: none)"]),
     ],
@@ -221,6 +224,7 @@ def test_settings_that_came_later_leave_fingerprints_alone(
         "scorers=[]",
         'selection.rank_by=""',
         "selection.limits=[]",
+        "selection.accept=''",
     ]
     spelled += ["tora.encoders=together", "tora.refresh_steps=1", "tora.lag_steps=0", *loaded]
     assert fingerprint(load(toml, [*first, *spelled])) == before

@@ -116,7 +116,7 @@ def test_a_cluster_that_is_lost_is_said_before_ray_ends_the_process(
     """Where the head is gone for a minute, Ray's C++ exits at once: nothing could be said then."""
     monkeypatch.setattr(bars, "_every", lambda: 0.05)
     file = ProgressFile(Storage.open(str(tmp_path)), images=4, done=0, workers={})
-    with file.session(), bars.followed(file, 4, 0) as progress:
+    with file.session(), bars.followed(file) as progress:
         assert isinstance(progress, RemoteProgress)
         ray.kill(progress.actor)
         told, deadline = "", time.monotonic() + 30

@@ -33,6 +33,8 @@ The above exception was the direct cause of the following exception:
 
 def test_errors_of_workers_are_found_in_ray_s_text() -> None:
     assert console.user_message(RuntimeError(FROM_A_WORKER)) == "model.path = 'x' cannot be loaded:\nit is gone"
+    of_a_service = FROM_A_WORKER.replace("errors.ModelError", "errors.ServiceError")
+    assert console.user_message(RuntimeError(of_a_service)) == "model.path = 'x' cannot be loaded:\nit is gone"
     assert console.user_message(UserError("do this")) == "do this"
     assert console.user_message(ValueError("a UserError: no")) is None
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.dataset import ai_mark, images
+from pipelines.dataset import ai_mark, images, mp4, videos
 from pipelines.dataset.content_credentials import Credentials, Signer
 from pipelines.dataset.storage import Storage
 from pipelines.flows.finish import finish
@@ -25,7 +25,8 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 FILES = {
     "image/png": images.encode(PICTURE, "png"),
     "image/webp": images.encode(PICTURE, "webp"),
-    "animated": images.encode_video(np.stack([PICTURE, PICTURE[::-1]]), 8),
+    "animated": videos.encode(np.stack([PICTURE, PICTURE[::-1]]), "webp", 8),
+    "video/mp4": videos.encode(np.stack([PICTURE, PICTURE[::-1]])[:, :8, :6], "mp4", 8),
 }
 
 
@@ -71,7 +72,7 @@ def write_credentials(folder: Path) -> Credentials:
 
 
 def read(data: bytes) -> dict[str, Any]:
-    kind = "image/webp" if data.startswith(b"RIFF") else "image/png"
+    kind = "image/webp" if data.startswith(b"RIFF") else "video/mp4" if mp4.is_one(data) else "image/png"
     found: dict[str, Any] = json.loads(c2pa.Reader(kind, io.BytesIO(data)).json())
     return found
 
@@ -89,7 +90,9 @@ def test_the_signature_is_valid_and_says_what_made_the_image(kind: str, credenti
     manifest = found["manifests"][found["active_manifest"]]
     (actions,) = [one["data"]["actions"] for one in manifest["assertions"] if one["label"].startswith("c2pa.actions")]
     assert [action["digitalSourceType"] for action in actions] == [ai_mark.SOURCE_TYPE]
-    assert np.array_equal(images.decode(signed), images.decode(FILES[kind]))
+    frames = 1 if kind.startswith("image") else 2
+    before, after = (videos.decode(data, frames, range(frames)) for data in (FILES[kind], signed))
+    assert np.array_equal(before, after)
     assert ai_mark.SOURCE_TYPE.encode() in signed
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models import chat
 from pipelines.config.run import fingerprint
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -21,16 +22,15 @@ from pipelines.flows import dry_run
 from pipelines.flows.synth import _planned
 from pipelines.plan.files import FAILED_PROMPTS, read_shard
 from pipelines.plan.write import count_plan, write_plan
-from pipelines.prompts.expansion import endpoint
 from tests.conftest import ROOT, Configure
 from tests.support.language_model import KEY, Model, started
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
-    monkeypatch.setattr(endpoint, "_FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(chat, "_FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setenv("LLM_KEY", KEY)
-    with started() as model:
+    with started(Model()) as model:
         yield model
 
 

@@ -1,13 +1,11 @@
-"""Pictures and videos as bytes: lossless, with an id that follows the pixels; blank ones are found."""
+"""Pictures as bytes: lossless, with an id that follows the pixels; blank ones are found."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
 
 from pipelines.dataset import images
 
@@ -18,20 +16,6 @@ def test_images_are_lossless(image_format: Any) -> None:
     data = images.encode(image, image_format)
     assert np.array_equal(images.decode(data), image)
     assert images.encode(image, image_format) == data
-
-
-def test_videos_are_lossless() -> None:
-    video = np.random.default_rng(0).integers(0, 256, (5, 9, 7, 3), dtype=np.uint8)
-    data = images.encode_video(video, 8)
-    assert images.encode_video(video, 8) == data
-    with Image.open(io.BytesIO(data)) as opened:
-        frames = [
-            (np.asarray(frame.convert("RGB")), frame.info["duration"]) for frame in ImageSequence.Iterator(opened)
-        ]
-    assert np.array_equal([pixels for pixels, _ in frames], video)
-    assert {duration for _, duration in frames} == {125}
-    assert np.array_equal(images.decode(data), video[2])
-    assert images.image_id(video) != images.image_id(video[:4])
 
 
 def test_image_ids_follow_pixels_and_shape() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.errors import ServiceError
 from pipelines.dataset.failures import Failure
 from pipelines.stages.isolate import packs_of_equal, run_isolated
 
@@ -48,3 +50,11 @@ def test_a_passing_trouble_is_tried_again() -> None:
 
     assert list(run_isolated([5], [[0]], once_broken)) == [(0, 5)]
     assert calls == [[5], [5]]
+
+
+def test_a_service_that_nobody_can_use_ends_it_all() -> None:
+    def unreachable(numbers: list[int]) -> list[int]:
+        raise ServiceError("nothing answers")
+
+    with pytest.raises(ServiceError):
+        list(run_isolated([1, 2], [[0, 1]], unreachable))

@@ -110,6 +110,19 @@ def test_the_estimate_knows_published_models_and_other_settings(configure: Confi
     assert all("GB with weights = " in line for line in others)
 
 
+def test_the_estimate_of_videos_counts_their_frames(tiny_pipeline: str, configure: Configure) -> None:
+    def working(frames: int, **model: object) -> int:
+        sampling = {"width": 512, "height": 512, "frames": frames}
+        config = configure(model={"path": tiny_pipeline, **model}, sampling=sampling, group={"size": 64})
+        assert memory.latent_frames(config) == (frames + 3) // 4
+        return memory.activation_bytes(config, memory.shared(config))
+
+    picture, short, long = (working(frames) for frames in (1, 49, 97))
+    assert long / short == pytest.approx(97 / 49, rel=0.01)  # the autoencoder's, of frames that are decoded together
+    assert picture < short
+    assert working(97, vae_tiling=True) < short
+
+
 @pytest.mark.parametrize(
     "model",
     [{"offload": "group"}, {"offload": "model", "weights": "float8"}, {"vae_slicing": False, "vae_tiling": True}],

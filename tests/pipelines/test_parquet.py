@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import io
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.dataset import parquet
+from pipelines.dataset.parquet import Reader
 from pipelines.dataset.storage import Storage
 from tests.conftest import ROOT
 
@@ -106,3 +109,20 @@ def test_parts_of_a_file_can_be_read(tmp_path: Path) -> None:
         assert [batch.num_rows for batch in reader.batches(30, ["id"], 2)] == [30, 20]
     with pytest.raises(FileNotFoundError):
         parquet.read(storage, "b.parquet")
+
+
+def test_one_row_group_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    schema = pa.schema([("image", pa.struct([("bytes", pa.binary())]))])
+    with pq.ParquetWriter(tmp_path / "p.parquet", schema, compression="none", use_dictionary=False) as writer:
+        for _ in range(16):
+            rows = [{"image": {"bytes": os.urandom(250_000)}} for _ in range(4)]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    with (tmp_path / "p.parquet").open("rb") as file:
+        reader = Reader(file, "p.parquet")
+        tracemalloc.start()  # pyarrow reads from a Python file through Python's bytes
+        try:
+            assert sum(batch.num_rows for batch in reader.batches(3, ["image"])) == 64
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 4_000_000

@@ -21,13 +21,12 @@ def features(*angles: float) -> NDArray[np.float32]:
 
 def chosen(scores: list[float], margins: list[float] | None = None, ids: str = "abcd", **rules: Any) -> Selected:
     angles = rules.pop("angles", (0, 30, 60, 90))
-    columns = rules.pop("columns", {})
     known = None if margins is None else np.array(margins, np.float32)
+    columns = {"clip_margin": [None] * len(scores) if known is None else known.tolist(), **rules.pop("columns", {})}
     return select(
         Selection(**rules),
         ids[: len(scores)],
         features_BD=features(*angles),
-        margins_B=known,
         ranked_by_B=np.array(scores, np.float32) if known is None else known,
         columns=columns,
     )
@@ -61,6 +60,33 @@ def test_what_is_beyond_a_limit_is_dropped_with_the_column_s_name() -> None:
     assert dropped == [None, "nsfw_nsfw", None, "aesthetic_clip_score"]
     best = chosen([0.1, 0.3, 0.4, 0.2], columns=columns, limits=limits, keep_per_group=1).drop_reason
     assert best == ["rank", "nsfw_nsfw", None, "aesthetic_clip_score"]
+
+
+def test_a_limit_drops_what_is_no_number_and_a_margin_does_not() -> None:
+    nan, columns = float("nan"), {"light": [float("nan"), 0.5, 0.5, 0.5]}
+    assert chosen([0.1] * 4, columns=columns, limits=(Limit(column="light", below=0.0),)).drop_reason[0] == "light"
+    assert chosen([0.1] * 4, [nan, 0.1, 0.1, 0.1], min_margin=0.0).drop_reason == [None] * 4
+
+
+def test_a_margin_equal_to_the_lowest_is_kept() -> None:
+    # 0.1 in the margins' precision is more than 0.1, and 0.7 is less
+    assert chosen([0.1] * 4, [0.1, 0.2, 0.3, 0.0], min_margin=0.1).drop_reason == [None, None, None, "margin"]
+    assert chosen([0.1] * 4, [0.7, 0.8, 0.9, 0.6], min_margin=0.7).drop_reason == [None, None, None, "margin"]
+
+
+def test_what_is_not_accepted_is_dropped_for_the_comparison_that_is_false() -> None:
+    columns = {"vqa": [0.9, 0.5, None, 0.9], "clip_score": [0.3, 0.3, 0.3, 0.1]}
+    accept = "vqa > 0.6 and\n  (clip_score > 0.2 or known(clip_margin))"
+    dropped = chosen([0.1, 0.3, 0.4, 0.2], columns=columns, accept=accept).drop_reason
+    assert dropped == [None, "vqa > 0.6", None, "clip_score > 0.2 or known(clip_margin)"]
+    best = chosen([0.1, 0.3, 0.4, 0.2], columns=columns, accept=accept, keep_per_group=1).drop_reason
+    assert best == ["rank", "vqa > 0.6", None, "clip_score > 0.2 or known(clip_margin)"]
+
+
+def test_the_rank_that_is_accepted_is_that_of_the_selection() -> None:
+    columns = {"rank_in_group": [1, 2, 3, 4]}  # of the main scorer, where another one ranks
+    result = chosen([0.1, 0.3, 0.4, 0.2], columns=columns, accept="rank_in_group <= 2")
+    assert result.drop_reason == ["rank_in_group <= 2", None, None, "rank_in_group <= 2"]
 
 
 def test_equal_pixels_are_duplicates_of_the_first() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,10 +17,11 @@ import numpy as np
 import openai
 import pytest
 from openai import OpenAI
+from PIL import Image
 
 from models.generator import Generator
 from pipelines.config.run import build, load
-from pipelines.dataset.ai_mark import marked
+from pipelines.dataset.ai_mark import SOURCE_TYPE, marked
 from pipelines.dataset.images import decode, encode
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
@@ -164,6 +167,8 @@ def test_compatible_requests_share_a_batch(served: Served) -> None:
         ({"prompt": " "}, 400, "prompt", "empty"),
         ({"prompt": "\x00"}, 400, "prompt", "control characters"),
         ({"prompt": "x" * 60}, 400, "prompt", "tokens longer than the model reads"),
+        ({"negative_prompt": "x" * 60}, 400, "negative_prompt", "the negative prompt is"),
+        ({"negative_prompt": "a dot", "guidance_scale": 1}, 400, "negative_prompt", "negative_prompt = 'a dot' has no"),
         ({"model": "dall-e-3"}, 404, "model", "this is pipeline"),
         ({"tora": {"sigma": 99}}, 400, "tora", "sigma = 99.0 is out of range"),
         ({"repulsion": {"inner_steps": 9999}}, 400, "repulsion.inner_steps", "at most 1000"),
@@ -175,7 +180,8 @@ def test_compatible_requests_share_a_batch(served: Served) -> None:
         ({"style": "vivid"}, 400, "style", "say it in the prompt"),
         ({"background": "transparent"}, 400, "background", "opaque"),
         ({"output_compression": 50}, 400, "output_compression", "lossless"),
-        ({"partial_images": 2, "stream": True}, 400, "partial_images", "carry no images"),
+        ({"partial_images": 2}, 400, "partial_images", "set stream"),
+        ({"partial_images": 4, "stream": True}, 400, "partial_images", "less than or equal to 3"),
         ({"guidance_scale": float("nan")}, 400, "guidance_scale", "finite"),
     ],
 )
@@ -201,6 +207,35 @@ def test_a_field_of_openai_that_asks_for_nothing_more_is_taken(served: Served) -
         "user": "me",
     }
     assert post(served, output_compression=100, partial_images=0, **usual).status_code == 200
+
+
+def test_jpeg_files(served: Served, client: OpenAI) -> None:
+    made = {
+        quality: client.images.generate(
+            prompt="a red star", output_format="jpeg", output_compression=quality, extra_body={"seed": 5, "exact": True}
+        )
+        for quality in (0, 60, 100)
+    }
+    files = [base64.b64decode((answer.data or [])[0].b64_json or "") for answer in made.values()]
+    assert [Image.open(io.BytesIO(file)).format for file in files] == ["JPEG"] * 3
+    assert all(SOURCE_TYPE.encode() in file for file in files)
+    assert len(files[0]) < len(files[1]) < len(files[2])
+    lossless = post(served, seed=5, exact=True).json()["data"][0]
+    assert [(answer.data or [])[0].image_id for answer in made.values()] == [lossless["image_id"]] * 3  # type: ignore[attr-defined]
+    exact = decode(base64.b64decode(lossless["b64_json"])).astype(int)
+    assert np.abs(decode(files[2]).astype(int) - exact).mean() < np.abs(decode(files[0]).astype(int) - exact).mean() / 4
+    link = post(served, output_format="jpeg", response_format="url").json()["data"][0]["url"]
+    assert httpx2.get(link).headers["content-type"] == "image/jpeg"
+
+
+def test_an_answer_has_openais_standard_fields(served: Served, client: OpenAI) -> None:
+    raw = client.images.with_raw_response.generate(prompt="a red star", size="24x16")
+    made = raw.parse()
+    assert (made.size, made.output_format, made.background, made.quality) == ("24x16", "png", "opaque", "auto")
+    assert made.usage is not None
+    assert (made.usage.total_tokens, made.usage.input_tokens_details.text_tokens) == (0, 0)
+    assert abs(made.created - time.time()) < 60
+    assert int(raw.headers["openai-processing-ms"]) >= 1000 * made.group["generate_seconds"]  # type: ignore[attr-defined]
 
 
 def test_steps_by_the_name_that_diffusers_gives_them(served: Served) -> None:
@@ -232,10 +267,13 @@ def test_documents(served: Served) -> None:
     for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz"):
         assert httpx2.get(served.url + path).status_code == 200
     assert "cdn" not in httpx2.get(f"{served.url}/docs").text
+    document = httpx2.get(f"{served.url}/openapi.json")
+    assert "ValidationError" not in document.text  # no error has FastAPI's own form
+    assert "422" in document.json()["paths"]["/v1/images/generations"]["post"]["responses"]
     post(served)
     metrics = httpx2.get(f"{served.url}/metrics").text
-    assert 'raydiance_image_requests_total{status="200"}' in metrics
-    assert "raydiance_requests_in_flight 0.0" in metrics
+    assert 'raydiance_image_requests_total{model="pipeline",status="200"}' in metrics
+    assert 'raydiance_requests_in_flight{model="pipeline"} 0.0' in metrics
 
 
 def test_head_is_answered_wherever_get_is(served: Served) -> None:

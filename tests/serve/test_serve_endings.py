@@ -54,12 +54,12 @@ def steps(served: Served, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     done_steps: list[int] = []
     real = served.worker._generator.draw
 
-    def counted(groups: Any, on_step: Any) -> Any:
+    def counted(groups: Any, on_step: Any, **more: Any) -> Any:
         def step(done: int, of: int) -> None:
             done_steps.append(done)
             on_step(done, of)
 
-        return real(groups, step)
+        return real(groups, step, **more)
 
     monkeypatch.setattr(served.worker._generator, "draw", counted)
     return done_steps
@@ -128,8 +128,8 @@ def test_whom_ray_does_not_find_has_died(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def cancelled(served: Served) -> float:
     lines = httpx2.get(f"{served.url}/metrics").text.splitlines()
-    name = 'raydiance_image_requests_total{status="cancelled"}'
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+    counts = [line for line in lines if line.startswith("raydiance_image_requests_total") and "cancelled" in line]
+    return sum(float(line.split()[-1]) for line in counts)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -175,10 +175,10 @@ def test_a_model_that_fails_fails_its_own_requests(served: Served, monkeypatch: 
     generator = served.worker._generator
     real = generator.draw
 
-    def breaks(groups: Any, on_step: Any = None) -> Any:
+    def breaks(groups: Any, on_step: Any = None, **more: Any) -> Any:
         if any(group.prompt == "bad" for group in groups):
             raise RuntimeError("secret detail")
-        return real(groups, on_step)
+        return real(groups, on_step, **more)
 
     monkeypatch.setattr(generator, "draw", breaks)
     with ThreadPoolExecutor(2) as pool:

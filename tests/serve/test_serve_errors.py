@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from openai import APIError, OpenAI
 
+from pipelines.serve.jobs import Event, Job, Started, Step
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs
 from tests.support.served import BrokenEngine, listening
@@ -46,6 +48,34 @@ def test_every_error_has_openais_form_and_is_read_by_other_origins(
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "secret" not in answer.text
+
+
+def test_an_error_in_the_middle_of_a_stream_is_an_event(caplog: pytest.LogCaptureFixture) -> None:
+    engine = BrokenEngine(events=(Started(), Step(done=1, of=2)))
+    with listening(ServeArgs(), engine, Keys()) as url:
+        client = OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+        events = client.images.generate(prompt="a red star", stream=True)
+        assert next(events).type == "image_generation.progress"  # type: ignore[comparison-overlap]
+        with pytest.raises(APIError, match="something went wrong here") as raised:
+            next(events)
+    assert isinstance(raised.value.body, dict)
+    assert raised.value.body["code"] == "internal_error"
+    assert "RuntimeError in an answer" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_worker_that_ends_without_an_answer_is_told() -> None:
+    class Silent(BrokenEngine):
+        async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
+            yield Started()
+            if job.progress:
+                yield Step(done=1, of=2)
+
+    with listening(ServeArgs(), Silent(), Keys()) as url:
+        whole, streamed = (httpx2.post(url + IMAGES, json={"prompt": "a", "stream": on}) for on in (False, True))
+    assert (whole.status_code, whole.json()["error"]["code"]) == (503, "worker_lost")
+    assert streamed.text.count("event: ") == 2
+    assert '"code": "worker_lost"' in streamed.text.split("event: error")[1]
 
 
 def test_a_body_that_does_not_come_is_told_to_other_origins(url: str) -> None:

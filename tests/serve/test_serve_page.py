@@ -23,7 +23,7 @@ from pipelines.plan.write import write_plan
 from pipelines.serve.jobs import Done, Event, Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.requests import job_of
-from pipelines.serve.schema import request_model
+from pipelines.serve.schema import ImageRequest, request_model
 from pipelines.serve.settings import resolve
 from tests.support.page import PROMPT, make
 from tests.support.served import Served, serving
@@ -89,7 +89,9 @@ def test_what_is_copied_for_a_batch_job_is_a_whole_run(
     (planned,) = groups_of(shard)
     words = shlex.split(copied(page, "Copy as curl"))
     serving_here = resolve(served.args)
-    body = request_model(served.args, serving_here).model_validate(json.loads(words[words.index("-d") + 1]))
+    body = request_model(served.args, serving_here, ImageRequest).model_validate(
+        json.loads(words[words.index("-d") + 1])
+    )
     asked = job_of(body, served.args, serving_here)[0]
     # A plan says which LoRAs act, the endpoint takes all of its model: here both have none.
     assert replace(planned, loras=None) == asked.group

@@ -14,6 +14,7 @@ import pytest
 from pipelines.serve.app import _web_options
 from pipelines.serve.errors import ApiError
 from pipelines.serve.keys import Keys
+from pipelines.serve.repeats import MOST_WAITING
 from pipelines.serve.settings import ServeArgs
 from pipelines.serve.uploads import Uploads
 from tests.support.served import BrokenEngine, listening
@@ -84,5 +85,7 @@ def test_room_is_counted_by_client_and_in_all() -> None:
 
 
 def test_what_is_answered_at_once_has_room_beside_all_that_waits() -> None:
-    args = ServeArgs(max_queue=5000, replicas=2, max_replicas=8, groups_per_batch=16, max_uploads=700)
-    assert _web_options(args)["max_ongoing_requests"] - 5000 - 8 * 2 * 16 - 700 >= 1000
+    args = ServeArgs(
+        max_queue=5000, replicas=2, max_replicas=8, groups_per_batch=16, max_uploads=700, max_picture_uploads=1
+    )
+    assert _web_options(args)["max_ongoing_requests"] - 5000 - 8 * 2 * 16 - 701 - MOST_WAITING >= 1000

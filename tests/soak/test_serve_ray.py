@@ -33,11 +33,8 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def url(local_ray: None, tiny_pipeline: str, tiny_clip: str) -> Iterator[str]:
-    """A running endpoint; room for 2 x 4 requests in the copies of the model and 8 that wait."""
-    from ray import serve
-
-    args = ServeArgs(
+def args(tiny_pipeline: str, tiny_clip: str, tmp_path_factory: pytest.TempPathFactory) -> ServeArgs:
+    return ServeArgs(
         model=tiny_pipeline,
         dtype="float32",
         scoring=tiny_clip,
@@ -48,8 +45,16 @@ def url(local_ray: None, tiny_pipeline: str, tiny_clip: str) -> Iterator[str]:
         max_queue=8,  # eight that come at once wait here until Serve has found them their copies
         timeout_s=TIMEOUT_SECONDS,
         queue_timeout_s=TIMEOUT_SECONDS / 2,
+        state_dir=str(tmp_path_factory.mktemp("state")),
         **TINY,
     )
+
+
+@pytest.fixture(scope="module")
+def url(local_ray: None, args: ServeArgs) -> Iterator[str]:
+    """A running endpoint; room for 2 x 4 requests in the copies of the model and 8 that wait."""
+    from ray import serve
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -103,7 +108,7 @@ def test_the_bytes_of_the_bare_generator(url: str, tiny_pipeline: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_caller_who_goes_away_frees_the_worker(url: str, stream: bool) -> None:
-    cancelled = 'raydiance_image_requests_total{status="cancelled"}'
+    cancelled = 'raydiance_image_requests_total{model="pipeline",status="cancelled"}'
     before, begun = metric(url, cancelled), metric(url, "raydiance_queue_seconds_count")
 
     async def leave() -> None:
@@ -115,7 +120,7 @@ def test_a_caller_who_goes_away_frees_the_worker(url: str, stream: bool) -> None
             await asyncio.gather(asked, return_exceptions=True)
 
     asyncio.run(leave())
-    wait_until(lambda: metric(url, "raydiance_requests_in_flight ") == 0, 20)
+    wait_until(lambda: metric(url, "raydiance_requests_in_flight") == 0, 20)
     assert metric(url, cancelled) == before + 1
     wait_until(lambda: idle(pids("Worker")), 20)  # long before a thousand steps are done
 
@@ -184,6 +189,36 @@ def test_a_killed_copy_loses_its_own_requests_only(url: str) -> None:
     assert lost.headers["retry-after"] == "1"
     wait_until(lambda: len(pids("Worker")) == 2, 300)
     assert post(url).status_code == 200
+
+
+def test_a_job_outlives_the_web_process(url: str) -> None:
+    body, web = {"prompt": "a dot", "steps": 1000}, pids("Web")
+    asked = httpx2.post(f"{url}/v1/images/generations", json=body, headers={"prefer": "respond-async"}, timeout=60)
+    job = f"{url}/v1/jobs/{asked.json()['id']}"
+    wait_until(lambda: httpx2.get(job, timeout=60).json()["progress"] > 0, 60)
+    os.kill(web[0], signal.SIGKILL)
+    wait_until(lambda: pids("Web") not in ([], web), 120)
+    wait_until(lambda: httpx2.get(job, timeout=60).status_code == 200, 60)
+    wait_until(lambda: httpx2.get(job, timeout=60).json()["completed_at"] is not None, 120)
+    made = httpx2.get(f"{job}/result", timeout=60).json()
+    assert made["group"]["steps"] == 1000
+
+
+def test_jobs_and_urls_survive_a_redeploy(url: str, args: ServeArgs) -> None:
+    from ray import serve
+
+    kept = post(url, response_format="url").json()["data"][0]["url"]
+    picture = httpx2.get(kept, timeout=60).content
+    desk = pids("Desk")
+    files: Any = {"image": ("a.png", picture), "prompt": (None, "a dot"), "steps": (None, "1000")}
+    asked = httpx2.post(f"{url}/v1/images/edits", files=files, headers={"prefer": "respond-async"}, timeout=60)
+    job = f"{url}/v1/jobs/{asked.json()['id']}"
+    wait_until(lambda: httpx2.get(job, timeout=60).json()["progress"] > 0, 60)
+    serve.run(app(args.model_copy(update={"max_jobs": 7})))
+    wait_until(lambda: pids("Desk") not in ([], desk), 120)
+    assert httpx2.get(kept, timeout=60).content == picture
+    wait_until(lambda: httpx2.get(job, timeout=60).json()["completed_at"] is not None, 240)
+    assert httpx2.get(f"{job}/result", timeout=60).json()["group"]["steps"] == 1000
 
 
 def test_no_prompt_in_the_logs(url: str) -> None:

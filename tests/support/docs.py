@@ -22,6 +22,7 @@ GUIDES = {
         "pipelines/prompts/README.md",
         "pipelines/serve/README.md",
         "pipelines/export/README.md",
+        "pipelines/quota/README.md",
         "models/README.md",
         "tests/README.md",
         "infra/README.md",

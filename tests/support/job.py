@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -14,15 +14,20 @@ import pyarrow as pa
 from jobs.synth import main
 from pipelines.cluster.executor import Stage, check_chain
 from pipelines.cluster.progress import Tracker
-from pipelines.config.run import load
+from pipelines.config.run import RunConfig, load
 from pipelines.dataset import retry
+from pipelines.dataset.progress_json import Quotas
+from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight
+from pipelines.flows.fill import fill
 from pipelines.flows.finish import Summary, finish
 from pipelines.flows.synth import _planned, pending_shards, stages
 from pipelines.stages.block import pack, unpack
 
 Synth = Callable[..., int]
+T = TypeVar("T")
+R = TypeVar("R")
 
 PROMPT_LINES = [
     {"prompt": "a red square", "rarity": "common"},
@@ -81,11 +86,28 @@ def run_inline(folder: Path, *overrides: str, retry_failed: bool = False) -> Sum
     and whose workers' start take most of the time of a small run."""
     settings = preflight.check(load(folder / "run.toml", overrides))
     output = Storage.open(settings.run.output)
+    if settings.quota:
+        fill(settings, output, InlineMaker(settings, output), retry_failed=retry_failed)
+        return finish(output)
     counts = _planned(settings, output)
     if retry_failed:
         retry.request(output, counts.shard_numbers())
     make_inline(pending_shards(output, counts), stages(settings, output, Tracker()))
     return finish(output)
+
+
+@dataclass(frozen=True)
+class InlineMaker:
+    """A `pipelines.flows.fill.Maker` in this process."""
+
+    settings: RunConfig
+    output: Storage
+
+    def make(self, counts: PlanCounts, quotas: Quotas | None = None) -> None:
+        make_inline(pending_shards(self.output, counts), stages(self.settings, self.output, Tracker()))
+
+    def map_shards(self, function: Callable[[T], R], items: Iterable[T]) -> Iterable[R]:
+        return map(function, items)
 
 
 def make_inline(requests: Iterable[dict[str, Any]], through: Sequence[Stage]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 KEY = "sk-secret"
 
@@ -32,13 +32,25 @@ class Model(ThreadingHTTPServer):
         self.at_once = self.most_at_once = 0
         self.lock = threading.Lock()
 
+    def subject(self, body: dict[str, Any]) -> str:
+        """What a request is about."""
+        return str(re.findall(r": (a [^.]+)\.", body["messages"][0]["content"])[0])
+
+    def choice(self, prompt: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a request, where nothing else happens."""
+        return said(json.dumps([f"{prompt} at home", f"{prompt} at sea"]))
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"message": {"role": "assistant", "content": text}}
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Model
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt = re.findall(r": (a [^.]+)\.", body["messages"][0]["content"])[0]
+        prompt = self.server.subject(body)
         with self.server.lock:
             self.server.asked[prompt] += 1
             self.server.times.setdefault(prompt, []).append(time.monotonic())
@@ -47,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.at_once += 1
             self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
             fault = self.server.faults.get(prompt, [])
-            happens = fault.pop(0) if fault else json.dumps([f"{prompt} at home", f"{prompt} at sea"])
+            happens = fault.pop(0) if fault else self.server.choice(prompt, body)
         time.sleep(0.01)
         with self.server.lock:
             self.server.at_once -= 1
@@ -60,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         elif happens == "no JSON":
             self.answer(200, None)
         else:
-            self.answer(200, {"choices": [{"message": {"role": "assistant", "content": happens}}]})
+            self.answer(200, {"choices": [happens if isinstance(happens, dict) else said(happens)]})
 
     def answer(self, status: int, content: Any) -> None:
         data = b"<html>" if content is None else json.dumps(content).encode()
@@ -75,9 +87,12 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+M = TypeVar("M", bound=Model)
+
+
 @contextmanager
-def started() -> Iterator[Model]:
-    with Model() as model:
+def started(model: M) -> Iterator[M]:
+    with model:
         thread = threading.Thread(target=model.serve_forever, args=(0.01,))
         thread.start()
         yield model

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import uvicorn
 
+from pipelines.serve.answers import ImagesDesk
+from pipelines.serve.door import Door
 from pipelines.serve.jobs import Engine, Event, Job
 from pipelines.serve.keys import Keys
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.settings import ServeArgs
+from pipelines.serve.several import models_of, offered
 from pipelines.serve.web import create_app
-from pipelines.serve.worker import Worker
+
+if TYPE_CHECKING:
+    from pipelines.serve.worker import Worker
 
 TINY: dict[str, Any] = {
     "size": "16x16",
@@ -40,23 +45,31 @@ class Served:
     url: str
     worker: Worker
     args: ServeArgs
+    workers: Sequence[Worker]
+    """One for each model; `worker` is the first."""
 
 
 @contextmanager
 def serving(args: ServeArgs, keys: Keys | None = None) -> Iterator[Served]:
     """Run the endpoint in this process until the block ends."""
-    worker = Worker(args)
+    from pipelines.serve.worker import Worker
+
+    workers = [Worker(model.args) for model in offered(args)]
     try:
-        with listening(args, worker, keys or Keys()) as url:
-            yield Served(url=url, worker=worker, args=args)
+        with listening(args, workers[0], keys or Keys(), more=workers[1:]) as url:
+            yield Served(url=url, worker=workers[0], args=args, workers=workers)
     finally:
-        worker.close()
+        for worker in workers:
+            worker.close()
 
 
 @contextmanager
-def listening(args: ServeArgs, engine: Engine, keys: Keys) -> Iterator[str]:
-    """The URL of the web application in front of an engine, until the block ends."""
-    app = create_app(args, resolve(args), engine, keys)
+def listening(
+    args: ServeArgs, engine: Engine, keys: Keys, door: Door | None = None, more: Sequence[Engine] = ()
+) -> Iterator[str]:
+    """The URL of the web application in front of an engine, and of more for further models, until the block ends."""
+    models = models_of(args, [engine, *more])
+    app = create_app(models, ImagesDesk(models), keys, door or Door())
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

@@ -81,3 +81,41 @@ def save_classifier(folder: Path) -> str:
     ViTForImageClassification(config).save_pretrained(folder)
     ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
     return str(folder)
+
+
+def save_vision_language_model(folder: Path) -> str:
+    """A Llava model of one layer each for pictures and texts, which knows "yes", "no" and letters."""
+    import torch
+    import transformers
+
+    from tests.support.toys import parts
+
+    torch.manual_seed(0)
+    words = parts.tokenizer(seen=["yes no Yes No"] * 9, specials=["<image>"])
+    words.chat_template = (
+        "{% for m in messages %}{% for part in m['content'] %}"
+        "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+        "{% endfor %}{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"
+    )
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    library = parts.encoders
+    config = library.LlavaConfig(
+        vision_config=library.CLIPVisionConfig(image_size=16, patch_size=8, **sizes),
+        text_config=library.LlamaConfig(vocab_size=len(words), num_key_value_heads=2, **sizes),
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+    )
+    net = library.LlavaForConditionalGeneration(config)
+    parts.randomise(net)
+    net.save_pretrained(folder)
+    pictures = transformers.CLIPImageProcessor(size={"height": 16, "width": 16}, crop_size={"height": 16, "width": 16})
+    library.LlavaProcessor(
+        pictures,
+        words,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token="<image>",
+        chat_template=words.chat_template,
+    ).save_pretrained(folder)
+    return str(folder)

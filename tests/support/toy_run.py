@@ -23,14 +23,16 @@ from models.embedded.render import render
 from models.embedded.world import Scene, Thing
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
-from pipelines.dataset import run_json, schema
+from pipelines.dataset import run_json, schema, score_columns, videos
 from pipelines.dataset.run_json import PlanCounts, PlanInputs, RunRecord, Segment
 from pipelines.dataset.schema import FAILED, VERSION, scored
 from pipelines.dataset.storage import Storage
+from pipelines.dataset.videos import VideoFormat
 
 Row = dict[str, Any]
 
 DIM = 16
+FRAMES, FPS = 9, 8
 FINGERPRINT = hashlib.sha256(b"toy").hexdigest()
 ARMS: dict[str, tuple[bool, bool]] = {
     "base": (False, False),
@@ -55,8 +57,16 @@ class Toy:
     bad_prompts: int = 0
     counterfactuals: bool = True
     side: int = 64
+    videos: VideoFormat | None = None
+    """What files the pictures are as videos, in which they move; None for pictures."""
     name: str = "Toy run"
     text: Callable[[int, str], str] = lambda _, prompt: prompt
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of data/ and rejected/."""
+        more = score_columns.over_time() if self.videos else []
+        return scored(DIM, more, schema.generated(videos=self.videos) if self.videos else None)
 
 
 def write_run(folder: Path | str, toy: Toy = Toy()) -> Storage:
@@ -83,7 +93,7 @@ def write_run(folder: Path | str, toy: Toy = Toy()) -> Storage:
                     failed.append(_failure(group))
                 else:
                     images += _images(toy, group, scenes[group["prompt_id"]], rng)
-            _write_shard(output, shard, images, failed)
+            _write_shard(output, shard, images, failed, toy.schema)
     output.write_bytes("plan/plan-000000.parquet", plan.getvalue().to_pybytes())
     if toy.bad_prompts:
         rows = [_bad_prompt(i) for i in range(toy.bad_prompts)]
@@ -154,7 +164,7 @@ def _groups(toy: Toy, prompt: Row) -> Iterator[Row]:
                 "height": toy.side,
                 "negative_prompt": "",
                 "max_sequence_length": 0,
-                "frames": 1,
+                "frames": FRAMES if toy.videos else 1,
                 "loras": [],
                 "tora": asdict(ToraConfig()) if tora else None,
                 "repulsion": asdict(RepulsionConfig()) if repulsion else None,
@@ -179,7 +189,7 @@ def _images(toy: Toy, group: Row, scene: Scene, rng: np.random.Generator) -> Ite
         reason = ("duplicate" if duplicate else "rank") if dropped else None
         yield {
             **group,
-            "image": {"bytes": _picture(toy, scene, group, rng), "path": f"{ids[i]}.png"},
+            "image": {"bytes": _file(toy, _picture(toy, scene, group, rng)), "path": f"{ids[i]}.{toy.videos or 'png'}"},
             "image_id": ids[i],
             "index_in_group": i,
             "group_size": toy.size,
@@ -207,10 +217,21 @@ def _images(toy: Toy, group: Row, scene: Scene, rng: np.random.Generator) -> Ite
             "embedding": unit[i].astype(np.float16),
             "keep": not dropped,
             "drop_reason": reason,
+            **({"fps": FPS, "temporal_consistency": 0.9} if toy.videos else {}),
         }
 
 
-def _picture(toy: Toy, scene: Scene, group: Row, rng: np.random.Generator) -> bytes:
+def _file(toy: Toy, picture: Image.Image) -> bytes:
+    if toy.videos:
+        pixels = np.asarray(picture)
+        moving = np.stack([np.roll(pixels, 3 * number, axis=1) for number in range(FRAMES)])
+        return videos.encode(moving, toy.videos, FPS)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def _picture(toy: Toy, scene: Scene, group: Row, rng: np.random.Generator) -> Image.Image:
     """Without repulsion the place hardly changes; without TORA a rare colour often falls back to the typical one."""
     tora, repulsion = ARMS[group["arm"]]
     thing = scene.things[0]
@@ -227,9 +248,7 @@ def _picture(toy: Toy, scene: Scene, group: Row, rng: np.random.Generator) -> by
     picture = Image.fromarray(render(drawn, rng))
     if toy.side != picture.width:
         picture = picture.resize((toy.side, toy.side), Image.Resampling.BICUBIC)
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
+    return picture
 
 
 def _failure(group: Row) -> Row:
@@ -242,12 +261,12 @@ def _bad_prompt(index: int) -> Row:
     return {**where, "prompt": "", "error_type": "empty", "error": "the prompt is empty"}
 
 
-def _write_shard(output: Storage, shard: int, images: list[Row], failed: list[Row]) -> None:
+def _write_shard(output: Storage, shard: int, images: list[Row], failed: list[Row], schema: pa.Schema) -> None:
     name = f"shard-{shard:06d}.parquet"
     for folder, keep in (("rejected", False), ("data", True)):
         rows = [row for row in images if row["keep"] is keep]
         if rows or keep:
-            _write(output, f"{folder}/{name}", rows, scored(DIM))
+            _write(output, f"{folder}/{name}", rows, schema)
     if failed:
         _write(output, f"failed/{name}", failed, FAILED)
 

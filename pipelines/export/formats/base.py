@@ -37,11 +37,14 @@ class Format(Protocol):
     """The value of `--format`."""
     labelled: bool
     """Whether columns can be labels in it."""
+    videos: bool
+    """Whether it can hold videos."""
 
-    def load(self, files: int) -> str:
+    def load(self, files: int, schema: pa.Schema) -> str:
         """Markdown for the card: how to read the export, in its folder.
 
         files: number of files of the split `train`.
+        schema: of the rows.
         """
 
     def path(self, part: Part, number: int, count: int) -> str:

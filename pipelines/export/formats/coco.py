@@ -12,10 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.dataset import parquet
+from pipelines.dataset import schema as row_schema
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Written
-from pipelines.export.formats.imagefolder import FILE_NAME, ImageFolder
-from pipelines.export.formats.images import json_of, key
+from pipelines.export.formats.imagefolder import FILE_NAME, ImageFolder, name_column
+from pipelines.export.formats.images import json_of, key, pictures
 from pipelines.export.labels import values
 from pipelines.export.parts import Part
 from pipelines.export.rows import is_embedding
@@ -52,12 +53,13 @@ class Coco(ImageFolder):
 
     name = "coco"
     labelled = True
+    videos = False
 
-    def load(self, files: int) -> str:
+    def load(self, files: int, schema: pa.Schema) -> str:
         return _LOAD
 
     def sizes(self, rows: pa.Table) -> NDArray[np.int64]:
-        for row in rows.drop_columns(["image"]).to_pylist():
+        for row in rows.drop_columns(["image", *pictures(rows.schema)]).to_pylist():
             json_of(key(row), row)
         return super().sizes(rows)
 
@@ -66,7 +68,9 @@ class Coco(ImageFolder):
     ) -> Sequence[str]:
         numbers = _numbers(folder, [file for of in files.values() for file in of], labels)
         categories = [{"id": id, "name": name, "supercategory": label} for (label, name), id in numbers.items()]
-        columns = [field.name for field in schema if field.name != "image" and not is_embedding(field)]
+        files_of = [name_column(column) for column in pictures(schema)]
+        others = [field.name for field in schema if not (is_embedding(field) or row_schema.is_picture(field))]
+        columns = [*(name for name in others if name != "image"), *files_of]
         folder.sweep(_FOLDER)
         paths, first = [], 1
         for part, of_part in files.items():
@@ -78,7 +82,7 @@ class Coco(ImageFolder):
                 (paths[-1], {"annotations": found, "categories": categories}),
             ):
                 with folder.open_output(path) as file:
-                    _write(file, {"images": _images(folder, of_part, columns, first), **lists})
+                    _write(file, {"images": _images(folder, of_part, columns, files_of, first), **lists})
             first += sum(file.rows for file in of_part)
         return paths
 
@@ -100,13 +104,16 @@ def _numbers(folder: Storage, files: Sequence[Written], labels: Sequence[str]) -
     return {one: number for number, one in enumerate(in_order, start=1)}
 
 
-def _images(folder: Storage, files: Sequence[Written], columns: Sequence[str], first: int) -> Iterator[dict[str, Any]]:
+def _images(
+    folder: Storage, files: Sequence[Written], columns: Sequence[str], files_of: Sequence[str], first: int
+) -> Iterator[dict[str, Any]]:
     """All columns of each image, under the names of COCO where it has some."""
     number = first
     for file in files:
         inside = PurePosixPath(file.path).parent
         for row in _rows(folder, [file], [FILE_NAME, *columns]):
-            yield {"id": number, **row, FILE_NAME: str(inside / row[FILE_NAME])}
+            named = {name: str(inside / row[name]) for name in (FILE_NAME, *files_of) if row[name]}
+            yield {"id": number, **row, **named}
             number += 1
 
 

@@ -15,21 +15,7 @@ from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
 from pipelines.export.formats.images import row_bytes
 from pipelines.export.parts import Part
-from pipelines.summary.card import DUCKDB
-
-_LOAD = f"""Run these in this folder.
-
-```python
-from datasets import load_dataset
-
-rows = load_dataset("parquet", data_files="data/*.parquet", split="train")
-rows[0]["image"]  # a PIL image
-```
-
-```sql
-{DUCKDB}
-```
-"""
+from pipelines.summary.card import readers
 
 
 class HuggingFace:
@@ -37,9 +23,10 @@ class HuggingFace:
 
     name = "huggingface"
     labelled = False
+    videos = True
 
-    def load(self, files: int) -> str:
-        return _LOAD
+    def load(self, files: int, schema: pa.Schema) -> str:
+        return readers(schema)
 
     def path(self, part: Part, number: int, count: int) -> str:
         return f"{part.folder}/{part.split}-{number:05d}-of-{count:05d}.parquet"

@@ -1,4 +1,4 @@
-"""What formats of exports have in common: the names, the endings and the sizes of images."""
+"""What formats of exports have in common: the names, the endings and the sizes of images and videos."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-ENDINGS = ("png", "webp")
-"""Endings of image files that readers know."""
+from pipelines.dataset.schema import is_picture
+
+ENDINGS = ("png", "webp", "mp4")
+"""Endings of files that readers know."""
 
 
 def key(row: Mapping[str, Any]) -> str:
@@ -38,6 +40,25 @@ def ending(name: str, image: Mapping[str, Any] | None) -> str:
         named = None if image is None else image["path"]
         raise ValueError(f"image {name} (image.path = {named!r}) has no bytes, or is not one of {ENDINGS}")
     return found
+
+
+def pictures(schema: pa.Schema) -> list[str]:
+    """The columns with files of pictures beside `image`."""
+    return [field.name for field in schema if is_picture(field)]
+
+
+def member(column: str, cell: Mapping[str, Any]) -> str:
+    """What follows the key in the name of a picture's file, such as `source_image.png`.
+
+    column: one of `pictures`.
+    cell: its value.
+    """
+    return f"{column}{PurePosixPath(cell['path']).suffix}"
+
+
+def endings_of(rows: pa.Table, column: str) -> set[str]:
+    """`member` of all values of a column."""
+    return {member(column, cell) for cell in rows[column].to_pylist() if cell}
 
 
 def json_of(name: str, value: Any) -> bytes:

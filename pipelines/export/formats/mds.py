@@ -13,15 +13,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.dataset.schema import holds_mp4
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
-from pipelines.export.formats.images import ending, json_of, key
+from pipelines.export.formats.images import ending, json_of, key, pictures
 from pipelines.export.parts import Part
 
 _MOST_BYTES = (1 << 32) - (1 << 20)
 """Offsets are numbers of 32 bits."""
 _ENCODINGS = {"image": "png", "prompt": "str"}
-"""Column -> its encoding; "png" hands the bytes to Pillow, which knows WebP too. All other columns are JSON."""
+"""Column -> its encoding; "png" hands the bytes to Pillow, which knows WebP too. Pictures to edit, of which a row
+may have none, are bytes, and all other columns JSON."""
+_OF_MP4 = {**_ENCODINGS, "image": "bytes"}
 
 _LOAD = """Run this in this folder, where the package mosaicml-streaming is installed.
 
@@ -39,9 +42,10 @@ class Mds:
 
     name = "mds"
     labelled = False
+    videos = True
 
-    def load(self, files: int) -> str:
-        return _LOAD
+    def load(self, files: int, schema: pa.Schema) -> str:
+        return _LOAD.replace("a PIL image,", "the bytes of an MP4,") if holds_mp4(schema) else _LOAD
 
     def path(self, part: Part, number: int, count: int) -> str:
         return f"{part.name}/shard.{number:05d}.mds"
@@ -100,8 +104,9 @@ class Mds:
 def _config(schema: pa.Schema) -> dict[str, Any]:
     """What a shard says of itself."""
     names = sorted(schema.names)
+    encodings = {**(_OF_MP4 if holds_mp4(schema) else _ENCODINGS), **dict.fromkeys(pictures(schema), "bytes")}
     return {
-        "column_encodings": [_ENCODINGS.get(name, "json") for name in names],
+        "column_encodings": [encodings.get(name, "json") for name in names],
         "column_names": names,
         "column_sizes": [None] * len(names),
         "compression": None,
@@ -118,5 +123,6 @@ def _samples(rows: pa.Table, schema: pa.Schema) -> Iterator[bytes]:
         name = key(row)
         ending(name, row["image"])
         own = {"image": row["image"]["bytes"], "prompt": row["prompt"].encode()}
+        own |= {column: row[column]["bytes"] if row[column] else b"" for column in pictures(schema)}
         columns = [own[n] if n in own else json_of(f"{name}, column {n}", row[n]) for n in sorted(schema.names)]
         yield np.array([len(column) for column in columns], np.uint32).tobytes() + b"".join(columns)

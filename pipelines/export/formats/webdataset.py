@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipelines.dataset import schema as row_schema
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
-from pipelines.export.formats.images import ending, json_of, key
+from pipelines.export.formats.images import ending, json_of, key, member, pictures
 from pipelines.export.parts import Part
 from pipelines.export.rows import is_embedding
 
@@ -44,6 +44,15 @@ rows = tars.decode("pil").to_tuple("png;webp", "txt", "json")
 `features=load_dataset_builder(str(Path.cwd())).info.features`. `train-index.json` names every tar with its samples and
 bytes, for the random access of the package wids, which webdataset no longer brings along.
 """
+_FOR_MP4 = {
+    "from datasets import load_dataset": "from datasets import Video, load_dataset",
+    'rows[0]  # {"png" (or "webp"): a PIL image, "txt": the prompt, "json": the other columns, ...}': (
+        'rows = rows.cast_column("mp4", Video(decode=False))  # the package torchcodec decodes them\n'
+        'rows[0]  # {"mp4": its bytes, "txt": the prompt, "json": the other columns, ...}'
+    ),
+    'decode("pil").to_tuple("png;webp"': 'decode().to_tuple("mp4"',
+}
+"""What the text says of pictures -> what it says of MP4s, which readers hand on as bytes."""
 
 
 class WebDataset:
@@ -52,9 +61,13 @@ class WebDataset:
 
     name = "webdataset"
     labelled = False
+    videos = True
 
-    def load(self, files: int) -> str:
-        return _LOAD.replace("LAST", f"{files - 1:06d}")
+    def load(self, files: int, schema: pa.Schema) -> str:
+        text = _LOAD.replace("LAST", f"{files - 1:06d}")
+        for of_pictures, of_mp4 in _FOR_MP4.items() if row_schema.holds_mp4(schema) else ():
+            text = text.replace(of_pictures, of_mp4)
+        return text
 
     def path(self, part: Part, number: int, count: int) -> str:
         return f"{part.name}-{number:06d}.tar"
@@ -83,9 +96,10 @@ class WebDataset:
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
         text = {"_type": "Value", "dtype": "string"}
         vectors = [field for field in schema if is_embedding(field)]
-        others = [field for field in schema if not is_embedding(field) and field.name not in _IN_OTHER_MEMBERS]
+        elsewhere = {*_IN_OTHER_MEMBERS, *pictures(schema), *(field.name for field in vectors)}
+        others = [field for field in schema if field.name not in elsewhere]
         return {
-            **{ending: {"_type": "Image"} for ending in endings},
+            **{ending: {"_type": "Video" if ending == "mp4" else "Image"} for ending in endings},
             "txt": text,
             "json": row_schema.features(pa.schema(others)),
             **{f"{name}.npy": feature for name, feature in row_schema.features(pa.schema(vectors)).items()},
@@ -117,7 +131,9 @@ def _samples(rows: pa.Table) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     for number, row in enumerate(texts.to_pylist()):
         name = key(row)
         image, prompt = (row.pop(column) for column in _IN_OTHER_MEMBERS)
+        beside = {column: row.pop(column) for column in pictures(rows.schema)}
         members = [(ending(name, image), image["bytes"]), ("txt", prompt.encode()), ("json", json_of(name, row))]
+        members += [(member(column, cell), cell["bytes"]) for column, cell in beside.items() if cell]
         members += [(f"{column}.npy", of[number]) for column, of in vectors.items() if of[number]]
         yield name, members
 

@@ -77,13 +77,41 @@ function oneStopPerCard() {
 }
 form.addEventListener("change", oneStopPerCard);
 
+/* Videos: cards show a frame of each, and play those in view when they are asked to; the dialog has a player. */
+function moving(shot, { label = "", controls = false } = {}) {
+  const [still, src] = [shot.querySelector("img").src, shot.dataset.moving];
+  if (!src.startsWith("data:video")) return Object.assign(new Image(), { src, alt: label, className: "moving" });
+  const video = document.createElement("video");
+  Object.assign(video, { src, poster: still, controls, loop: true, muted: true, playsInline: true, className: "moving" });
+  video.autoplay = !controls || !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (label) video.setAttribute("aria-label", label);
+  return video;
+}
+function playInCard(shot, on) {
+  const playing = shot.querySelector(".moving");
+  if (on && !playing) shot.prepend(moving(shot));
+  if (!on && playing) playing.remove();
+}
+const inView = new IntersectionObserver((entries) => entries.forEach((entry) => playInCard(entry.target, entry.isIntersecting)));
+function playOrStop() {
+  for (const shot of all(".shot[data-moving]")) {
+    if ($$("play").checked) inView.observe(shot);
+    else {
+      inView.unobserve(shot);
+      playInCard(shot, false);
+    }
+  }
+}
+if ($$("play")) for (const kind of ["change", "reset"]) form.addEventListener(kind, () => setTimeout(playOrStop)); // once the form is reset
+
 /* The dialog */
 const dialog = $$("dialog");
 const sections = [
-  ["Scores", ["clip_score", "clip_margin", "rank_in_group", "nearest_similarity", "group_vendi", "group_pair_similarity", "clip_model", "clip_margin_missing", "clip_tokens_cut"]],
+  ["Scores", ["clip_score", "clip_margin", "rank_in_group", "nearest_similarity", "group_vendi", "group_pair_similarity", "temporal_consistency", "clip_model", "clip_margin_missing", "clip_tokens_cut"]],
   ["Further scores", "further"],
   ["Selection", ["keep", "drop_reason", "duplicate_of"]],
-  ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "negative_prompt", "max_sequence_length", "tokens_cut", "negative_tokens_cut"]],
+  ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "frames", "fps", "negative_prompt", "max_sequence_length", "tokens_cut", "negative_tokens_cut"]],
+  ["Source", "edited"],
   ...details.interventions,
   ["Model", ["model", "model_revision", "family", "dtype", "scheduler", "loras"]],
   ["Model options", "model_options"],
@@ -99,12 +127,12 @@ function show(shot) {
   open = shot;
   const values = details.shots[Number(shot.dataset.shot)];
   const row = { ...details.groups[values.group], ...values };
-  const image = shot.querySelector("img");
-  $$("picture").src = image.src;
-  $$("picture").alt = `${row.prompt} (${shot.getAttribute("aria-label")})`;
+  const label = `${row.prompt} (${shot.getAttribute("aria-label")})`;
+  $$("picture").replaceChildren(shot.dataset.moving ? moving(shot, { label, controls: true }) : Object.assign(new Image(), { src: shot.querySelector("img").src, alt: label }));
   $$("picture").className = shot.classList.contains("pixel") ? "pixel" : "";
+  $$("edited").replaceChildren(...all(".sources img", shot.closest(".card")).map((image) => image.cloneNode()));
   $$("dialog-title").textContent = row.prompt;
-  $$("place").textContent = `${row.arm}, image ${row.index_in_group + 1} of ${row.group_size}`;
+  $$("place").textContent = `${row.arm}, ${shot.dataset.moving ? "video" : "image"} ${row.index_in_group + 1} of ${row.group_size}`;
   $$("values").replaceChildren(
     ...sections.flatMap(([title, names]) => {
       const pairs = Array.isArray(names) ? names.map((n) => [n, row[n]]) : Object.entries(row[names] === undefined ? {} : row[names] || { state: "off" });
@@ -140,12 +168,16 @@ $$("next").addEventListener("click", () => step(1));
 $$("close").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 dialog.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+  const seeks = event.target.tagName === "VIDEO"; // a player has these keys for itself
+  if (!seeks && (event.key === "ArrowLeft" || event.key === "ArrowRight")) {
     step(arrows[event.key]);
     event.preventDefault();
   }
 });
-dialog.addEventListener("close", () => open && open.focus());
+dialog.addEventListener("close", () => {
+  $$("picture").replaceChildren(); // a video stops
+  if (open) open.focus();
+});
 
 /* Light and dark */
 $$("theme").hidden = false;

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from models.chat import NoAnswer
+
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"^\s*```.*$", re.MULTILINE)
 _MARK = re.compile(r"^(?:\(?\d+[.):]|[-*•–])\s+")
@@ -15,10 +17,6 @@ _REFUSAL = re.compile(r"(?:i['’]?m sorry|sorry|i can(?:no|['’])t|i am unable
 _MOST_BEGINNINGS = 100
 """Brackets of an answer at which JSON may begin."""
 _QUOTES = "\"“”'‘’"
-
-
-class NoAnswer(Exception):
-    """An answer without a text that can be used."""
 
 
 def texts_in(content: Any, prompt: str, count: int) -> list[str]:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
+from models.chat import FAILED
 from pipelines.dataset import records
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.prompts.expansion.config import Expand
-from pipelines.prompts.expansion.endpoint import FAILED, Endpoint
+from pipelines.prompts.expansion.endpoint import Endpoint
 
 FOLDER = "answers"
 _AHEAD = 1024
@@ -52,7 +53,7 @@ def answered(rows: Iterable[tuple[T, str | None]], expand: Expand, output: Stora
     output: the output folder, which keeps the answers.
 
     Raises:
-        UserError: as `Endpoint.ask`, and when a kept answer is damaged.
+        UserError: as `Endpoint.texts`, and when a kept answer is damaged.
     """
     ahead: deque[tuple[T, Future[Answers]]] = deque()
     under_way: WeakValueDictionary[str | None, Future[Answers]] = WeakValueDictionary()
@@ -112,7 +113,7 @@ def _answers(prompt: str | None, expand: Expand, output: Storage, endpoint: Endp
     try:
         return [*records.read(output, path, Answered, _ADVICE).answers]
     except FileNotFoundError:
-        found = endpoint.ask(prompt)
+        found = endpoint.texts(prompt)
     if not isinstance(found, Failure):
         records.write(output, path, Answered(model=expand.model, prompt=prompt, answers=tuple(found)))
     return found

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
+from models.chat import Service
 from models.errors import require
 from pipelines.prompts.templates.text import Text
 
-PLACES = ("base_url", "key_variable", "concurrency", "timeout_s", "tries")
+PLACES = tuple(one.name for one in fields(Service))
 """Settings that say where and how it is asked, not what."""
 
 _INSTRUCTIONS = {
@@ -25,15 +24,11 @@ _OWN_FIELDS = ("model", "messages", "stream", "n")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expand:
+class Expand(Service):
     """Each prompt becomes several, which a language model writes."""
 
-    base_url: str
-    """Of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1."""
     model: str
     """Its name there."""
-    key_variable: str = "OPENAI_API_KEY"
-    """Name of the environment variable with the key; without one in it none is sent."""
     kind: Literal["scenes", "paraphrases"] = "scenes"
     """What is asked for: the prompt in different scenes, or in different words."""
     instruction: str = ""
@@ -44,23 +39,11 @@ class Expand:
     """Whether the prompt itself is made too."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request, such as temperature, max_tokens and seed."""
-    concurrency: int = 8
-    """Requests at a time."""
-    timeout_s: float = 120.0
-    """Seconds without an answer after which a request is tried again."""
-    tries: int = 5
-    """How often a request is made before its prompt becomes a row in failed/."""
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.base_url)
-        rule = "needs http:// or https:// and a host; a key stands in the variable that key_variable names, never here"
-        good = url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc and url.port != 0
-        require(good, "base_url", url.hostname, rule)  # not all of it: a password may be there
+        super().__post_init__()
         require(bool(self.model), "model", self.model, "needs the name of a model")
         require(1 <= self.count <= 100, "count", self.count, "needs 1 to 100")
-        require(1 <= self.concurrency <= 1000, "concurrency", self.concurrency, "needs 1 to 1000")
-        require(self.timeout_s > 0 and math.isfinite(self.timeout_s), "timeout_s", self.timeout_s, "needs more than 0")
-        require(1 <= self.tries <= 100, "tries", self.tries, "needs 1 to 100")
         for name in self.options:
             require(name not in _OWN_FIELDS, "options", name, "is set by the other settings")
         known = {("prompt", ""), ("n", "")}

@@ -14,6 +14,7 @@ from pipelines.prompts.kinds import plain
 from pipelines.prompts.wanted import Wanted
 
 _BATCH_ROWS = 8192
+_BATCH_PICTURES = 16
 
 
 def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
@@ -23,10 +24,11 @@ def read(file: BinaryIO, uri: str, wanted: Wanted) -> Iterator[Row]:
     inside = {name for name in wanted.paths if name not in top and any(_leads(one, name) for one in source.schema)}
     names = wanted.of(top, uri, inside=inside)
     paths = [name.split(".") if name in inside else [name] for name in names]
-    values = [_carried if name in wanted.carried else _values for name in names]
+    pictures = wanted.pictures
+    values = [_pictures if name in pictures else _carried if name in wanted.carried else _values for name in names]
     columns = sorted({_read_of(source.schema, path) for path in paths})
     number = 0
-    for batch in source.batches(_BATCH_ROWS, columns):
+    for batch in source.batches(_BATCH_ROWS if pictures.isdisjoint(names) else _BATCH_PICTURES, columns):
         cells = [of(_cells(batch, path)) for of, path in zip(values, paths, strict=True)]
         for row in zip(*cells, strict=True):
             number += 1
@@ -66,6 +68,18 @@ def _carried(column: pa.Array[Any]) -> list[Any]:
         return _values(column)
     plainer: Any = column.cast(plain(column.type))
     return list(plainer.to_pylist())
+
+
+def _pictures(column: pa.Array[Any]) -> list[Any]:
+    """Bytes, texts, and structs and lists of these."""
+    return [_picture(value) for value in column]
+
+
+def _picture(value: pa.Scalar[Any]) -> Any:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return no_text("what says where the picture lies", nested=False)
 
 
 def _values(column: pa.Array[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ function tomlTable(name, settings) {
 }
 /* The whole file: the prompt is the only value of a template's slot, so that there is no second file. */
 function toml({ request, images }) {
-  const { limits, defaults, job } = card;
+  const { limits, defaults, job } = cards.get(request.model) || card;
   const [width, height] = request.size.split("x").map(Number);
   const { counterfactual } = request;
   const names = acting(request).map(({ intervention }) => intervention);

@@ -50,6 +50,7 @@ $("form").addEventListener("input", ({ target }) => {
   settings[target.id] = target.dataset.log ? +(10 ** +target.value).toPrecision(3) : +target.value;
   showValues();
 });
+$("choice").addEventListener("change", () => choose($("choice").value));
 $("key").addEventListener("change", () => {
   try { sessionStorage.setItem("key", $("key").value); } catch { /* no storage: the field holds it */ }
   loading = null;

@@ -1,5 +1,6 @@
 /* The form: what the server offers, and what is asked of it. */
 let card = null, loading = null;
+const cards = new Map(); // those of the models to choose from, by name
 const settings = {}; // a slider shows a value as near as its steps allow; what was set counts until someone moves it
 const switches = [...document.querySelectorAll("input[data-intervention]")];
 const sliders = [...document.querySelectorAll("input[data-of]")];
@@ -45,9 +46,26 @@ function ready() {
   return loading;
 }
 async function load() {
-  card = (await (await answerOf("v1/models")).json()).data[0];
+  const { data } = await (await answerOf("v1/models")).json();
+  cards.clear();
+  for (const one of data) if (!one.parent && one.defaults.frames === 1) cards.set(one.id, one); // neither LoRAs nor videos
+  const names = cards.size > 1 ? [...cards.keys()] : [];
+  $("choice").replaceChildren(...names.map(name => element("option", {}, name)));
+  $("choice-field").hidden = !names.length;
+  offer(cards.get(card && card.id) || data[0]);
+  say("");
+}
+/* Another model: its settings take the place of what was set for the one before. */
+function choose(name) {
+  if (name === card.id) return;
+  for (const field of ["steps", "guidance", "negative"]) $(field).value = "";
+  offer(cards.get(name));
+}
+/* A model's limits, and its settings wherever none are set. */
+function offer(model) {
+  card = model;
   const { defaults, limits } = card;
-  $("model").textContent = card.id;
+  $("model").textContent = $("choice").value = card.id;
   $("n").max = limits.n;
   $("n").value = Math.min($("n").value || 4, limits.n);
   $("steps").max = limits.steps;
@@ -60,7 +78,6 @@ async function load() {
   if (limits.sizes.includes(size)) $("size").value = size;
   for (const { dataset } of switches) show(dataset.intervention, defaults[dataset.intervention]);
   showValues();
-  say("");
 }
 
 /* Whether all fields are good; the first one that is not is unfolded, named and gone to. */
@@ -84,6 +101,7 @@ function asked() {
   return request;
 }
 function fill(request, compared) {
+  if (card && cards.has(request.model)) choose(request.model);
   $("prompt").value = request.prompt;
   $("n").value = request.n;
   $("seed").value = request.seed;

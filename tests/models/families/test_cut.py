@@ -28,7 +28,7 @@ def read(toy: Toy, prompt: str, sampling: Sampling) -> dict[str, torch.Tensor]:
             handles.append(encoder.register_forward_pre_hook(note, with_kwargs=True))
     try:
         with torch.inference_mode():
-            toy.family.encode(toy.pipe, prompt, None, sampling)
+            toy.family.encode(toy.pipe, prompt, (), sampling)
     finally:
         for handle in handles:
             handle.remove()
@@ -37,7 +37,7 @@ def read(toy: Toy, prompt: str, sampling: Sampling) -> dict[str, torch.Tensor]:
 
 def test_every_text_encoder_has_its_count(toy: Toy) -> None:
     there = {name for name, part in toy.pipe.components.items() if name.startswith("text_encoder") and part is not None}
-    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode("a red star", toy.pictures, toy.sampling)
     assert dict(encoded.cut) == dict.fromkeys(there, 0)
     assert there <= {*TEXT_ENCODERS}
     assert {*toy.family.in_part} < there
@@ -70,7 +70,7 @@ def test_quoted_text_that_is_not_spelt_to_its_end_is_counted(toy: Toy, monkeypat
 def test_the_negative_prompt_is_counted_where_it_is_read(toy: Toy) -> None:
     guided = replace(toy.sampling, negative_prompt="ring " * 9)
     drawn = toy.generator.draw([toy.group(sampling=guided)])[0]
-    assert drawn.negative_tokens_cut == toy.generator._texts.encode("ring " * 9, None, guided).cut
+    assert drawn.negative_tokens_cut == toy.generator._texts.encode("ring " * 9, (), guided).cut
     unguided = replace(toy.sampling, guidance_scale=1.0)
     assert not toy.generator.draw([toy.group(sampling=unguided)])[0].negative_tokens_cut
 
@@ -78,4 +78,4 @@ def test_the_negative_prompt_is_counted_where_it_is_read(toy: Toy) -> None:
 def test_a_prompt_that_no_encoder_reads_whole_is_an_error(toy: Toy) -> None:
     excess = toy.family.excess(toy.family.cut(toy.pipe, "star " * 300, toy.sampling))
     with pytest.raises(PromptError, match=f"the prompt is {excess} tokens longer"):
-        toy.generator._texts.encode("star " * 300, toy.image, toy.sampling)
+        toy.generator._texts.encode("star " * 300, toy.pictures, toy.sampling)

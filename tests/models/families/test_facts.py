@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -13,10 +15,14 @@ from diffusers.hooks._helpers import TransformerBlockRegistry
 from torch import nn
 
 from models.errors import ModelError, PromptError
-from models.families import family_of
+from models.families import FAMILIES, family_of
+from models.families.refused import REASONS
 from models.sizes import size_unit
 from models.spec import Group
 from tests.support.family import TORA, Toy, only, picture
+
+WRONG_IN_DIFFUSERS = ("BriaTransformerBlock",)
+"""Blocks that give their text, although diffusers 0.42.1 has it that they do not."""
 
 
 def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
@@ -24,7 +30,7 @@ def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
     assert type(pipe).__name__ in family.pipelines
     assert type(pipe.transformer).__name__ == family.transformer
     call = inspect.signature(type(pipe).__call__).parameters
-    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode("a red star", toy.pictures, toy.sampling)
     negative = encoded.arguments if family.has_negative(pipe, toy.sampling) else None
     used = {*family.arguments(pipe, encoded.arguments, negative, toy.sampling), *encoded.shared}
     assert used | {"generator", "output_type"} <= set(call)
@@ -35,7 +41,7 @@ def test_the_table_agrees_with_diffusers(toy: Toy) -> None:
         parameters = [*inspect.signature(type(block).forward).parameters]
         assert parameters.index(facts.text_argument) == facts.text_position + 1  # after self
         assert "hidden_states" in inspect.signature(type(getattr(block, facts.attention)).forward).parameters
-        if type(block) in TransformerBlockRegistry._registry:
+        if type(block) in TransformerBlockRegistry._registry and type(block).__name__ not in WRONG_IN_DIFFUSERS:
             known = TransformerBlockRegistry.get(type(block))
             assert known.return_encoder_hidden_states_index == facts.text_output
 
@@ -78,20 +84,61 @@ def test_refuses_what_the_family_cannot_do(toy: Toy) -> None:
         toy.generator.generate([change(frames=3)])
     with pytest.raises(ModelError, match="negative_prompt = 'blurry' has no effect"):
         toy.generator.generate([change(negative_prompt="blurry", guidance_scale=1.0)])
-    with pytest.raises(PromptError, match=r"needs an input image|takes no input image"):
-        toy.generator.generate([toy.group(image=None if toy.family.edits else picture())])
-    if toy.family.edits:
+    least, most = toy.family.takes
+    for wrong in ({least - 1, most + 1}) - {-1}:
+        with pytest.raises(PromptError, match=r"each prompt needs|takes (no|at most \d+) input picture"):
+            toy.generator.generate([toy.group(pictures=(picture(),) * wrong)])
+    if most:
         with pytest.raises(PromptError, match="cannot be read"):
-            toy.generator.generate([toy.group(image=b"no picture")])
+            toy.generator.generate([toy.group(pictures=(b"no picture",) * most)])
     with pytest.raises(PromptError, match="tokens longer"):
         toy.generator.generate([toy.group("star " * 300)])
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["ZImagePipeline", "Lumina2Pipeline", "SanaPipeline", "PixArtSigmaPipeline", "WanPipeline", "FluxFillPipeline"],
+    ("name", "why"),
+    [
+        ("WanPipeline", "reads the text through cross-attention and never updates it"),
+        ("SanaSprintPipeline", "cross-attention"),
+        ("StableDiffusionXLPipeline", "is a U-Net"),
+        ("Kandinsky5T2IPipeline", "its transformer reads the text through cross-attention"),
+        ("ZImagePipeline", "is a single stream in which every sample's text has a length of its own"),
+        ("PRXPipeline", "keys and values of the text"),
+        ("HiDreamImagePipeline", "puts part of the text in anew before every block"),
+        ("GlmImagePipeline", "has joint blocks, but nobody has written down its facts"),
+        ("FluxFillPipeline", "of a family that runs here, but what it is given besides text"),
+        ("StableDiffusion3Img2ImgPipeline", "the same weights as StableDiffusion3Pipeline, and give prompts a picture"),
+        ("FluxInpaintPipeline", "the same weights as FluxPipeline, and give prompts a picture"),
+        ("MarigoldDepthPipeline", "need an MM-DiT whose text stream is known here"),
+    ],
 )
-def test_refuses_other_pipelines_by_name(name: str) -> None:
+def test_refuses_other_pipelines_with_their_reason(name: str, why: str) -> None:
     pipeline = getattr(diffusers, name)
-    with pytest.raises(ModelError, match=f"{name} is not supported.*FluxPipeline"):
+    with pytest.raises(ModelError, match=f"^{name} is not supported: [^:]*{why}.*Supported: .*FluxPipeline"):
         family_of(pipeline.__new__(pipeline))
+
+
+def test_every_reason_is_that_of_a_pipeline_which_is_not_run() -> None:
+    pipelines = [name for name in dir(diffusers) if name.endswith("Pipeline")]
+    run = {name for family in FAMILIES for name in family.pipelines}
+    for beginning in REASONS:
+        longer = tuple(other for other in REASONS if other.startswith(beginning) and other != beginning)
+        meant = {name for name in pipelines if name.startswith(beginning) and not name.startswith(longer)}
+        assert meant - run, beginning
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    ["WanTransformer3DModel", "LTXVideoTransformer3DModel", "SanaTransformer2DModel", "PRXTransformer2DModel"],
+)
+def test_blocks_of_models_that_never_update_their_text_do_not_give_it(transformer: str) -> None:
+    """By the sources of their transformers, in which those of joint blocks show."""
+    assert not _gives_text(transformer)
+    assert _gives_text("CogVideoXTransformer3DModel")
+
+
+def _gives_text(transformer: str) -> bool:
+    file = inspect.getsourcefile(getattr(diffusers, transformer))
+    assert file is not None
+    both = r"return (hidden_states, encoder_hidden_states|encoder_hidden_states, hidden_states)"
+    return re.search(both, Path(file).read_text()) is not None

@@ -89,6 +89,19 @@ def test_distilled_checkpoints_run_on_the_positive_text_alone(toy: Toy) -> None:
         assert apart(toy.outputs(toy.group(interventions=(config,))), base) > 5 * TOLERANCE
 
 
+@only("krea2")
+def test_one_is_no_guidance_where_the_pipeline_counts_from_zero(toy: Toy) -> None:
+    calls: list[int] = []
+    count = toy.pipe.transformer.register_forward_hook(lambda _m, _a, out: calls.append(len(out[0])))
+    try:
+        toy.generator.generate([toy.group(sampling=replace(toy.sampling, guidance_scale=1.0))])
+    finally:
+        count.remove()
+    assert calls == [len(SEEDS)] * toy.sampling.steps
+    published = replace(toy.sampling, guidance_scale=4.5)
+    assert toy.family.arguments(toy.pipe, {}, None, published)["guidance_scale"] == 3.5
+
+
 @only("flux2-klein")
 def test_compiled_blocks_give_the_same(toy: Toy) -> None:
     group = toy.group(interventions=(TORA, REPULSION))
@@ -115,13 +128,14 @@ def test_chunked_feed_forward_gives_the_same(toy: Toy) -> None:
         toy.pipe.transformer.disable_forward_chunking()
 
 
-@only("cogview4", "hunyuan-image", "flux-kontext")
+@only("cogview4", "hunyuan-image", "flux-kontext", "qwen-image-edit-plus")
 def test_prompts_that_cannot_share_a_batch_are_made_one_after_the_other(toy: Toy) -> None:
-    other: dict[str, Any] = {"image": picture(dark=True)} if toy.family.edits else {}
+    other: dict[str, Any] = {"pictures": (picture(dark=True),) * len(toy.pictures)}
     groups = [toy.group(**BOTH), toy.group("a sign that says 'a long word'", **BOTH, **other), toy.group("x", **BOTH)]
     steps: list[tuple[int, int]] = []
     made = toy.generator.generate(groups, lambda done, of: steps.append((done, of)))
-    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    of = 2 * (3 if toy.family.name == "qwen-image-edit-plus" else 2)  # which takes one prompt at a time
+    assert steps == [(done, of) for done in range(1, of + 1)]
     for group, images in zip(groups, made, strict=True):
         assert np.abs(images.astype(int) - toy.generator.generate([group])[0]).max() <= 1
 

@@ -10,9 +10,10 @@ import torch
 from models.errors import ModelError
 from models.hooks.blocks import HOOK
 from models.interventions.base import Intervention
+from models.interventions.particle_guidance import ParticleGuidanceConfig
 from models.interventions.registry import entry_of, registered
 from models.spec import Group
-from tests.support.family import TOLERANCE, Toy, apart
+from tests.support.family import TOLERANCE, Toy, apart, only
 
 WHY_NOT = {
     "guidance_interval": "has nothing to leave out: .* runs without a negative here",
@@ -48,3 +49,11 @@ def test_it_acts_or_says_why_not(toy: Toy, entry: Intervention) -> None:
     assert torch.equal(toy.outputs(toy.group()), base)
     for module in (toy.pipe.transformer, *(block for _, block in toy.blocks())):
         assert HOOK not in getattr(getattr(module, "_diffusers_hook", None), "hooks", ())
+
+
+@only("mochi", "ovis-image")
+def test_particle_guidance_drives_latents_apart(toy: Toy) -> None:
+    """Whichever way the model's prediction points."""
+    plain = toy.latents(toy.group())
+    guided = toy.latents(toy.group(interventions=(ParticleGuidanceConfig(weight=1.0),)))
+    assert torch.pdist(guided.flatten(1)).mean() > 1.01 * torch.pdist(plain.flatten(1)).mean()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from models.families.base import prompt_tokens
 from models.interventions.tora.alignment import Alignment
 from models.interventions.tora.prompt_direction import PromptDirection
-from tests.support.family import SEEDS, TORA, Toy, only
+from models.pictures import decoded
+from tests.support.family import SEEDS, TORA, Toy, at_blocks, only, tokens_before
 
 PROMPT = "a red star"
 NEGATIVE = "a blue ring"
@@ -26,25 +25,24 @@ def own_places(toy: Toy, prompt: str) -> Tensor:
     """The places of the prompt's tokens at the blocks, bool [N], from the token ids that the text encoders are given:
     in those of a language model the ids of the bare prompt are looked up."""
     seen = _ids_seen(toy, prompt)
-    length = len(toy.generator._texts.encode(prompt, toy.image, toy.sampling).own_N)
+    length = len(toy.generator._texts.encode(prompt, toy.pictures, toy.sampling).own_N)
+    before = torch.zeros(tokens_before(toy), dtype=torch.bool)
     if toy.family.name == "sd3":  # CLIP's places, which its two encoders share, and T5's
-        clip, t5 = (toy.pipe.tokenizer(prompt).input_ids, seen["text_encoder_3"])
-        return torch.cat([torch.arange(toy.pipe.tokenizer_max_length) < len(clip), t5 != 0])
+        before[: len(toy.pipe.tokenizer(prompt).input_ids)] = True
+        return at_blocks(toy, seen["text_encoder_3"] != 0, length, before)
     if toy.family.name in ("flux", "flux-kontext"):
         return seen["text_encoder_2"] != 0
     ids = seen["text_encoder"]
+    if toy.family.name == "bria" and not prompt:  # which is zeros there
+        return torch.zeros(length, dtype=torch.bool)
     if any(name in type(toy.pipe.text_encoder).__name__ for name in BARE):
-        return ids != 0
+        return at_blocks(toy, ids != 0, length, before)
     own = torch.tensor(toy.pipe.tokenizer(prompt, add_special_tokens=False).input_ids)
     windows = ids.unfold(0, len(own), 1) if len(own) else ids.new_zeros(0, 1)
     (at,) = (windows == own).all(-1).nonzero()[:, 0].tolist() if len(own) else (0,)
     places = (torch.arange(len(ids)) >= at) & (torch.arange(len(ids)) < at + len(own))
-    if toy.family.name != "hunyuan-image":
-        return places[-length:]
-    # Which puts the quoted text before the prompt, and the padding of both behind.
-    places = places[toy.pipe.prompt_template_encode_start_idx :]
     quoted = int((seen["text_encoder_2"] != 0).sum()) if "text_encoder_2" in seen else 0
-    return torch.cat([places.new_zeros(quoted), places, places.new_zeros(length - len(places) - quoted)])
+    return at_blocks(toy, places, length, before.new_zeros(quoted))
 
 
 def _ids_seen(toy: Toy, prompt: str) -> dict[str, Tensor]:
@@ -59,7 +57,7 @@ def _ids_seen(toy: Toy, prompt: str) -> dict[str, Tensor]:
 
     models = {n: m for n, m in toy.pipe.components.items() if n.startswith("text_encoder") and m is not None}
     handles = [model.register_forward_pre_hook(note(name), with_kwargs=True) for name, model in models.items()]
-    opened = None if toy.image is None else Image.open(io.BytesIO(toy.image)).convert("RGB")
+    opened = [decoded(picture) for picture in toy.pictures]
     try:
         with torch.inference_mode():
             toy.family.encode(toy.pipe, prompt, opened, toy.sampling)
@@ -71,16 +69,26 @@ def _ids_seen(toy: Toy, prompt: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("prompt", [PROMPT, "a sign that says 'OK'", ""])
 def test_the_prompts_own_tokens(toy: Toy, prompt: str) -> None:
-    encoded = toy.generator._texts.encode(prompt, toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode(prompt, toy.pictures, toy.sampling)
     expected = own_places(toy, prompt)
     assert torch.equal(encoded.own_N, expected)
     assert expected.any() or not prompt
     assert not (encoded.own_N & ~encoded.valid_N).any()
 
 
-@only("qwen-image", "qwen-image-edit", "flux2", "flux2-klein", "hunyuan-image", "hunyuan-video", "cogview4")
+@only(
+    "qwen-image",
+    "qwen-image-edit",
+    "qwen-image-edit-plus",
+    "flux2",
+    "flux2-klein",
+    "hunyuan-image",
+    "hunyuan-video",
+    "cogview4",
+    "ovis-image",
+)
 def test_a_language_models_template_is_not_the_prompts(toy: Toy) -> None:
-    encoded = toy.generator._texts.encode(PROMPT, toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode(PROMPT, toy.pictures, toy.sampling)
     assert (encoded.valid_N & ~encoded.own_N).any()
 
 

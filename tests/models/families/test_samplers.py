@@ -25,7 +25,7 @@ def test_a_sampler_draws_or_is_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch
             sampler_of(own, family, spec(scheduler=UNIPC))
         return
     stock = toy.generator.generate([toy.group()])[0]
-    refused = {"sd3": set(), "cogview4": {HEUN, DPM, UNIPC}}.get(family.name, {HEUN, DPM})
+    refused = {"sd3": set(), "cogview4": {HEUN, DPM, UNIPC}, "mochi": {HEUN, DPM, UNIPC}}.get(family.name, {HEUN, DPM})
     for name in FLOW_MATCHING:
         asked = spec(scheduler=name, shift=9.0)
         if name in refused:

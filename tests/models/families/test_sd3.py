@@ -37,7 +37,7 @@ def first_call(toy: Toy, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tu
 
 
 def own_of_clip_and_t5(toy: Toy, prompt: str) -> tuple[Tensor, Tensor]:
-    own_N = toy.generator._texts.encode(prompt, toy.image, toy.sampling).own_N
+    own_N = toy.generator._texts.encode(prompt, toy.pictures, toy.sampling).own_N
     clip_N = torch.arange(len(own_N)) < toy.pipe.tokenizer_max_length
     return own_N & clip_N, own_N & ~clip_N
 
@@ -71,7 +71,7 @@ def test_one_set_for_all_encoders_is_the_default(toy: Toy, monkeypatch: pytest.M
 
 def test_an_empty_negative_prompt_stays_as_it_is(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """CLIP's two marks and T5's one are three tokens, but no text."""
-    encoded = toy.generator._texts.encode("", toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode("", toy.pictures, toy.sampling)
     assert encoded.empty
     assert int(encoded.own_N.sum()) == 3
     _, before_RND, after_RND = first_call(toy, monkeypatch, branch="both")
@@ -82,11 +82,11 @@ def test_an_empty_negative_prompt_stays_as_it_is(toy: Toy, monkeypatch: pytest.M
 
 
 def test_a_negative_prompt_is_changed_away_from_the_prompt(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    own_N = toy.generator._texts.encode(NEGATIVE, toy.image, toy.sampling).own_N
+    own_N = toy.generator._texts.encode(NEGATIVE, toy.pictures, toy.sampling).own_N
     _, before_RND, after_RND = first_call(toy, monkeypatch, branch="both", negative=NEGATIVE)
     _, _, cond_only_RND = first_call(toy, monkeypatch, branch="cond", negative=NEGATIVE)
     uncond_BND, cond_BND = before_RND.double().chunk(2)
-    cond_own_N = toy.generator._texts.encode("a red star", toy.image, toy.sampling).own_N
+    cond_own_N = toy.generator._texts.encode("a red star", toy.pictures, toy.sampling).own_N
     direction_BD = (cond_BND - uncond_BND)[:, cond_own_N].mean(1)
     expected_BND = align_by_svd(uncond_BND, -direction_BD, rows_of(own_N), BLOCK)
     effect = (expected_BND - uncond_BND).norm()

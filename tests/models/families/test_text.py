@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from models.families.base import BlockList
 from models.interventions.tora.alignment import Alignment
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.prompt_direction import PromptDirection
-from tests.support.family import BOTH, SEEDS, TOLERANCE, TORA, Toy, apart, only
+from models.pictures import decoded
+from tests.support.family import BOTH, SEEDS, TOLERANCE, TORA, Toy, apart, at_blocks, only, tokens_before
 
 
 @contextmanager
@@ -52,7 +51,7 @@ def texts(toy: Toy, seen: Callable[[int, Tensor, bool], None]) -> Iterator[None]
 
 def test_the_text_is_where_the_table_says(toy: Toy) -> None:
     """The first block's text is the same for every seed; every block takes the text that the one before it gave."""
-    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode("a red star", toy.pictures, toy.sampling)
     length, rows = len(encoded.valid_N), slice(-len(SEEDS), None)
     taken: dict[int, Tensor] = {}
     given: dict[int, Tensor] = {}
@@ -76,7 +75,7 @@ def test_the_text_is_where_the_table_says(toy: Toy) -> None:
 @pytest.mark.parametrize("site", ["block", "attention"])
 def test_tora_gets_the_text_and_nothing_else(toy: Toy, site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every block; in the first, nothing of the images is in it yet."""
-    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode("a red star", toy.pictures, toy.sampling)
     seen: list[Tensor] = []
     align = Alignment.__call__
 
@@ -103,24 +102,20 @@ def test_the_valid_tokens_are_those_that_are_not_padding(toy: Toy) -> None:
     parts = toy.pipe.components.items()
     models = [m for name, m in parts if name.startswith("text_encoder") and "CLIP" not in str(type(m))]
     handles = [model.register_forward_pre_hook(note, with_kwargs=True) for model in models]
-    opened = None if toy.image is None else Image.open(io.BytesIO(toy.image)).convert("RGB")
+    opened = [decoded(picture) for picture in toy.pictures]
     try:
         with torch.inference_mode():
             valid = toy.family.encode(toy.pipe, "a red star", opened, toy.sampling).valid_N
     finally:
         for handle in handles:
             handle.remove()
-    expected = seen[-1][-len(valid) :]  # the template's beginning is cut off
-    if toy.family.name == "hunyuan-image":  # which puts its second encoder's padding behind
-        assert not valid[len(expected) - 34 :].any()
-        valid, expected = valid[: len(expected) - 34], expected[34:]
-    assert torch.equal(valid[-len(expected) :], expected)
+    assert torch.equal(valid, at_blocks(toy, seen[-1], len(valid), valid[: tokens_before(toy)]))
 
 
 @pytest.mark.parametrize("site", ["block", "attention"])
 def test_only_the_prompt_takes_part(toy: Toy, site: Any) -> None:
     """Of all that the first block, or its attention, is given, TORA changes the prompt's own tokens."""
-    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode("a red star", toy.pictures, toy.sampling)
     own, valid, attended = encoded.own_N, encoded.valid_N, encoded.attended_N
     assert int(own.sum()) >= 3
     assert not (own & ~valid).any()
@@ -130,7 +125,7 @@ def test_only_the_prompt_takes_part(toy: Toy, site: Any) -> None:
 
 @only("sd3", "cogview4", "flux2", "chroma")
 def test_padding_that_is_read_takes_part_where_a_setting_says_so(toy: Toy) -> None:
-    encoded = toy.generator._texts.encode("a red star", toy.image, toy.sampling)
+    encoded = toy.generator._texts.encode("a red star", toy.pictures, toy.sampling)
     padding = encoded.attended_N & ~encoded.valid_N
     assert padding.any()
     assert torch.equal(_changed(toy, replace(TORA, padding=True)), encoded.own_N | padding)
@@ -138,7 +133,7 @@ def test_padding_that_is_read_takes_part_where_a_setting_says_so(toy: Toy) -> No
 
 def _changed(toy: Toy, tora: ToraConfig) -> Tensor:
     """Which text tokens TORA changes at the first block, in all samples alike: bool [N]. Nothing else changes there."""
-    length = len(toy.generator._texts.encode("a red star", toy.image, toy.sampling).own_N)
+    length = len(toy.generator._texts.encode("a red star", toy.pictures, toy.sampling).own_N)
     facts, block = toy.blocks()[0]
     module = block if tora.site == "block" else getattr(block, facts.attention)
     names = [facts.text_argument] if tora.site == "block" else ["encoder_hidden_states", "hidden_states"]
@@ -171,11 +166,11 @@ def test_text_that_the_model_does_not_read_does_not_matter(toy: Toy) -> None:
     """In a batch with a longer prompt, or at the model's own length, noise in masked tokens changes nothing."""
     groups = [toy.group(**BOTH), toy.group("a blue ring", (21, 22, 23), **BOTH)]
     cache = toy.generator._texts
-    encoded = [cache.encode(group.prompt, group.image, group.sampling) for group in groups]
+    encoded = [cache.encode(group.prompt, group.pictures, group.sampling) for group in groups]
     if not any("mask" in name for name in encoded[0].arguments):
         pytest.skip("the model reads all its text tokens")
     before = toy.images(*groups)
-    key = (groups[0].prompt, groups[0].image, groups[0].sampling, ())
+    key = (groups[0].prompt, groups[0].pictures, groups[0].sampling, ())
     kept = cache._kept[key]
     padded = {
         name: value if "mask" in name or value.ndim < 3 else _noise_in_masked(kept.arguments, name)
@@ -197,7 +192,7 @@ def _noise_in_masked(arguments: dict[str, Tensor], name: str) -> Tensor:
     }
     mask = next(arguments[m] for m in masks[name] if m in arguments).bool()
     noise = 30.0 * torch.randn(arguments[name].shape, generator=torch.Generator().manual_seed(5))
-    return torch.where(mask[:, :, None], arguments[name], noise)
+    return torch.where(mask.reshape(*mask.shape, *[1] * (noise.ndim - 2)), arguments[name], noise)
 
 
 def test_the_semantic_vector_is_the_difference_at_the_first_block(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,9 +215,9 @@ def test_the_semantic_vector_is_the_difference_at_the_first_block(toy: Toy, monk
 
 
 def _mean_at_first_block(toy: Toy, prompt: str) -> Tensor:
-    own_N = toy.generator._texts.encode(prompt, toy.image, toy.sampling).own_N
+    own_N = toy.generator._texts.encode(prompt, toy.pictures, toy.sampling).own_N
     taken: list[Tensor] = []
     with texts(toy, lambda index, text, output: None if index or output else taken.append(text)):
         toy.generator.generate([toy.group(prompt)])
-    text_BND = taken[0][:, own_N]
+    text_BND = taken[0][:, : len(own_N)][:, own_N]
     return text_BND.sum(1) / max(1, text_BND.shape[1])

@@ -6,20 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.toys import parts
-from tests.support.toys.parts import WIDTH, library
+from tests.support.toys.parts import TWO_BLOCKS, library
 
 
 def chroma(folder: Path) -> Any:
     words = parts.t5_tokenizer()
     transformer = library.ChromaTransformer2DModel(
-        patch_size=1,
-        in_channels=16,
-        num_layers=2,
-        num_single_layers=2,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=WIDTH,
-        axes_dims_rope=(4, 4, 8),
+        **TWO_BLOCKS,
         approximator_hidden_dim=32,
         approximator_layers=1,
         approximator_num_channels=16,

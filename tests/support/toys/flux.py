@@ -6,24 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.toys import parts
-from tests.support.toys.parts import WIDTH, library
+from tests.support.toys.parts import TWO_BLOCKS, WIDTH, library
 
 
 def _flux(pipeline: Any, folder: Path, *, guidance: bool = True) -> Any:
     words, text_encoder = parts.clip_parts(folder)
     t5_words = parts.t5_tokenizer()
-    transformer = library.FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=16,
-        num_layers=2,
-        num_single_layers=2,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=WIDTH,
-        pooled_projection_dim=WIDTH,
-        axes_dims_rope=(4, 4, 8),
-        guidance_embeds=guidance,
-    )
+    transformer = library.FluxTransformer2DModel(**TWO_BLOCKS, pooled_projection_dim=WIDTH, guidance_embeds=guidance)
     return pipeline(
         transformer=transformer,
         scheduler=parts.flow_scheduler(),

@@ -26,9 +26,9 @@ def _shared_parts(guidance: bool) -> dict[str, Any]:
     )
     vae = library.AutoencoderKLFlux2(
         sample_size=16,
-        down_block_types=("DownEncoderBlock2D",),
-        up_block_types=("UpDecoderBlock2D",),
-        block_out_channels=(4,),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(4, 4),
         layers_per_block=1,
         latent_channels=1,
         norm_num_groups=1,

@@ -27,6 +27,19 @@ CHAT = (
 """Something before and something after the prompt, as the models' templates have."""
 
 
+TWO_BLOCKS: dict[str, Any] = {
+    "patch_size": 1,
+    "in_channels": 16,
+    "num_layers": 2,
+    "num_single_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": WIDTH,
+    "axes_dims_rope": (4, 4, 8),
+}
+"""Settings of transformers that are built like FLUX.1's."""
+
+
 def tokenizer(
     *, seen: Sequence[str] = (), first: str = "", last: str = "", side: str = "right", specials: Sequence[str] = ()
 ) -> Any:
@@ -63,11 +76,11 @@ def t5_tokenizer() -> Any:
     return tokenizer(last="</s>")
 
 
-def t5(tokenizer: Any) -> Any:
-    config = encoders.T5Config(
+def t5(tokenizer: Any, kind: Any = encoders.T5EncoderModel) -> Any:
+    config = kind.config_class(
         vocab_size=len(tokenizer), d_model=WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2, is_encoder_decoder=False
     )
-    return encoders.T5EncoderModel(config)
+    return kind(config)
 
 
 def clip_tokenizer(folder: Path) -> Any:
@@ -126,9 +139,9 @@ def qwen_tokenizer(seen: str = _DESCRIBE) -> Any:
     return tokenizer(seen=[seen], specials=("<|im_start|>", "<|im_end|>", *QWEN_MARKS.values()))
 
 
-def qwen25_vl(tokenizer: Any) -> Any:
+def qwen25_vl_config(tokenizer: Any) -> Any:
     ids = {name: tokenizer.convert_tokens_to_ids(mark) for name, mark in QWEN_MARKS.items()}
-    config = encoders.Qwen2_5_VLConfig(
+    return encoders.Qwen2_5_VLConfig(
         text_config={
             **decoder_config(tokenizer, 3),
             "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6},
@@ -145,10 +158,23 @@ def qwen25_vl(tokenizer: Any) -> Any:
         vision_start_token_id=ids["start"],
         vision_end_token_id=ids["end"],
     )
-    return encoders.Qwen2_5_VLForConditionalGeneration(config)
 
 
-def kl(latent_channels: int = 4) -> Any:
+def qwen25_vl(tokenizer: Any) -> Any:
+    return encoders.Qwen2_5_VLForConditionalGeneration(qwen25_vl_config(tokenizer))
+
+
+def qwen_processor(tokenizer: Any) -> Any:
+    """Makes tokens of pictures, few of them, and of text."""
+    return encoders.Qwen2VLProcessor(
+        image_processor=encoders.Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=56 * 56),
+        tokenizer=tokenizer,
+        video_processor=encoders.Qwen2VLVideoProcessor(),
+        chat_template=CHAT,
+    )
+
+
+def kl(latent_channels: int = 4, shift_factor: float = 0.0) -> Any:
     """An AutoencoderKL that halves the image."""
     return library.AutoencoderKL(
         sample_size=16,
@@ -160,7 +186,7 @@ def kl(latent_channels: int = 4) -> Any:
         norm_num_groups=4,
         use_quant_conv=False,
         use_post_quant_conv=False,
-        shift_factor=0.0,
+        shift_factor=shift_factor,
         scaling_factor=1.0,
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.toys import parts
-from tests.support.toys.parts import WIDTH, encoders, library
+from tests.support.toys.parts import WIDTH, library
 
 
 def _transformer() -> Any:
@@ -35,16 +35,20 @@ def qwen_image(folder: Path) -> Any:
 
 def qwen_image_edit(folder: Path) -> Any:
     """Its autoencoder shrinks by 64, because the pipeline brings the picture to edit to one megapixel."""
+    return _edit(library.QwenImageEditPipeline, 6)
+
+
+def qwen_image_edit_plus(folder: Path) -> Any:
+    return _edit(library.QwenImageEditPlusPipeline, 4)
+
+
+def _edit(pipeline: Any, downsamplings: int) -> Any:
     words = parts.qwen_tokenizer("Describe the key features of the input image (color, shape, size, texture")
-    images = encoders.Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=56 * 56)
-    videos = encoders.Qwen2VLVideoProcessor()
-    return library.QwenImageEditPipeline(
+    return pipeline(
         transformer=_transformer(),
         scheduler=parts.flow_scheduler(),
-        vae=parts.qwen_vae(6),
+        vae=parts.qwen_vae(downsamplings),
         text_encoder=parts.qwen25_vl(words),
         tokenizer=words,
-        processor=encoders.Qwen2VLProcessor(
-            image_processor=images, tokenizer=words, video_processor=videos, chat_template=parts.CHAT
-        ),
+        processor=parts.qwen_processor(words),
     )

@@ -1,0 +1,202 @@
+"""Quotas on an invented world: what each way to spend the budget takes to fill them, and what they cost the driver.
+
+    python jobs/bench.py quotas
+    python jobs/bench.py quotas --concepts 100000 --accepted 4 --only bandit
+
+No model runs. A concept has a number of modes; an arm shows some of them, and its pictures pass the judge with some
+probability; pictures of a mode have one vector. Planning, folding and the choice of groups are the job's own. The
+ratios hold for this world, and not for a model. "stock" is one arm, "uniform" all of them in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.config.quota import Quota
+from pipelines.config.run import RunConfig, build
+from pipelines.dataset.run_json import Segment
+from pipelines.dataset.storage import Storage
+from pipelines.plan.survey import Survey
+from pipelines.plan.variants import Variants
+from pipelines.plan.write import Tally
+from pipelines.quota import census
+from pipelines.quota.budget import Ask, ask
+from pipelines.quota.rounds import write_round
+from pipelines.quota.shard import Made
+from pipelines.quota.state import State
+
+ARMS = ("base", "tora", "repulsion", "both")
+PASSES = {"common": (0.9, 0.8, 0.85, 0.75), "rare": (0.08, 0.35, 0.06, 0.3), "unseen": (0.02, 0.12, 0.02, 0.15)}
+"""Kind of a concept -> the share of valid pictures of each arm."""
+REACH = (0.25, 0.25, 0.8, 0.8)
+"""The share of a concept's modes that each arm shows."""
+MODES = 60
+_KINDS = tuple(PASSES)
+_DIM = 32
+_GROUPS_AT_A_TIME = 4096
+_POLICIES = ("stock", "uniform", "bandit")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--concepts", type=int, default=300)
+    parser.add_argument("--accepted", type=int, default=10, help="images for each concept")
+    parser.add_argument("--most-groups", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=3, help="how often each is tried")
+    parser.add_argument("--only", choices=_POLICIES, help="try one of them")
+
+
+@dataclass(kw_only=True)
+class Filled:
+    """What filling the quotas took."""
+
+    images: NDArray[np.int64]
+    """Images made for each concept."""
+    accepted: NDArray[np.int64]
+    """Images accepted of each concept."""
+    rounds: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"choose": 0.0, "plan": 0.0, "fold": 0.0})
+    """CPU seconds of the driver."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the benchmark, and return the exit status."""
+    before = _memory()
+    for policy in (options.only,) if options.only else _POLICIES:
+        found = [_fill(options, policy, seed) for seed in range(options.seeds if not options.only else 1)]
+        _say(policy, found, options, _memory() - before)
+    return 0
+
+
+def _memory() -> float:
+    """The most memory that this process has had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _say(policy: str, found: list[Filled], options: argparse.Namespace, memory: float) -> None:
+    images, accepted = (np.mean([getattr(one, name) for one in found], axis=0) for name in ("images", "accepted"))
+    kinds = np.arange(options.concepts) % len(_KINDS)
+    print(f"{policy}: {images.sum():,.0f} images, {accepted.sum():,.0f} of {options.accepted * len(images):,} accepted")
+    same = np.mean([one.images.max() * len(images) for one in found])
+    print(f"  with as many for every concept as the neediest takes: {same:,.0f} images")
+    for number, kind in enumerate(_KINDS):
+        made, good = images[kinds == number].sum(), accepted[kinds == number].sum()
+        met = np.mean([(one.accepted[kinds == number] >= options.accepted).mean() for one in found])
+        print(f"  {kind:<8}{good / made:7.3f} accepted per image made, {met:4.0%} met")
+    cost = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found[-1].seconds.items())
+    print(f"  the driver's CPU over {found[-1].rounds} rounds: {cost}; {memory:,.0f} MiB of memory in all", flush=True)
+
+
+def _fill(options: argparse.Namespace, policy: str, seed: int) -> Filled:
+    candidates = ("base",) if policy == "stock" else ARMS
+    quota = Quota(
+        accepted=options.accepted,
+        most_groups=options.most_groups,
+        candidates=candidates,
+        budget="bandit" if policy == "bandit" else "uniform",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        config = _config(Path(folder), options.concepts, seed)
+        variants = Variants(config)
+        ids = np.array([prompt.prompt_id for prompt in _prompts(config)])
+        state = State(census.take(config, quota, _prompts(config), variants), quota, ARMS)
+        output = Storage.open(config.run.output)
+        segments: tuple[Segment, ...] = ()
+        result = Filled(images=np.empty(0, np.int64), accepted=np.empty(0, np.int64))
+        numbers = [ARMS.index(name) for name in candidates]
+        while True:
+            with _Timed(result, "choose"):
+                asked = ask(state, numbers, group_size=config.group.size, seed=seed, round_number=result.rounds)
+            if not len(asked.arm_G):
+                break
+            with _Timed(result, "plan"):
+                prompts = _prompts(config)
+                planned = write_round(config, output, segments, prompts, asked, state.census, state.groups_P)
+                segments = (*segments, planned)
+            state.begin_round()
+            for start in range(0, len(asked.arm_G), _GROUPS_AT_A_TIME):
+                part = Ask(
+                    prompt_G=asked.prompt_G[start : start + _GROUPS_AT_A_TIME],
+                    arm_G=asked.arm_G[start : start + _GROUPS_AT_A_TIME],
+                )
+                made = _draw(state, part, ids[part.prompt_G].tolist(), config.group.size, seed)
+                with _Timed(result, "fold"):
+                    state.add(made, 0)
+            result.rounds += 1
+        return replace(
+            result, images=state.images_KA.sum(1).astype(np.int64), accepted=state.distinct.count_K.astype(np.int64)
+        )
+
+
+class _Timed:
+    def __init__(self, result: Filled, part: str) -> None:
+        self._result, self._part = result, part
+
+    def __enter__(self) -> None:
+        self._began = time.process_time()
+
+    def __exit__(self, *error: object) -> None:
+        self._result.seconds[self._part] += time.process_time() - self._began
+
+
+def _config(folder: Path, concepts: int, seed: int) -> RunConfig:
+    (folder / "prompts.txt").write_text("".join(f"concept {number}\n" for number in range(concepts)))
+    table: dict[str, Any] = {
+        "run": {"output": str(folder / "out"), "seed": seed},
+        "prompts": {"path": str(folder / "prompts.txt")},
+        "model": {"path": "owner/model", "dtype": "float32"},
+        "scoring": {"model": "ViT-B-32", "pretrained": "openai"},
+        "arms": [{"name": name} for name in ARMS],
+    }
+    return build(table, file="the benchmark")
+
+
+def _prompts(config: RunConfig) -> Any:
+    return Tally(Survey(config)).good_prompts(config)
+
+
+def _draw(state: State, asked: Ask, prompt_ids: list[str], size: int, seed: int) -> Made:
+    """What the model and the judge would make of some groups.
+
+    prompt_ids: of the groups' prompts.
+    """
+    rng = np.random.default_rng([seed, int(state.groups_KA.sum())])
+    quota_N = np.repeat(state.census.quota_P[asked.prompt_G], size)
+    arm_N = np.repeat(asked.arm_G, size)
+    passes = np.array([PASSES[kind] for kind in _KINDS])
+    # Where a concept is a pair of arms' weaknesses: a third of the rare ones want another arm than the others.
+    shifted = (quota_N // len(_KINDS)) % 3 == 0
+    chance_N = passes[quota_N % len(_KINDS), np.where(shifted & (arm_N > 0), 4 - arm_N, arm_N)]
+    modes_N = (rng.random(len(quota_N)) * np.array(REACH)[arm_N] * MODES).astype(np.int64)
+    centres = np.random.default_rng(0).normal(size=(MODES, _DIM))
+    vectors = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float16)
+    return Made(
+        groups=pa.table(
+            {
+                "group_id": [str(number) for number in range(len(asked.arm_G))],
+                "prompt_id": prompt_ids,
+                "arm": [ARMS[arm] for arm in asked.arm_G],
+            }
+        ),
+        place_N=np.repeat(np.arange(len(asked.arm_G)), size),
+        passed_N=rng.random(len(quota_N)) < chance_N,
+        images=pa.table(
+            {
+                "image_id": [str(number) for number in range(len(quota_N))],
+                "drop_reason": pa.nulls(len(quota_N), pa.string()),
+                "duplicate_of": pa.nulls(len(quota_N), pa.string()),
+            }
+        ),
+        vectors_ND=vectors[modes_N],
+        settled=True,
+    )

@@ -1,0 +1,35 @@
+"""What a loaded model is. Importable without torch: who asks for pictures elsewhere knows no more of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What was loaded, as the rows of a dataset name it."""
+
+    model: str
+    """Folder or hub id."""
+    revision: str
+    """Revision of the weights, as in `ModelSpec`."""
+    family: str
+    """Name of the family."""
+    dtype: str
+    """Of the transformer and the text encoders."""
+    scheduler: str
+    """Class of the sampler."""
+    device: str
+    """Where it runs, "cpu" or "cuda" with or without a number."""
+    frames_per_second: int
+    """Of a video; 0 for images."""
+    frame_step: int = 1
+    """A video has 1 frame more than a multiple of it."""
+    previews: bool = False
+    """Whether images can be seen while they are made."""
+    pictures: tuple[int, int] = (0, 0)
+    """Least and most pictures of a group."""
+    begins_from_pictures: bool = False
+    """Whether denoising begins from the picture, as `Sampling.denoising_strength` says; otherwise pictures are read."""
+    masks: bool = False
+    """Whether it takes a mask."""

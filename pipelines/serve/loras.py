@@ -1,0 +1,41 @@
+"""The LoRAs of the served model: a request names those that act, or one of them in place of the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from models.spec import Lora
+from pipelines.serve.errors import ApiError
+from pipelines.serve.response_schema import ModelCard
+from pipelines.serve.schema import ImageRequest
+from pipelines.serve.settings import Serving
+
+
+def acting(request: ImageRequest, serving: Serving) -> tuple[Lora, ...] | None:
+    """The LoRAs that act in a request, each at its scale there; None for all of the model's.
+
+    Raises:
+        ApiError: when one is named that there is not (400).
+    """
+    known = _known(serving)
+    if request.loras is None:
+        return (known[request.model],) if request.model in known else None
+    if request.model in known:
+        raise ApiError(400, "name a LoRA as the model or here, not both", param="loras", code="invalid_value")
+    names = [asked.name for asked in request.loras]
+    if not {*names} <= {*known} or len({*names}) < len(names):
+        rule = f"needs names of LoRAs, each once (there: {', '.join(known) or 'none'})"
+        raise ApiError(400, f"loras = {names} {rule}", param="loras", code="invalid_value")
+    return tuple(
+        known[asked.name] if asked.scale is None else replace(known[asked.name], scale=asked.scale)
+        for asked in request.loras
+    )
+
+
+def cards(model: ModelCard, serving: Serving) -> list[ModelCard]:
+    """The served model, and each of its LoRAs as a model of its own."""
+    return [model, *(model.model_copy(update={"id": name, "parent": model.id}) for name in _known(serving))]
+
+
+def _known(serving: Serving) -> dict[str, Lora]:
+    return {lora.name: lora for lora in serving.model.loras}
