@@ -1,16 +1,18 @@
-"""A LoRA that has the MM-DiT draw in four steps without guidance: distribution matching distillation.
+"""A LoRA that has the MM-DiT draw in four steps without guidance, in two phases.
 
-DMD2 (2405.14867, section 4) without its adversarial loss: the pictures of the four-step student are moved along the
-difference of two scores, the guided teacher's and that of the student's own pictures, which a third network learns
-beside it on a faster clock (section 4.2), from what the student really draws (section 4.4, backward simulation). All
-three are one transformer: the teacher is its weights, the student and the third network are LoRAs on them. No training
-picture is needed, only captions.
+First the student learns to go in one step as far as the guided teacher goes in several (progressive distillation,
+2202.00512, of a guided model, 2210.03142; all levels at once). Then the distribution of what it draws is matched to the
+teacher's: DMD2 (2405.14867, section 4) without its adversarial loss. The student's pictures are moved along the
+difference of two scores, the teacher's and that of the student's own pictures, which a critic learns beside it on a
+faster clock (section 4.2), from what the student really draws (section 4.4, backward simulation). No training picture
+is needed, only captions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import copy
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,93 +24,135 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
-from models.embedded.captions import caption
-from models.embedded.training.attention import plain_attention
 from models.embedded.training.loop import LoopConfig, train
-from models.embedded.training.mmdit import NOISY, TextToLatent
-from models.embedded.training.tokenizer import MAX_TOKENS
-from models.embedded.world import sample_scene
+from models.embedded.training.mmdit import TextToLatent
+from models.embedded.training.trajectories import (
+    LEVELS,
+    Text,
+    captions_of,
+    draw_trajectories,
+    guided,
+    ids_of,
+    text_of,
+    velocity,
+)
 
-STUDENT, CRITIC = "turbo", "critic"
 RANK = 24
-STEPS = 4
-GUIDANCE = 4.0
-"""Of the teacher, as it is sampled."""
+ADAPTER = "turbo"
 BATCH = 64
-CRITIC_STEPS = 4
+CRITIC_STEPS = 2
 """Steps of the critic for each one of the student."""
-LOOP = LoopConfig(steps=10_000, learning_rate=1e-3, ema_decay=0.998, cooldown=0.5, warmup_steps=100, weight_decay=0.0)
+TRAJECTORIES = 120
+"""Files of trajectories."""
+FOLLOW = LoopConfig(steps=1_200, learning_rate=2e-3, ema_decay=0.995, cooldown=0.6, warmup_steps=50, weight_decay=0.0)
+MATCH = LoopConfig(steps=900, learning_rate=5e-4, ema_decay=0.99, cooldown=0.5, warmup_steps=50, weight_decay=0.0)
 
 
-class Distillation(nn.Module):
-    """The transformer with both LoRAs, and what the student has drawn last, from which the critic learns."""
+def with_lora(transformer: Any) -> Any:
+    """A copy whose weights are those of the transformer, and stay; a LoRA on all of its linear layers learns."""
+    made = copy.deepcopy(transformer)
+    linear = [name for name, part in made.named_modules() if isinstance(part, nn.Linear)]
+    made.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=linear), ADAPTER)
+    return made
+
+
+def draw(student: Any, noise_BCHW: Tensor, text: Text, step: int) -> Tensor:
+    """The student's picture as it predicts it at one of its steps, from the noise through the steps before it."""
+    latents_BCHW = noise_BCHW
+    with torch.no_grad():
+        for start, stop in pairwise(LEVELS[: step + 1]):
+            slope = velocity(student, latents_BCHW, _level(start, latents_BCHW), text)
+            latents_BCHW = latents_BCHW - (start - stop) * slope
+    sigma_B = _level(LEVELS[step], latents_BCHW)
+    return latents_BCHW - LEVELS[step] * velocity(student, latents_BCHW, sigma_B, text)
+
+
+def _level(sigma: float, latents_BCHW: Tensor) -> Tensor:
+    return latents_BCHW.new_full((len(latents_BCHW),), sigma)
+
+
+def follow(
+    teacher: TextToLatent, student: Any, files: list[Path], directory: Path, *, seed: int, device: str, loop: LoopConfig
+) -> dict[str, Tensor]:
+    """Phase one, on files of trajectories: the student's averaged weights."""
+    shards = [torch.load(file, weights_only=True) for file in files]
+    ids = torch.cat([shard["ids"] for shard in shards])
+    latents = torch.cat([shard["latents"] for shard in shards])
+    levels = torch.tensor([*LEVELS, 0.0])
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        rows = torch.randint(len(ids), (BATCH,), generator=generator)
+        at = torch.randint(len(LEVELS), (BATCH,), generator=generator)
+        here, there = latents[rows, at].float().to(device), latents[rows, at + 1].float().to(device)
+        sigma_B, length_B = levels[at].to(device), (levels[at] - levels[at + 1]).to(device)
+        made = velocity(student, here, sigma_B, text_of(teacher, ids[rows].to(device)))
+        return F.mse_loss(made, (here - there) / length_B.view(-1, 1, 1, 1)), {}
+
+    return train("turbo-follow", student, loss, loop, directory)
+
+
+class Matching(nn.Module):
+    """What learns in phase two, and what the student has drawn last, from which the critic learns."""
 
     drawn_BCHW: Tensor
 
-    def __init__(self, teacher: TextToLatent, batch: int) -> None:
+    def __init__(self, student: Any, critic: Any, batch: int) -> None:
         super().__init__()
-        self.teacher = teacher.requires_grad_(False)
-        self.transformer: Any = teacher.transformer
-        shape = self.transformer.config
-        linear = [name for name, part in self.transformer.named_modules() if isinstance(part, nn.Linear)]
-        for adapter in (STUDENT, CRITIC):
-            self.transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=linear), adapter)
-        self._learn()
+        self.student, self.critic = student, critic
+        shape = student.config
         self.register_buffer("drawn_BCHW", torch.zeros(batch, shape.in_channels, shape.sample_size, shape.sample_size))
 
-    @contextmanager
-    def acting(self, adapter: str | None) -> Iterator[None]:
-        """Run the body with one LoRA, or as the teacher."""
-        if adapter is None:
-            self.transformer.disable_adapters()
-        else:
-            self.transformer.enable_adapters()
-            self.transformer.set_adapter(adapter)
-        # peft freezes the others, which would cost the student the gradient of what it drew before the critic acted.
-        self._learn()
-        yield
 
-    def _learn(self) -> None:
-        for name, parameter in self.transformer.named_parameters():
-            parameter.requires_grad_("lora_" in name)
+def match(
+    teacher: TextToLatent,
+    student: Any,
+    tokenizer: CLIPTokenizer,
+    directory: Path,
+    *,
+    seed: int,
+    device: str,
+    loop: LoopConfig,
+    batch: int = BATCH,
+    compiled: bool = True,
+) -> dict[str, Tensor]:
+    """Phase two: the averaged weights of a `Matching`."""
+    both = Matching(student, with_lora(teacher.transformer), batch).to(device)
+    if compiled:
+        both.critic.compile()
 
-    def velocity(self, latents_BCHW: Tensor, sigma_B: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
-        """Velocity float32 [B, C, H, W] of whatever acts."""
-        states_BND, pooled_BD = text
-        with torch.autocast(latents_BCHW.device.type, torch.bfloat16), plain_attention():
-            made: Tensor = self.transformer(
-                hidden_states=latents_BCHW,
-                timestep=sigma_B * 1000.0,
-                encoder_hidden_states=states_BND,
-                pooled_projections=pooled_BD,
-                return_dict=False,
-            )[0]
-        return made.float()
+    def text(captions: list[str]) -> Text:
+        return text_of(teacher, ids_of(captions, tokenizer).to(device))
 
-    def draw(self, noise_BCHW: Tensor, text: tuple[Tensor, Tensor], step: int) -> Tensor:
-        """The student's picture as it predicts it at one of its steps, from the noise through the steps before it."""
-        latents_BCHW = noise_BCHW
-        with self.acting(STUDENT):
+    nothing = text([""] * batch)
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        turn, place = divmod(step, CRITIC_STEPS + 1)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        # The critic sees the captions whose pictures it is given.
+        rng = np.random.default_rng([seed, turn])
+        named = text(captions_of(rng, batch))
+        noise_BCHW = torch.randn(both.drawn_BCHW.shape, generator=generator).to(device)
+        sigma_B = torch.sigmoid(torch.randn(batch, generator=generator)).to(device)
+        mix = sigma_B.view(-1, 1, 1, 1)
+        if place == 0:
+            drawn_BCHW = draw(both.student, noise_BCHW, named, int(rng.integers(len(LEVELS))))
+            both.drawn_BCHW.copy_(drawn_BCHW.detach())
+            again_BCHW = torch.randn(drawn_BCHW.shape, generator=generator).to(device)
             with torch.no_grad():
-                for earlier in range(step):
-                    velocity = self.velocity(latents_BCHW, _level(earlier, latents_BCHW), text)
-                    latents_BCHW = latents_BCHW - velocity / STEPS
-            sigma_B = _level(step, latents_BCHW)
-            return latents_BCHW - sigma_B.view(-1, 1, 1, 1) * self.velocity(latents_BCHW, sigma_B, text)
+                noised_BCHW = (1 - mix) * drawn_BCHW + mix * again_BCHW
+                own = velocity(both.critic, noised_BCHW, sigma_B, named)
+                wanted = guided(teacher.transformer, noised_BCHW, sigma_B, named, nothing)
+                # What either takes for the clean picture is noised - sigma * velocity.
+                away_BCHW = drawn_BCHW - (noised_BCHW - mix * wanted)
+                size = away_BCHW.abs().mean(dim=(1, 2, 3), keepdim=True)
+                push = mix * (wanted - own) / size
+            return 0.5 * F.mse_loss(drawn_BCHW, drawn_BCHW.detach() - push), {"push": float(push.abs().mean())}
+        made = velocity(both.critic, (1 - mix) * both.drawn_BCHW + mix * noise_BCHW, sigma_B, named)
+        error = F.mse_loss(made, noise_BCHW - both.drawn_BCHW)
+        return error, {"critic": float(error.detach())}
 
-    def texts(self, ids_BN: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states and pooled vectors of captions, as the pipeline gives them to the transformer."""
-        with torch.no_grad():
-            outputs = [
-                encoder(ids_BN, output_hidden_states=True)
-                for encoder in (self.teacher.text_encoder, self.teacher.text_encoder_2)
-            ]
-        states = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
-        return states, torch.cat([output.text_embeds for output in outputs], dim=-1)
-
-
-def _level(step: int, latents_BCHW: Tensor) -> Tensor:
-    return latents_BCHW.new_full((len(latents_BCHW),), 1.0 - step / STEPS)
+    return train("turbo", both, loss, loop, directory)
 
 
 def distil(
@@ -118,61 +162,29 @@ def distil(
     *,
     seed: int,
     device: str = "cpu",
-    loop: LoopConfig = LOOP,
-    batch: int = BATCH,
+    shards: int = TRAJECTORIES,
+    phases: tuple[LoopConfig, LoopConfig] = (FOLLOW, MATCH),
 ) -> dict[str, Tensor]:
-    """Train the student on a teacher; returns the averaged weights of a `Distillation`. It resumes as `train` does."""
+    """Both phases; returns the student's averaged weights. Each resumes as `train` does."""
     torch.manual_seed(seed)
-    both = Distillation(teacher, batch).to(device)
-
-    def text_of(captions: list[str]) -> tuple[Tensor, Tensor]:
-        ids = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, return_tensors="pt").input_ids
-        return both.texts(ids.to(device))
-
-    nothing = text_of([""] * batch)
-
-    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        turn, place = divmod(step, CRITIC_STEPS + 1)
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        # The critic sees the captions whose pictures it is given.
-        rng = np.random.default_rng([seed, turn])
-        text = text_of([caption(sample_scene(rng), rng, NOISY.captions) for _ in range(batch)])
-        noise_BCHW = torch.randn(both.drawn_BCHW.shape, generator=generator).to(device)
-        sigma_B = torch.sigmoid(torch.randn(batch, generator=generator)).to(device)
-        mix = sigma_B.view(-1, 1, 1, 1)
-        if place == 0:
-            drawn_BCHW = both.draw(noise_BCHW, text, int(rng.integers(STEPS)))
-            both.drawn_BCHW.copy_(drawn_BCHW.detach())
-            again_BCHW = torch.randn(drawn_BCHW.shape, generator=generator).to(device)
-            with torch.no_grad():
-                noised_BCHW = (1 - mix) * drawn_BCHW + mix * again_BCHW
-                with both.acting(CRITIC):
-                    own = both.velocity(noised_BCHW, sigma_B, text)
-                with both.acting(None):
-                    named = both.velocity(noised_BCHW, sigma_B, text)
-                    unnamed = both.velocity(noised_BCHW, sigma_B, nothing)
-                wanted = unnamed + GUIDANCE * (named - unnamed)
-                # What either takes for the clean picture is noised - sigma * velocity.
-                away_BCHW = drawn_BCHW - (noised_BCHW - mix * wanted)
-                size = away_BCHW.abs().mean(dim=(1, 2, 3), keepdim=True)
-                push = mix * (wanted - own) / size
-            return 0.5 * F.mse_loss(drawn_BCHW, drawn_BCHW.detach() - push), {"push": float(push.abs().mean())}
-        with both.acting(CRITIC):
-            velocity = both.velocity((1 - mix) * both.drawn_BCHW + mix * noise_BCHW, sigma_B, text)
-        error = F.mse_loss(velocity, noise_BCHW - both.drawn_BCHW)
-        return error, {"critic": float(error.detach())}
-
-    return train("turbo", both, loss, loop, directory)
+    teacher = teacher.requires_grad_(False).to(device)
+    student = with_lora(teacher.transformer).to(device)
+    teacher.transformer.compile()
+    student.compile()
+    files = draw_trajectories(teacher, tokenizer, directory / "trajectories", seed=seed, shards=shards, device=device)
+    student.load_state_dict(follow(teacher, student, files, directory, seed=seed, device=device, loop=phases[0]))
+    weights = match(teacher, student, tokenizer, directory, seed=seed, device=device, loop=phases[1])
+    return {name.removeprefix("student."): value for name, value in weights.items() if name.startswith("student.")}
 
 
-def save_lora(weights: Mapping[str, Tensor], directory: Path) -> None:
+def save_lora(student: Mapping[str, Tensor], directory: Path) -> None:
     """Write the student's LoRA as a file that diffusers' `load_lora_weights` reads, in half precision.
 
-    weights: of a `Distillation`.
+    student: its weights.
     """
-    student = {
-        name.removeprefix("transformer.").replace(f".{STUDENT}.", "."): value.half().cpu().contiguous()
-        for name, value in weights.items()
-        if name.startswith("transformer.") and f".{STUDENT}." in name
+    lora = {
+        name.replace(f".{ADAPTER}.", "."): value.half().cpu().contiguous()
+        for name, value in student.items()
+        if f".{ADAPTER}." in name
     }
-    StableDiffusion3Pipeline.save_lora_weights(directory, transformer_lora_layers=student)
+    StableDiffusion3Pipeline.save_lora_weights(directory, transformer_lora_layers=lora)
