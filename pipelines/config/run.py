@@ -275,6 +275,7 @@ _ADDED_LATER: dict[str, Any] = {
     "output.fps": 0,
     "prompts.carry": [],
     "tora.lag_steps": 0,
+    "sampling.sigmas": [],
     "model.variant": "",
     "model.drop": [],
     "model.scheduler": "",
