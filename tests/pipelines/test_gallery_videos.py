@@ -16,6 +16,7 @@ from PIL import Image
 from pipelines.dataset import videos
 from pipelines.flows.finish import finish
 from pipelines.gallery.small import MOST_MOVING_BYTES, SIDE, Small, small
+from tests.support.page import until
 from tests.support.toy_run import FPS, FRAMES, Toy, write_run
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def page(request: Any, browser: Browser, galleries: dict[str, str]) -> Iterator[
 def test_cards_play_side_by_side_when_they_are_asked_to(page: Page) -> None:
     assert page.locator(PLAYER).count() == 0
     page.get_by_label("Play the videos").check()
-    page.wait_for_function(f"document.querySelectorAll('{PLAYER}').length >= 4")
+    until(page, f"document.querySelectorAll('{PLAYER}').length >= 4")
     if page.locator(".shot video").count():
-        page.wait_for_function("[...document.querySelectorAll('.shot video')].every((v) => v.currentTime > 0)")
+        until(page, "[...document.querySelectorAll('.shot video')].every((v) => v.currentTime > 0)")
         assert page.locator(".shot video").first.evaluate("v => [v.videoWidth, v.videoHeight, v.muted, v.loop]") == [
             64,
             64,
@@ -60,7 +61,7 @@ def test_cards_play_side_by_side_when_they_are_asked_to(page: Page) -> None:
         ]
     page.get_by_label("Search prompts").fill("no such prompt")
     page.get_by_role("button", name="Show all").last.click()
-    page.wait_for_function(f"document.querySelectorAll('{PLAYER}').length === 0")
+    until(page, f"document.querySelectorAll('{PLAYER}').length === 0")
     assert not page.get_by_label("Play the videos").is_checked()
 
 
@@ -74,7 +75,7 @@ def test_the_dialog_plays_a_video_by_keyboard_and_stops_it(page: Page) -> None:
     assert "temporal_consistency\n0.9" in text
     if page.locator("dialog video").count():
         player = page.locator("dialog video")
-        page.wait_for_function("document.querySelector('dialog video').currentTime > 0")
+        until(page, "document.querySelector('dialog video').currentTime > 0")
         assert player.evaluate("v => [v.controls, v.muted, v.loop, v.playsInline]") == [True] * 4
         player.focus()
         page.keyboard.press("ArrowRight")
@@ -82,14 +83,14 @@ def test_the_dialog_plays_a_video_by_keyboard_and_stops_it(page: Page) -> None:
     else:
         assert (page.locator("#picture img").get_attribute("src") or "").startswith("data:image/webp")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelector('#picture > *') === null")
+    until(page, "document.querySelector('#picture > *') === null")
 
 
 def test_who_wants_less_motion_starts_the_player(browser: Browser, galleries: dict[str, str]) -> None:
     opened = browser.new_page(reduced_motion="reduce")
     opened.goto(galleries["mp4"])
     opened.locator(".shot").first.click()
-    opened.wait_for_function("document.querySelector('dialog video').readyState >= 2")
+    until(opened, "document.querySelector('dialog video').readyState >= 2")
     assert opened.locator("dialog video").evaluate("v => v.paused")
     opened.close()
 
