@@ -310,6 +310,24 @@ def test_noise_levels_that_cannot_be_are_refused(sigmas: list[float], needs: str
         configure(sampling={"steps": 3, "sigmas": sigmas})
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [{"accept": "temporal_consistency > 0.9"}, {"limits": [{"column": "b_temporal_consistency", "below": 0.9}]}],
+)
+def test_selection_by_consistency_over_time_needs_frames_to_compare(
+    selection: dict[str, Any], configure: Configure
+) -> None:
+    """With one frame the column is null in every row, which no condition finds false."""
+    tables = {"sampling": {"frames": 5}, "scorers": [{"name": "b", "model": "ViT-B-16"}], "selection": selection}
+    scoring = {"model": "ViT-B-32", "frames": 1}
+    with pytest.raises(
+        UserError, match=r"scoring.frames = 1 .* needs 2 or more: \[selection\] reads \w*temporal_consis"
+    ):
+        configure(scoring=scoring, **tables)
+    configure(scoring=scoring | {"frames": 2}, **tables)
+    configure(scoring=scoring, **tables | {"selection": {}})
+
+
 def test_an_arm_has_settings_of_its_own(configure: Configure) -> None:
     own = {"name": "b", "tora": {"sigma": 1.5}, "dave": {}}
     arms = [{"name": "a", "tora": True}, own, {"name": "c", "tora": False}]
