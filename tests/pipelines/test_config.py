@@ -136,7 +136,7 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("scoring.kind=openclip", ["[scoring]", "kind = 'openclip'", "did you mean 'open_clip'?"]),
         ("scoring.options=3", ["scoring.options = 3", "a table"]),
         ("scoring.options.at=2026-01-01", ["scoring.options.at", "text, a number"]),
-        ("scoring.options.temperature=2", ["[scoring]", "unknown key 'temperature'", "open_clip has none"]),
+        ("scoring.options.temperature=2", ["[scoring]", "open_clip has no option 'temperature'; known: none"]),
         ("scorers=[{name='B-32', model='ViT-B-32'}]", ["scorers[0]", "name = 'B-32'", "a-z"]),
         ("scorers=[{model='ViT-B-32'}]", ["scorers[0]", "'name' is missing"]),
         ("scorers=[{name='b', kind='clip'}]", ["scorers[0]", "kind = 'clip'", "open_clip"]),
