@@ -80,7 +80,8 @@ class Count:
 def counted(transformer: nn.Module) -> Iterator[Count]:
     """Counts the forward passes in the body.
 
-    transformer: of the embedded model, an SD3. Its first block is watched, which every pass runs once.
+    transformer: of the embedded model, an SD3. Its last block is watched: TORA's look at the negative text, where the
+        model runs without guidance, ends before the first one.
     """
     count = Count()
 
@@ -88,7 +89,7 @@ def counted(transformer: nn.Module) -> Iterator[Count]:
         count.passes += len(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
 
     blocks: Any = transformer.transformer_blocks
-    handle = blocks[0].register_forward_pre_hook(see, with_kwargs=True)
+    handle = blocks[-1].register_forward_pre_hook(see, with_kwargs=True)
     try:
         yield count
     finally:
