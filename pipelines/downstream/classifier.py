@@ -100,10 +100,9 @@ def predicted(net: PairNet, pictures_NHWC: NDArray[np.uint8]) -> Classes:
 
     pictures_NHWC: uint8 [N, 64, 64, 3].
     """
-    parts = [
-        torch.stack([of_kind.argmax(1) for of_kind in net(batch)], 1)
-        for batch in _pixels(pictures_NHWC).split(_TEST_BATCH)
-    ]
+    pixels_NCHW = _pixels(pictures_NHWC)
+    batches = (pixels_NCHW[at : at + _TEST_BATCH] for at in range(0, len(pixels_NCHW), _TEST_BATCH))
+    parts = [torch.stack([of_kind.argmax(1) for of_kind in net(batch)], 1) for batch in batches]
     found: Classes = torch.cat(parts).numpy()
     return found
 

@@ -92,7 +92,8 @@ def _known(config: DownstreamConfig) -> DownstreamConfig:
 def _spread(pool: Pool) -> Floats:
     """Vectors, each less the mean of its concept: how pictures of one concept differ."""
     vectors_CPD = pool.vectors_CPD - pool.vectors_CPD.mean(1, keepdims=True)
-    return vectors_CPD.reshape(-1, vectors_CPD.shape[-1])
+    spread_MD: Floats = vectors_CPD.reshape(-1, vectors_CPD.shape[-1])
+    return spread_MD
 
 
 def _trained(

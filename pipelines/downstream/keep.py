@@ -100,7 +100,8 @@ class Keeper:
         return accepted_P
 
     def _value(self, pool: Pool, concept: int) -> Floats:
-        return pool.margin_CP[concept] if self.judge == "margin" else pool.score_CP[concept]
+        value_P: Floats = (pool.margin_CP if self.judge == "margin" else pool.score_CP)[concept]
+        return value_P
 
     def _good(self, pool: Pool, concept: int, accepted_P: Mask) -> Mask:
         """What may be kept before anything else: what is accepted, and for quotas repeats none before."""
@@ -136,4 +137,4 @@ class Keeper:
                 break
             found_C[concept] += gain_CG[concept, groups_C[concept]]
             groups_C[concept] += 1
-        return np.minimum(groups_C * self.group, pictures).tolist()
+        return [min(int(groups) * self.group, pictures) for groups in groups_C]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedded.attributes import labels_of
+from models.embedded.attributes import Labels, labels_of
 from models.embedded.measures import real_pictures
 from models.embedded.render import render
 from models.embedded.world import sample_scene
@@ -41,7 +41,8 @@ def long_tailed(count: int, seed: int) -> Labelled:
     seed: of all draws.
     """
     rng = np.random.default_rng(image_seed(seed, "long-tailed", 0))
-    pictures, labels = [], []
+    pictures: list[NDArray[np.uint8]] = []
+    labels: list[Labels] = []
     while len(pictures) < count:
         scene = sample_scene(rng)
         if scene.arrangement == "single":

@@ -100,7 +100,7 @@ def results(
     base: name of the source that the others are compared with.
     """
     of_base = {one.basis: one.shares_SC for one in trained if one.source.name == base}
-    compared = {}
+    compared: dict[str, tuple[SourceResult, ...]] = {}
     for basis in BASES:
         own = [one for one in trained if one.basis == basis]
         compared[basis] = tuple(_result(one, concepts, reference, of_base[basis], base) for one in own)
@@ -110,8 +110,8 @@ def results(
 def numbers_of(concepts: Sequence[Concept]) -> dict[str, NDArray[np.int64]]:
     """Each of `MEASURED` -> the numbers of its concepts."""
     parts = np.array([concept.part for concept in concepts])
-    of = {name: np.flatnonzero(parts == name) for name in PARTS}
-    return {**of, MADE: np.flatnonzero(parts != "head")}
+    of: dict[str, NDArray[np.int64]] = {name: np.flatnonzero(parts == name) for name in PARTS}
+    return of | {MADE: np.flatnonzero(parts != "head")}
 
 
 def _result(one: Trained, concepts: Sequence[Concept], reference: Pool, base_SC: Shares, base: str) -> SourceResult:

@@ -21,7 +21,7 @@ from models.embedded.oracle import Oracle
 from models.embedded.pictures import pictures
 from models.generator import Generator
 from models.scorers import registry
-from models.scorers.base import ImageGroup, Scorer
+from models.scorers.base import GroupScores, ImageGroup, Scorer
 from models.seeds import image_seed
 from models.spec import PLACES
 from pipelines.dataset.storage import Storage
@@ -101,7 +101,8 @@ class Studio:
 
     def _judged(self, concepts: Sequence[Concept], drawn_CPHWC: NDArray[np.uint8], passes: float) -> Pool:
         """Pictures with what scorer and oracle say of them. passes: of each picture."""
-        scores, right = [], []
+        scores: list[GroupScores] = []
+        right: list[NDArray[np.bool_]] = []
         for concept, drawn_PHWC in zip(concepts, drawn_CPHWC, strict=True):
             text = concept.prompt
             group = ImageGroup(pixels_BHWC=drawn_PHWC, prompt=text.prompt, counterfactual=text.counterfactual)

@@ -79,6 +79,6 @@ def labelled(pool: Pool, kept: Kept, concepts: Sequence[Concept]) -> Labelled:
 
 
 def _digest(made: Labelled) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(made.pictures_NHWC))
-    digest.update(np.ascontiguousarray(made.classes))
+    digest = hashlib.sha256(made.pictures_NHWC.tobytes())
+    digest.update(made.classes.tobytes())
     return digest.hexdigest()
