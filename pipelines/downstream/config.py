@@ -93,7 +93,7 @@ class Training:
     """Steps of the optimiser."""
     batch: int = 64
     """Pictures of a step."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     """The highest one; it rises over a fifth of the steps, and falls to 0."""
     shift: int = 4
     """Pixels by which the pictures of a step are moved at most, so that places are learned from few of them."""
