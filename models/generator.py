@@ -211,6 +211,7 @@ class Generator:
             guided=guided,
             seeds=[seed for group in groups for seed in group.seeds],
             scheduler=pipe.scheduler,
+            adapted=self._adapters.on_transformer,
             negative=negative,
             shards=self._shards,
             on_step=on_step,
