@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from models.pictures import size_of
+from models.pictures import decoded, size_of
 from pipelines.calibration.config import CalibrationConfig, Grid
 from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import sources
@@ -164,13 +164,17 @@ def test_a_picture_is_decoded_once_and_one_that_is_broken_is_so_each_time(
 ) -> None:
     (tmp_path / "red.png").write_bytes(RED)
     (tmp_path / "cut.png").write_bytes(RED[:50])
-    decoded: list[bytes] = []
-    whole = pictures.decoded
-    monkeypatch.setattr(pictures, "decoded", lambda data: (decoded.append(data), whole(data)))
+    seen: list[bytes] = []
+
+    def watched(data: bytes) -> None:
+        seen.append(data)
+        decoded(data)
+
+    monkeypatch.setattr(pictures, "decoded", watched)
     reader = pictures.PictureReader(Prompts(path="p.jsonl", columns=Columns(**COLUMNS)))
     of = [reader.of(str(tmp_path / "p.jsonl"), {"picture": f"{name}.png"}) for name in ("red", "cut", "red", "cut")]
     assert [isinstance(one, Failure) for one in of] == [False, True, False, True]
-    assert decoded.count(RED) == 1
+    assert seen.count(RED) == 1
 
 
 def test_rows_may_name_what_lies_below_the_folders_of_the_settings_and_nothing_else(tmp_path: Path) -> None:
