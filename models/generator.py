@@ -211,6 +211,11 @@ class Generator:
             seeds=[seed for group in groups for seed in group.seeds],
             scheduler=pipe.scheduler,
             negative=negative,
+            holding=lambda words: _rows(
+                [self._texts.holding(one.prompt, text, words) for one, text in zip(groups, encoded, strict=True)],
+                samples,
+                longest,
+            ),
             shards=self._shards,
             on_step=on_step,
         )
@@ -291,7 +296,7 @@ def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
     """The tokens of several prompts, each repeated for its images; padding up to `length` is not attended to."""
 
     def rows(per_token: Sequence[Tensor]) -> Tensor:
-        return torch.cat([pad_tokens(one[None], length) for one in per_token]).repeat_interleave(repeats, dim=0)
+        return _rows(per_token, repeats, length)
 
     own_BN = rows([text.own_N for text in encoded])
     encoders = [text.encoder_N for text in encoded if text.encoder_N is not None]
@@ -302,6 +307,11 @@ def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
         encoder_BN=rows(encoders) if encoders else None,
         empty_B=torch.tensor([text.empty for text in encoded], device=own_BN.device).repeat_interleave(repeats),
     )
+
+
+def _rows(per_token: Sequence[Tensor], repeats: int, length: int) -> Tensor:
+    """A value for each token of several prompts as rows [B, length], each repeated for its images; 0 for padding."""
+    return torch.cat([pad_tokens(one[None], length) for one in per_token]).repeat_interleave(repeats, dim=0)
 
 
 def _steps_of_all(

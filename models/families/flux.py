@@ -17,11 +17,13 @@ from models import decoding
 from models.families.base import (
     Beginning,
     BlockList,
+    Cut,
     Encoded,
     Family,
     all_read,
     beyond,
     first_tokens,
+    spans,
     text_length,
     twice_the_autoencoder,
 )
@@ -47,6 +49,10 @@ def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
         "text_encoder": beyond(pipe.tokenizer_max_length, pipe.tokenizer(prompt).input_ids),
         "text_encoder_2": beyond(sampling.max_sequence_length, pipe.tokenizer_2(prompt).input_ids),
     }
+
+
+def spans_of_t5(pipe: Any, prompt: str) -> Cut:
+    return [(0, spans(pipe.tokenizer_2, prompt))]
 
 
 def encode_edit(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
@@ -78,6 +84,7 @@ FAMILY = Family(
     pooled_input="pooled_projections",
     encode=encode,
     cut=cut,
+    spans=spans_of_t5,
     in_part=("text_encoder",),
     size_multiple=twice_the_autoencoder,
     options=text_length,

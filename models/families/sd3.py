@@ -10,7 +10,7 @@ from diffusers.models._modeling_parallel import ContextParallelInput, ContextPar
 from PIL import Image
 
 from models import decoding
-from models.families.base import Beginning, BlockList, Encoded, Family, all_read, beyond, text_length
+from models.families.base import Beginning, BlockList, Cut, Encoded, Family, all_read, beyond, spans, text_length
 from models.spec import Sampling
 
 
@@ -53,6 +53,11 @@ def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     }
 
 
+def spans_of_each(pipe: Any, prompt: str) -> Cut:
+    tokenizers = ((0, pipe.tokenizer), (0, pipe.tokenizer_2), (1, pipe.tokenizer_3))
+    return [(encoder, spans(tokenizer, prompt)) for encoder, tokenizer in tokenizers if tokenizer is not None]
+
+
 def paints_in_masks(pipe: Any) -> bool:
     return bool(pipe.transformer.config.in_channels == 16)
 
@@ -69,6 +74,7 @@ FAMILY = Family(
     pooled_input="pooled_projections",
     encode=encode,
     cut=cut,
+    spans=spans_of_each,
     in_part=("text_encoder", "text_encoder_2"),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=text_length,

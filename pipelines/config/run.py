@@ -267,6 +267,8 @@ _ADDED_LATER: dict[str, Any] = {
     "output.fps": 0,
     "prompts.carry": [],
     "tora.lag_steps": 0,
+    "repulsion.vary_words": "",
+    "repulsion.keep_words": "",
     "model.variant": "",
     "model.drop": [],
     "model.scheduler": "",
