@@ -52,6 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="COSINE",
         help="leave out images whose vectors are at least this similar to those of an earlier image of any group",
     )
+    parser.add_argument(
+        "--match-covariance",
+        default="",
+        metavar="FOLDER",
+        help="choose --match-count images whose vectors vary as those of the real pictures in this local folder do",
+    )
+    parser.add_argument("--match-count", type=int, default=0, metavar="N", help="how many --match-covariance chooses")
     for part in ("certificate", "key"):
         parser.add_argument(
             f"--c2pa-{part}", default="", metavar="FILE", help=f"PEM file with the {part} that signs every image (C2PA)"
@@ -68,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--label: a {options.format} export has no labels but its columns")
     if options.split_by and not options.split:
         parser.error(f"--split-by {options.split_by}: there are no splits; name them with --split NAME=SHARE")
+    if bool(options.match_covariance) != (options.match_count > 0):
+        parser.error("--match-covariance FOLDER and --match-count N: give both, with N of 1 or more, or neither")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", options.license):
         parser.error(f"--license {options.license!r}: write an identifier of the hub, such as cc-by-4.0")
     return console.guarded(lambda: _run(options))
@@ -76,8 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from pipelines.config.tables import RayOptions
     from pipelines.dataset.storage import Storage
-    from pipelines.export.flow import ExportOptions, export
+    from pipelines.export.flow import export
     from pipelines.export.labels import LABELS
+    from pipelines.export.options import ExportOptions
     from pipelines.export.parts import parse
 
     wanted = {name: getattr(options, f"c2pa_{name}") for name in ("certificate", "key", "algorithm")}
@@ -102,6 +112,8 @@ def _run(options: argparse.Namespace) -> int:
             mark=not options.no_mark,
             accept=options.accept,
             repeats=options.drop_repeats,
+            match_covariance=options.match_covariance,
+            match_count=options.match_count,
             credentials=credentials,
         ),
         RayOptions(address=options.ray_address, check_fit=False),

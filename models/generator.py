@@ -98,6 +98,7 @@ class Generator:
             pictures=self._family.takes,
             begins_from_pictures=self._family.from_picture is not None,
             masks=self._family.from_mask is not None and self._family.from_mask.possible(self._pipe),
+            sigmas=self._family.takes_sigmas(self._pipe),
         )
 
     @property
@@ -266,6 +267,7 @@ class Generator:
         if (sampling.frames - 1) % step if step else sampling.frames > 1:
             rule = f"1 more than a multiple of {step}" if step else "1, as it makes images"
             raise ModelError(f"sampling.frames = {sampling.frames}: {family.name} needs {rule}")
+        self.info.check_sigmas(sampling.sigmas)
         if family.beginning(group) is not None and not adds_noise(self._pipe.scheduler):
             raise ModelError(
                 f"model.scheduler = {type(self._pipe.scheduler).__name__!r} cannot begin from a picture; these can: "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.errors import ModelError
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
@@ -33,3 +35,19 @@ class ModelInfo:
     """Whether denoising begins from the picture, as `Sampling.denoising_strength` says; otherwise pictures are read."""
     masks: bool = False
     """Whether it takes a mask."""
+    sigmas: bool = False
+    """Whether it takes noise levels, as `Sampling.sigmas` names them."""
+
+    def check_sigmas(self, sigmas: tuple[float, ...]) -> None:
+        """Check that noise levels that are named act.
+
+        sigmas: as of `models.spec.Sampling`.
+
+        Raises:
+            ModelError: when the model does not take them.
+        """
+        if sigmas and not self.sigmas:
+            raise ModelError(
+                f"sampling.sigmas = {list(sigmas)}: {self.family} takes no noise levels with "
+                f"{self.scheduler}; leave them out"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,13 @@ def steps_of(sampler: Any, asked: int, share: float = 1.0) -> int:
     """
     left_out = int(max(asked - min(asked * share, asked), 0))  # to the bit as `get_timesteps` of diffusers' pipelines
     return int(sampler.order) * (asked - left_out - 1) + 1
+
+
+def takes_sigmas(sampler: Any) -> bool:
+    """Whether diffusers' pipelines give a sampler the noise levels that they are called with. One that only
+    `use_flow_sigmas` makes do flow matching does not get them from the pipelines of FLUX and others."""
+    takes = "sigmas" in inspect.signature(type(sampler).set_timesteps).parameters
+    return takes and not sampler.config.get("use_flow_sigmas")
 
 
 def adds_noise(sampler: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from models import errors
@@ -81,6 +82,10 @@ class Sampling:
 
     steps: int = 28
     """Denoising steps from noise, 1 to 1000."""
+    sigmas: tuple[float, ...] = ()
+    """The noise levels at which the steps are made, as many as `steps`, in place of the sampler's own: above 0, at most
+    1, and each below the one before. Few-step checkpoints and LoRAs name theirs. diffusers' pipelines are given them as
+    `sigmas`, so that the sampler's shift acts on them too; with a `ModelSpec.shift` of 1 they are taken as they are."""
     guidance_scale: float = 4.5
     """Scale of classifier-free guidance, 0 or more; at most 1 is none."""
     width: int = 1024
@@ -99,6 +104,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         require(1 <= self.steps <= 1000, self, "steps", "needs 1 to 1000")
+        many = f"needs as many noise levels as there are steps ({self.steps}), or none for the sampler's own"
+        require(len(self.sigmas) in (0, self.steps), self, "sigmas", many)
+        falling = all(1.0 >= level > after for level, after in pairwise((*self.sigmas, 0.0)))
+        require(falling, self, "sigmas", "needs noise levels above 0, at most 1 and each below the one before")
         require(math.isfinite(self.guidance_scale) and self.guidance_scale >= 0, self, "guidance_scale", "needs >= 0")
         for side in ("width", "height"):
             require(8 <= getattr(self, side) <= 8192, self, side, "needs 8 to 8192 pixels")
@@ -115,8 +124,9 @@ class Sampling:
         return [field.name for field in fields(cls) if pictures or field.name != "denoising_strength"]
 
     def settings(self, *, pictures: bool) -> dict[str, Any]:
-        """The values of `names`, by name; argument as there."""
-        return {name: getattr(self, name) for name in self.names(pictures=pictures)}
+        """The values of `names`, by name, `sigmas` only where there are some; argument as there."""
+        acting = {name: getattr(self, name) for name in self.names(pictures=pictures)}
+        return {name: value for name, value in acting.items() if name != "sigmas" or value}
 
 
 @dataclass(frozen=True, kw_only=True)

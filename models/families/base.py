@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from models.decoding import Decode
 from models.errors import ModelError
+from models.samplers import takes_sigmas
 from models.spec import Group, Sampling
 from models.words import Span
 
@@ -259,10 +262,24 @@ class Family:
             **({self.guidance_argument: sampling.guidance_scale} if self.guidance_argument else {}),
             **({"num_frames": sampling.frames} if self.frames_per_second else {}),
             "num_inference_steps": sampling.steps,
+            **self._levels(pipe, sampling),
             "height": sampling.height,
             "width": sampling.width,
             **self.options(pipe, sampling),
         }
+
+    def takes_sigmas(self, pipe: Any) -> bool:
+        """Do the noise levels of `Sampling.sigmas` reach the sampler of the pipeline?"""
+        return "sigmas" in inspect.signature(type(pipe).__call__).parameters and takes_sigmas(pipe.scheduler)
+
+    def _levels(self, pipe: Any, sampling: Sampling) -> dict[str, Any]:
+        """The noise levels that the settings name, and what the model is told of them where its pipeline gives the
+        sampler that as well (CogView4)."""
+        if not sampling.sigmas:
+            return {}
+        levels = np.array(sampling.sigmas)
+        told = {"timesteps": levels * pipe.scheduler.config.num_train_timesteps}
+        return {"sigmas": levels, **{name: value for name, value in told.items() if name in self.sampler_inputs}}
 
 
 def all_read(embeds: Tensor) -> Tensor:

@@ -63,7 +63,9 @@ class LiftScorer:
             )
         self._texts = Texts(self._pipe, self._family)
         self._options = options
-        self._sampling = replace(Sampling(**recommended(model).sampling), guidance_scale=1.0, negative_prompt="")
+        self._sampling = Sampling(
+            **{**recommended(model).sampling, "sigmas": (), "guidance_scale": 1.0, "negative_prompt": ""}
+        )
         self.name = f"lift of {model}"
 
     def score(self, groups: Sequence[ImageGroup]) -> list[GroupScores]:

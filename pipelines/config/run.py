@@ -269,6 +269,7 @@ _ADDED_LATER: dict[str, Any] = {
     "tora.lag_steps": 0,
     "repulsion.vary_words": "",
     "repulsion.keep_words": "",
+    "sampling.sigmas": [],
     "model.variant": "",
     "model.drop": [],
     "model.scheduler": "",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,7 +39,11 @@ _MEANINGS: dict[str, tuple[pa.DataType, str]] = {
         _INTERVAL,
         "share of new accepted images among all made, with a 90 % interval; the group is the unit",
     ),
-    "modes_unseen": (_INTERVAL, "different valid images that were not seen yet, with a 90 % interval (Chao 1987)"),
+    "modes_unseen": (
+        _INTERVAL,
+        "different valid images not seen yet (Chao 1987): `low` is a lower bound at 95 % confidence; `value`, "
+        "and `high` as an upper one, hold where all are about equally likely; there are more where some are far rarer",
+    ),
     "next_is_new": (_INTERVAL, "chance that the next valid image is new, with a 90 % interval (Good-Turing)"),
     "images_for_one_more": (_INTERVAL, "images to make for one more accepted one, with an interval of at least 90 %"),
     "best_arm": (pa.string(), "the arm with the most accepted images for its groups; null where there is none"),
@@ -60,6 +66,16 @@ SCHEMA = pa.schema(
 """Schema of certificate.parquet; the metadata of each field has its meaning."""
 
 
+class GivenUp(NamedTuple):
+    """A quota that was given up; the fields are columns of `SCHEMA`."""
+
+    quota: str
+    asked: int
+    accepted: int
+    made: int
+    reason: str
+
+
 def rows(output: Storage, columns: list[str]) -> Iterator[pa.Table]:
     """Some columns of the certificate, a few thousand rows at a time; nothing where the run has none.
 
@@ -70,6 +86,22 @@ def rows(output: Storage, columns: list[str]) -> Iterator[pa.Table]:
         with parquet.opened(output, FILE) as file:
             for number in range(len(file.rows_of_groups)):
                 yield file.group(number, columns)
+
+
+def given_up(output: Storage, most: int) -> list[GivenUp]:
+    """The first quotas that were given up, in the order of the file; none where the run has no quotas.
+
+    output: the output folder.
+    most: how many at most.
+    """
+    columns = ["quota", "asked", "accepted", "made", "state", "reason"]
+    found = (
+        GivenUp(*(row[name] for name in GivenUp._fields))
+        for part in rows(output, columns)
+        for row in part.to_pylist()
+        if row["state"] == GIVEN_UP
+    )
+    return [*islice(found, most)]
 
 
 def totals(output: Storage) -> Quotas | None:

@@ -21,6 +21,7 @@ COLUMN_MEANING: dict[str, str] = {
     "arm": "which of the run's settings made the image; arms share prompts and seeds",
     "group_seeds": "seeds of the whole group, in order: repulsion couples its images",
     "steps": "denoising steps",
+    "sigmas": "noise levels at which the steps were made, before the sampler's shift; null for the sampler's own",
     "guidance_scale": "classifier-free guidance scale",
     "width": "width in pixels",
     "height": "height in pixels",

@@ -98,6 +98,7 @@ _GROUP_FIELDS = [
     pa.field("arm", pa.string(), nullable=False),
     pa.field("group_seeds", pa.list_(pa.int64()), nullable=False),
     pa.field("steps", pa.int32(), nullable=False),
+    pa.field("sigmas", pa.list_(pa.float64())),
     pa.field("guidance_scale", pa.float64(), nullable=False),
     pa.field("width", pa.int32(), nullable=False),
     pa.field("height", pa.int32(), nullable=False),

@@ -14,6 +14,8 @@ from pipelines.config.recorded import recorded
 from pipelines.config.run import without_places
 from pipelines.config.tables import Run
 from pipelines.dataset.ai_mark import SOURCE_TYPE
+from pipelines.dataset.certificate import FILE as CERTIFICATE
+from pipelines.dataset.certificate import GivenUp
 from pipelines.dataset.report_json import Report
 from pipelines.dataset.run_json import RunRecord
 from pipelines.export.parts import KEPT, Part
@@ -48,6 +50,7 @@ def export_card(
     mark: bool,
     signed: bool,
     load: str,
+    given_up: Sequence[GivenUp] = (),
 ) -> str:
     """The text of README.md.
 
@@ -61,6 +64,7 @@ def export_card(
     mark: whether the image files are marked.
     signed: whether they are signed, too.
     load: Markdown that tells how to read the files.
+    given_up: quotas to name, as for a run's card.
     """
     title = recorded(run, "run", Run).name
     images = sum(section.rows for section in sections if section.part.folder == KEPT)
@@ -83,10 +87,12 @@ def export_card(
             ("path", "holds"),
             [
                 *here,
+                *([(f"`{CERTIFICATE}`", "a row for each quota of the run")] if report.quotas else []),
                 ("`export.json`", "the run it comes from, the choices, and the source rows of every file"),
                 ("`manifest.json`", "every file with bytes and sha256"),
             ],
         ),
+        *card.quota_section(report.quotas, given_up, "It is of the whole run, whatever of it is here."),
         card.results([arm for arm in report.by_arm if arm.arm in arms]),
         "## Load it\n",
         load,

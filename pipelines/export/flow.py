@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 from pipelines.cluster import bars
 from pipelines.cluster.session import ordered_map, session, stoppable
-from pipelines.config.expressions import Expression, expression
 from pipelines.config.tables import RayOptions
-from pipelines.dataset import owned
-from pipelines.dataset import scores as score_files
-from pipelines.dataset.content_credentials import Credentials, finishing
+from pipelines.dataset import certificate, owned
+from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.finished import FinishedRun, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, FileEntry, file_entry
@@ -29,52 +26,21 @@ from pipelines.dataset.uris import check_readable
 from pipelines.errors import UserError
 from pipelines.export import finished, labels, manifest, record
 from pipelines.export.card import Section, export_card
+from pipelines.export.choice import choose
 from pipelines.export.formats import FORMATS
 from pipelines.export.formats.base import Written
 from pipelines.export.layout import OutputFile, Weighed, lay_out
-from pipelines.export.left_out import NOTHING, both, not_accepted
-from pipelines.export.parts import KEPT, TRAIN, UNDIVIDED, Part, Splits
-from pipelines.export.rows import Choice, columns
-from pipelines.export.vectors import repeated
+from pipelines.export.options import ExportOptions
+from pipelines.export.parts import KEPT, TRAIN, Part
+from pipelines.export.reference import digest
+from pipelines.export.rows import columns
 from pipelines.export.work import Export, Task, files_of, make_file, weigh
+from pipelines.summary.card import GIVEN_UP_SHOWN
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _FILES_WORTH_RAY = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """The settings of an export."""
-
-    format: str
-    """A name of `pipelines.export.formats`."""
-    arms: tuple[str, ...] = ()
-    """Names of the arms; () takes all."""
-    rejected: bool = False
-    """Whether to export the images that selection dropped too."""
-    embeddings: bool = False
-    """Whether to export the image vectors of the scorers too."""
-    scores: tuple[str, ...] | None = None
-    """Names of the scorers whose columns are exported; None takes all existing ones."""
-    shard_bytes: int = 500_000_000
-    """Largest size of a file in bytes."""
-    license: str = "other"
-    """As the hub names licences."""
-    splits: Splits = UNDIVIDED
-    """How rows are divided."""
-    labels: tuple[str, ...] = labels.LABELS
-    """Columns whose values are labels, for formats that have some."""
-    mark: bool = True
-    """Whether every image file says that a model has made it (`pipelines.dataset.ai_mark`)."""
-    accept: str = ""
-    """As `selection.accept`, over the run's columns and those of `scores`; "" leaves out none."""
-    repeats: float = 1.0
-    """Cosine of image vectors from which an image that repeats an earlier one, of whatever group, is left out; 1 leaves
-    out none."""
-    credentials: Credentials | None = None
-    """Who signs every image file (`pipelines.dataset.content_credentials`); None for nobody."""
 
 
 def export(dataset: Storage, target: Storage, options: ExportOptions, where: RayOptions) -> list[Written]:
@@ -93,7 +59,7 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
     finishing(mark=options.mark, credentials=options.credentials)  # tried before anything is read
     run = open_finished(dataset)
     folders = IMAGE_FOLDERS if options.rejected else (KEPT,)
-    choice = _choice(run, options, folders)
+    choice = choose(run, options, folders)
     wanted = record.identity(
         run,
         choice,
@@ -107,6 +73,8 @@ def export(dataset: Storage, target: Storage, options: ExportOptions, where: Ray
         mark=options.mark,
         accept=options.accept,
         repeats=options.repeats,
+        match_covariance=digest(options.match_covariance) if options.match_covariance else "",
+        match_count=options.match_count,
         credentials=options.credentials,
     )
     job = Export(
@@ -160,30 +128,6 @@ def _make(
             bar.update(task.file.rows)
             lock.check()
     return made
-
-
-def _choice(run: FinishedRun, options: ExportOptions, folders: Sequence[str]) -> Choice:
-    arms = tuple(arm.arm for arm in run.report.by_arm)
-    if unknown := sorted(set(options.arms) - set(arms)):
-        raise UserError(f"--arm {unknown[0]!r}: the run in {run.dataset.uri} has the arms {', '.join(map(repr, arms))}")
-    scores = score_files.available(run) if options.scores is None else options.scores
-    wanted = tuple(arm for arm in arms if arm in options.arms) if options.arms else arms
-    without = NOTHING
-    if options.accept:
-        without = not_accepted(run, _condition(options.accept), scores)
-    if options.repeats < 1:
-        without = both(without, repeated(run, folders, wanted, options.repeats, without))
-    return Choice(arms=wanted, embeddings=options.embeddings, scores=tuple(scores), without=without)
-
-
-def _condition(text: str) -> Expression:
-    try:
-        found = expression(text)
-    except ValueError as error:
-        raise UserError(f"--accept {text!r}: {error}") from None
-    if found.kind != "condition":
-        raise UserError(f"--accept {text!r}: needs a comparison")
-    return found
 
 
 def _spread(stack: ExitStack, where: RayOptions, items: int) -> Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]:
@@ -282,8 +226,12 @@ def _finish(
         mark=job.mark,
         signed=job.credentials is not None,
         load=kind.load(len(written[Part(folder=KEPT, split=TRAIN)]), job.schema),
+        given_up=certificate.given_up(run.dataset, GIVEN_UP_SHOWN),
     )
     job.target.write_bytes(finished.CARD, text.encode())
+    if run.report.quotas:
+        job.target.write_bytes(certificate.FILE, run.dataset.read_bytes(certificate.FILE))
+        index = (*index, certificate.FILE)
     others = [file_entry(job.target, path) for path in (record.FILE, finished.CARD, *index)]
     manifest.write(job.target, [*made.values(), *others])
     return [file for files in written.values() for file in files]

@@ -57,6 +57,10 @@ class Identity:
     """As in `ExportOptions`."""
     repeats: float = 1.0
     """As in `ExportOptions`."""
+    match_covariance: str = ""
+    """A hash of the real pictures whose covariance is matched; "" for none."""
+    match_count: int = 0
+    """As in `ExportOptions`."""
     mark: bool = False
     """As in `ExportOptions`; exports that were made before there was one have none."""
     certificate: str = ""
@@ -89,6 +93,8 @@ def identity(
     mark: bool,
     accept: str,
     repeats: float,
+    match_covariance: str,
+    match_count: int,
     credentials: Credentials | None,
 ) -> Identity:
     """The identity of an export.
@@ -96,7 +102,9 @@ def identity(
     run: the finished run.
     choice: which rows and columns.
     folders: of the run, whose images are exported.
-    format, rejected, shard_bytes, license, splits, labels, mark, accept, repeats, credentials: as in `ExportOptions`.
+    format, rejected, shard_bytes, license, splits, labels, mark, accept, repeats, match_count, credentials: as
+        in `ExportOptions`.
+    match_covariance: as in `Identity`.
 
     Raises:
         UserError: when the run has no scores of a chosen scorer.
@@ -118,6 +126,8 @@ def identity(
         mark=mark,
         accept=accept,
         repeats=repeats,
+        match_covariance=match_covariance,
+        match_count=match_count,
         certificate=""
         if credentials is None
         else hashlib.sha256(Path(credentials.certificate).read_bytes()).hexdigest(),

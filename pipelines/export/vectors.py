@@ -1,4 +1,5 @@
-"""The image vectors of a run, in a temporary file, and which of its images repeat earlier ones."""
+"""The image vectors of a run, in a temporary file, which of its images repeat earlier ones, and which of them vary as
+real pictures do."""
 
 from __future__ import annotations
 
@@ -13,9 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.alike import repeats
+from models.covariance import matching
 from pipelines.dataset import parquet
 from pipelines.dataset.finished import FinishedRun, check
 from pipelines.dataset.names import FileEntry
+from pipelines.errors import UserError
 from pipelines.export.left_out import NOTHING, LeftOut, left_out
 
 _COLUMNS = ["embedding", "image_id", "arm", "concept"]
@@ -81,3 +84,30 @@ def repeated(
     with vectors_of(run, folders, arms, without) as found:
         first_N, _ = repeats(found.vectors_ND, similarity)
         return left_out(found.rows.filter(pa.array(first_N >= 0)))
+
+
+def not_matching(
+    run: FinishedRun,
+    folders: Sequence[str],
+    arms: Sequence[str],
+    reference_MD: NDArray[np.float32],
+    count: int,
+    without: LeftOut,
+) -> LeftOut:
+    """The images that are not among those whose covariance matches that of real pictures (`models.covariance`).
+
+    run, folders, arms, without: as for `vectors_of`.
+    reference_MD: the vectors of the real pictures.
+    count: how many images are chosen.
+
+    Raises:
+        UserError: when there are too few images or real pictures.
+    """
+    with vectors_of(run, folders, arms, without) as found:
+        try:
+            chosen = matching(found.vectors_ND, reference_MD, count)
+        except ValueError as error:
+            raise UserError(f"--match-covariance, --match-count {count}: {error}") from None
+        left = np.ones(found.rows.num_rows, dtype=bool)
+        left[chosen] = False
+        return left_out(found.rows.filter(pa.array(left)))

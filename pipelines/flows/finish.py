@@ -27,7 +27,7 @@ from pipelines.gallery.page import gallery
 from pipelines.plan import files as plan_files
 from pipelines.plan.files import PlannedShard, planned_shards
 from pipelines.summary.audit import Audit, check_rest, check_shard, manifest
-from pipelines.summary.card import card
+from pipelines.summary.card import GIVEN_UP_SHOWN, card
 from pipelines.summary.report import report
 
 MapShards = Callable[[Callable[[PlannedShard], Audit], Iterable[PlannedShard]], Iterable[Audit]]
@@ -89,7 +89,14 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
     content = replace(report(audit, run.fingerprint, timings(output)), quotas=certificate.totals(output))
     report_json.write(output, content)
     listed = manifest(audit, run.fingerprint)
-    text = card(title=title, run=run, report=content, manifest=listed, columns=_columns(output))
+    text = card(
+        title=title,
+        run=run,
+        report=content,
+        manifest=listed,
+        columns=_columns(output),
+        given_up=certificate.given_up(output, GIVEN_UP_SHOWN),
+    )
     output.write_bytes("README.md", text.encode())
     output.write_bytes("gallery.html", gallery(output, title, content).encode())
     if content.quotas:

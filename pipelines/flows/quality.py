@@ -4,23 +4,16 @@ pictures -> quality.json and repeats.parquet."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 
 from models.alike import repeats
 from models.coverage import Coverage, coverage
 from models.errors import require
-from models.pictures import decoded
-from models.scorers.base import ImageGroup
-from pipelines.config import plugins
 from pipelines.config.recorded import recorded
-from pipelines.config.scorers import Scoring
 from pipelines.config.tables import Run
 from pipelines.dataset import owned, parquet, records
 from pipelines.dataset.finished import FinishedRun, open_finished
@@ -28,12 +21,10 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
+from pipelines.export.reference import reference_vectors
 from pipelines.export.vectors import Vectors, vectors_of
-from pipelines.stages.judge import Judge
 
 FILE, REPEATS, RECORD = "quality.json", "repeats.parquet", "measured.json"
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-_AT_A_TIME = 32
 _CONCEPTS_SHOWN = 10
 
 
@@ -153,30 +144,9 @@ def _measured(
 
 
 def _reference(finished: FinishedRun, wanted: Wanted) -> NDArray[np.float32]:
-    """The vectors of real pictures, by the scorer that made those of the run."""
-    files = sorted(file for file in Path(wanted.reference).rglob("*") if file.suffix.lower() in _PICTURES)
-    if len(files) <= wanted.k:
+    real_ND = reference_vectors(finished, wanted.reference)
+    if len(real_ND) <= wanted.k:
         raise UserError(
-            f"--reference {wanted.reference}: {len(files)} pictures ({', '.join(_PICTURES)}); k = {wanted.k} needs "
-            f"{wanted.k + 1} or more"
+            f"--reference {wanted.reference}: {len(real_ND)} pictures; k = {wanted.k} needs {wanted.k + 1} or more"
         )
-    plugins.load(recorded(finished.run, "run", Run).plugins)
-    judge = Judge(recorded(finished.run, "scoring", Scoring), "auto")
-    some = [files[at : at + _AT_A_TIME] for at in range(0, len(files), _AT_A_TIME)]
-    parts = [vectors for of in some for vectors in _embedded(judge, of)]
-    return np.concatenate(parts)
-
-
-def _embedded(judge: Judge, files: list[Path]) -> Iterator[NDArray[np.float32]]:
-    """The vectors of pictures, one by one: they may differ in size."""
-    groups = [ImageGroup(pixels_BHWC=np.asarray(_read(file))[None], prompt="", counterfactual=None) for file in files]
-    for judged in judge(groups):
-        assert judged.scores.features_BD is not None  # the config checks it
-        yield judged.scores.features_BD
-
-
-def _read(file: Path) -> Image.Image:
-    try:
-        return decoded(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: {error}") from error
+    return real_ND

@@ -107,12 +107,11 @@ def _rest(row: Mapping[str, Any]) -> Iterator[str]:
     if row["passed"]:
         new, modes, cost = row["next_is_new"], row["modes_unseen"], row["images_for_one_more"]
         yield f"The next valid image is new with {new['value']:.0%} chance ({new['low']:.0%} to {new['high']:.0%})."
-        if math.isinf(modes["value"]):
-            if modes["low"] >= 1:
-                yield f"There are {modes['low']:,.0f} or more other ones."
-        else:
-            high = "any number of" if math.isinf(modes["high"]) else f"{modes['high']:,.0f}"
-            yield f"About {modes['value']:,.0f} other ones were not seen ({modes['low']:,.0f} to {high})."
+        if modes["low"] >= 1:
+            yield f"At least {modes['low']:,.0f} other ones were not seen."
+        if math.isfinite(modes["value"]):
+            most = "" if math.isinf(modes["high"]) else f", at most {modes['high']:,.0f}"
+            yield f"If all are about equally likely, about {modes['value']:,.0f} were not seen{most}."
         if math.isfinite(cost["value"]):
             yield f"One more takes about {counted(round(cost['value']), 'image')}."
 

@@ -73,7 +73,7 @@ def settings_that_differ(cards: Sequence[CardView]) -> list[str]:
     cards: the prompts.
     """
     plans = [view.groups[0].plan for view in cards]
-    return [name for name in Sampling.names(pictures=True) if len({plan.get(name) for plan in plans}) > 1]
+    return [name for name in Sampling.names(pictures=True) if len({str(plan.get(name)) for plan in plans}) > 1]
 
 
 def _setting(name: str, value: Any) -> str:
@@ -172,6 +172,7 @@ _GROUP_DETAILS = (
     "group_vendi",
     "group_pair_similarity",
     "steps",
+    "sigmas",
     "guidance_scale",
     "width",
     "height",
@@ -210,7 +211,9 @@ def details(cards: Sequence[CardView]) -> str:
             loras = [f"{lora['name']} at {lora['scale']:g}" for lora in row["loras"]]
             carried = {n: _text(v) for n, v in group.plan.items() if n not in known_columns and n != "shard"}
             edited = {name: carried.pop(name) for name in _EDITED if name in carried}
-            said = {"loras": loras, "carried": carried, "edited": edited, **{name: _said(row[name]) for name in CUT}}
+            sigmas = ", ".join(f"{level:g}" for level in row["sigmas"] or ())
+            said: Row = {"loras": loras, "sigmas": sigmas, "carried": carried, "edited": edited}
+            said |= {name: _said(row[name]) for name in CUT}
             groups.append({n: row[n] for n in (*_GROUP_DETAILS, *interventions_in([*row]))} | said)
             for shot in group.shots:
                 values = {name: _compact(shot.row[name]) for name in _SHOT_DETAILS}

@@ -146,11 +146,12 @@ def _arm_columns(config: RunConfig, made: Sequence[Variant]) -> dict[str, pa.Arr
     acting = [_settings(arm) for arm in arms]
     names = column_names(config.arms)
     sampling = [variant.sampling.settings(pictures=False) for variant in made for _ in variant.arms]
+    names_of_sampling = Sampling.names(pictures=False)
     values: dict[str, list[Any]] = {
         "arm": [arm.name for arm in arms],
         "loras": [_loras(arm, config) for arm in arms],
         **{name: [settings.get(name) for settings in acting] for name in names},
-        **{name: [settings[name] for settings in sampling] for name in sampling[0]},
+        **{name: [settings.get(name) for settings in sampling] for name in names_of_sampling},
     }
     target = schema.group_columns(names)
     return {name: pa.array(column, target.field(name).type) for name, column in values.items()}
@@ -226,22 +227,29 @@ def groups_of(table: pa.Table, sources: Sources | None = None) -> list[Group]:
     pictures = [schema.SOURCE_IMAGES, schema.SOURCE_MASK] if named else []
     names = schema.interventions_in(table.column_names)
     sampling = Sampling.names(pictures=bool(named))
-    loras = ["loras"] if "loras" in table.column_names else []  # version 2 of the row contract has none
+    # Version 2 of the row contract has no LoRAs, and neither 2 nor 3 has noise levels.
+    wanted = ["prompt", "group_seeds", "loras", *sampling, *names, *pictures]
+    rows = table.select([name for name in wanted if name in table.column_names]).to_pylist()
     return [
         Group(
             prompt=row["prompt"],
             seeds=tuple(row["group_seeds"]),
-            sampling=Sampling(**{name: row[name] for name in sampling if row.get(name) is not None}),
+            sampling=Sampling(**_fields({name: row[name] for name in sampling if row.get(name) is not None})),
             interventions=tuple(_config(name, row[name]) for name in names if row[name] is not None),
             loras=tuple(Lora(**lora) for lora in row.get("loras", ())),
             pictures=tuple(files[one] for one in row.get(schema.SOURCE_IMAGES) or ()),
             mask=files.get(str(row.get(schema.SOURCE_MASK))),
         )
-        for row in table.select(["prompt", "group_seeds", *loras, *sampling, *names, *pictures]).to_pylist()
+        for row in rows
     ]
 
 
 def _config(name: str, settings: dict[str, Any]) -> InterventionConfig:
     entry = find(name)
     assert entry is not None
-    return entry.config(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
+    return entry.config(**_fields(settings))
+
+
+def _fields(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as their classes have them: lists of a row are tuples there."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}

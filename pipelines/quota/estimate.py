@@ -3,8 +3,11 @@
 A mode is an accepted image with all images that repeat it. From how many modes were seen once and twice follows how
 likely the next valid image is new (Good-Turing, with the interval of Esty 1983), and how many modes there are that were
 not seen (Chao 1987, with his interval). Both need repeats. As long as there are hardly any, only the birthday problem
-speaks: so few repeats among so many images mean that there are at least so many modes. Where some modes are far rarer
-than others, the number of unseen modes is too low: it counts those that can be found with about as much work again.
+speaks: so few repeats among so many images mean that there are at least so many modes.
+
+Of the number of unseen modes the lower end holds whatever the modes' chances. The best guess and the upper end suppose
+that all are about equally likely: any number of modes so rare that hardly any was seen would leave the same sample, so
+that nothing bounds their number from above. How likely the next image is new has both ends in any case.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class Unseen:
     """What was not seen yet."""
 
     modes: Estimate
-    """How many modes were not seen."""
+    """How many modes were not seen. `low` holds in any case, `value` and `high` where all are about equally likely;
+    where some are far rarer than others there are more."""
     share: Estimate
     """How likely the next valid image shows one of them."""
 

@@ -196,15 +196,15 @@ class DeskHere:
             async with asyncio.timeout(job.deadline - time.time()), turn:
                 job.status = "in_progress"
                 result = await self._made(job)
-            await self._end(job, "completed", result=await self._shelf.add(result.model_dump_json().encode(), "json"))
+            await self._end(job, "completed", result=result)
         except TimeoutError:
             seconds = job.deadline - job.created_at
             await self._fail(job, ApiError(504, f"not done within {seconds:.4g} s; stopped", code="timeout"))
         except Exception as error:
             await self._fail(job, error_for(error, self._log_errors))
 
-    async def _made(self, job: Deferred) -> ImageResponse:
-        """The response; a job that finds no room, or whose worker is lost, is sent again."""
+    async def _made(self, job: Deferred) -> str:
+        """The name of the file with the response; a job that finds no room, or whose worker is lost, is sent again."""
         while True:
             try:
                 return await self._attempt(job)
@@ -214,15 +214,24 @@ class DeskHere:
                     raise
                 await asyncio.sleep(float((error.headers or {}).get("Retry-After", 1)))
 
-    async def _attempt(self, job: Deferred) -> ImageResponse:
+    async def _attempt(self, job: Deferred) -> str:
+        left = self._max_bytes
+
+        async def kept(data: bytes, ending: str) -> str:
+            nonlocal left
+            left -= len(data)
+            if left < 0:  # the last file would have the first removed
+                raise _too_large(self._max_bytes)
+            return await self._shelf.add(data, ending)
+
         async def keep(data: bytes, ending: str) -> str:
-            job.files.append(await self._shelf.add(data, ending))
+            job.files.append(await kept(data, ending))
             return job.files_at + job.files[-1]
 
         async with aclosing(self._answer(job, keep)) as events:
             async for event in events:
                 if isinstance(event, ImageResponse):
-                    return event
+                    return await kept(event.model_dump_json().encode(), "json")
                 job.step, job.steps = event.done, event.of
         raise AssertionError("a job's events end with its response, or an error")
 
@@ -250,6 +259,15 @@ class DeskHere:
             await asyncio.to_thread(self._folder.remove, _path(job))
         for name in (*job.files, job.result):
             await self._shelf.remove(name)
+
+
+def _too_large(most: int) -> ApiError:
+    return ApiError(
+        400,
+        f"the answer takes more than the {most >> 20} MB in which this server keeps files (its url_cache_mb): ask for "
+        "fewer or smaller images, or for url in place of b64_json",
+        code="answer_too_large",
+    )
 
 
 def _path(job: Deferred) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.cluster.session import stoppable
+from pipelines.errors import UserError
 from pipelines.serve import keys, proxy, traces
 from pipelines.serve.settings import ServeArgs
 from pipelines.serve.several import offered
@@ -27,11 +30,13 @@ def launch(args: ServeArgs, *, host: str, port: int, address: str) -> None:
 
     Raises:
         Stopped: on SIGTERM while it starts.
-        UserError: when a setting does not fit, or keys are missing.
+        UserError: when a setting does not fit, keys are missing, or it cannot listen there.
         RuntimeError: when the endpoint cannot start.
     """
     keys.require_for(host, keys.read(args.api_keys_file), allow_anonymous=args.allow_anonymous)
     traces.check(args.traces)
+    if address == "local":  # of a cluster, the head node listens, which may be another machine
+        require_free(host, port)
     names = ", ".join(one.name for one in offered(args))  # what is wrong is said before Ray starts
     import ray
     from ray import serve
@@ -54,6 +59,26 @@ def launch(args: ServeArgs, *, host: str, port: int, address: str) -> None:
     finally:
         serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
+
+
+def require_free(host: str, port: int) -> None:
+    """Check that a server can listen on this machine.
+
+    host, port: where.
+
+    Raises:
+        UserError: when another program listens there, or none may.
+    """
+    if not 1 <= port <= 65535:
+        raise UserError(f"--port {port}: needs 1 to 65535")
+    try:
+        (family, kind, protocol, _, place), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: after one has ended, too
+            probe.bind(place)
+    except OSError as error:
+        reason = "another program listens there" if error.errno == errno.EADDRINUSE else str(error)
+        raise UserError(f"--host {host} --port {port}: {reason}; name another with --port, or --host") from None
 
 
 @contextmanager

@@ -17,8 +17,8 @@ class Waiting(Generic[T]):
 
     item: T
     """The item."""
-    key: Hashable
-    """Items with equal keys can be packed together."""
+    key: Hashable | None
+    """Items with equal keys can be packed together; one with None is packed with no other."""
     pixels: int
     """What it takes of `Room.pixels`."""
     since: float = field(default_factory=time.monotonic)
@@ -90,6 +90,8 @@ class PackQueue(Generic[T]):
         pack: list[Waiting[T]] = []
         pixels = 0
         for waiting in self._waiting:
+            if not pack and waiting.key is None:
+                return [waiting], True
             if pack and waiting.key != pack[0].key:
                 continue
             if pack and pixels + waiting.pixels > self._room.pixels:

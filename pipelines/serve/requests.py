@@ -216,8 +216,14 @@ def _sampling(request: ImageRequest, serving: Serving) -> Sampling:
                 400, "give steps or num_inference_steps, not both", param="num_inference_steps", code="invalid_value"
             )
         given["steps"] = request.steps
+    if "sigmas" in request.model_fields_set and request.sigmas is not None:
+        given["sigmas"] = tuple(request.sigmas)
+        given["steps"] = given["steps"] or len(request.sigmas) or None
     changes = {name: value for name, value in given.items() if value is not None}
-    return replace(serving.sampling, width=width, height=height, **changes)
+    try:
+        return replace(serving.sampling, width=width, height=height, **changes)
+    except ValueError as error:  # only noise levels depend on each other and on another field
+        raise ApiError(400, str(error), param="sigmas", code="invalid_value") from None
 
 
 def _nearest_size(request: ImageRequest, serving: Serving) -> str:

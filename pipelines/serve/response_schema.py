@@ -45,6 +45,7 @@ class GroupReport(BaseModel):
     seeds: list[int]
     size: str
     steps: int
+    sigmas: list[float] = []
     guidance_scale: float
     negative_prompt: str
     max_sequence_length: int

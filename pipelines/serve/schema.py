@@ -81,6 +81,7 @@ class ImageRequest(_Body):
     size: str | None
     steps: int | None
     num_inference_steps: int | None
+    sigmas: list[float] | None
     guidance_scale: float | None
     negative_prompt: str | None
     response_format: Literal["b64_json", "url"] | None = Field(
@@ -200,6 +201,15 @@ def request_model(args: ServeArgs, serving: Serving, kind: type[R], number: int 
         "num_inference_steps": (
             int | None,
             Field(None, **steps, description="Extension. diffusers' name for `steps`; give one of them."),
+        ),
+        "sigmas": (
+            list[float] | None,
+            Field(
+                list(sampling.sigmas),
+                max_length=args.max_steps,
+                description="Extension. The noise levels of the steps, falling from at most 1, and as many as `steps`, "
+                "which may be left out then; [] for the sampler's own.",
+            ),
         ),
         "guidance_scale": (
             float | None,

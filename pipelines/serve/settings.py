@@ -238,7 +238,10 @@ def resolve(args: ServeArgs) -> Serving:
         given["guidance_scale"] = args.guidance_scale
     if args.max_sequence_length >= 0:
         given["max_sequence_length"] = args.max_sequence_length
-    sampling = replace(base.sampling, **given)
+    try:
+        sampling = replace(base.sampling, **given)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     if sampling.steps > args.max_steps:
         raise UserError(f"max_steps = {args.max_steps} is below the default of {sampling.steps} steps; raise it")
     if sampling.frames != 1:

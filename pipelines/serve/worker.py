@@ -124,7 +124,7 @@ class Worker:
         sampling = job.group.sampling
         waiting = Waiting(
             item=ticket,
-            key=ticket if job.exact else job.group.batch_key,
+            key=None if job.exact else job.group.batch_key,
             pixels=len(job.group.seeds) * sampling.frames * sampling.width * sampling.height,
         )
         self._queue.put(waiting)

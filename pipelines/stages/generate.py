@@ -72,6 +72,7 @@ class GenerateShard:
             ranks = config.ray.ranks(config.group, config.sampling.guidance_scale, config.run.plugins)
             self._generator = open_generator(config.model, ranks)
         _check_pictures(config, self._generator.info)
+        self._generator.info.check_sigmas(config.sampling.sigmas)
         self._fps = config.output.fps or self._generator.info.frames_per_second
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._denoising = threading.Lock()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from pipelines.dataset.certificate import GivenUp
 from pipelines.dataset.manifest_json import Manifest, what_is_missing
 from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.records import to_json
@@ -34,7 +35,15 @@ def size_category(images: int) -> str:
     return next((name for limit, name in _SIZES if images < limit), "n>1B")
 
 
-def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, columns: pa.Schema) -> str:
+def card(
+    *,
+    title: str,
+    run: RunRecord,
+    report: Report,
+    manifest: Manifest,
+    columns: pa.Schema,
+    given_up: Sequence[GivenUp] = (),
+) -> str:
     """The text of README.md. Texts of the user are quoted in the front matter, and code spans elsewhere.
 
     title: name of the run.
@@ -42,6 +51,7 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
     report: report.json.
     manifest: manifest.json.
     columns: schema of the rows.
+    given_up: quotas to name, at most `GIVEN_UP_SHOWN`.
     """
     counts = report.counts
     rejected = counts.images_rejected
@@ -73,7 +83,7 @@ def card(*, title: str, run: RunRecord, report: Report, manifest: Manifest, colu
                 ("`gallery.html`", "a page to look at the groups, opens in any browser"),
             ],
         ),
-        *(_quotas(quotas) for quotas in (report.quotas,) if quotas),
+        *quota_section(report.quotas, given_up, "`certificate.html` is a page on them."),
         results(report.by_arm),
         *(f"**Warning**: {warning}.\n" for warning in report.warnings),
         "## Load it\n",
@@ -93,13 +103,32 @@ def _sources(columns: pa.Schema) -> list[tuple[str, str]]:
     return [("`sources/*.parquet`", holds)] if SOURCE_IMAGES in columns.names else []
 
 
-def _quotas(quotas: Quotas) -> str:
-    """The section on quotas."""
-    return (
+GIVEN_UP_SHOWN = 10
+"""Most quotas that were given up which a card names."""
+
+
+def quota_section(quotas: Quotas | None, given_up: Sequence[GivenUp], more: str) -> list[str]:
+    """The section on quotas; none where a run has no quotas.
+
+    quotas: the sums over all quotas of the run.
+    given_up: those that the section names, at most `GIVEN_UP_SHOWN`.
+    more: a sentence on what else there is on them.
+    """
+    if quotas is None:
+        return []
+    text = (
         f"## Quotas\n\n{quotas.met:,} of {quotas.quotas:,} quotas are met: {quotas.accepted:,} of {quotas.asked:,} "
-        f"images were accepted, out of {quotas.made:,} made. `certificate.parquet` has a row for each quota, "
-        "`certificate.html` is a page on them.\n"
+        f"images were accepted, out of {quotas.made:,} made. `certificate.parquet` has a row for each quota, with "
+        f"what was made for it and what is to be had yet. {more}\n"
     )
+    if not given_up:
+        return [text]
+    named = table(
+        ("given up", "accepted", "asked", "made", "reason"),
+        [(code(one.quota), f"{one.accepted:,}", f"{one.asked:,}", f"{one.made:,}", one.reason) for one in given_up],
+    )
+    rest = quotas.quotas - quotas.met - len(given_up)
+    return [text, named, *([f"{rest:,} more {'was' if rest == 1 else 'were'} given up.\n"] if rest else [])]
 
 
 OTHER = "other"

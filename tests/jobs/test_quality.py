@@ -14,6 +14,7 @@ from PIL import Image
 
 from jobs import export, quality
 from models.alike import repeats
+from models.covariance import matching
 from tests.support.job import PLAIN, run_inline, write_job
 from tests.support.killing import dies_at_write
 
@@ -118,17 +119,17 @@ class Own:
     name, dim = "own", 16  # as many as a toy run has
 
     def score(self, groups):
-        vector = np.eye(16, dtype=np.float32)[:1]
-        return [GroupScores(score_B=np.zeros(1, np.float32), features_BD=vector) for _ in groups]
+        vectors = [group.pixels_BHWC.reshape(1, -1)[:, :16].astype(np.float32) / 255 for group in groups]
+        return [GroupScores(score_B=np.zeros(1, np.float32), features_BD=vector) for vector in vectors]
 
 
 registry.register("own_of_quality", Entry(open=lambda spec, device: Own(), vectors=True))
 """
 
 
-def test_a_reference_is_embedded_by_a_scorer_of_the_run_s_plugins_too(
-    toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def with_own_scorer(toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose scorer is that of `PLUGIN`."""
     run = Path(shutil.copytree(toy_run, tmp_path / "run"))
     record = json.loads((run / "run.json").read_bytes())
     record["config"]["run"]["plugins"] = ["scorer_of_quality"]
@@ -136,13 +137,44 @@ def test_a_reference_is_embedded_by_a_scorer_of_the_run_s_plugins_too(
     (run / "run.json").write_text(json.dumps(record))
     (tmp_path / "scorer_of_quality.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
+    return run
+
+
+def test_a_reference_is_embedded_by_a_scorer_of_the_run_s_plugins_too(with_own_scorer: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for shade in range(3):
         Image.new("RGB", (8, 8), (shade, 0, 0)).save(photos / f"{shade}.png")
-    words = ["--dataset", str(run), "--reference", str(photos), "--k", "2", "--output", str(tmp_path / "q")]
-    assert quality.main(words) == 0
+    words = ["--dataset", str(with_own_scorer), "--reference", str(photos), "--k", "2"]
+    assert quality.main([*words, "--output", str(tmp_path / "q")]) == 0
     assert json.loads((tmp_path / "q/quality.json").read_bytes())["reference_images"] == 3
+
+
+def test_an_export_has_the_images_that_vary_as_real_pictures_do(
+    with_own_scorer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    pixels_MHWC = np.random.default_rng(0).integers(256, size=(9, 4, 6, 3), dtype=np.uint8)
+    for number, picture in enumerate(pixels_MHWC):
+        Image.fromarray(picture).save(photos / f"{number}.png")
+    begin = ["--dataset", str(with_own_scorer), "--format", "huggingface", "--to", str(tmp_path / "hf")]
+    words = [*begin, "--rejected", "--drop-repeats", SIMILARITY, "--match-covariance", str(photos), "--match-count"]
+    assert export.main([*words, "5"]) == 0
+    data = pq.read_table(with_own_scorer / "data")
+    vectors, ids = np.array(data["embedding"].to_pylist(), np.float16), np.array(data["image_id"].to_pylist())
+    left = np.flatnonzero(repeats(vectors, float(SIMILARITY))[0] < 0)
+    chosen = left[np.sort(matching(vectors[left], pixels_MHWC.reshape(9, -1)[:, :16] / 255, 5))]
+    exported = {name: pq.read_table(tmp_path / "hf" / name) for name in ("data", "rejected")}
+    assert exported["data"]["image_id"].to_pylist() == ids[chosen].tolist()
+    assert exported["rejected"].num_rows > 0  # the choice is among what was kept
+    assert export.main([*words, "4"]) == 2  # another export
+    assert "match_count" in capsys.readouterr().err
+    assert export.main([*words, "500"]) == 2
+    assert f"500 of {len(left)} candidates" in capsys.readouterr().err
+    for alone in (["--match-count", "5"], ["--match-covariance", str(photos)]):
+        with pytest.raises(SystemExit):
+            export.main([*begin, *alone])
 
 
 def test_a_measurement_that_is_killed_may_be_started_again(toy_run: Path, tmp_path: Path) -> None:
@@ -160,7 +192,7 @@ def test_a_measurement_that_is_killed_may_be_started_again(toy_run: Path, tmp_pa
 def test_what_does_not_fit_is_named(toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
         (["--similarity", "1.5"], "--similarity = 1.5 is out of range"),
-        (["--reference", str(tmp_path)], "0 pictures"),
+        (["--reference", str(tmp_path)], "holds no pictures"),
     ):
         assert quality.main(["--dataset", str(toy_run), "--output", str(tmp_path / "q"), *words]) == 2
         assert message in capsys.readouterr().err

@@ -24,6 +24,7 @@ _LOADED = [
     "model.weights=float8",
     "model.vae_tiling=true",
     "model.scheduler=FlowMatchHeunDiscreteScheduler",
+    "sampling.sigmas=[0.9, 0.3]",
     'model.drop=["text_encoder_3"]',
     "ray.gpus_per_replica=2",
 ]
@@ -84,7 +85,7 @@ def test_rows_of_every_setting_are_made_and_made_again(
 
 
 @pytest.mark.parametrize("setting", _LOADED)
-def test_so_are_those_of_a_model_loaded_in_another_way(
+def test_so_are_those_of_a_run_with_another_model_or_sampling(
     setting: str, tmp_path: Path, tiny_pipeline: str, tiny_clip: str, capsys: Out
 ) -> None:
     write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN[:2])

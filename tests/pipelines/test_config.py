@@ -226,7 +226,7 @@ def test_settings_that_came_later_leave_fingerprints_alone(
         "selection.limits=[]",
         "selection.accept=''",
     ]
-    spelled += ["tora.encoders=together", "tora.refresh_steps=1", "tora.lag_steps=0", *loaded]
+    spelled += ["tora.encoders=together", "tora.refresh_steps=1", "tora.lag_steps=0", "sampling.sigmas=[]", *loaded]
     spelled += ["repulsion.vary_words=''", "repulsion.keep_words=''"]
     assert fingerprint(load(toml, [*first, *spelled])) == before
 
@@ -276,6 +276,7 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
         {"model": {"path": "owner/model", "quantize": [{"part": "transformer", "method": "torchao-int8"}]}},
         {"model": {"path": "owner/model", "transformer_file": "model.gguf"}},
         {"sampling": {"steps": 3}},
+        {"sampling": {"steps": 2, "sigmas": [1.0, 0.5]}},
         {"group": {"size": 5}},
         {"group": {"groups_per_batch": 3}},
         {"prompts": {"path": "x", "duplicates": "keep"}},
@@ -292,6 +293,22 @@ def test_places_and_workers_are_not_identity(configure: Configure, changes: dict
 )
 def test_what_changes_rows_is_identity(configure: Configure, changes: dict[str, Any]) -> None:
     assert fingerprint(configure(**changes)) != fingerprint(configure())
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "needs"),
+    [
+        ([1.0, 0.5], r"sampling\]: sigmas = \(1.0, 0.5\) .* as many noise levels as there are steps \(3\), or none"),
+        ([1.0, 0.5, 0.5], "each below the one before"),
+        ([1.1, 0.5, 0.1], "at most 1"),
+        ([1, 0.5, 0], "above 0"),
+        ([1.0, float("nan"), 0.5], "each below the one before"),
+    ],
+    ids=["too few", "not falling", "above 1", "ends at 0", "no number"],
+)
+def test_noise_levels_that_cannot_be_are_refused(sigmas: list[float], needs: str, configure: Configure) -> None:
+    with pytest.raises(UserError, match=needs):
+        configure(sampling={"steps": 3, "sigmas": sigmas})
 
 
 def test_an_arm_has_settings_of_its_own(configure: Configure) -> None:

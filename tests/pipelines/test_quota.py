@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import export
 from models.embedded import WEIGHTS
 from pipelines import console
 from pipelines.config.run import fingerprint
@@ -272,6 +273,24 @@ def test_the_certificate_says_what_came_of_each_quota_and_why(tmp_path: Path) ->
     assert "<b>1 of 4 quotas met</b>; <b>3 given up</b>" in page
     assert page.count("<img") == 12
     assert page.index("never") < page.index(">easy<")
+
+
+def test_an_export_has_the_certificate_and_its_card_names_what_was_given_up(tmp_path: Path) -> None:
+    never = {f"never {number}": [f"a thing that never is {number}"] for number in range(11)}
+    config = configured(tmp_path, {"easy": PROMPTS["easy"], **never}, {"accepted": 4, "most_groups": 1})
+    filled(config, {"easy": WORLD["easy"], **dict.fromkeys(never, WORLD["never"])})
+    finish(Storage.open(tmp_path / "out"))
+    to = tmp_path / "tars"
+    assert export.main(["--dataset", str(tmp_path / "out"), "--to", str(to), "--format", "webdataset"]) == 0
+    assert (to / "certificate.parquet").read_bytes() == (tmp_path / "out/certificate.parquet").read_bytes()
+    assert "certificate.parquet" in {file["path"] for file in json.loads((to / "manifest.json").read_bytes())["files"]}
+    for card in (to / "README.md", tmp_path / "out/README.md"):
+        text = card.read_text()
+        assert "1 of 12 quotas are met" in text
+        assert text.count("images passed the judge") == 10  # the page and the file have them all
+        assert "| `never 0` | 0 | 4 | 4 | 0 of 4 images passed the judge" in text
+        assert "1 more was given up" in text
+    assert "certificate.html" not in (to / "README.md").read_text()
 
 
 def test_the_certificate_of_a_run_that_goes_on_is_gone_until_it_ends(tmp_path: Path) -> None:

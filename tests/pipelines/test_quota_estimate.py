@@ -46,6 +46,35 @@ def test_its_90_percent_intervals_hold_for_at_least_85_percent_of_concepts(quota
     assert share >= 0.85 * len(CONCEPTS)
 
 
+RANK = np.arange(1, 301)
+LAWS = {
+    "equal": np.ones(300),
+    "two kinds": np.where(RANK <= 60, 10.0, 1.0),
+    "1/rank": 1 / RANK,
+    "geometric": 0.98**RANK,
+}
+"""Chances of 300 modes, but for their sum."""
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("images", [50, 100, 300, 1000])
+def test_the_lower_end_holds_whatever_the_chances_of_the_modes(law: str, images: int) -> None:
+    """The upper end holds where they are equal; where some are far rarer than others nothing bounds their number."""
+    chances = LAWS[law] / LAWS[law].sum()
+    low = high = share = 0
+    samples = np.random.default_rng(images).multinomial(images, chances, size=200)
+    for times in samples:
+        once, twice, seen = (int(which.sum()) for which in (times == 1, times == 2, times > 0))
+        found = unseen(images, seen, once, twice)
+        low += found.modes.low - 0.5 <= len(chances) - seen
+        high += len(chances) - seen <= found.modes.high + 0.5
+        share += found.share.low - 0.01 <= float(chances[times == 0].sum()) <= found.share.high + 0.01
+    assert low >= 0.94 * len(samples)
+    assert share >= 0.85 * len(samples)
+    if law == "equal":
+        assert high >= 0.94 * len(samples)
+
+
 def test_its_intervals_are_not_just_wide() -> None:
     found, missing, _ = filled(60, 100, np.random.default_rng(0))
     assert found.modes.high < 4 * missing

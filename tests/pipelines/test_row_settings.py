@@ -105,6 +105,23 @@ def test_every_setting_of_a_row_reaches_its_groups_and_no_others(plan: Planner) 
     assert {*OF_A_GROUP, *OF_ARMS, "aspect_ratio", "seed", "images"} == {*SETTINGS}
 
 
+def test_noise_levels_of_the_run_reach_every_group_and_its_id(plan: Planner) -> None:
+    rows: Rows = [{"prompt": "a dot"}]
+    own, named = (groups(plan(rows, sampling={"steps": 2, "sigmas": sigmas})) for sigmas in ([], [1.0, 0.25]))
+    assert [row["sigmas"] for row in own + named] == [None] * 2 + [[1.0, 0.25]] * 2
+    assert {row["group_id"] for row in own}.isdisjoint(row["group_id"] for row in named)
+    assert own == groups(plan(rows, sampling={"steps": 2}))
+
+
+def test_a_row_with_another_number_of_steps_than_the_runs_noise_levels_fails(plan: Planner) -> None:
+    rows: Rows = [{"prompt": "a dot", "steps": 3}, {"prompt": "a star", "steps": 2}]
+    shards = plan(rows, sampling={"steps": 2, "sigmas": [1.0, 0.25]})
+    assert {row["prompt"] for row in groups(shards)} == {"a star"}
+    (failed,) = plan.failures()
+    assert "as many noise levels as there are steps (3)" in failed
+    assert [group.sampling.sigmas for group in groups_of(shards[0])] == [(1.0, 0.25)] * 2
+
+
 def test_ids_change_with_the_settings_and_with_nothing_else(plan: Planner) -> None:
     def ids(**own: Any) -> list[str]:
         return [row["group_id"] for row in groups(plan([{"prompt": "a dot", "prompt_id": "p", **own}]))]

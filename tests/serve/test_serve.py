@@ -243,6 +243,16 @@ def test_steps_by_the_name_that_diffusers_gives_them(served: Served) -> None:
     assert post(served, num_inference_steps=None).json()["group"]["steps"] == 2
 
 
+def test_noise_levels_bring_their_number_of_steps(served: Served) -> None:
+    group = post(served, sigmas=[1.0, 0.6, 0.1]).json()["group"]
+    assert (group["steps"], group["sigmas"]) == (3, [1.0, 0.6, 0.1])
+    assert post(served, sigmas=[]).json()["group"]["sigmas"] == []
+    for wrong in ({"steps": 4, "sigmas": [1.0, 0.5]}, {"sigmas": [0.5, 1.0]}):
+        error = post(served, **wrong).json()["error"]
+        assert (error["param"], error["code"]) == ("sigmas", "invalid_value")
+        assert "noise levels" in error["message"]
+
+
 def test_other_refusals(served: Served, client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="less than or equal"):
         client.images.generate(prompt="a", n=9)

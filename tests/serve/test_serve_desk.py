@@ -227,6 +227,22 @@ def test_a_job_that_does_not_fit_new_settings_says_why(tiny_pipeline: str, tiny_
     assert (over.error_status, over.error.param) == (400, "n")
 
 
+@pytest.mark.parametrize("room", [6, len(MADE.model_dump_json()) + 6])
+def test_a_job_whose_answer_has_no_room_fails_and_says_so(room: int) -> None:
+    """Of a picture of 7 bytes and the response: one by one they may have room, and together not."""
+
+    async def made() -> Deferred:
+        fixture = Fixture(nothing, max_bytes=room)
+        await fixture.desk.submit(job())
+        return await fixture.over(job())
+
+    over = asyncio.run(made())
+    assert (over.status, over.error_status) == ("failed", 400)
+    assert over.error is not None
+    assert over.error.code == "answer_too_large"
+    assert "url_cache_mb" in over.error.message
+
+
 def test_kept_files_are_bounded_in_time_and_space() -> None:
     now = [1000.0]
 

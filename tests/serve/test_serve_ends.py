@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -23,8 +25,9 @@ from pipelines.serve.arguments import arguments
 from pipelines.serve.door import Door
 from pipelines.serve.jobs import Event, Job, Started
 from pipelines.serve.keys import Keys
+from pipelines.serve.launch import launch, require_free
 from pipelines.serve.proxy import middlewares
-from pipelines.serve.settings import ServeArgs
+from pipelines.serve.settings import ServeArgs, resolve
 from tests.support.served import BrokenEngine, listening
 
 IMAGES = "/v1/images/generations"
@@ -138,6 +141,38 @@ def test_settings_that_do_not_fit(words: list[str], message: str) -> None:
     with pytest.raises(UserError) as raised:
         arguments(words)
     assert str(raised.value).startswith(message)
+
+
+def test_steps_for_which_the_config_has_no_noise_levels_are_named(tiny_pipeline: str, tmp_path: Path) -> None:
+    config = tmp_path / "few.toml"
+    config.write_text(
+        f"""run.output = "out"
+        prompts.path = "prompts.txt"
+        model.path = "{tiny_pipeline}"
+        scoring.model = "ViT-B-32"
+        sampling = {{steps = 2, sigmas = [1.0, 0.5]}}"""
+    )
+    with pytest.raises(UserError, match=r"sigmas = .* as many noise levels as there are steps \(4\)"):
+        resolve(arguments([f"config={config}", "steps=4"]))
+
+
+def test_a_port_that_another_program_has_is_named_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError) as raised:
+            launch(ServeArgs(), host="127.0.0.1", port=port, address="local")
+    assert str(raised.value) == (
+        f"--host 127.0.0.1 --port {port}: another program listens there; name another with --port, or --host"
+    )
+    require_free("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "named"), [("192.0.2.1", 8000, "--host 192.0.2.1"), ("::1", 70_000, "--port 70000")]
+)
+def test_places_where_nobody_can_listen_are_named_in_one_line(host: str, port: int, named: str) -> None:
+    with pytest.raises(UserError, match=f"^{named}"):
+        require_free(host, port)
 
 
 def test_settings_of_a_command_line() -> None:

@@ -69,6 +69,17 @@ def test_the_oldest_waits_for_company_and_can_leave() -> None:
     assert queue.take() == []
 
 
+def test_what_nobody_can_join_waits_for_nobody() -> None:
+    queue: PackQueue[str] = PackQueue(Room(items=2, pixels=9, wait_s=60))
+    alone = [Waiting(item=name, key=None, pixels=1) for name in ("one", "other")]
+    for waiting in alone:
+        queue.put(waiting)
+    watchdog = threading.Timer(10, queue.close)
+    watchdog.start()
+    assert [queue.take() for _ in alone] == [[waiting] for waiting in alone]
+    watchdog.cancel()
+
+
 def test_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("# ours\nfirst-key-of-the-file  # for Ann\n\nsecond-key-of-the-file\n")

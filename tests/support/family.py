@@ -96,9 +96,9 @@ def apart(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def stock(toy: Toy, group: Group | None = None) -> NDArray[np.uint8]:
+def stock(toy: Toy, group: Group | None = None, **given: Any) -> NDArray[np.uint8]:
     """The images of a group of the toy's prompt from the pipeline itself, which encodes the text and expands it in its
-    own way. One that begins from a picture is given it, and a generator, for each image."""
+    own way. One that begins from a picture is given it, and a generator, for each image. given: further arguments."""
     group = toy.group() if group is None else group
     pipe, family, sampling = toy.pipe, toy.family, group.sampling
     beginning = family.beginning(group)
@@ -130,6 +130,7 @@ def stock(toy: Toy, group: Group | None = None) -> NDArray[np.uint8]:
         arguments |= {"negative_prompt": ""} if "negative_prompt" in accepted else {}
     without_shift = type(pipe).__name__ == "StableDiffusion3InpaintPipeline"  # of the autoencoder, in its pixels
     arguments["generator"] = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    arguments |= given
     with torch.inference_mode():
         made = pipe(**arguments, output_type="latent" if without_shift else "np")
         if without_shift:

@@ -110,7 +110,7 @@ const sections = [
   ["Scores", ["clip_score", "clip_margin", "rank_in_group", "nearest_similarity", "group_vendi", "group_pair_similarity", "temporal_consistency", "clip_model", "clip_margin_missing", "clip_tokens_cut"]],
   ["Further scores", "further"],
   ["Selection", ["keep", "drop_reason", "duplicate_of"]],
-  ["Sampling", ["seed", "steps", "guidance_scale", "width", "height", "frames", "fps", "negative_prompt", "max_sequence_length", "tokens_cut", "negative_tokens_cut"]],
+  ["Sampling", ["seed", "steps", "sigmas", "guidance_scale", "width", "height", "frames", "fps", "negative_prompt", "max_sequence_length", "tokens_cut", "negative_tokens_cut"]],
   ["Source", "edited"],
   ...details.interventions,
   ["Model", ["model", "model_revision", "family", "dtype", "scheduler", "loras"]],

@@ -31,7 +31,7 @@ function toml({ request, images }) {
     "[scoring]": job.scoring,
     ...(job.ray && { "[ray]": job.ray }),
     "[sampling]": {
-      steps: request.steps, guidance_scale: request.guidance_scale, width, height,
+      steps: request.steps, ...(defaults.sigmas && { sigmas: request.sigmas || defaults.sigmas }), guidance_scale: request.guidance_scale, width, height,
       negative_prompt: request.negative_prompt || "", max_sequence_length: defaults.max_sequence_length,
     },
     "[group]": { size: request.n },

@@ -90,11 +90,13 @@ function valid() {
   return false;
 }
 function asked() {
+  const { defaults } = card;
   const seed = $("seed").value === "" ? Math.floor(Math.random() * 2 ** 31) : +$("seed").value;
   const request = {
     model: card.id, prompt: $("prompt").value, n: +$("n").value, size: $("size").value, seed,
     steps: +$("steps").value, guidance_scale: +$("guidance").value,
   };
+  if (defaults.sigmas && request.steps !== defaults.steps) request.sigmas = []; // the model's are of as many steps as its own
   if ($("negative").value) request.negative_prompt = $("negative").value;
   if ($("counterfactual").value.trim()) request.counterfactual = $("counterfactual").value;
   for (const { dataset: { intervention }, checked } of switches) if (checked) request[intervention] = chosen(intervention);

@@ -56,6 +56,10 @@ def test_every_family_draws_sides_of_the_unit_that_its_folder_gives(toy: Toy) ->
     assert size_unit(toy.generator.info.model) % toy.family.size_multiple(toy.pipe) == 0
 
 
+def test_noise_levels_are_taken_wherever_the_pipeline_takes_them(toy: Toy) -> None:
+    assert toy.generator.info.sigmas == (toy.family.name not in ("bria", "mochi", "cogvideox"))
+
+
 @only("flux", "sd3")
 def test_refuses_what_hides_blocks(toy: Toy) -> None:
     transformer = toy.pipe.transformer
