@@ -1,4 +1,4 @@
-"""Train the embedded model: autoencoder, oracle, scorer, and the MM-DiT in two phases.
+"""Train the embedded model: autoencoder, oracle, scorer, the MM-DiT in two phases, and its LoRA for four steps.
 
     python jobs/train_embedded.py                       # everything that is not done yet
     python jobs/train_embedded.py --stages oracle scorer
@@ -27,10 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the trained weights go")
     parser.add_argument("--warm-start", action="store_true", help="go on from the weights, where checkpoints are gone")
     parser.add_argument("--steps", type=int, default=0, help="of an MM-DiT phase; 0 takes the recipe's number")
+    parser.add_argument("--device", default="cpu", help="torch device of the stage turbo; the others run on the CPU")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes all")
     options = parser.parse_args(arguments)
     prepare_threads(options.threads)
-    recipe = Recipe(options.work, options.weights, options.warm_start, options.steps)
+    recipe = Recipe(options.work, options.weights, options.warm_start, options.steps, options.device)
     for stage in options.stages:
         recipe.stages[stage]()
     return 0

@@ -109,7 +109,7 @@ def _fill(options: argparse.Namespace, policy: str, seed: int) -> Filled:
         config = _config(Path(folder), options.concepts, seed)
         variants = Variants(config)
         ids = np.array([prompt.prompt_id for prompt in _prompts(config)])
-        state = State(census.take(config, quota, _prompts(config), variants), quota, ARMS)
+        state = State(census.take(config, quota, _prompts(config), variants), quota, ARMS, [1.0] * len(ARMS))
         output = Storage.open(config.run.output)
         segments: tuple[Segment, ...] = ()
         result = Filled(images=np.empty(0, np.int64), accepted=np.empty(0, np.int64))

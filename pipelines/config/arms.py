@@ -37,9 +37,12 @@ class Arm:
     """Settings of those that act, in the order in which they act."""
     loras: tuple[ArmLora, ...] | None = None
     """LoRAs that act, in the file by name or as tables with a name and a scale; None is all of the model's."""
+    group_size: int = 0
+    """Images of a group, in a run with quotas; 0 is `group.size`, which is the most."""
 
     def __post_init__(self) -> None:
         require(bool(self.name.strip()), "name", self.name, "needs a name")
+        require(self.group_size >= 0, "group_size", self.group_size, "needs 1 or more, or 0 for that of the run")
 
 
 _DEFAULT_ARMS = ({"name": "both", "tora": True, "repulsion": True},)
@@ -156,7 +159,7 @@ def tables_of(settings: Interventions, arms: Sequence[Arm]) -> dict[str, Any]:
     columns = column_names(arms)
     return {
         **{name: asdict(settings[name]) for name in columns},
-        "arms": [{"name": arm.name, **_loras(arm), **_keys(arm, settings, columns)} for arm in arms],
+        "arms": [{"name": arm.name, **_loras(arm), **_size(arm), **_keys(arm, settings, columns)} for arm in arms],
     }
 
 
@@ -164,6 +167,10 @@ def _loras(arm: Arm) -> dict[str, Any]:
     if arm.loras is None:
         return {}
     return {"loras": [lora.name if lora.scale is None else asdict(lora) for lora in arm.loras]}
+
+
+def _size(arm: Arm) -> dict[str, int]:
+    return {"group_size": arm.group_size} if arm.group_size else {}
 
 
 def _keys(arm: Arm, settings: Interventions, columns: Sequence[str]) -> dict[str, Any]:

@@ -75,6 +75,9 @@ class RunConfig:
         require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
         for arm in self.arms:
             loras_of(arm, self.model)
+            rule = f"needs [quota], and at most group.size = {self.group.size}"
+            good = not arm.group_size or (self.quota is not None and arm.group_size <= self.group.size)
+            require(good, f"arms.{arm.name}.group_size", arm.group_size, rule)
         alone = self.ray.gpus_per_replica == 1
         require(alone or not self.model.compile, "model.compile", True, "needs ray.gpus_per_replica = 1")
         if not self.videos:
@@ -129,6 +132,11 @@ class RunConfig:
         """The columns of groups that not every run has: those of pictures, and those that are carried."""
         carried = [schema.carried_field(one.name, one.kind, one.source) for one in self.carried]
         return [*(schema.PICTURE_FIELDS if self.prompts.columns.pictured else []), *carried]
+
+    @property
+    def group_sizes(self) -> list[int]:
+        """Images of a group of each arm."""
+        return [arm.group_size or self.group.size for arm in self.arms]
 
     def columns(self, embedding_dim: int) -> pa.Schema:
         """The columns of `data/` and `rejected/`; embedding_dim: length of the scorer's vectors."""

@@ -68,13 +68,18 @@ def _quotas(config: RunConfig, quota: Quota, output: Storage, survey: Survey) ->
     """What a run with quotas may be, by the share of its images that are accepted."""
     prompts = Tally(Survey(config)).good_prompts(config)
     quotas = len(census.take(config, quota, prompts, survey.variants).names)
-    yield "quotas", f"{quotas:,} of {quota.accepted:,} accepted images, in groups of {config.group.size}"
+    yield "quotas", f"{quotas:,} of {quota.accepted:,} accepted images, in groups of {_sizes_of_groups(config)}"
     yield "output", output.uri
     for rate, images, words in expected(quota, quotas, config.group.size, output):
         size, work_done = (images * total / survey.images for total in (survey.raw_bytes, survey.work))
         room = _bytes(size * bytes_per_raw_byte(config))
         made = f"{images:,} images of {_sizes(config.sampling, survey.largest)}, {room}"
         yield f"{rate:.0%}", f"accepted{words}: {made}; {_time(config, work_done)}"
+
+
+def _sizes_of_groups(config: RunConfig) -> str:
+    """The sizes that arms have, such as "4 or 8"."""
+    return " or ".join(map(str, sorted({*config.group_sizes})))
 
 
 def _asked(config: RunConfig, output: Storage, survey: Survey) -> Iterator[tuple[str, str]]:

@@ -68,7 +68,7 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
     plan_files.trim(output, segments)
     counts, people = _census(config, output, record, anew=retry_failed or record.plan_made_from != inputs)
     arms = [arm.name for arm in config.arms]
-    state = State(people, config.quota, arms)
+    state = State(people, config.quota, arms, [size / config.group.size for size in config.group_sizes])
     if retry_failed:
         retry.request(output, counts.shard_numbers())
     folded = 0
@@ -144,10 +144,9 @@ def _planned(config: RunConfig, output: Storage, counts: PlanCounts, asked: Ask,
         prompts = Tally(Survey(config)).good_prompts(config, answers=output, keep=keep)
         segment = write_round(config, output, counts.segments, prompts, asked, state.census, state.groups_P)
     segment = replace(segment, sources=store.files if store else 0)
-    groups = len(asked.arm_G)
     return replace(
         counts,
-        groups=counts.groups + groups,
-        images=counts.images + groups * config.group.size,
+        groups=counts.groups + len(asked.arm_G),
+        images=counts.images + sum(config.group_sizes[arm] for arm in asked.arm_G.tolist()),
         segments=(*counts.segments, segment),
     )

@@ -70,7 +70,7 @@ def _asked(
 ) -> Iterator[PromptRow]:
     """The prompts that have groups in the round; `draws` takes these by the prompt's id. Every group of a prompt has
     seeds of its own, whatever its arm: an arm that made the same pictures again would bring nothing new."""
-    size = config.group.size
+    most, size_A = config.group.size, config.group_sizes
     wanted = groupby(zip(asked.prompt_G.tolist(), asked.arm_G.tolist(), strict=True), key=lambda one: one[0])
     number, groups = next(wanted, (-1, iter(())))
     for at, prompt in enumerate(prompts):
@@ -79,7 +79,7 @@ def _asked(
                 raise _changed(at, f"is {prompt.prompt!r} now")
             done = int(groups_P[at])
             draws[prompt.prompt_id] = [
-                Draw(arm=arm, first=(done + group) * size, images=size) for group, (_, arm) in enumerate(groups)
+                Draw(arm=arm, first=(done + group) * most, images=size_A[arm]) for group, (_, arm) in enumerate(groups)
             ]
             yield prompt
             number, groups = next(wanted, (-1, iter(())))

@@ -36,10 +36,11 @@ class State:
     census: the quotas and prompts of the run.
     quota: the table [quota].
     arms: names of all arms of the config.
+    share_A: how large a group of each arm is, as a share of `group.size`: that much work it takes.
     """
 
-    def __init__(self, census: Census, quota: Quota, arms: Sequence[str]) -> None:
-        self.census, self.quota = census, quota
+    def __init__(self, census: Census, quota: Quota, arms: Sequence[str], share_A: Sequence[float]) -> None:
+        self.census, self.quota, self.share_A = census, quota, share_A
         self._arms = {name: number for number, name in enumerate(arms)}
         quotas, prompts = len(census.names), len(census.quota_P)
         self.groups_KA: Counts = np.zeros((quotas, len(arms)), np.int32)
@@ -157,7 +158,7 @@ class State:
         self.failed_K[quota] += images == 0
         self.repeats_K[quota] += sum(what >= 0 for what in found)
         self.squares_K[quota] += accepted**2
-        work = self.census.work_P[prompt]
+        work = self.census.work_P[prompt] * self.share_A[arm]
         self.gain_KA[quota, arm] += new
         self.work_KA[quota, arm] += work
         self.gain_P[prompt] += new

@@ -225,6 +225,10 @@ def test_no_two_groups_of_a_prompt_have_the_same_seeds_whatever_their_arms(tmp_p
         ({"quota": {"accepted": 0}}, "accepted = 0 is out of range"),
         ({"quota": {"accepted": 3, "candidates": ["toar"]}}, r"candidates = \['toar'\].*\(there: base, tora\)"),
         ({"quota": {"accepted": 3, "distinct_similarity": 1.0}}, "distinct_similarity = 1.0"),
+        (
+            {"quota": {"accepted": 3}, "arms": [{"name": "a", "group_size": 5}]},
+            "a.group_size = 5 .* at most group.size = 4",
+        ),
         ({"quota": {"accepted": 3}, "group": {"groups_per_prompt": 2}}, r"groups_per_prompt = 2 .*: \[quota\] decides"),
     ],
 )
@@ -336,6 +340,26 @@ def test_the_bandit_gives_groups_to_the_arm_and_the_prompt_that_deliver(tmp_path
         delivers = sum(arm == "tora" and prompt.endswith("well") for arm, prompt in plan) / len(plan)
         assert delivers > 0.45 if budget == "bandit" else delivers == pytest.approx(0.25, abs=0.05)
     assert made["bandit"] < 0.75 * made["uniform"]
+
+
+def test_arms_may_have_smaller_groups_and_work_counts_by_images(tmp_path: Path) -> None:
+    """Small groups of which all images pass bring more for their work than large ones of which four in ten do, although
+    a large group brings more than a small one."""
+    arms = [{"name": "tora", "tora": True}, {"name": "tiny", "tora": True, "group_size": 2}]
+    names = [f"concept {number}" for number in range(4)]
+    tables = {"arms": arms, "group": {"size": 8}}
+    config = configured(tmp_path, {name: [f"a {name}"] for name in names}, {"accepted": 40}, **tables)
+    world = filled(config, {name: Concept(modes=4000, passes={"tora": 0.4}) for name in names})
+    plan = rows(tmp_path / "out" / "plan", "arm, prompt, group_seeds")
+    assert {(arm, len(seeds)) for arm, _, seeds in plan} == {("tora", 8), ("tiny", 2)}
+    seeds = [seed for _, _, group in plan for seed in group]
+    assert len(seeds) == len({*seeds}) == world.images
+    assert len(rows(tmp_path / "out" / "data", "image_id")) == 4 * 40
+    groups = Counter(arm for arm, *_ in plan)
+    assert groups["tiny"] > 2 * groups["tora"]
+    assert finish(Storage.open(tmp_path / "out")).complete
+    certificate = pq.read_table(tmp_path / "out" / "certificate.parquet")
+    assert {*certificate["best_arm"].to_pylist()} == {"tiny"}
 
 
 def test_progress_says_how_far_quotas_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from models.embedded import WEIGHTS
-from models.embedded.training import mmdit, oracle, scorer, vae
+from models.embedded.training import mmdit, oracle, scorer, turbo, vae
 from models.embedded.training.data import RenderedSet, rendered_set
 from models.embedded.training.export import export_pipeline
 from models.embedded.training.latents import Latents, encode_all
@@ -24,7 +24,7 @@ LONG_TAILED = {"count": 120_000, "seed": 1, "balanced": False}
 BALANCED_ORACLE = {"count": 60_000, "seed": 2, "balanced": True}
 BALANCED_SCORER = {"count": 60_000, "seed": 4, "balanced": True}
 
-_SEEDS = {"clean": 11, "noisy": 12}
+_SEEDS = {"clean": 11, "noisy": 12, "turbo": 21}
 _WARM_START_SEED = 100
 
 
@@ -33,13 +33,14 @@ class Recipe:
     """Stages as methods; `work` holds data and checkpoints, `weights` receives what is shipped.
 
     warm_start: take the autoencoder from `weights`, and let the MM-DiT start from there instead of from nothing, on
-    other captions and noise; steps: of an MM-DiT phase, instead of the recipe's own (0).
+    other captions and noise; steps: of an MM-DiT phase, instead of the recipe's own (0); device: of the stage turbo.
     """
 
     work: Path
     weights: Path = WEIGHTS
     warm_start: bool = False
     steps: int = 0
+    device: str = "cpu"
 
     @property
     def stages(self) -> dict[str, Callable[[], None]]:
@@ -51,6 +52,7 @@ class Recipe:
             "mmdit-clean": self.train_clean,
             "mmdit-noisy": self.train_noisy,
             "export": self.export,
+            "turbo": self.distil,
         }
 
     def data(self, name: str, settings: dict[str, int]) -> RenderedSet:
@@ -157,6 +159,13 @@ class Recipe:
         """The diffusers folder, from the last phase that has begun."""
         model = self._averaged("noisy" if self._checkpoint("noisy").exists() else "clean")
         export_pipeline(self._vae, model, self.tokenizer, self._latents, self.weights / "pipeline")
+
+    def distil(self) -> None:
+        """The LoRA for four steps, from the exported pipeline."""
+        teacher = self._untrained()
+        teacher.load_shipped(self.weights / "pipeline")
+        student = turbo.distil(teacher, self.tokenizer, self._checkpoints, seed=_SEEDS["turbo"], device=self.device)
+        turbo.save_lora(student, self.weights / "turbo")
 
 
 def prepare_threads(count: int) -> None:
