@@ -32,7 +32,7 @@ from models.parallel.split import divide
 from models.pictures import check
 from models.previews import Previews, Watch
 from models.samplers import adds_noise, does_flow_matching, steps_of
-from models.spec import Group, ModelSpec
+from models.spec import Group, ModelSpec, Sampling
 from models.texts import Texts
 
 
@@ -115,6 +115,22 @@ class Generator:
     def transformer(self) -> Any:
         """The pipeline's transformer."""
         return self._pipe.transformer
+
+    @property
+    def pipeline(self) -> Any:
+        """The diffusers pipeline."""
+        return self._pipe
+
+    @property
+    def family(self) -> Family:
+        """The family of the model."""
+        return self._family
+
+    def holding(self, prompt: str, sampling: Sampling, words: str) -> Tensor:
+        """Which text tokens of a prompt stand for some of its words, bool [N]; arguments and errors as of
+        `Texts.holding`."""
+        encoded = self._texts.encode(prompt, (), sampling, self._adapters.now)
+        return self._texts.holding(prompt, encoded, words)
 
     def generate(
         self, groups: Sequence[Group], on_step: Callable[[int, int], None] | None = None

@@ -38,7 +38,8 @@ class BlockList:
     text_position: their place among its positional arguments; text_output: index of the text tokens in what the block
     returns (its last block may return None there), or None where the block takes and returns one tensor in which the
     text comes first, then the image; attention: attribute of the block, which gets the normalised text by keyword, as
-    `encoder_hidden_states` or, where that is absent, before the image in `hidden_states`, its first argument.
+    `encoder_hidden_states` or, where that is absent, before the image in `hidden_states`, its first argument;
+    attention_order: how its tokens lie in the attention itself, "" where nobody has looked.
     """
 
     name: str
@@ -46,6 +47,7 @@ class BlockList:
     text_position: int = 1
     text_output: int | None
     attention: str = "attn"
+    attention_order: Literal["", "text first", "image first"] = ""
 
     @property
     def image_output(self) -> int:

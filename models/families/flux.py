@@ -75,8 +75,8 @@ FAMILY = Family(
     pipelines=("FluxPipeline",),
     transformer="FluxTransformer2DModel",
     block_lists=(
-        BlockList(name="transformer_blocks", text_output=0),
-        BlockList(name="single_transformer_blocks", text_output=0),
+        BlockList(name="transformer_blocks", text_output=0, attention_order="text first"),
+        BlockList(name="single_transformer_blocks", text_output=0, attention_order="text first"),
     ),
     layout="distilled",
     decode=decoding.packed,

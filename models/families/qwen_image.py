@@ -119,7 +119,7 @@ FAMILY = Family(
     name="qwen-image",
     pipelines=("QwenImagePipeline",),
     transformer="QwenImageTransformer2DModel",
-    block_lists=(BlockList(name="transformer_blocks", text_output=0),),
+    block_lists=(BlockList(name="transformer_blocks", text_output=0, attention_order="text first"),),
     layout="two_calls",
     decode=decoding.packed_of_video,
     text_inputs={

@@ -67,7 +67,7 @@ FAMILY = Family(
     pipelines=("StableDiffusion3Pipeline",),
     transformer="SD3Transformer2DModel",
     # The last block has no text output. The second attention of Medium's dual-attention blocks is the image's own.
-    block_lists=(BlockList(name="transformer_blocks", text_output=0),),
+    block_lists=(BlockList(name="transformer_blocks", text_output=0, attention_order="image first"),),
     layout="one_call",
     decode=decoding.plain,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.errors import PromptError
 from models.families.base import prompt_tokens
+from models.hooks.attention import _Watch, attention_to
 from models.interventions.repulsion import groups
 from models.interventions.tora.alignment import Alignment
 from models.interventions.tora.prompt_direction import PromptDirection
@@ -196,7 +197,8 @@ def test_repulsion_moves_their_tokens_alone_or_all_others(
 
     monkeypatch.setattr(groups._Push, "__call__", watched)
     longer = f"{PROMPT} and a blue ring"
-    config = replace(REPULSION, strength=1.0, **{setting: "red"})
+    words: dict[str, Any] = {setting: "red"}
+    config = replace(REPULSION, strength=1.0, **words)
     sampling = replace(toy.sampling, negative_prompt="a blue ring")
     makes: list[Group] = [toy.group(prompt, interventions=(config,), sampling=sampling) for prompt in (PROMPT, longer)]
     toy.generator.generate(makes)
@@ -208,6 +210,39 @@ def test_repulsion_moves_their_tokens_alone_or_all_others(
         wanted[at * len(SEEDS) : (at + 1) * len(SEEDS), : len(tokens)] = tokens
     assert torch.equal(moved["cond"], wanted)
     assert bool(moved["uncond"].any()) == (setting == "keep_words")  # a negative text has nothing to keep
+
+
+@only("sd3", "flux", "qwen-image")
+def test_the_text_lies_in_the_attention_where_the_family_says(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text tokens that are all the same have keys of one length, which those of a picture have not."""
+    facts, block = toy.blocks()[0]
+    keys: list[Tensor] = []
+
+    def note(self: Any, query_RHSC: Tensor, key_RHSC: Tensor, *rest: Any) -> Tensor:
+        keys.append(key_RHSC)
+        return query_RHSC
+
+    def same(_: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        return args, kwargs | {"encoder_hidden_states": torch.ones_like(kwargs["encoder_hidden_states"])}
+
+    attention: Any = block.attn
+    for name in ("norm_k", "norm_added_k"):  # which would make all keys equally long
+        if getattr(attention, name) is not None:
+            monkeypatch.setattr(attention, name, nn.Identity())
+    monkeypatch.setattr(_Watch, "_map", note)
+    handle = attention.register_forward_pre_hook(same, with_kwargs=True)
+    text_N = torch.ones(len(own(toy)), dtype=torch.bool)
+    try:
+        with attention_to(facts, block, text_N):
+            toy.outputs(toy.group())
+    finally:
+        handle.remove()
+    length_S = keys[0][-1, 0].norm(dim=-1)
+    text_first = facts.attention_order == "text first"
+    text = length_S[: len(text_N)] if text_first else length_S[-len(text_N) :]
+    image = length_S[len(text_N) :] if text_first else length_S[: -len(text_N)]
+    assert len(image) > 1
+    assert float(text.max() / text.min()) < 1.001 < float(image.max() / image.min())
 
 
 def test_prompt_tokens() -> None:
