@@ -137,6 +137,8 @@ class Denoising:
     """The seed of every image."""
     scheduler: Any = None
     """The pipeline's sampler."""
+    adapted: bool = False
+    """Whether LoRAs act on the transformer."""
     negative: Mapping[str, Tensor] = field(default_factory=dict)
     """The negative text of all images, by pipeline argument; empty where no intervention reads it."""
     holding: Callable[[str], Tensor] = _no_words

@@ -34,6 +34,13 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; did you mean {near!r}?" if near else ""
 
 
+def meant(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """The end of a message about an unknown word: the nearest known one or, where none is near, all of them. Arguments
+    as of `did_you_mean`."""
+    names = list(known)
+    return did_you_mean(word, names, cutoff) or f"; known: {', '.join(names) or 'none'}"
+
+
 def nearest(word: str, known: Iterable[str], cutoff: float) -> str:
     """The known word nearest to `word`; "" where none is near. Arguments as of `did_you_mean`."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")

@@ -227,6 +227,7 @@ class Generator:
             guided=guided,
             seeds=[seed for group in groups for seed in group.seeds],
             scheduler=pipe.scheduler,
+            adapted=self._adapters.on_transformer,
             negative=negative,
             holding=lambda words: _rows(
                 [self._texts.holding(one.prompt, text, words) for one, text in zip(groups, encoded, strict=True)],

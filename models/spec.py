@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from models import errors
-from models.errors import did_you_mean
+from models.errors import meant
 from models.samplers import FLOW_MATCHING
 
 Interval = tuple[float, float]
@@ -213,9 +213,8 @@ class ModelSpec:
         require(bool(self.path), self, "path", "needs a pipeline folder or a hub id")
         require(self.dtype in get_args(Dtype), self, "dtype", "needs auto, float32, bfloat16 or float16")
         known = ["", *FLOW_MATCHING]
-        near = did_you_mean(self.scheduler, known) or f"; known: {', '.join(FLOW_MATCHING)}"
         rule = "needs a flow-matching sampler that draws no noise of its own, which no seed of a row would say"
-        require(self.scheduler in known, self, "scheduler", rule + near)
+        require(self.scheduler in known, self, "scheduler", rule + meant(self.scheduler, FLOW_MATCHING))
         require(0.0 <= self.shift <= 100.0, self, "shift", "needs 0 (the model's own) to 100")
         require(self.weights in ("dtype", "float8"), self, "weights", "needs 'dtype' or 'float8'")
         require(self.offload in ("none", "model", "group"), self, "offload", "needs 'none', 'model' or 'group'")

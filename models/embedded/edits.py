@@ -20,6 +20,7 @@ from models.embedded.attributes import ABSENT, NAMES, labels_of
 from models.embedded.captions import with_article
 from models.embedded.measures import Floats
 from models.embedded.oracle import Reading
+from models.embedded.pictures import drawn
 from models.embedded.promptset import pairs
 from models.embedded.render import render
 from models.embedded.world import Kind, Rarity, Scene, sample_scene
@@ -128,19 +129,17 @@ def pictures_of(
     groups_per_batch: edits that share a denoising batch.
     interventions: settings of those that act on all groups.
     """
-    for at in range(0, len(edits), groups_per_batch):
-        yield from generator.generate(
-            [
-                Group(
-                    prompt=edit.prompt,
-                    seeds=tuple(image_seed(0, edit.prompt, index) for index in range(images)),
-                    sampling=sampling,
-                    pictures=(edit.picture,),
-                    interventions=interventions,
-                )
-                for edit in edits[at : at + groups_per_batch]
-            ]
+    groups = [
+        Group(
+            prompt=edit.prompt,
+            seeds=tuple(image_seed(0, edit.prompt, index) for index in range(images)),
+            sampling=sampling,
+            pictures=(edit.picture,),
+            interventions=interventions,
         )
+        for edit in edits
+    ]
+    return drawn(generator, [(group,) for group in groups], prompts_per_batch=groups_per_batch)
 
 
 @dataclass(frozen=True, kw_only=True)

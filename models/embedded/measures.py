@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.diversity import average_pair_vendi
-from models.embedded.attributes import HEADS, NAMES, labels_of, scene_of
-from models.embedded.captions import agreement, named_attributes
+from models.embedded.attributes import NAMES, Labels, index_of
+from models.embedded.captions import named_attributes
+from models.embedded.described import described
 from models.embedded.oracle import Reading
 from models.embedded.render import render
-from models.embedded.world import sample_scene
 
 Floats = NDArray[np.float64]
 
@@ -32,8 +33,9 @@ def success(prompt: str, reading: Reading) -> Floats:
     prompt: a caption in the grammar of `captions`.
     reading: what the oracle sees in the pictures of this prompt.
     """
-    named = named_attributes(prompt)
-    return np.array([all(agreement(named, row).values()) for row in reading.labels], dtype=np.float64)
+    columns, classes = _named(prompt)
+    right: Floats = (reading.labels[:, columns] == classes).all(axis=1).astype(np.float64)
+    return right
 
 
 def confidence(prompt: str, reading: Reading) -> Floats:
@@ -51,9 +53,49 @@ def distinct_values(prompt: str, reading: Reading) -> float:
 
     prompt, reading: as for `success`.
     """
+    return _distinct(_open_labels(prompt, reading))
+
+
+def distinct_right_values(prompt: str, reading: Reading) -> float:
+    """The same over the pictures that are right alone, in [0, right pictures]: pictures that miss the prompt add
+    nothing.
+
+    prompt, reading: as for `success`.
+    """
+    return _distinct(_open_labels(prompt, reading)[success(prompt, reading) == 1.0])
+
+
+def distinct_right(prompt: str, reading: Reading) -> float:
+    """Number of distinct right pictures, in [0, pictures]: those that are right, and differ in at least one attribute
+    that the prompt leaves open from every right one before.
+
+    prompt, reading: as for `success`.
+    """
+    right = _open_labels(prompt, reading)[success(prompt, reading) == 1.0]
+    return float(len(np.unique(right, axis=0)))
+
+
+def _open_labels(prompt: str, reading: Reading) -> Labels:
+    """int8 [pictures, open attributes]: what the pictures show of what the prompt leaves open."""
+    return reading.labels[:, _open(prompt)]
+
+
+@lru_cache(maxsize=4096)
+def _named(prompt: str) -> tuple[list[int], list[int]]:
+    """Columns of label arrays and their classes, of what a prompt names."""
     named = named_attributes(prompt)
-    free = [NAMES.index(n) for n in attributes_of(named["arrangement"]) if n not in named]
-    return float(np.mean([len(np.unique(reading.labels[:, column])) for column in free]))
+    return [NAMES.index(name) for name in named], [index_of(name, word) for name, word in named.items()]
+
+
+@lru_cache(maxsize=4096)
+def _open(prompt: str) -> list[int]:
+    """Columns of what a prompt leaves open."""
+    named = named_attributes(prompt)
+    return [NAMES.index(name) for name in attributes_of(named["arrangement"]) if name not in named]
+
+
+def _distinct(labels: Labels) -> float:
+    return float(np.mean([len(np.unique(column)) for column in labels.T]))
 
 
 def pair_vendi(reading: Reading) -> float:
@@ -64,23 +106,14 @@ def pair_vendi(reading: Reading) -> float:
 def real_pictures(prompt: str, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Renders of scenes that the prompt describes, uint8 [count, 64, 64, 3].
 
-    Attributes that the prompt leaves open are drawn as in the training world.
+    Attributes that the prompt leaves open are drawn as in the training world: colours and textures as its shapes have
+    them.
 
     prompt: a caption in the grammar of `captions`.
     count: number of pictures, 1 or more.
     rng: the source of randomness.
     """
-    named = named_attributes(prompt)
-    pictures: list[NDArray[np.uint8]] = []
-    while len(pictures) < count:
-        scene = sample_scene(rng)
-        if scene.arrangement != named["arrangement"]:
-            continue
-        labels = labels_of(scene)
-        for name, word in named.items():
-            labels[NAMES.index(name)] = HEADS[name].index(word)
-        pictures.append(render(scene_of(labels), rng))
-    return np.stack(pictures)
+    return np.stack([render(described(prompt, rng), rng) for _ in range(count)])
 
 
 def kernel_sums(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32]]) -> Floats:
@@ -120,16 +153,17 @@ class KernelSums:
     """float64 [P]: number of real pictures."""
 
     @staticmethod
-    def of(made: Sequence[NDArray[np.float32]], real: Sequence[NDArray[np.float32]]) -> KernelSums:
+    def of(made: Sequence[NDArray[np.float32]], real: Sequence[NDArray[np.float32]], real_sums: Floats) -> KernelSums:
         """The sums over generated and real pictures of the same prompts.
 
         made: features of the generated pictures, one float32 [n, d] per prompt, n at least 2.
         real: as `made`, of the real pictures.
+        real_sums: `kernel_sums(real, real)`, which many sets of generated pictures share.
         """
         return KernelSums(
             made=kernel_sums(made, made),
             mixed=kernel_sums(made, real),
-            real=kernel_sums(real, real),
+            real=real_sums,
             made_each=np.array([len(part) for part in made], dtype=np.float64),
             real_each=np.array([len(part) for part in real], dtype=np.float64),
         )

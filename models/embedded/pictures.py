@@ -1,4 +1,4 @@
-"""Generates pictures of many prompts, one group for each."""
+"""Generates pictures of many prompts, one group or several for each."""
 
 from __future__ import annotations
 
@@ -34,14 +34,29 @@ def pictures(
     run_seed: see `image_seed`.
     interventions: settings of those that act on all groups.
     """
-    for at in range(0, len(prompts), groups_per_batch):
-        groups = [
-            Group(
-                prompt=prompt,
-                seeds=tuple(image_seed(run_seed, prompt, index) for index in range(images)),
-                sampling=sampling,
-                interventions=interventions,
-            )
-            for prompt in prompts[at : at + groups_per_batch]
-        ]
-        yield from generator.generate(groups)
+    groups = [
+        Group(
+            prompt=prompt,
+            seeds=tuple(image_seed(run_seed, prompt, index) for index in range(images)),
+            sampling=sampling,
+            interventions=interventions,
+        )
+        for prompt in prompts
+    ]
+    return drawn(generator, [(group,) for group in groups], prompts_per_batch=groups_per_batch)
+
+
+def drawn(
+    generator: Generator, asked: Sequence[Sequence[Group]], *, prompts_per_batch: int
+) -> Iterator[NDArray[np.uint8]]:
+    """The pictures of several prompts in order, uint8 [images, H, W, 3] for each.
+
+    generator: of an image family.
+    asked: the groups of each prompt. All of them can share a denoising batch.
+    prompts_per_batch: prompts that share one.
+    """
+    for at in range(0, len(asked), prompts_per_batch):
+        batch = asked[at : at + prompts_per_batch]
+        made = iter(generator.generate([group for own in batch for group in own]))
+        for own in batch:
+            yield np.concatenate([next(made) for _ in own])

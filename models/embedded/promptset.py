@@ -20,6 +20,8 @@ class WorldPrompt:
     """The text."""
     concept: str
     """The attribute and the shape, such as "pink heart"."""
+    kind: Kind
+    """Of the attribute."""
     rarity: Rarity
     """Rarity of the pair in the training world."""
     counterfactual: str | None
@@ -44,22 +46,33 @@ def single_prompts(kind: Kind, rarity: Rarity) -> Iterator[WorldPrompt]:
         yield _prompt(word, shape, kind, rarity, "{}")
 
 
-def relation_prompts(kind: Kind, rarity: Rarity, *, seed: int) -> Iterator[WorldPrompt]:
-    """A prompt for every pair of a rarity, beside a second thing in its most typical colour.
+def relation_prompts(kind: Kind, rarity: Rarity, *, seed: int, each: int = 1) -> Iterator[WorldPrompt]:
+    """Prompts for every pair of a rarity, beside a second thing in its most typical colour.
 
-    The second thing, the relation and the sides are drawn at random.
+    The second thing, the relation and the sides are drawn at random, without repeats.
 
     kind, rarity: as for `pairs`.
     seed: of the draws.
+    each: prompts of each pair. More of them leave the first ones as they are.
     """
     rng = np.random.default_rng(seed)
-    for word, shape in pairs(kind, rarity):
-        other = world.SHAPES[int(rng.integers(len(world.SHAPES)))]
-        companion = with_article(f"{world.most_typical(other, 'colour')} {other}")
-        relation = list(RELATIONS)[int(rng.integers(len(RELATIONS)))]
-        first = bool(rng.integers(2))
-        template = f"{{}} {relation} {companion}" if first else f"{companion} {relation} {{}}"
-        yield _prompt(word, shape, kind, rarity, template)
+    templates: dict[tuple[str, str], list[str]] = {pair: [] for pair in pairs(kind, rarity)}
+    for _ in range(each):
+        for own in templates.values():
+            while (template := _beside_another(rng)) in own:
+                pass
+            own.append(template)
+    for (word, shape), own in templates.items():
+        for template in own:
+            yield _prompt(word, shape, kind, rarity, template)
+
+
+def _beside_another(rng: np.random.Generator) -> str:
+    other = world.SHAPES[int(rng.integers(len(world.SHAPES)))]
+    companion = with_article(f"{world.most_typical(other, 'colour')} {other}")
+    relation = list(RELATIONS)[int(rng.integers(len(RELATIONS)))]
+    first = bool(rng.integers(2))
+    return f"{{}} {relation} {companion}" if first else f"{companion} {relation} {{}}"
 
 
 def open_prompts() -> Iterator[str]:
@@ -73,11 +86,19 @@ def _prompt(word: str, shape: str, kind: Kind, rarity: Rarity, template: str) ->
     typical = world.most_typical(shape, kind)
     prompt, other = (template.format(with_article(f"{w} {shape}")) for w in (word, typical))
     return WorldPrompt(
-        prompt=prompt, concept=f"{word} {shape}", rarity=rarity, counterfactual=other if word != typical else None
+        prompt=prompt,
+        concept=f"{word} {shape}",
+        kind=kind,
+        rarity=rarity,
+        counterfactual=other if word != typical else None,
     )
 
 
-def world_prompts(rarity: Rarity) -> dict[str, list[WorldPrompt]]:
-    """Prompts of one rarity: single things, and two things in a relation."""
+def world_prompts(rarity: Rarity, *, companions: int = 1) -> dict[str, list[WorldPrompt]]:
+    """Prompts of one rarity: single things, and two things in a relation.
+
+    rarity: of the pairs.
+    companions: second things of each pair, with a prompt for each.
+    """
     single = [*single_prompts("colour", rarity), *single_prompts("texture", rarity)]
-    return {"single": single, "relation": [*relation_prompts("colour", rarity, seed=5)]}
+    return {"single": single, "relation": [*relation_prompts("colour", rarity, seed=5, each=companions)]}

@@ -56,10 +56,11 @@ def interventions(
     ]
     around = [edit for _, edit in edits if isinstance(edit, CallEdit)]
     root = HookRegistry.check_if_exists_or_initialize(transformer)
+    own = _CallHook(run, around, [hook for _, hook in hooks])
     try:
         if run.shards is not WHOLE:
             root.register_hook(RowHook(run, around), ROW_HOOK)
-        root.register_hook(_CallHook(run, around, [hook for _, hook in hooks]), HOOK)
+        root.register_hook(own, HOOK)
         for block, hook in hooks:
             HookRegistry.check_if_exists_or_initialize(block).register_hook(hook, HOOK)
             if hook.edits_attention:
@@ -67,6 +68,7 @@ def interventions(
                 HookRegistry.check_if_exists_or_initialize(attention).register_hook(_AttentionHook(hook), HOOK)
         yield
     finally:
+        own.use_loras(transformer, True)
         root.remove_hook(HOOK, recurse=True)
         root.remove_hook(ROW_HOOK, recurse=False)
 
@@ -79,10 +81,19 @@ class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
         super().__init__()
         self.run, self.edits, self.blocks = run, edits, blocks
         self.call = Call(forward=_no_forward_yet, args=(), kwargs={})
+        self._without_loras = False
+
+    def use_loras(self, module: nn.Module, wanted: bool) -> None:
+        """Have the transformer's LoRAs act, or not; nothing is done where that is so already."""
+        if wanted == self._without_loras:
+            adapted: Any = module  # with diffusers' PeftAdapterMixin, as LoRAs act on it
+            adapted.enable_lora() if wanted else adapted.disable_lora()
+            self._without_loras = not wanted
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         self.call = Call(forward=self.fn_ref.forward, args=args, kwargs=kwargs)
         self.run.begin_call(len(self.call.latents))
+        self.use_loras(module, all(edit.loras for edit in self.edits if self.run.step in edit.steps))
         for block in self.blocks:
             block.begin_call()
         for edit in self.edits:

@@ -74,6 +74,8 @@ class CallEdit:
     """Called before the transformer; it may replace entries of `Call.kwargs`."""
     after: Callable[[Call, Tensor], Tensor] | None = None
     """From the transformer's prediction for all rows, float [rows, ...], to its changed form."""
+    loras: bool = True
+    """Whether the transformer's LoRAs act in these calls."""
     steps: Container[int]
     """Numbers of the denoising steps, from 0."""
 

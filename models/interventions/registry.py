@@ -11,7 +11,9 @@ from models.interventions.base import Intervention
 from models.interventions.cads import CADS
 from models.interventions.dave import DAVE
 from models.interventions.guidance_interval import GUIDANCE_INTERVAL
+from models.interventions.lora_interval import LORA_INTERVAL
 from models.interventions.particle_guidance import PARTICLE_GUIDANCE
+from models.interventions.pink_start import PINK_START
 from models.interventions.repulsion.entry import REPULSION
 from models.interventions.tora.entry import TORA
 from models.plugins import COLUMN_NAME
@@ -75,5 +77,5 @@ def in_order(configs: Iterable[InterventionConfig]) -> tuple[InterventionConfig,
     return tuple(of_name[entry.name] for entry in registered() if entry.name in of_name)
 
 
-for _entry in (TORA, REPULSION, DAVE, CADS, GUIDANCE_INTERVAL, PARTICLE_GUIDANCE):
+for _entry in (TORA, REPULSION, DAVE, CADS, GUIDANCE_INTERVAL, PARTICLE_GUIDANCE, LORA_INTERVAL, PINK_START):
     register(_entry)

@@ -57,6 +57,12 @@ class Adapters:
         if loras:
             pipe.disable_lora()
 
+    @property
+    def on_transformer(self) -> bool:
+        """Whether any of those that act changes the transformer."""
+        changed = self._pipe.get_list_adapters().get("transformer", ()) if self.now else ()
+        return any(lora.name in changed for lora in self.now)
+
     def use(self, loras: tuple[Lora, ...] | None) -> None:
         """Have these act and no others.
 

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from models.errors import ModelError, did_you_mean
+from models.errors import ModelError, meant
 from models.loading.revision import folder_revision
 from models.scorers.base import Entry, Scorer, ScorerSpec
 
@@ -37,8 +37,7 @@ def _check(spec: ScorerSpec) -> None:
         raise ModelError(f"model = {spec.model!r}: its config.json names no labels ({error!r})") from None
     for label in wanted.values():
         if label not in known:
-            hint = did_you_mean(label, known) or f"; known: {', '.join(known)}"
-            raise ModelError(f"options.labels: {spec.model!r} has no label {label!r}{hint}")
+            raise ModelError(f"options.labels: {spec.model!r} has no label {label!r}{meant(label, known)}")
 
 
 def _revision(spec: ScorerSpec) -> str:

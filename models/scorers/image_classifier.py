@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from models.errors import ModelError
+from models.errors import ModelError, meant
 from models.scorers.base import GroupScores, ImageGroup
 
 
@@ -37,7 +37,7 @@ class ImageClassifier:
             raise ModelError(f"model = {model!r} cannot be loaded by transformers: {error}") from error
         numbers = {label: number for number, label in net.config.id2label.items()}
         if unknown := [label for label in labels.values() if label not in numbers]:
-            raise ModelError(f"options.labels: {model!r} has no label {unknown[0]!r}; known: {', '.join(numbers)}")
+            raise ModelError(f"options.labels: {model!r} has no label {unknown[0]!r}{meant(unknown[0], numbers)}")
         self._numbers = {column: int(numbers[label]) for column, label in labels.items()}
         self._net = net.eval().to(self._device)
         self.name = model

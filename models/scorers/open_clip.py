@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.errors import ModelError, did_you_mean
+from models.errors import ModelError, did_you_mean, meant
 from models.loading.revision import folder_revision
 from models.scorers import open_clip_files
 from models.scorers.base import Entry, Scorer, ScorerSpec
@@ -32,12 +32,12 @@ def _check_named(name: str, spec: ScorerSpec) -> None:
     if names and name not in names:
         raise ModelError(f"model = {spec.model!r}: open_clip has no such model{did_you_mean(name, names, cutoff=0.6)}")
     tags = open_clip_files.tags(name)
-    known = f"; known: {', '.join(tags)}" if tags else ""
     if not spec.pretrained:
-        raise ModelError(f"pretrained = '' leaves {spec.model!r} with random weights: name a tag or a file{known}")
+        named = f"; known: {', '.join(tags)}" if tags else ""
+        raise ModelError(f"pretrained = '' leaves {spec.model!r} with random weights: name a tag or a file{named}")
     is_tag = spec.pretrained.lower().replace("-", "_") in tags or not names
     if not is_tag and not Path(spec.pretrained).is_file():
-        hint = did_you_mean(spec.pretrained, tags, cutoff=0.6) or known
+        hint = meant(spec.pretrained, tags, cutoff=0.6)
         raise ModelError(f"pretrained = {spec.pretrained!r}: no file, and no tag of open_clip for {spec.model!r}{hint}")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError, did_you_mean
+from models.errors import ModelError, meant
 from models.plugins import COLUMN_NAME
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def entry_of(kind: str) -> Entry:
         entry: Entry = import_module(BUILT_IN[kind]).ENTRY
         return entry
     if kind not in _registered:
-        raise ValueError(f"kind = {kind!r} is no known scorer{_nearest(kind, kinds())}")
+        raise ValueError(f"kind = {kind!r} is no known scorer{meant(kind, kinds())}")
     return _registered[kind]
 
 
@@ -89,8 +89,7 @@ def check_settings(kind: str, options: Mapping[str, Any]) -> None:
     allowed = entry_of(kind).options
     for key in options:
         if key not in allowed:
-            hint = _nearest(key, allowed) or f"; {kind} has none"
-            raise ValueError(f"options has the unknown key {key!r}{hint}")
+            raise ValueError(f"{kind} has no option {key!r}{meant(key, allowed)}")
 
 
 def open_scorer(spec: ScorerSpec, device: str) -> Scorer:
@@ -114,8 +113,3 @@ def _check_names(kind: str, columns: Iterable[str]) -> None:
     for column in columns:
         if not COLUMN_NAME.fullmatch(column):
             raise ValueError(f"scorer {kind!r}: the column {column!r} needs a-z, then a-z, 0-9 and _")
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    return did_you_mean(word, known) or (f"; known: {', '.join(known)}" if known else "")

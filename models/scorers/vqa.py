@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.chat import Service
-from models.errors import ModelError, did_you_mean
+from models.errors import ModelError, meant
 from models.loading.revision import folder_revision
 from models.scorers import questions
 from models.scorers.base import Entry, Scorer, ScorerSpec
@@ -55,8 +55,7 @@ def _service(table: Mapping[str, Any]) -> Service:
     known = {one.name: one for one in fields(Service)}
     for key, value in table.items():
         if key not in known:
-            hint = did_you_mean(key, known) or f"; known: {', '.join(known)}"
-            raise ValueError(f"endpoint has the unknown key {key!r}{hint}")
+            raise ValueError(f"endpoint has the unknown key {key!r}{meant(key, known)}")
         wanted = {"str": str, "int": int, "float": int | float}[str(known[key].type)]
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise ValueError(f"endpoint.{key} = {value!r}: needs another type of value")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from models.errors import did_you_mean
+from models.errors import meant
 from pipelines.config.expression_values import BINARY, COMPARE, FUNCTIONS, Values, values
 
 Kind = Literal["number", "condition"]
@@ -82,7 +82,7 @@ def check_columns(found: Expression, known: Sequence[str]) -> None:
     """
     for name in sorted(found.columns):
         if name not in known:
-            hint = did_you_mean(name, known) or f"; there are: {', '.join(known)}"
+            hint = meant(name, known)
             raise ValueError(f"{found.text!r} reads the column {name!r}, which no scorer of the run gives{hint}")
 
 
@@ -106,8 +106,7 @@ def _kind(node: ast.expr) -> Kind:
         case ast.Call(func=ast.Name(id=name), args=[part], keywords=[]) if name in FUNCTIONS:
             return _all([part], "number", gives="condition" if name == "known" else "number")
         case ast.Call(func=ast.Name(id=name)):
-            hint = did_you_mean(name, FUNCTIONS) or f"; there are: {', '.join(FUNCTIONS)}"
-            raise ValueError(f"{ast.unparse(node)!r}: needs a function of one value{hint}")
+            raise ValueError(f"{ast.unparse(node)!r}: needs a function of one value{meant(name, FUNCTIONS)}")
         case ast.Name():
             return "number"
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool) and abs(value) < 1e300:

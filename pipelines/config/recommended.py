@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.errors import ModelError, did_you_mean
+from models.errors import ModelError, meant
 from models.recommended import UNKNOWN, Recommended, recommended
 from models.spec import Sampling
 from pipelines.config import arms, toml
@@ -39,8 +39,7 @@ def settings_of(path: object) -> Settings:
     tables = ["sampling", *arms.names()]
     for name in known.own:
         if name not in tables:
-            near = did_you_mean(name, tables) or f"; known tables: {', '.join(tables)}"
-            raise UserError(f"{known.file}: unknown table [{name}]{near}")
+            raise UserError(f"{known.file}: unknown table [{name}]{meant(name, tables)}")
     file = known.file or known.source
     return Settings(
         sampling=toml.build(Sampling, known.sampling, file=file, at="sampling"),

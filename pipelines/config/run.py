@@ -38,6 +38,7 @@ from pipelines.config.scorers import PLACES as SCORER_PLACES
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
+from pipelines.dataset.score_columns import over_time
 from pipelines.errors import UserError
 from pipelines.prompts.carry import Carried
 from pipelines.prompts.columns import NONE, PICTURES, SETTINGS
@@ -110,11 +111,16 @@ class RunConfig:
         for limit in self.selection.limits:
             rule = f"needs a column of scores: {', '.join(scores)}"
             require(limit.column in scores, "selection.limits.column", limit.column, rule)
+        read = {limit.column for limit in self.selection.limits}
         if accepted := self.selection.accepted:
             try:
                 check_columns(accepted, [*scores, *(name for name in columns.names if name.endswith("rank_in_group"))])
             except ValueError as error:
                 raise ValueError(f"selection.accept: {error}") from None
+            read |= accepted.columns
+        of_frames = sorted(read.intersection(field.name for one in ("", *names) for field in over_time(one)))
+        rule = f"needs 2 or more: [selection] reads {', '.join(of_frames)}, which nothing has where one frame is scored"
+        require(not of_frames or self.scoring.frames > 1, "scoring.frames", self.scoring.frames, rule)
 
     @property
     def videos(self) -> bool:

@@ -14,7 +14,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from models.errors import did_you_mean
+from models.errors import meant
 from pipelines.config.write_toml import value_text
 from pipelines.errors import UserError
 
@@ -65,7 +65,7 @@ def build(
     known = {f.name: f for f in fields(typing.cast(Any, kind)) if f.name not in given}
     for key in table:
         if key not in known:
-            raise UserError(f"{file}: {_where(at)}unknown key {key!r}{_nearest(key, [*known, *hints])}")
+            raise UserError(f"{file}: {_where(at)}unknown key {key!r}{meant(key, [*known, *hints])}")
     for name, field in known.items():
         if name not in table and field.default is MISSING and field.default_factory is MISSING:
             raise UserError(f"{file}: {_where(at)}the key {name!r} is missing and has no default")
@@ -78,10 +78,6 @@ def build(
 
 def _where(at: str) -> str:
     return f"table [{at}]: " if at else ""
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    return did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
 
 
 def _convert(kind: Any, value: Any, file: str, at: str) -> Any:

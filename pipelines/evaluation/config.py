@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from models.errors import require
 from models.interventions.registry import entry_of
@@ -14,7 +14,11 @@ from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import arms, toml
 from pipelines.config.recommended import settings_of
 
-T = TypeVar("T")
+Half = Literal["all", "choose", "report"]
+"""Which concepts take part: see `Prompts.half`."""
+
+Expansion = Literal["none", "typical", "uniform"]
+"""How prompts become longer: see `Arm.expand`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,23 +27,38 @@ class Prompts:
 
     per_set: int = 24
     """Most prompts of each rarity, of single things and of relations each; 0 takes all."""
+    companions: int = 1
+    """Relation prompts of each pair of attribute and shape, each beside another second thing."""
     open: int = 26
     """Most prompts that leave most attributes open, for diversity; 0 takes all."""
     group_size: int = 4
     """Pictures per prompt, made together; 2 or more."""
+    wide_group: int = 0
+    """Pictures of each open prompt in a further, larger group, as large groups show how much variety there is; 0 makes
+    none."""
     groups_per_batch: int = 4
-    """Prompts that are denoised together."""
-    seed: int = 0
-    """Seed of the run: in every arm noise depends on it, the prompt and the picture's number."""
+    """Groups of `group_size` that are denoised together; of larger ones as many as have no more pictures."""
+    seeds: tuple[int, ...] = (0,)
+    """Everything is made once for each: in every arm noise depends on it, the prompt and the picture's number."""
+    half: Half = "all"
+    """Which concepts: settings that are chosen on one half are reported on the other. A concept, such as "pink heart",
+    is in the same half with all its prompts."""
+    chosen_on: str = ""
+    """Of the half that reports: what the arms' settings were chosen on, in words for the report."""
 
     def __post_init__(self) -> None:
-        for name, least in (("per_set", 0), ("open", 0), ("group_size", 2), ("groups_per_batch", 1)):
+        leasts = {"per_set": 0, "companions": 1, "open": 0, "group_size": 2, "wide_group": 0, "groups_per_batch": 1}
+        for name, least in leasts.items():
             require(getattr(self, name) >= least, name, getattr(self, name), f"needs {least} or more")
+        distinct = len({*self.seeds}) == len(self.seeds) > 0
+        require(distinct, "seeds", self.seeds, "needs one or more, each once")
+        said = self.half != "report" or bool(self.chosen_on.strip())
+        require(said, "chosen_on", self.chosen_on, 'half = "report" needs words on what the settings were chosen on')
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One set of interventions and sampling settings that every prompt is made with."""
+    """One way to make the pictures of every prompt."""
 
     name: str
     """Unique in the evaluation."""
@@ -49,13 +68,45 @@ class Arm:
     """Value on the axis of the question's curve; None for an arm that is not a point of it."""
     guidance_scale: float | None = None
     """In place of that of the evaluation; None keeps it."""
+    sampling: dict[str, Any] = field(default_factory=dict)
+    """Further settings of `Sampling` in place of the evaluation's."""
+    loras: tuple[str, ...] | None = None
+    """Names of those LoRAs of the model that act; None is all of them."""
+    draw_times: int = 1
+    """Pictures that are drawn for each one that is kept; see `pipelines.evaluation.keep`."""
+    expand: Expansion = "none"
+    """Each picture is drawn from a longer text, in which words for what the prompt leaves open are drawn as in the
+    training world ("typical") or evenly ("uniform"). It is judged by the prompt."""
     interventions: tuple[InterventionConfig, ...] = ()
     """Settings of those that act; in the file each has a table of its own name."""
 
     def settings(self) -> dict[str, Any]:
         """The settings that change pixels, as plain values."""
-        acting = {entry_of(config).name: asdict(config) for config in self.interventions}
-        return {"guidance_scale": self.guidance_scale, **acting}
+        own: dict[str, Any] = {"guidance_scale": self.guidance_scale}
+        for name, nothing in (("sampling", {}), ("loras", None), ("draw_times", 1), ("expand", "none")):
+            if (value := getattr(self, name)) != nothing:
+                own[name] = value
+        return own | {entry_of(config).name: asdict(config) for config in self.interventions}
+
+    def sampled(self, sampling: Sampling) -> Sampling:
+        """The sampling of the arm.
+
+        sampling: of the evaluation.
+
+        Raises:
+            UserError: when a setting is unknown or out of range.
+        """
+        own = dict(self.sampling)
+        if self.guidance_scale is not None:
+            own["guidance_scale"] = self.guidance_scale
+        return toml.build(Sampling, asdict(sampling) | own, file=f"arm {self.name!r}", at="sampling")
+
+    def __post_init__(self) -> None:
+        require(self.draw_times >= 1, "draw_times", self.draw_times, "needs 1 or more")
+        coupled = [entry_of(c).name for c in self.interventions if entry_of(c).couples == "group"]
+        require(
+            self.expand == "none" or not coupled, "expand", self.expand, f"{coupled} act on pictures of the same text"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +166,8 @@ class EvaluationConfig:
     """Which model."""
     oracle: str
     """File with the oracle's weights."""
+    scorer: str = ""
+    """Folder of an open_clip model, by which arms that draw more pictures than they keep choose; "" where none does."""
     sampling: Sampling
     """Of all arms."""
     prompts: Prompts = field(default_factory=Prompts)
@@ -123,22 +176,38 @@ class EvaluationConfig:
     """One or more; the others are compared with the first."""
     sweeps: tuple[Sweep, ...] = ()
     """Further arms."""
+    questions: tuple[str, ...] = ()
+    """Only the arms of these, and the first one; () is all."""
     recommended: Recommended = field(default=UNKNOWN, compare=False)
     """What sampling and interventions were taken from where the file does not say them."""
 
     def __post_init__(self) -> None:
-        names = [arm.name for arm in self.all_arms]
+        asked = {arm.question for arm in self._every_arm()}
+        require({*self.questions} <= asked, "questions", self.questions, f"needs some of {sorted(asked)}")
+        names = [arm.name for arm in self._every_arm()]
         if not self.arms or len(set(names)) != len(names):
             raise ValueError(f"arms = {names}: needs one arm or more, each name once")
+        known = {lora.name for lora in self.model.loras}
+        for arm in self.all_arms:
+            arm.sampled(self.sampling)
+            require(arm.draw_times == 1 or bool(self.scorer), "scorer", self.scorer, f"{arm.name!r} needs one")
+            require({*(arm.loras or ())} <= known, "loras", arm.loras, f"{arm.name!r} needs names of [[model.loras]]")
 
     @property
     def all_arms(self) -> tuple[Arm, ...]:
-        """The named arms, then those of the sweeps."""
-        return (*self.arms, *(arm for sweep in self.sweeps for arm in sweep.arms()))
+        """The named arms, then those of the sweeps, as far as they belong to the questions."""
+        first, *others = self._every_arm()
+        return (first, *(arm for arm in others if not self.questions or arm.question in self.questions))
+
+    def _every_arm(self) -> list[Arm]:
+        return [*self.arms, *(arm for sweep in self.sweeps for arm in sweep.arms())]
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
     """The evaluation in a TOML file.
+
+    The key `like` names another file beside it, to whose tables those of this one are added: single values replace
+    its, and arms and sweeps follow its.
 
     path: of the file.
     overrides: `key.sub=value`, in place of values of the file.
@@ -146,7 +215,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
     Raises:
         UserError: when the file cannot be read, or a key or value does not fit.
     """
-    table = toml.read(path)
+    table = _with_likeness(path)
     for text in overrides:
         toml.override(table, text)
     model = table.get("model")
@@ -155,27 +224,36 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
         table["sampling"] = {**known.recommended.sampling, **own}
     kinds: dict[str, type[Any]] = {"arms": Arm, "sweeps": Sweep}
     given = {
-        key: _with_interventions(kind, table.pop(key, []), known.interventions, file=str(path), key=key)
+        key: arms.build_each(kind, table.pop(key, []), known.interventions, file=str(path), key=key)
         for key, kind in kinds.items()
     }
     return toml.build(EvaluationConfig, table, file=str(path), given={**given, "recommended": known.recommended})
 
 
-def _with_interventions(
-    kind: type[T], entries: Any, settings: arms.Interventions, *, file: str, key: str
-) -> tuple[T, ...]:
-    """Arms or sweeps from their tables, in which each intervention is a table of what differs from `settings`."""
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise toml.wrong(file, key, entries, f"an array of tables ([[{key}]])")
-    built = []
-    for number, entry in enumerate(entries):
-        rest, asked = arms.take(entry)
-        at = f"{key}[{number}]"
-        given = {"interventions": arms.chosen(asked, settings, file=file, at=at)}
-        built.append(toml.build(kind, rest, file=file, at=at, given=given, hints=arms.names()))
-    return tuple(built)
+def _with_likeness(path: Path) -> dict[str, Any]:
+    table = toml.read(path)
+    like = table.pop("like", None)
+    if like is None:
+        return table
+    if not isinstance(like, str):
+        raise toml.wrong(str(path), "like", like, "the name of a file beside this one")
+    return _merged(toml.read(path.parent / like), table)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = below.get(key)
+        if isinstance(value, dict) and isinstance(under, dict):
+            merged[key] = _merged(under, value)
+        elif key in ("arms", "sweeps") and isinstance(value, list) and isinstance(under, list):
+            merged[key] = [*under, *value]
+        else:
+            merged[key] = value
+    return merged
 
 
 def quick(config: EvaluationConfig) -> EvaluationConfig:
-    """The same arms on few prompts: minutes instead of hours, with wide intervals."""
-    return replace(config, prompts=replace(config.prompts, per_set=4, open=6), output=f"{config.output}-quick")
+    """The same arms on few prompts and the first seed: minutes instead of hours, with wide intervals."""
+    few = replace(config.prompts, per_set=2, open=2, seeds=config.prompts.seeds[:1])
+    return replace(config, prompts=few, output=f"{config.output}-quick")

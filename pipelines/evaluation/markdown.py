@@ -1,4 +1,4 @@
-"""report.md: the tables of an evaluation as Markdown."""
+"""report.md: the summary of an evaluation as Markdown; the other tables are in report.html."""
 
 from __future__ import annotations
 
@@ -6,29 +6,34 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_significant, lead, sections
+from pipelines.evaluation.columns import Column, Entry, change, columns, lead, passes, sections
 
 
 def markdown(title: str, result: Mapping[str, Any]) -> str:
-    """The text of report.md, with a table for each question.
+    """The text of report.md: a table of the arms of the first question.
 
     title: name of the evaluation.
     result: report.json.
     """
-    head = "| arm | " + " | ".join(column.heading for column in COLUMNS) + " |\n" + "|---" * (1 + len(COLUMNS)) + "|\n"
-    parts = [f"# {_escaped(title)}\n\n{_escaped(lead(result))}\n"]
-    for question, rows, _ in sections(result):
-        parts.append(f"## {_escaped(question)}\n\n{head}" + "".join(_row(entry) for entry in rows))
-    return "\n".join(parts)
+    own = columns(result, summary=True)
+    (question, rows, _), *others = sections(result)
+    headings = ["arm", *(column.heading for column in own), "passes"]
+    head = f"| {' | '.join(headings)} |\n{'|---' * len(headings)}|\n"
+    more = ", ".join(other for other, _, _ in others)
+    return (
+        f"# {_escaped(title)}\n\n{_escaped(lead(result))}\n\n## {_escaped(question)}\n\n"
+        f"{head}{''.join(_row(entry, own) for entry in rows)}"
+        + (f"\nIn report.html besides: {_escaped(more)}.\n" if more else "")
+    )
 
 
 def _escaped(text: str) -> str:
     return escape(text, quote=False).replace("|", "&#124;")
 
 
-def _row(entry: Entry) -> str:
-    cells = " | ".join(_cell(entry["measures"].get(column.measure), column) for column in COLUMNS)
-    return f"| {_escaped(entry['arm'])} | {cells} |\n"
+def _row(entry: Entry, own: list[Column]) -> str:
+    cells = [_cell(entry["measures"].get(column.measure), column) for column in own]
+    return f"| {' | '.join([_escaped(entry['arm']), *cells, passes(entry)])} |\n"
 
 
 def _cell(estimate: Mapping[str, Any] | None, column: Column) -> str:
@@ -36,6 +41,7 @@ def _cell(estimate: Mapping[str, Any] | None, column: Column) -> str:
         return ""
     if estimate["difference"] is None:
         return column.words(estimate)
-    change = column.words(estimate["difference"], "+")
-    mark = "**" if is_significant(estimate["difference"]) else ""
-    return f"{column.numbers(estimate)['mean']:.{column.digits}f} <small>{mark}{change}{mark}</small>"
+    words, significant = change(estimate["difference"], column)
+    mark = "**" if significant else ""
+    words = words.replace("*", "\\*")
+    return f"{column.numbers(estimate)['mean']:.{column.digits}f} <small>{mark}{words}{mark}</small>"

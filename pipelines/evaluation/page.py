@@ -8,7 +8,8 @@ from html import escape
 from typing import Any
 
 from pipelines.dataset.storage import Storage
-from pipelines.evaluation.columns import COLUMNS, Column, Entry, is_significant, lead, sections
+from pipelines.evaluation.columns import Column, Entry, change, columns, lead, passes, sections
+from pipelines.evaluation.frontier import frontiers
 from pipelines.pages.curve import curve
 from pipelines.pages.fill import Templates, inline_png, report_page
 
@@ -23,20 +24,21 @@ def page(title: str, result: Mapping[str, Any], output: Storage) -> str:
     output: folder with the picture sheets that it names, in images/.
     """
     entries: list[Entry] = result["arms"]
-    base = entries[0]
+    base, own = entries[0], columns(result)
     body = _TEMPLATES.fill(
         "evaluation.html",
         lead=escape(lead(result)),
-        sections="".join(_section(question, base, rows, points) for question, rows, points in sections(result)),
+        frontiers="".join(frontiers(entries, result["prompts"])),
+        sections="".join(_section(question, base, rows, points, own) for question, rows, points in sections(result)),
         pictures=_pictures([e for e in entries if e["question"] == base["question"]], output),
         settings=escape(json.dumps({e["arm"]: e["settings"] for e in entries}, indent=1)),
     )
     return report_page(title, body)
 
 
-def _section(question: str, base: Entry, rows: Sequence[Entry], points: Sequence[Entry]) -> str:
-    body = "".join(_row(entry) for entry in rows)
-    head = "".join(f"<th>{escape(column.heading)}</th>" for column in COLUMNS)
+def _section(question: str, base: Entry, rows: Sequence[Entry], points: Sequence[Entry], own: Sequence[Column]) -> str:
+    body = "".join(_row(entry, own) for entry in rows)
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in (*(column.heading for column in own), "passes"))
     curves = ""
     if len(points) > 1:
         curves = "".join(
@@ -45,7 +47,7 @@ def _section(question: str, base: Entry, rows: Sequence[Entry], points: Sequence
                 [(entry["value"], column.numbers(entry["measures"][column.measure])) for entry in points],
                 column.numbers(base["measures"][column.measure]),
             )
-            for column in COLUMNS
+            for column in own
         )
     return (
         f'<section><h2>{escape(question)}</h2><div class="wide"><table><thead><tr><th>arm</th>{head}</tr></thead>'
@@ -53,9 +55,9 @@ def _section(question: str, base: Entry, rows: Sequence[Entry], points: Sequence
     )
 
 
-def _row(entry: Entry) -> str:
-    cells = "".join(_cell(entry["measures"].get(column.measure), column) for column in COLUMNS)
-    return f"<tr><th>{escape(entry['arm'])}</th>{cells}</tr>"
+def _row(entry: Entry, own: Sequence[Column]) -> str:
+    cells = "".join(_cell(entry["measures"].get(column.measure), column) for column in own)
+    return f"<tr><th>{escape(entry['arm'])}</th>{cells}<td>{passes(entry)}</td></tr>"
 
 
 def _cell(estimate: Mapping[str, Any] | None, column: Column) -> str:
@@ -64,9 +66,10 @@ def _cell(estimate: Mapping[str, Any] | None, column: Column) -> str:
     mean, _, interval = column.words(estimate).partition(" ")
     text = f"{mean} <span>{interval}</span>"
     if estimate["difference"] is not None:
-        words = column.words(estimate["difference"], "+")
-        text += f"<small>{f'<b>{words}</b>' if is_significant(estimate['difference']) else words}</small>"
-    return f"<td>{text}</td>"
+        words, significant = change(estimate["difference"], column)
+        text += f"<small>{f'<b>{words}</b>' if significant else words}</small>"
+    seeds = ", ".join(f"{mean * column.factor:.{column.digits}f}" for mean in estimate.get("seeds", ()))
+    return f'<td title="of each seed: {seeds}">{text}</td>' if seeds else f"<td>{text}</td>"
 
 
 def _pictures(entries: Sequence[Entry], output: Storage) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from models.errors import did_you_mean
 from pipelines.errors import UserError
 from pipelines.serve.settings import ServeArgs
 
@@ -38,8 +38,7 @@ def given_by(words: Sequence[str], known: Collection[str]) -> dict[str, str]:
         if not equals:
             raise UserError(f"{word!r} is no setting: write KEY=VALUE, as max_n=4")
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise UserError(f"there is no setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise UserError(f"there is no setting {key!r}{did_you_mean(key, known)}")
         given[key] = value
     return given
 

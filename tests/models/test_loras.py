@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.errors import ModelError
 from models.generator import Generator
+from models.interventions.lora_interval import LoraIntervalConfig
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
 from models.loading.revision import content_revision
@@ -71,6 +72,28 @@ def test_interventions_act_on_them(generator: Generator, pair: tuple[Lora, Lora]
     both = replace(GROUP, loras=pair[:1], interventions=(ToraConfig(sigma=4.0), RepulsionConfig(strength=3.0)))
     assert not np.array_equal(generator.generate([both])[0], drawn(generator, pair[0]))
     assert not np.array_equal(generator.generate([both])[0], generator.generate([replace(both, loras=())])[0])
+
+
+def test_they_act_in_some_steps_alone(generator: Generator, pair: tuple[Lora, Lora]) -> None:
+    def made(*steps: float, acting: tuple[Lora, ...] = pair) -> NDArray[np.uint8]:
+        interval = LoraIntervalConfig(steps=(steps[0], steps[1]))
+        return generator.generate([replace(GROUP, loras=acting, interventions=(interval,))])[0]
+
+    every, none = drawn(generator, *pair), drawn(generator)
+    assert np.array_equal(made(0.0, 1.0), every)
+    late = made(0.5, 1.0)
+    assert not np.array_equal(late, every)
+    assert not np.array_equal(late, none)
+    assert not np.array_equal(late, made(0.0, 0.5))
+    # A run that ends in the middle of a step without them leaves no trace either.
+    nowhere = replace(GROUP, loras=pair, interventions=(LoraIntervalConfig(steps=(0.5, 1.0)),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generator.transformer.proj_out, "forward", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            generator.generate([nowhere])
+    assert np.array_equal(drawn(generator, *pair), every)
+    with pytest.raises(ModelError, match="lora_interval has nothing to leave out"):
+        made(0.5, 1.0, acting=())
 
 
 def test_texts_are_encoded_anew_by_a_lora_of_a_text_encoder(tiny_pipeline: str, tmp_path: Path) -> None:

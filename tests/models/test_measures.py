@@ -28,6 +28,13 @@ def test_measures() -> None:
     assert measures.success("a red star", reading).tolist() == [1.0, 0.0, 1.0]
     # Open: background 2, size 1, position 1, colour 2, texture 1 values.
     assert measures.distinct_values("a star", reading) == pytest.approx(7 / 5)
+    # Two of the three are red, and differ in the background.
+    assert measures.distinct_right("a red star", reading) == 2
+    assert measures.distinct_right_values("a red star", reading) == pytest.approx(5 / 4)
+    assert measures.distinct_right("a star on sky", reading) == 2
+    assert measures.distinct_right("a circle", reading) == measures.distinct_right_values("a circle", reading) == 0
+    again = Reading(labels=labels[[0, 0, 2]], confidence=reading.confidence, features=reading.features)
+    assert measures.distinct_right("a red star", again) == 2
     assert measures.pair_vendi(reading) == pytest.approx(2.0)
     assert measures.confidence("a star", reading).tolist() == [0.5] * 3
 
@@ -39,7 +46,8 @@ def test_kernel_distance_tells_sets_apart() -> None:
         return [rng.normal(shift, 1, (6, 8)).astype(np.float32) for _ in range(20)]
 
     real, every = features(0.0), np.ones(20)
-    same, other = KernelSums.of(features(0.0), real).distance(every), KernelSums.of(features(1.0), real).distance(every)
+    sums = measures.kernel_sums(real, real)
+    same, other = (KernelSums.of(features(shift), real, sums).distance(every) for shift in (0.0, 1.0))
     assert abs(same) < 0.2 < 1.0 < other
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusion3Pipeline
 
 from models.errors import ModelError
 from models.generator import Generator
@@ -16,6 +17,7 @@ from models.interventions.cads import CadsConfig, anneal
 from models.interventions.dave import DAVE, DaveConfig
 from models.interventions.guidance_interval import GuidanceIntervalConfig
 from models.interventions.particle_guidance import ParticleGuidanceConfig, push_of_particles
+from models.interventions.pink_start import PinkStartConfig, coloured
 from models.spec import Group, InterventionConfig, ModelSpec, Sampling
 
 SAMPLING = Sampling(steps=2, guidance_scale=4.0, width=16, height=16, max_sequence_length=4)
@@ -24,6 +26,7 @@ RIVALS: list[InterventionConfig] = [
     CadsConfig(weight=0.5, steps=(0.1, 0.9)),
     DaveConfig(weight=0.5, steps=(0.0, 0.5)),
     ParticleGuidanceConfig(weight=3.0),
+    PinkStartConfig(exponent=1.0),
 ]
 
 
@@ -80,6 +83,38 @@ def test_cads_keeps_mean_and_spread_and_fades() -> None:
     assert (early - text).abs().max() > 1
     torch.testing.assert_close(early.std(), text.std())
     torch.testing.assert_close(early.mean(), text.mean())
+
+
+def test_pink_noise_keeps_its_mean_square_and_is_smooth() -> None:
+    white = torch.randn(500, 4, 8, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(coloured(white, 0.0), white, rtol=1e-4, atol=1e-5)
+    pink = coloured(white, 1.0)
+    assert pink.square().mean() == pytest.approx(1.0, abs=0.05)
+
+    def steps(noise: torch.Tensor) -> float:
+        return float((noise[..., 1:] - noise[..., :-1]).square().mean())
+
+    assert steps(pink) < 0.8 * steps(white)
+
+
+def test_a_pink_start_is_the_stock_pipeline_from_pink_latents(tiny_pipeline: str) -> None:
+    group = Group(prompt="red", seeds=(5,), sampling=SAMPLING, interventions=(PinkStartConfig(exponent=1.0),))
+    found = Generator(ModelSpec(path=tiny_pipeline, dtype="float32")).generate([group])[0]
+    pipe = StableDiffusion3Pipeline.from_pretrained(tiny_pipeline, text_encoder_3=None, tokenizer_3=None)
+    pipe.set_progress_bar_config(disable=True)
+    side = 16 // pipe.vae_scale_factor
+    white = torch.randn(1, pipe.transformer.config.in_channels, side, side, generator=torch.Generator().manual_seed(5))
+    made = pipe(
+        "red",
+        latents=coloured(white, 1.0),
+        num_inference_steps=2,
+        guidance_scale=4.0,
+        width=16,
+        height=16,
+        max_sequence_length=4,
+        output_type="np",
+    ).images
+    assert np.abs(found - made * 255.0).max() < 1.0
 
 
 def test_an_entry_that_no_row_could_hold_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from models.embedded import world
 from models.embedded.attributes import HEADS, labels_of, scene_of
 from models.embedded.captions import CaptionStyle, agreement, caption, named_attributes
+from models.embedded.described import described, expanded
 from models.embedded.promptset import pairs, relation_prompts, single_prompts
 from models.embedded.render import render
 from models.embedded.world import Kind
@@ -66,6 +69,38 @@ def test_prompts_know_their_counterfactual() -> None:
         named, other = named_attributes(prompt.prompt), named_attributes(prompt.counterfactual)
         assert sum(named[key] != other[key] for key in named) == 1
         assert all(word in prompt.prompt for word in prompt.concept.split())
+
+
+def test_more_companions_leave_the_first_ones_as_they_are() -> None:
+    one = [prompt.prompt for prompt in relation_prompts("colour", "unseen", seed=5)]
+    four = [*relation_prompts("colour", "unseen", seed=5, each=4)]
+    assert [prompt.prompt for prompt in four[::4]] == one
+    assert len({prompt.prompt for prompt in four}) == 48
+    assert [prompt.concept for prompt in four[:4]] == [four[0].concept] * 4
+
+
+def test_what_a_prompt_leaves_open_is_drawn_as_in_the_world() -> None:
+    rng = np.random.default_rng(0)
+
+    def colours(prompt: str, *, balanced: bool = False) -> Counter[str]:
+        return Counter(described(prompt, rng, balanced=balanced).things[0].colour for _ in range(400))
+
+    typical = world.most_typical("star", "colour")
+    assert 150 < colours("a star")[typical] < 240  # 48 %
+    assert 25 < colours("a star", balanced=True)[typical] < 80  # an eighth
+    assert colours("a pink star") == {"pink": 400}
+    shapes = Counter(described("a red thing", rng).things[0].shape for _ in range(400))
+    likely = world.COLOUR_GIVEN_SHAPE[:, world.COLOURS.index("red")]
+    for shape, share in zip(world.SHAPES, likely / likely.sum(), strict=True):
+        assert abs(shapes[shape] / 400 - share) < 0.1
+
+
+def test_an_expanded_prompt_says_everything_and_keeps_what_was_said() -> None:
+    for prompt in ("a star", "a red thing on snow", "a pink heart left of a ring"):
+        named = named_attributes(prompt)
+        full = named_attributes(expanded(prompt, np.random.default_rng(1), balanced=True))
+        assert full | named == full
+        assert len(full) == (7 if full["arrangement"] == "single" else 8)
 
 
 def test_pictures_repeat_and_differ() -> None:

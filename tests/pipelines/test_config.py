@@ -136,7 +136,7 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("scoring.kind=openclip", ["[scoring]", "kind = 'openclip'", "did you mean 'open_clip'?"]),
         ("scoring.options=3", ["scoring.options = 3", "a table"]),
         ("scoring.options.at=2026-01-01", ["scoring.options.at", "text, a number"]),
-        ("scoring.options.temperature=2", ["[scoring]", "unknown key 'temperature'", "open_clip has none"]),
+        ("scoring.options.temperature=2", ["[scoring]", "open_clip has no option 'temperature'; known: none"]),
         ("scorers=[{name='B-32', model='ViT-B-32'}]", ["scorers[0]", "name = 'B-32'", "a-z"]),
         ("scorers=[{model='ViT-B-32'}]", ["scorers[0]", "'name' is missing"]),
         ("scorers=[{name='b', kind='clip'}]", ["scorers[0]", "kind = 'clip'", "open_clip"]),
@@ -309,6 +309,24 @@ def test_what_changes_rows_is_identity(configure: Configure, changes: dict[str, 
 def test_noise_levels_that_cannot_be_are_refused(sigmas: list[float], needs: str, configure: Configure) -> None:
     with pytest.raises(UserError, match=needs):
         configure(sampling={"steps": 3, "sigmas": sigmas})
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [{"accept": "temporal_consistency > 0.9"}, {"limits": [{"column": "b_temporal_consistency", "below": 0.9}]}],
+)
+def test_selection_by_consistency_over_time_needs_frames_to_compare(
+    selection: dict[str, Any], configure: Configure
+) -> None:
+    """With one frame the column is null in every row, which no condition finds false."""
+    tables = {"sampling": {"frames": 5}, "scorers": [{"name": "b", "model": "ViT-B-16"}], "selection": selection}
+    scoring = {"model": "ViT-B-32", "frames": 1}
+    with pytest.raises(
+        UserError, match=r"scoring.frames = 1 .* needs 2 or more: \[selection\] reads \w*temporal_consis"
+    ):
+        configure(scoring=scoring, **tables)
+    configure(scoring=scoring | {"frames": 2}, **tables)
+    configure(scoring=scoring, **tables | {"selection": {}})
 
 
 def test_an_arm_has_settings_of_its_own(configure: Configure) -> None:

@@ -62,7 +62,7 @@ READERS = [of_job, of_endpoint, of_evaluation]
     ("text", "message"),
     [
         ("[repulson]\nstrength = 3.0", r"m\.toml: unknown table \[repulson\]; did you mean 'repulsion'\?"),
-        ("[x]", r"m\.toml: unknown table \[x\]; known tables: sampling, tora, repulsion"),
+        ("[x]", r"m\.toml: unknown table \[x\]; known: sampling, tora, repulsion"),
         ("[sampling]\nsteps = 'x'", r"m\.toml: sampling\.steps = 'x': must be a whole number"),
         ("[sampling]\nstep = 3", r"m\.toml: table \[sampling\]: unknown key 'step'; did you mean 'steps'"),
         ("[sampling]\nsteps = 0", r"m\.toml: table \[sampling\]: steps = 0 is out of range"),

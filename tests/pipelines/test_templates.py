@@ -272,7 +272,7 @@ def test_files_of_values_are_read_like_files_of_prompts(tmp_path: Path) -> None:
         ({"text": "a {colour"}, ["[prompts.template]", "text = 'a {colour'", "written {{ and }}"]),
         ({"text": "a {colour!r}"}, ["{colour} is no {slot}"]),
         ({"text": "a star"}, ["needs one {slot} or more"]),
-        ({"concept": "{shape}"}, ["concept names the slot 'shape'", "there are: colour"]),
+        ({"concept": "{shape}"}, ["concept names the slot 'shape'", "known: colour"]),
         ({"rarity": "{colour.rarty}"}, ["no value of the slot 'colour' has the field 'rarty'; did you mean 'rarity'?"]),
         (
             {"only": [{"colour": "rde"}]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from models.errors import did_you_mean, require
+from models.errors import meant, require
 from pipelines.prompts.templates.text import Text
 
 LABELS = ("concept", "rarity", "counterfactual")
@@ -62,5 +62,4 @@ class Template:
 
     def _check_slot(self, slot: str, where: str) -> None:
         if slot not in self.slots:
-            hint = did_you_mean(slot, self.slots) or f"; there are: {', '.join(self.slots)}"
-            raise ValueError(f"{where} names the slot {slot!r}, which is not in slots{hint}")
+            raise ValueError(f"{where} names the slot {slot!r}, which is not in slots{meant(slot, self.slots)}")

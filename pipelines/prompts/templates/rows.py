@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from models.errors import did_you_mean
+from models.errors import meant
 from pipelines.dataset.run_json import PromptFile
 from pipelines.errors import UserError
 from pipelines.prompts.columns import TEXTS
@@ -140,7 +140,7 @@ class Filled:
         values = [value.get(field) for value in self._slots[slot]]
         if all(of is None for of in values):
             known = {name for value in self._slots[slot] for name in value.fields}
-            hint = did_you_mean(field, known) or f"; there are: {', '.join(sorted(known)) or 'none'}"
+            hint = meant(field, sorted(known))
             raise UserError(
                 f"{self.at}: {{{slot}.{field}}}: no value of the slot {slot!r} has the field {field!r}{hint}"
             )

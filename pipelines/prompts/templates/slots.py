@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.errors import did_you_mean
+from models.errors import meant
 from pipelines.dataset.failures import Failure
 from pipelines.errors import UserError
 from pipelines.prompts import files
@@ -135,5 +135,4 @@ def _source(given: str | Mapping[str, Any], at: str) -> Prompts:
 def _check_keys(given: Mapping[str, Any], known: Sequence[str], at: str) -> None:
     for key in given:
         if key not in known:
-            hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
-            raise UserError(f"{at}: unknown key {key!r}{hint}")
+            raise UserError(f"{at}: unknown key {key!r}{meant(key, known)}")

@@ -19,6 +19,8 @@ WHY_NOT = {
     "guidance_interval": "has nothing to leave out: .* runs without a negative here",
     "cads": "needs a flow-matching sampler",
     "particle_guidance": "needs a flow-matching sampler",
+    "lora_interval": "has nothing to leave out: no LoRA acts",
+    "pink_start": "needs the sampler FlowMatchEulerDiscreteScheduler|packs them",
 }
 """The reason of those that cannot act everywhere."""
 SETTINGS = {"guidance_interval": {"steps": (0.0, 0.5)}}

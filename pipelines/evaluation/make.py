@@ -1,0 +1,95 @@
+"""Makes the pictures of an arm, and counts what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from models.embedded.described import expanded
+from models.embedded.pictures import drawn
+from models.generator import Generator
+from models.scorers.base import ImageGroup, Scorer
+from models.seeds import image_seed
+from models.spec import Group
+from pipelines.evaluation.config import Arm, EvaluationConfig
+from pipelines.evaluation.keep import kept
+from pipelines.evaluation.prompts import PromptSet
+
+
+@dataclass(kw_only=True, eq=False)
+class Maker:
+    """The models that make pictures."""
+
+    config: EvaluationConfig
+    """The evaluation."""
+    generator: Generator
+    """Of the embedded model."""
+    scorer: Scorer | None
+    """Chooses what is kept; None where all arms keep everything."""
+
+    def pictures(self, arm: Arm, prompts: PromptSet, seed: int) -> Iterator[NDArray[np.uint8]]:
+        """The kept pictures of each prompt in order, uint8 [images, H, W, 3].
+
+        arm: how they are made.
+        prompts: of what.
+        seed: of the noise, and of what expansions draw.
+        """
+        made = prompts.images * arm.draw_times
+        size = self.config.prompts.groups_per_batch * self.config.prompts.group_size
+        asked = [self._groups(arm, prompt, made, seed) for prompt in prompts.prompts]
+        groups = drawn(self.generator, asked, prompts_per_batch=max(1, size // made))
+        for prompt, pixels in zip(prompts.prompts, groups, strict=True):
+            yield pixels if made == prompts.images else self._kept(prompt, pixels, prompts.images)
+
+    def _groups(self, arm: Arm, prompt: str, images: int, seed: int) -> list[Group]:
+        model = self.config.model
+        shared: dict[str, Any] = {
+            "sampling": arm.sampled(self.config.sampling),
+            "interventions": arm.interventions,
+            "loras": None if arm.loras is None else tuple(one for one in model.loras if one.name in arm.loras),
+        }
+        seeds = [image_seed(seed, prompt, index) for index in range(images)]
+        if arm.expand == "none":
+            return [Group(prompt=prompt, seeds=tuple(seeds), **shared)]
+        balanced = arm.expand == "uniform"
+        texts = [expanded(prompt, np.random.default_rng(own), balanced=balanced) for own in seeds]
+        return [Group(prompt=text, seeds=(own,), **shared) for text, own in zip(texts, seeds, strict=True)]
+
+    def _kept(self, prompt: str, pixels: NDArray[np.uint8], images: int) -> NDArray[np.uint8]:
+        assert self.scorer is not None
+        scores = self.scorer.score([ImageGroup(pixels_BHWC=pixels, prompt=prompt, counterfactual=None)])[0]
+        assert scores.features_BD is not None
+        return pixels[kept(scores.score_B, scores.features_BD, images)]
+
+
+@dataclass(kw_only=True)
+class Count:
+    """How often something was done."""
+
+    passes: int = 0
+    """Forward passes of the transformer, each row of a batch as one."""
+
+
+@contextmanager
+def counted(transformer: nn.Module) -> Iterator[Count]:
+    """Counts the forward passes in the body.
+
+    transformer: of the embedded model, an SD3. Its first block is watched, which every pass runs once.
+    """
+    count = Count()
+
+    def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        count.passes += len(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])
+
+    blocks: Any = transformer.transformer_blocks
+    handle = blocks[0].register_forward_pre_hook(see, with_kwargs=True)
+    try:
+        yield count
+    finally:
+        handle.remove()

@@ -1,0 +1,106 @@
+"""What an evaluation compares and how it counts, without any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.embedded.attributes import NAMES, Labels, labels_of
+from models.embedded.oracle import Reading
+from models.embedded.world import Scene, Thing
+from models.interventions.repulsion.config import RepulsionConfig
+from models.statistics import bootstrap, simultaneous
+from pipelines.evaluation.arm_files import Made
+from pipelines.evaluation.config import Arm, Prompts
+from pipelines.evaluation.keep import kept
+from pipelines.evaluation.prompts import PromptSet, in_half, prompt_sets, thinned
+from pipelines.evaluation.values import values_of
+
+
+def test_prompts_are_thinned_evenly() -> None:
+    assert thinned(list(range(10)), 3) == [0, 4, 9]
+
+
+def test_halves_share_no_concept_and_divide_every_set() -> None:
+    def sets(half: Any) -> list[PromptSet]:
+        return prompt_sets(Prompts(per_set=0, companions=2, wide_group=16, half=half, chosen_on="others"))
+
+    for every, one, other in zip(sets("all"), sets("choose"), sets("report"), strict=True):
+        assert {*every.prompts} == {*one.prompts} | {*other.prompts}
+        assert not {*one.concepts} & {*other.concepts}
+        assert len(one.prompts) == len(other.prompts)
+    single, relation = sets("choose")[:2]
+    assert {*relation.concepts} < {*single.concepts}  # textures are in no relation
+    assert len({*in_half(["a", "b", "c"], "choose")}) == 2
+
+
+def test_a_set_of_48_has_several_companions_of_a_pair_where_there_are_fewer() -> None:
+    sets = {one.name: one for one in prompt_sets(Prompts(per_set=48, companions=4, wide_group=16))}
+    counts = {name: (len(one.prompts), len({*one.concepts}), one.images) for name, one in sets.items()}
+    assert counts == {
+        "common, single": (48, 48, 4),
+        "common, relation": (48, 36, 4),
+        "rare, single": (36, 36, 4),
+        "rare, relation": (48, 24, 4),
+        "unseen, single": (12, 12, 4),
+        "unseen, relation": (48, 12, 4),
+        "open, single": (26, 26, 4),
+        "open, wide": (26, 26, 16),
+    }
+
+
+def test_a_concept_is_one_unit_over_its_prompts_and_seeds() -> None:
+    red, blue = _labels("red"), _labels("blue")
+    prompts = ("a red star", "a red star on snow", "a blue star")
+    own = PromptSet(rarity="rare", kind="single", prompts=prompts, concepts=("red", "red", "blue"), images=2)
+    of_seeds = [[[red, blue], [red, red], [blue, blue]], [[blue, blue], [red, red], [red, red]]]
+    made = [Made(readings=[_reading(labels) for labels in seed], passes=1.0) for seed in of_seeds]
+    values = values_of([own], {own.name: made})["right: rare"]
+    assert [part.tolist() for part in values.clusters()] == [[1, 0, 1, 1, 0, 0, 1, 1], [1, 1, 0, 0]]
+    assert values.mean_of_each_seed() == pytest.approx([5 / 6, 2 / 6])
+    assert [part.tolist() for part in (values - values).clusters()] == [[0] * 8, [0] * 4]
+
+
+def test_intervals_of_many_arms_hold_together() -> None:
+    """Of 10 arms that change nothing one often looks significant alone, and rarely so together."""
+    rng = np.random.default_rng(0)
+    alone = together = 0
+    for _ in range(100):
+        arms = [[rng.normal(size=3) for _ in range(40)] for _ in range(10)]
+        estimates = [bootstrap(arm) for arm in arms]
+        alone += any(one.low > 0 or one.high < 0 for one in estimates)
+        together += any(one.low > 0 or one.high < 0 for one in simultaneous(arms))
+    assert alone > 25
+    assert together < 12
+    one = simultaneous([arms[0]])[0]
+    assert one.high - one.low == pytest.approx(estimates[0].high - estimates[0].low, rel=0.15)
+    assert simultaneous([[np.zeros(2)] * 3])[0].high == 0.0
+
+
+def test_kept_pictures_fit_and_differ() -> None:
+    features = np.array([[1, 0], [1, 0], [0.8, 0.6], [0, 1]], np.float32)
+    assert kept(np.array([0.9, 0.8, 0.7, 0.0], np.float32), features, 2) == [0, 3]
+    assert kept(np.array([0.9, 0.8, 0.7, -9.0], np.float32), features, 2) == [0, 2]
+    assert kept(np.zeros(4, np.float32), features, 4) == [0, 1, 2, 3]
+
+
+def test_longer_texts_are_not_pushed_apart() -> None:
+    with pytest.raises(ValueError, match=r"expand = 'typical'.*\['repulsion'\] act on pictures of the same text"):
+        Arm(name="both", expand="typical", interventions=(RepulsionConfig(),))
+
+
+def _labels(colour: str) -> Labels:
+    thing = Thing(shape="star", colour=colour, texture="plain")
+    return labels_of(Scene(arrangement="single", things=(thing,), background="snow", size="small", position="left"))
+
+
+def _reading(labels: Sequence[Labels]) -> Reading:
+    n = len(labels)
+    return Reading(
+        labels=np.stack(labels),
+        confidence=np.ones((n, len(NAMES)), np.float32),
+        features=np.ones((n, 3), np.float32),
+    )
