@@ -23,7 +23,7 @@ from pipelines.prompts.expansion.counterfactual import carried_over
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.pictures import NOTHING, Given, PictureReader, ahead
 from pipelines.prompts.places import find
-from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Settle
+from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Settle, check_words
 from pipelines.prompts.templates.rows import templates
 from pipelines.prompts.values import Unusable, clean_text, label, printable
 from pipelines.prompts.wanted import Wanted
@@ -249,6 +249,7 @@ class _Checker:
             counterfactual = label(labels[2], "counterfactual", self._prompts.max_characters)
             if self._settings and not of_texts and not self._settings.columns.isdisjoint(values):
                 settings = self._settings.of(values)
+            check_words(settings, text)
             carried = self._along({} if of_texts else values) if self._carried else ()
             if self._prompts.columns.pictured and not of_texts:
                 edit = self._edit(values, given, settings)
