@@ -6,6 +6,7 @@ python jobs/bench.py refresh                          # what decomposing in fewe
 python jobs/bench.py pipeline                         # the job against a bare loop and against a plain script
 python jobs/bench.py scale                            # planning, the driver, and a 1,000-node run on paper
 python jobs/bench.py quotas                           # what quotas take with each way to spend the budget
+python jobs/bench.py quotas-embedded                  # the same on the embedded model in four steps
 python jobs/bench.py serve                            # the endpoint: one caller, many callers, the bare generator
 python jobs/bench.py parallel                         # a group on 1 to 8 GPUs: a cost model, nothing is run
 python jobs/bench.py interventions --help
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from jobs.benchmarks import interventions, parallel, pipeline, quotas, refresh, scale, serve
+from jobs.benchmarks import interventions, parallel, pipeline, quotas, quotas_embedded, refresh, scale, serve
 from pipelines import console
 
 BENCHMARKS = {
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "pipeline": pipeline,
     "scale": scale,
     "quotas": quotas,
+    "quotas-embedded": quotas_embedded,
     "serve": serve,
     "parallel": parallel,
 }

@@ -111,6 +111,10 @@ def _nobody(done: int) -> None:
     pass
 
 
+def _no_words(words: str) -> Tensor:
+    raise ModelError(f"the words {words!r} cannot be found: the run was begun without the texts of its prompts")
+
+
 @dataclass(kw_only=True, eq=False)
 class Denoising:
     """The denoising of one batch, rows group-major. Interventions read it; the hooks update `step` and `branches`."""
@@ -137,6 +141,9 @@ class Denoising:
     """Whether LoRAs act on the transformer."""
     negative: Mapping[str, Tensor] = field(default_factory=dict)
     """The negative text of all images, by pipeline argument; empty where no intervention reads it."""
+    holding: Callable[[str], Tensor] = _no_words
+    """Which of the tokens of the positive text stand for some words of the prompts, bool [B, N], from the words as of
+    `models.words.listed`. Raises PromptError where a prompt does not have one."""
     shards: Shards = WHOLE
     """The part of a call that the blocks of this process compute."""
     on_step: Callable[[int], None] = _nobody

@@ -32,7 +32,7 @@ from models.parallel.split import divide
 from models.pictures import check
 from models.previews import Previews, Watch
 from models.samplers import adds_noise, does_flow_matching, steps_of
-from models.spec import Group, ModelSpec
+from models.spec import Group, ModelSpec, Sampling
 from models.texts import Texts
 
 
@@ -115,6 +115,22 @@ class Generator:
     def transformer(self) -> Any:
         """The pipeline's transformer."""
         return self._pipe.transformer
+
+    @property
+    def pipeline(self) -> Any:
+        """The diffusers pipeline."""
+        return self._pipe
+
+    @property
+    def family(self) -> Family:
+        """The family of the model."""
+        return self._family
+
+    def holding(self, prompt: str, sampling: Sampling, words: str) -> Tensor:
+        """Which text tokens of a prompt stand for some of its words, bool [N]; arguments and errors as of
+        `Texts.holding`."""
+        encoded = self._texts.encode(prompt, (), sampling, self._adapters.now)
+        return self._texts.holding(prompt, encoded, words)
 
     def generate(
         self, groups: Sequence[Group], on_step: Callable[[int, int], None] | None = None
@@ -213,6 +229,11 @@ class Generator:
             scheduler=pipe.scheduler,
             adapted=self._adapters.on_transformer,
             negative=negative,
+            holding=lambda words: _rows(
+                [self._texts.holding(one.prompt, text, words) for one, text in zip(groups, encoded, strict=True)],
+                samples,
+                longest,
+            ),
             shards=self._shards,
             on_step=on_step,
         )
@@ -294,7 +315,7 @@ def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
     """The tokens of several prompts, each repeated for its images; padding up to `length` is not attended to."""
 
     def rows(per_token: Sequence[Tensor]) -> Tensor:
-        return torch.cat([pad_tokens(one[None], length) for one in per_token]).repeat_interleave(repeats, dim=0)
+        return _rows(per_token, repeats, length)
 
     own_BN = rows([text.own_N for text in encoded])
     encoders = [text.encoder_N for text in encoded if text.encoder_N is not None]
@@ -305,6 +326,11 @@ def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
         encoder_BN=rows(encoders) if encoders else None,
         empty_B=torch.tensor([text.empty for text in encoded], device=own_BN.device).repeat_interleave(repeats),
     )
+
+
+def _rows(per_token: Sequence[Tensor], repeats: int, length: int) -> Tensor:
+    """A value for each token of several prompts as rows [B, length], each repeated for its images; 0 for padding."""
+    return torch.cat([pad_tokens(one[None], length) for one in per_token]).repeat_interleave(repeats, dim=0)
 
 
 def _steps_of_all(

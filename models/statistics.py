@@ -88,6 +88,20 @@ def _times(clusters: int, seed: int) -> Floats:
     return times
 
 
+def crossed(values_RC: Floats, *, seed: int = 0) -> Estimate:
+    """Mean of a table, with a percentile interval from resampling its rows and its columns, each as a whole (Owen
+    2007): for values that share a chance event with their row, and another with their column.
+
+    values_RC: float64 [rows, columns], for example trainings and classes.
+    seed: of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    weights = [rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES) / n for n in values_RC.shape]
+    means = np.einsum("br,rc,bc->b", weights[0], values_RC, weights[1], optimize=True)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Estimate(mean=float(values_RC.mean()), low=float(low), high=float(high))
+
+
 def share(right: int, total: int) -> Estimate:
     """A share with its Wilson 95 % interval, which holds its coverage near 0 and 1 (Wilson 1927).
 

@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from models.errors import PromptError
 from models.families.base import Encoded, Family
 from models.pictures import decoded
 from models.spec import Lora, Sampling
+from models.words import places
 
 _BYTES_KEPT = 512 << 20
 _Key = tuple[str, tuple[bytes, ...], Sampling, tuple[Lora, ...]]
@@ -72,6 +76,34 @@ class Texts:
         with _counted_here(self._pipe):
             encoded = family.encode(self._pipe, prompt, opened, sampling)
         return replace(encoded, cut=cut)
+
+    def holding(self, prompt: str, encoded: Encoded, words: str) -> Tensor:
+        """Which of a prompt's text tokens stand for some of its words, bool [N].
+
+        prompt: the text.
+        encoded: as `encode` gives it.
+        words: as of `models.words.listed`.
+
+        Raises:
+            PromptError: when one is not in the prompt, or in no part of it that the model is given.
+            ModelError: when a tokenizer of the model does not say where its tokens stand.
+        """
+        try:
+            wanted = places(words, prompt)
+        except ValueError as error:
+            raise PromptError(str(error)) from None
+        own_N = encoded.own_N.cpu()
+        encoder_N = torch.zeros_like(own_N, dtype=torch.int64) if encoded.encoder_N is None else encoded.encoder_N.cpu()
+        found_N = torch.zeros_like(own_N)
+        with _counted_here(self._pipe):
+            cut = self._family.spans(self._pipe, prompt)
+        for encoder, spans in cut:
+            positions = (own_N & (encoder_N == encoder)).nonzero()[:, 0].tolist()
+            for position, (first, last) in zip(positions, spans, strict=False):  # those behind were cut off
+                found_N[position] |= any(first < stop and start < last for start, stop in wanted)
+        if not found_N.any():
+            raise PromptError(f"none of the words {words!r} is in what the model is given of the prompt: {prompt!r}")
+        return found_N.to(encoded.own_N.device)
 
 
 @contextmanager

@@ -14,9 +14,10 @@ import argparse
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +57,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", choices=_POLICIES, help="try one of them")
 
 
+class World(Protocol):
+    """What makes pictures, and judges them."""
+
+    arms: tuple[str, ...]
+    """The arms there are."""
+    texts: Sequence[str]
+    """The prompts, one for each concept."""
+    size: int
+    """Images of a group."""
+
+    def begin(self) -> None:
+        """The quotas are filled from nothing."""
+
+    def draw(self, state: State, asked: Ask, prompt_ids: list[str]) -> tuple[Made, NDArray[np.bool_]]:
+        """Groups as the model and the judge make them, and which of their images are right.
+
+        state: what was made so far.
+        asked: the groups.
+        prompt_ids: of their prompts.
+        """
+
+
 @dataclass(kw_only=True)
 class Filled:
     """What filling the quotas took."""
@@ -64,6 +87,8 @@ class Filled:
     """Images made for each concept."""
     accepted: NDArray[np.int64]
     """Images accepted of each concept."""
+    right: NDArray[np.int64]
+    """Those of them that are right."""
     rounds: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"choose": 0.0, "plan": 0.0, "fold": 0.0})
     """CPU seconds of the driver."""
@@ -73,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the benchmark, and return the exit status."""
     before = _memory()
     for policy in (options.only,) if options.only else _POLICIES:
-        found = [_fill(options, policy, seed) for seed in range(options.seeds if not options.only else 1)]
+        found = [_invented(options, policy, seed) for seed in range(options.seeds if not options.only else 1)]
         _say(policy, found, options, _memory() - before)
     return 0
 
@@ -97,26 +122,39 @@ def _say(policy: str, found: list[Filled], options: argparse.Namespace, memory: 
     print(f"  the driver's CPU over {found[-1].rounds} rounds: {cost}; {memory:,.0f} MiB of memory in all", flush=True)
 
 
-def _fill(options: argparse.Namespace, policy: str, seed: int) -> Filled:
-    candidates = ("base",) if policy == "stock" else ARMS
+def _invented(options: argparse.Namespace, policy: str, seed: int) -> Filled:
     quota = Quota(
         accepted=options.accepted,
         most_groups=options.most_groups,
-        candidates=candidates,
+        candidates=("base",) if policy == "stock" else ARMS,
         budget="bandit" if policy == "bandit" else "uniform",
     )
+    return fill(_Invented(texts=[f"concept {number}" for number in range(options.concepts)], seed=seed), quota, seed)
+
+
+def fill(world: World, quota: Quota, seed: int) -> Filled:
+    """Fill the quotas of a world.
+
+    world: makes the pictures.
+    quota: with the arms that may be taken.
+    seed: of the run.
+    """
+    world.begin()
+    numbers = [world.arms.index(name) for name in quota.candidates]
     with tempfile.TemporaryDirectory() as folder:
-        config = _config(Path(folder), options.concepts, seed)
+        config = _config(Path(folder), world, seed)
         variants = Variants(config)
         ids = np.array([prompt.prompt_id for prompt in _prompts(config)])
-        state = State(census.take(config, quota, _prompts(config), variants), quota, ARMS, [1.0] * len(ARMS))
+        state = State(
+            census.take(config, quota, _prompts(config), variants), quota, world.arms, [1.0] * len(world.arms)
+        )
         output = Storage.open(config.run.output)
         segments: tuple[Segment, ...] = ()
-        result = Filled(images=np.empty(0, np.int64), accepted=np.empty(0, np.int64))
-        numbers = [ARMS.index(name) for name in candidates]
+        nothing = np.zeros(len(world.texts), np.int64)
+        result = Filled(images=nothing, accepted=nothing, right=nothing)
         while True:
             with _Timed(result, "choose"):
-                asked = ask(state, numbers, group_size=config.group.size, seed=seed, round_number=result.rounds)
+                asked = ask(state, numbers, group_size=world.size, seed=seed, round_number=result.rounds)
             if not len(asked.arm_G):
                 break
             with _Timed(result, "plan"):
@@ -129,9 +167,12 @@ def _fill(options: argparse.Namespace, policy: str, seed: int) -> Filled:
                     prompt_G=asked.prompt_G[start : start + _GROUPS_AT_A_TIME],
                     arm_G=asked.arm_G[start : start + _GROUPS_AT_A_TIME],
                 )
-                made = _draw(state, part, ids[part.prompt_G].tolist(), config.group.size, seed)
+                made, right_N = world.draw(state, part, ids[part.prompt_G].tolist())
                 with _Timed(result, "fold"):
-                    state.add(made, 0)
+                    reasons, _ = state.add(made, 0)
+                taken_N = made.passed_N & np.array([reason is None for reason in reasons]) & right_N
+                concept_N = state.census.quota_P[part.prompt_G][made.place_N]
+                result.right = result.right + np.bincount(concept_N[taken_N], minlength=len(nothing))
             result.rounds += 1
         return replace(
             result, images=state.images_KA.sum(1).astype(np.int64), accepted=state.distinct.count_K.astype(np.int64)
@@ -149,14 +190,15 @@ class _Timed:
         self._result.seconds[self._part] += time.process_time() - self._began
 
 
-def _config(folder: Path, concepts: int, seed: int) -> RunConfig:
-    (folder / "prompts.txt").write_text("".join(f"concept {number}\n" for number in range(concepts)))
+def _config(folder: Path, world: World, seed: int) -> RunConfig:
+    (folder / "prompts.txt").write_text("".join(f"{text}\n" for text in world.texts))
     table: dict[str, Any] = {
         "run": {"output": str(folder / "out"), "seed": seed},
         "prompts": {"path": str(folder / "prompts.txt")},
         "model": {"path": "owner/model", "dtype": "float32"},
         "scoring": {"model": "ViT-B-32", "pretrained": "openai"},
-        "arms": [{"name": name} for name in ARMS],
+        "group": {"size": world.size},
+        "arms": [{"name": name} for name in world.arms],
     }
     return build(table, file="the benchmark")
 
@@ -165,38 +207,53 @@ def _prompts(config: RunConfig) -> Any:
     return Tally(Survey(config)).good_prompts(config)
 
 
-def _draw(state: State, asked: Ask, prompt_ids: list[str], size: int, seed: int) -> Made:
-    """What the model and the judge would make of some groups.
+@dataclass(kw_only=True)
+class _Invented:
+    """A world that no model draws."""
 
-    prompt_ids: of the groups' prompts.
+    texts: Sequence[str]
+    seed: int
+    arms: tuple[str, ...] = ARMS
+    size: int = 4
+
+    def begin(self) -> None: ...
+
+    def draw(self, state: State, asked: Ask, prompt_ids: list[str]) -> tuple[Made, NDArray[np.bool_]]:
+        rng = np.random.default_rng([self.seed, int(state.groups_KA.sum())])
+        quota_N = np.repeat(state.census.quota_P[asked.prompt_G], self.size)
+        arm_N = np.repeat(asked.arm_G, self.size)
+        passes = np.array([PASSES[kind] for kind in _KINDS])
+        # Where a concept is a pair of arms' weaknesses: a third of the rare ones want another arm than the others.
+        shifted = (quota_N // len(_KINDS)) % 3 == 0
+        chance_N = passes[quota_N % len(_KINDS), np.where(shifted & (arm_N > 0), 4 - arm_N, arm_N)]
+        modes_N = (rng.random(len(quota_N)) * np.array(REACH)[arm_N] * MODES).astype(np.int64)
+        centres = np.random.default_rng(0).normal(size=(MODES, _DIM))
+        vectors = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float16)
+        passed_N = rng.random(len(quota_N)) < chance_N
+        arms = [ARMS[arm] for arm in asked.arm_G]
+        return made_of(prompt_ids, arms, passed_N, vectors[modes_N]), passed_N
+
+
+def made_of(
+    prompt_ids: list[str], arms: list[str], passed_N: NDArray[np.bool_], vectors_ND: NDArray[np.float16]
+) -> Made:
+    """A shard of groups of one size.
+
+    prompt_ids, arms: of each group.
+    passed_N, vectors_ND: of their images, as in `Made`.
     """
-    rng = np.random.default_rng([seed, int(state.groups_KA.sum())])
-    quota_N = np.repeat(state.census.quota_P[asked.prompt_G], size)
-    arm_N = np.repeat(asked.arm_G, size)
-    passes = np.array([PASSES[kind] for kind in _KINDS])
-    # Where a concept is a pair of arms' weaknesses: a third of the rare ones want another arm than the others.
-    shifted = (quota_N // len(_KINDS)) % 3 == 0
-    chance_N = passes[quota_N % len(_KINDS), np.where(shifted & (arm_N > 0), 4 - arm_N, arm_N)]
-    modes_N = (rng.random(len(quota_N)) * np.array(REACH)[arm_N] * MODES).astype(np.int64)
-    centres = np.random.default_rng(0).normal(size=(MODES, _DIM))
-    vectors = (centres / np.linalg.norm(centres, axis=1, keepdims=True)).astype(np.float16)
+    images, groups = len(passed_N), len(arms)
     return Made(
-        groups=pa.table(
-            {
-                "group_id": [str(number) for number in range(len(asked.arm_G))],
-                "prompt_id": prompt_ids,
-                "arm": [ARMS[arm] for arm in asked.arm_G],
-            }
-        ),
-        place_N=np.repeat(np.arange(len(asked.arm_G)), size),
-        passed_N=rng.random(len(quota_N)) < chance_N,
+        groups=pa.table({"group_id": [str(number) for number in range(groups)], "prompt_id": prompt_ids, "arm": arms}),
+        place_N=np.repeat(np.arange(groups), images // groups),
+        passed_N=passed_N,
         images=pa.table(
             {
-                "image_id": [str(number) for number in range(len(quota_N))],
-                "drop_reason": pa.nulls(len(quota_N), pa.string()),
-                "duplicate_of": pa.nulls(len(quota_N), pa.string()),
+                "image_id": [str(number) for number in range(images)],
+                "drop_reason": pa.nulls(images, pa.string()),
+                "duplicate_of": pa.nulls(images, pa.string()),
             }
         ),
-        vectors_ND=vectors[modes_N],
+        vectors_ND=vectors_ND,
         settled=True,
     )

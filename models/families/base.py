@@ -14,13 +14,20 @@ from PIL import Image
 from torch import Tensor
 
 from models.decoding import Decode
+from models.errors import ModelError
 from models.samplers import takes_sigmas
 from models.spec import Group, Sampling
+from models.words import Span
 
 Branch = Literal["cond", "uncond"]
 Layout = Literal["one_call", "two_calls", "distilled"]
 """How classifier-free guidance calls the transformer in a step: once on rows [negative; positive]; once for the
 positive and then once for the negative text; or once, because guidance was distilled into the model."""
+
+
+Cut = Sequence[tuple[int, Sequence[Span]]]
+"""How tokenizers cut a prompt: for each, the number of its text encoder (`Encoded.encoder_N`), and the characters of
+the prompt for which each of its own tokens stands, in order; (0, 0) for a mark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +38,8 @@ class BlockList:
     text_position: their place among its positional arguments; text_output: index of the text tokens in what the block
     returns (its last block may return None there), or None where the block takes and returns one tensor in which the
     text comes first, then the image; attention: attribute of the block, which gets the normalised text by keyword, as
-    `encoder_hidden_states` or, where that is absent, before the image in `hidden_states`, its first argument.
+    `encoder_hidden_states` or, where that is absent, before the image in `hidden_states`, its first argument;
+    attention_order: how its tokens lie in the attention itself, "" where nobody has looked.
     """
 
     name: str
@@ -39,6 +47,7 @@ class BlockList:
     text_position: int = 1
     text_output: int | None
     attention: str = "attn"
+    attention_order: Literal["", "text first", "image first"] = ""
 
     @property
     def image_output(self) -> int:
@@ -99,6 +108,44 @@ def cut_at_length(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     return {"text_encoder": beyond(sampling.max_sequence_length, pipe.tokenizer(prompt).input_ids)}
 
 
+def spans(tokenizer: Any, text: str, **options: Any) -> list[Span]:
+    """The characters of a text for which each of its tokens stands; (0, 0) for a mark.
+
+    tokenizer: of transformers; options: of its call.
+
+    Raises:
+        ModelError: when it does not know them.
+    """
+    if not tokenizer.is_fast:
+        name = type(tokenizer).__name__
+        raise ModelError(f"words cannot be found among the model's tokens: {name} does not say where a token stands")
+    found: list[Span] = tokenizer(text, return_offsets_mapping=True, **options).offset_mapping
+    return found
+
+
+def spans_in_template(tokenizer: Any, made: Callable[[str], str], prompt: str, **options: Any) -> Cut:
+    """`Family.spans` of a text encoder that reads the prompt in a template.
+
+    tokenizer, options: as of `spans`; made: gives the template with a text in it.
+
+    Raises:
+        ModelError: when the template changes the text, or as of `spans`.
+    """
+    text, without = made(prompt), made("")
+    # Its words may be in the template too, but the template alone is as far as the two are equal.
+    start = text.rfind(prompt, 0, _equal_at_the_beginning(text, without) + len(prompt))
+    if start < 0:
+        raise ModelError(f"words cannot be found: the model's template changes the prompt {prompt!r}")
+    own = prompt_tokens(*(tokenizer(one, **options).input_ids for one in (text, without)))
+    tokens = zip(spans(tokenizer, text, **options), own.tolist(), strict=True)
+    return [(0, [(max(0, first - start), last - start) for (first, last), is_own in tokens if is_own])]
+
+
+def spans_of_bare(pipe: Any, prompt: str) -> Cut:
+    """`Family.spans` of pipelines with one text encoder, which is given the bare prompt and marks around it."""
+    return [(0, spans(pipe.tokenizer, prompt))]
+
+
 def guide(guider: Any, sampling: Sampling) -> None:
     """Give the guidance scale to a guider of a pipeline that asks one for it; 1 is none there."""
     guider.guidance_scale = max(1.0, sampling.guidance_scale)
@@ -139,6 +186,7 @@ class Family:
     text_inputs: argument of the transformer -> pipeline argument that holds the text for it; pooled_input: argument of
     the transformer with the text's pooled vector, "" where it has none; encode: text of one prompt (and of the pictures
     to edit); cut: text encoder, as the pipeline names it -> how many of a prompt's last tokens it is not given;
+    spans: which characters of a prompt its own tokens stand for, those that are cut too;
     in_part: text encoders that may read the beginning alone, as long as another one reads the whole prompt;
     size_multiple: width and height must be multiples of it; guided: is there a negative branch with these settings?;
     options: further arguments of the pipeline; call: calls the pipeline, where its class takes more than passing it the
@@ -161,6 +209,7 @@ class Family:
     encode: Callable[[Any, str, Sequence[Image.Image], Sampling], Encoded]
     cut: Callable[[Any, str, Sampling], Mapping[str, int]]
     size_multiple: Callable[[Any], int]
+    spans: Callable[[Any, str], Cut] = spans_of_bare
     in_part: tuple[str, ...] = ()
     guided: Callable[[Any, Sampling], bool] = _guided_above_one
     options: Callable[[Any, Sampling], dict[str, Any]] = _no_options
@@ -258,7 +307,7 @@ def prompt_tokens(ids: Sequence[int], without: Sequence[int]) -> Tensor:
     return own
 
 
-def _equal_at_the_beginning(ids: Sequence[int], others: Sequence[int]) -> int:
+def _equal_at_the_beginning(ids: Sequence[object], others: Sequence[object]) -> int:
     return len([*takewhile(lambda pair: pair[0] == pair[1], zip(ids, others, strict=False))])
 
 

@@ -12,7 +12,17 @@ from typing import Any
 from PIL import Image
 
 from models import decoding
-from models.families.base import BlockList, Encoded, Family, all_read, at_places, cut_at_length, prompt_tokens
+from models.families.base import (
+    BlockList,
+    Cut,
+    Encoded,
+    Family,
+    all_read,
+    at_places,
+    cut_at_length,
+    prompt_tokens,
+    spans_in_template,
+)
 from models.spec import Sampling
 
 
@@ -34,6 +44,10 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
+def spans(pipe: Any, prompt: str) -> Cut:
+    return spans_in_template(pipe.tokenizer, str, prompt)
+
+
 FAMILY = Family(
     name="cogview4",
     pipelines=("CogView4Pipeline",),
@@ -45,5 +59,6 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     cut=cut_at_length,
+    spans=spans,
     size_multiple=lambda _: 16,
 )

@@ -17,11 +17,13 @@ from models import decoding
 from models.families.base import (
     Beginning,
     BlockList,
+    Cut,
     Encoded,
     Family,
     all_read,
     beyond,
     first_tokens,
+    spans,
     text_length,
     twice_the_autoencoder,
 )
@@ -49,6 +51,10 @@ def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     }
 
 
+def spans_of_t5(pipe: Any, prompt: str) -> Cut:
+    return [(0, spans(pipe.tokenizer_2, prompt))]
+
+
 def encode_edit(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """The same text, with the picture to edit at its own aspect ratio and the area of the output."""
     (image,) = pictures
@@ -69,8 +75,8 @@ FAMILY = Family(
     pipelines=("FluxPipeline",),
     transformer="FluxTransformer2DModel",
     block_lists=(
-        BlockList(name="transformer_blocks", text_output=0),
-        BlockList(name="single_transformer_blocks", text_output=0),
+        BlockList(name="transformer_blocks", text_output=0, attention_order="text first"),
+        BlockList(name="single_transformer_blocks", text_output=0, attention_order="text first"),
     ),
     layout="distilled",
     decode=decoding.packed,
@@ -78,6 +84,7 @@ FAMILY = Family(
     pooled_input="pooled_projections",
     encode=encode,
     cut=cut,
+    spans=spans_of_t5,
     in_part=("text_encoder",),
     size_multiple=twice_the_autoencoder,
     options=text_length,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,31 +19,56 @@ from models import decoding
 from models.errors import PromptError
 from models.families.base import (
     BlockList,
+    Cut,
     Encoded,
     Family,
     all_read,
     at_places,
     beyond,
     prompt_tokens,
+    spans_in_template,
     text_length,
     twice_the_autoencoder,
 )
 from models.spec import Sampling
 
 
+def _conversation(pipe: Any, prompt: str) -> Any:
+    return format_input(prompts=[prompt], system_message=pipe.system_message)
+
+
 def dev_tokens(pipe: Any, prompt: str, **options: Any) -> Any:
     """What the tokenizer gives, as a batch of one, for the conversation that the pipeline makes of a prompt."""
-    conversation = format_input(prompts=[prompt], system_message=pipe.system_message)
+    conversation = _conversation(pipe, prompt)
     return pipe.tokenizer.apply_chat_template(
         conversation, add_generation_prompt=False, tokenize=True, return_dict=True, **options
     )
 
 
-def klein_tokens(pipe: Any, prompt: str, **options: Any) -> Any:
-    text = pipe.tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+def spans_dev(pipe: Any, prompt: str) -> Cut:
+    def made(text: str) -> str:
+        (turns,) = _conversation(pipe, text)
+        return str(pipe.tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False))
+
+    # The published model has a processor of texts and pictures, which holds the tokenizer.
+    tokenizer = getattr(pipe.tokenizer, "tokenizer", pipe.tokenizer)
+    return spans_in_template(tokenizer, made, prompt, add_special_tokens=False)
+
+
+def _turn(pipe: Any, prompt: str) -> str:
+    return str(
+        pipe.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
     )
-    return pipe.tokenizer([text], **options)
+
+
+def klein_tokens(pipe: Any, prompt: str, **options: Any) -> Any:
+    return pipe.tokenizer([_turn(pipe, prompt)], **options)
+
+
+def spans_klein(pipe: Any, prompt: str) -> Cut:
+    return spans_in_template(pipe.tokenizer, partial(_turn, pipe), prompt)
 
 
 def _encode(
@@ -103,6 +129,7 @@ DEV = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode_dev,
     cut=cut_dev,
+    spans=spans_dev,
     size_multiple=twice_the_autoencoder,
     options=text_length,
 )
@@ -114,6 +141,7 @@ KLEIN = replace(
     layout="two_calls",
     encode=encode_klein,
     cut=cut_klein,
+    spans=spans_klein,
     guided=guided_klein,
     pictures=(0, 4),
 )

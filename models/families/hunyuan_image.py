@@ -8,6 +8,7 @@ are in the prompt as well, whose tokens alone count as the prompt's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,18 @@ from PIL import Image
 from torch import Tensor
 
 from models import decoding
-from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, guide, prompt_tokens
+from models.families.base import (
+    BlockList,
+    Cut,
+    Encoded,
+    Family,
+    at_places,
+    beyond,
+    first_tokens,
+    guide,
+    prompt_tokens,
+    spans_in_template,
+)
 from models.spec import Sampling
 
 
@@ -46,9 +58,17 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
+def _text(pipe: Any, prompt: str) -> str:
+    return str(pipe.prompt_template_encode.format(prompt))
+
+
 def _ids(pipe: Any, prompt: str) -> list[int]:
-    ids: list[int] = pipe.tokenizer(pipe.prompt_template_encode.format(prompt)).input_ids
+    ids: list[int] = pipe.tokenizer(_text(pipe, prompt)).input_ids
     return ids
+
+
+def spans(pipe: Any, prompt: str) -> Cut:
+    return spans_in_template(pipe.tokenizer, partial(_text, pipe), prompt)
 
 
 def _own(pipe: Any, prompt: str) -> Tensor:
@@ -96,6 +116,7 @@ FAMILY = Family(
     },
     encode=encode,
     cut=cut,
+    spans=spans,
     in_part=("text_encoder_2",),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor),
     guided=guided,

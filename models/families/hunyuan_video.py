@@ -8,7 +8,17 @@ from typing import Any
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, prompt_tokens
+from models.families.base import (
+    BlockList,
+    Cut,
+    Encoded,
+    Family,
+    at_places,
+    beyond,
+    first_tokens,
+    prompt_tokens,
+    spans_in_template,
+)
 from models.spec import Sampling
 
 _CLIP_TOKENS = 77
@@ -27,9 +37,17 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
+def _text(prompt: str) -> str:
+    return str(DEFAULT_PROMPT_TEMPLATE["template"].format(prompt))
+
+
 def _ids(pipe: Any, prompt: str) -> list[int]:
-    ids: list[int] = pipe.tokenizer(DEFAULT_PROMPT_TEMPLATE["template"].format(prompt)).input_ids
+    ids: list[int] = pipe.tokenizer(_text(prompt)).input_ids
     return ids
+
+
+def spans(pipe: Any, prompt: str) -> Cut:
+    return spans_in_template(pipe.tokenizer, _text, prompt)
 
 
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
@@ -53,6 +71,7 @@ FAMILY = Family(
     pooled_input="pooled_projections",
     encode=encode,
     cut=cut,
+    spans=spans,
     in_part=("text_encoder_2",),
     size_multiple=lambda _: 16,
     frames_per_second=24,

@@ -14,7 +14,18 @@ import torch
 from diffusers.pipelines.hunyuan_video1_5.pipeline_hunyuan_video1_5 import extract_glyph_texts, format_text_input
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, at_places, beyond, first_tokens, guide, prompt_tokens
+from models.families.base import (
+    BlockList,
+    Cut,
+    Encoded,
+    Family,
+    at_places,
+    beyond,
+    first_tokens,
+    guide,
+    prompt_tokens,
+    spans_in_template,
+)
 from models.spec import Sampling
 
 
@@ -43,6 +54,14 @@ def _ids(pipe: Any, prompt: str) -> list[int]:
     made = pipe.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=True)
     ids: list[int] = made["input_ids"]
     return ids
+
+
+def spans(pipe: Any, prompt: str) -> Cut:
+    def made(text: str) -> str:
+        (turns,) = format_text_input([text], pipe.system_message)
+        return str(pipe.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
+    return spans_in_template(pipe.tokenizer, made, prompt, add_special_tokens=False)
 
 
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
@@ -74,6 +93,7 @@ FAMILY = Family(
     },
     encode=encode,
     cut=cut,
+    spans=spans,
     in_part=("text_encoder_2",),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor_spatial),
     options=options,

@@ -8,12 +8,23 @@ counts the guidance scale from 0; here, as everywhere, 1 is none.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, at_places, beyond, prompt_tokens, text_length
+from models.families.base import (
+    BlockList,
+    Cut,
+    Encoded,
+    Family,
+    at_places,
+    beyond,
+    prompt_tokens,
+    spans_in_template,
+    text_length,
+)
 from models.spec import Sampling
 
 
@@ -31,9 +42,17 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
+def _text(pipe: Any, prompt: str) -> str:
+    return str(pipe.prompt_template_encode_prefix + prompt)
+
+
 def _ids(pipe: Any, prompt: str) -> list[int]:
-    ids: list[int] = pipe.tokenizer(pipe.prompt_template_encode_prefix + prompt).input_ids
+    ids: list[int] = pipe.tokenizer(_text(pipe, prompt)).input_ids
     return ids
+
+
+def spans(pipe: Any, prompt: str) -> Cut:
+    return spans_in_template(pipe.tokenizer, partial(_text, pipe), prompt)
 
 
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
@@ -56,6 +75,7 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds", "encoder_attention_mask": "prompt_embeds_mask"},
     encode=encode,
     cut=cut,
+    spans=spans,
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=options,
     guidance_argument="",

@@ -15,7 +15,7 @@ from diffusers.pipelines.longcat_image.pipeline_longcat_image import split_quota
 from PIL import Image
 from torch import Tensor
 
-from models.families.base import BlockList, Encoded, Family, all_read, beyond, twice_the_autoencoder
+from models.families.base import BlockList, Cut, Encoded, Family, all_read, beyond, spans, twice_the_autoencoder
 from models.spec import Sampling
 
 
@@ -37,9 +37,22 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
+def _pieces(prompt: str) -> list[str]:
+    return [piece for part, quoted in split_quotation(prompt) for piece in (part if quoted else [part])]
+
+
 def _ids(pipe: Any, prompt: str) -> list[int]:
-    pieces = [piece for part, quoted in split_quotation(prompt) for piece in (part if quoted else [part])]
-    return [token for piece in pieces for token in pipe.tokenizer(piece, add_special_tokens=False).input_ids]
+    return [token for piece in _pieces(prompt) for token in pipe.tokenizer(piece, add_special_tokens=False).input_ids]
+
+
+def spans_of_pieces(pipe: Any, prompt: str) -> Cut:
+    found, start = [], 0
+    for piece in _pieces(prompt):
+        found += [
+            (first + start, last + start) for first, last in spans(pipe.tokenizer, piece, add_special_tokens=False)
+        ]
+        start += len(piece)
+    return [(0, found)]
 
 
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
@@ -76,6 +89,7 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     cut=cut,
+    spans=spans_of_pieces,
     size_multiple=twice_the_autoencoder,
     options=options,
     call=call,

@@ -7,6 +7,7 @@ template off; what is left is padded on the right with zeros, which are read.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 from models import decoding
 from models.families.base import (
     BlockList,
+    Cut,
     Encoded,
     Family,
     all_read,
@@ -21,6 +23,7 @@ from models.families.base import (
     beyond,
     first_tokens,
     prompt_tokens,
+    spans_in_template,
     text_length,
     twice_the_autoencoder,
 )
@@ -42,10 +45,18 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
-def _ids(pipe: Any, prompt: str) -> list[int]:
+def _text(pipe: Any, prompt: str) -> str:
     (message,) = pipe._get_messages(prompt)
-    ids: list[int] = pipe.tokenizer(message, add_special_tokens=False).input_ids
+    return str(message)
+
+
+def _ids(pipe: Any, prompt: str) -> list[int]:
+    ids: list[int] = pipe.tokenizer(_text(pipe, prompt), add_special_tokens=False).input_ids
     return ids
+
+
+def spans(pipe: Any, prompt: str) -> Cut:
+    return spans_in_template(pipe.tokenizer, partial(_text, pipe), prompt, add_special_tokens=False)
 
 
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
@@ -69,6 +80,7 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     cut=cut,
+    spans=spans,
     size_multiple=twice_the_autoencoder,
     options=options,
     decode=decoding.packed,

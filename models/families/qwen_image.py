@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,12 +18,14 @@ from models import decoding
 from models.families.base import (
     Beginning,
     BlockList,
+    Cut,
     Encoded,
     Family,
     at_places,
     beyond,
     cut_at_length,
     prompt_tokens,
+    spans_in_template,
     text_length,
     twice_the_autoencoder,
 )
@@ -56,9 +59,17 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     return _encoded(embeds, own[pipe.prompt_template_encode_start_idx :], {})
 
 
+def _text(pipe: Any, prompt: str) -> str:
+    return str(pipe.prompt_template_encode.format(prompt))
+
+
 def _ids(pipe: Any, prompt: str) -> list[int]:
-    ids: list[int] = pipe.tokenizer(pipe.prompt_template_encode.format(prompt)).input_ids
+    ids: list[int] = pipe.tokenizer(_text(pipe, prompt)).input_ids
     return ids
+
+
+def spans(pipe: Any, prompt: str) -> Cut:
+    return spans_in_template(pipe.tokenizer, partial(_text, pipe), prompt)
 
 
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
@@ -108,7 +119,7 @@ FAMILY = Family(
     name="qwen-image",
     pipelines=("QwenImagePipeline",),
     transformer="QwenImageTransformer2DModel",
-    block_lists=(BlockList(name="transformer_blocks", text_output=0),),
+    block_lists=(BlockList(name="transformer_blocks", text_output=0, attention_order="text first"),),
     layout="two_calls",
     decode=decoding.packed_of_video,
     text_inputs={
@@ -117,6 +128,7 @@ FAMILY = Family(
     },
     encode=encode,
     cut=cut,
+    spans=spans,
     size_multiple=twice_the_autoencoder,
     options=text_length,
     guidance_argument="true_cfg_scale",

@@ -10,7 +10,7 @@ from diffusers.models._modeling_parallel import ContextParallelInput, ContextPar
 from PIL import Image
 
 from models import decoding
-from models.families.base import Beginning, BlockList, Encoded, Family, all_read, beyond, text_length
+from models.families.base import Beginning, BlockList, Cut, Encoded, Family, all_read, beyond, spans, text_length
 from models.spec import Sampling
 
 
@@ -53,6 +53,11 @@ def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     }
 
 
+def spans_of_each(pipe: Any, prompt: str) -> Cut:
+    tokenizers = ((0, pipe.tokenizer), (0, pipe.tokenizer_2), (1, pipe.tokenizer_3))
+    return [(encoder, spans(tokenizer, prompt)) for encoder, tokenizer in tokenizers if tokenizer is not None]
+
+
 def paints_in_masks(pipe: Any) -> bool:
     return bool(pipe.transformer.config.in_channels == 16)
 
@@ -62,13 +67,14 @@ FAMILY = Family(
     pipelines=("StableDiffusion3Pipeline",),
     transformer="SD3Transformer2DModel",
     # The last block has no text output. The second attention of Medium's dual-attention blocks is the image's own.
-    block_lists=(BlockList(name="transformer_blocks", text_output=0),),
+    block_lists=(BlockList(name="transformer_blocks", text_output=0, attention_order="image first"),),
     layout="one_call",
     decode=decoding.plain,
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     pooled_input="pooled_projections",
     encode=encode,
     cut=cut,
+    spans=spans_of_each,
     in_part=("text_encoder", "text_encoder_2"),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=text_length,

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from models.errors import require
 from models.interventions.registry import entry_of, find, in_order, registered
 from models.recommended import Recommended
 from models.spec import InterventionConfig, Lora, ModelSpec
 from pipelines.config import toml
+
+T = TypeVar("T")
 
 Interventions = Mapping[str, InterventionConfig]
 """Name of every registered intervention -> the run's settings of it."""
@@ -130,6 +132,28 @@ def chosen(asked: Mapping[str, Any], settings: Interventions, *, file: str, at: 
         elif value:
             found.append(settings[name])
     return in_order(found)
+
+
+def build_each(kind: type[T], tables: Any, settings: Interventions, *, file: str, key: str) -> tuple[T, ...]:
+    """Instances of a dataclass with a field `interventions`, from tables in which interventions are keys, as in arms.
+
+    kind: the dataclass.
+    tables: the value of a key of the file.
+    settings: the run's settings of the interventions.
+    file, key: file and key, for messages.
+
+    Raises:
+        UserError: when the value is not an array of tables, or a table does not fit.
+    """
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise toml.wrong(file, key, tables, f"an array of tables ([[{key}]])")
+    built = []
+    for number, table in enumerate(tables):
+        rest, asked = take(table)
+        at = f"{key}[{number}]"
+        given = {"interventions": chosen(asked, settings, file=file, at=at)}
+        built.append(toml.build(kind, rest, file=file, at=at, given=given, hints=names()))
+    return tuple(built)
 
 
 def loras_of(arm: Arm, model: ModelSpec) -> tuple[Lora, ...]:

@@ -281,6 +281,8 @@ _ADDED_LATER: dict[str, Any] = {
     "output.fps": 0,
     "prompts.carry": [],
     "tora.lag_steps": 0,
+    "repulsion.vary_words": "",
+    "repulsion.keep_words": "",
     "sampling.sigmas": [],
     "model.variant": "",
     "model.drop": [],

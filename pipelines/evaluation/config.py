@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from models.errors import require
 from models.interventions.registry import entry_of
@@ -13,8 +13,6 @@ from models.recommended import UNKNOWN, Recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import arms, toml
 from pipelines.config.recommended import settings_of
-
-T = TypeVar("T")
 
 Half = Literal["all", "choose", "report"]
 """Which concepts take part: see `Prompts.half`."""
@@ -226,7 +224,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
         table["sampling"] = {**known.recommended.sampling, **own}
     kinds: dict[str, type[Any]] = {"arms": Arm, "sweeps": Sweep}
     given = {
-        key: _with_interventions(kind, table.pop(key, []), known.interventions, file=str(path), key=key)
+        key: arms.build_each(kind, table.pop(key, []), known.interventions, file=str(path), key=key)
         for key, kind in kinds.items()
     }
     return toml.build(EvaluationConfig, table, file=str(path), given={**given, "recommended": known.recommended})
@@ -253,21 +251,6 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
-
-
-def _with_interventions(
-    kind: type[T], entries: Any, settings: arms.Interventions, *, file: str, key: str
-) -> tuple[T, ...]:
-    """Arms or sweeps from their tables, in which each intervention is a table of what differs from `settings`."""
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise toml.wrong(file, key, entries, f"an array of tables ([[{key}]])")
-    built = []
-    for number, entry in enumerate(entries):
-        rest, asked = arms.take(entry)
-        at = f"{key}[{number}]"
-        given = {"interventions": arms.chosen(asked, settings, file=file, at=at)}
-        built.append(toml.build(kind, rest, file=file, at=at, given=given, hints=arms.names()))
-    return tuple(built)
 
 
 def quick(config: EvaluationConfig) -> EvaluationConfig:

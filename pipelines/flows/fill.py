@@ -27,6 +27,7 @@ from pipelines.plan import files as plan_files
 from pipelines.plan.files import FailureWriter
 from pipelines.plan.survey import Survey
 from pipelines.plan.write import Tally
+from pipelines.prompts.pictures import PictureReader
 from pipelines.prompts.rows import PromptRow
 from pipelines.quota import census, certificate
 from pipelines.quota.budget import Ask, ask
@@ -66,7 +67,8 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
     segments = record.plan.segments if record.plan else ()
     plan_files.check_there(output, segments)
     plan_files.trim(output, segments)
-    counts, people = _census(config, output, record, anew=retry_failed or record.plan_made_from != inputs)
+    pictures = PictureReader(config.prompts)
+    counts, people = _census(config, output, record, pictures, anew=retry_failed or record.plan_made_from != inputs)
     arms = [arm.name for arm in config.arms]
     state = State(people, config.quota, arms, [size / config.group.size for size in config.group_sizes])
     if retry_failed:
@@ -94,7 +96,7 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
             certificate.write(output, state, arms)
             return
         output.remove(certificate_file.FILE)
-        counts = _planned(config, output, counts, asked, state)
+        counts = _planned(config, output, counts, asked, state, pictures)
 
 
 def _told(rounds: int, quotas: Quotas) -> str:
@@ -110,9 +112,12 @@ def _candidates(config: RunConfig) -> list[int]:
     return [names.index(name) for name in config.quota.candidates or names]
 
 
-def _census(config: RunConfig, output: Storage, record: RunRecord, *, anew: bool) -> tuple[PlanCounts, census.Census]:
+def _census(
+    config: RunConfig, output: Storage, record: RunRecord, pictures: PictureReader, *, anew: bool
+) -> tuple[PlanCounts, census.Census]:
     """The counts of the plan so far, and whose quotas there are.
 
+    pictures: reads those of the prompts, here and for every round.
     anew: whether the prompts are others than those of the plan: failed/prompts.parquet is written again.
     """
     assert config.quota
@@ -120,10 +125,10 @@ def _census(config: RunConfig, output: Storage, record: RunRecord, *, anew: bool
 
     def prompts() -> Iterator[PromptRow]:
         if not anew:
-            yield from tally.good_prompts(config, answers=output)
+            yield from tally.good_prompts(config, answers=output, pictures=pictures)
             return
         with FailureWriter(output) as failures:
-            yield from tally.good_prompts(config, failures, output)
+            yield from tally.good_prompts(config, failures, output, pictures=pictures)
 
     found = census.take(config, config.quota, prompts(), tally.survey.variants)
     tally.check_some(config.prompts)
@@ -135,13 +140,15 @@ def _census(config: RunConfig, output: Storage, record: RunRecord, *, anew: bool
     return replace(counts, groups=before.groups if before else 0, images=before.images if before else 0), found
 
 
-def _planned(config: RunConfig, output: Storage, counts: PlanCounts, asked: Ask, state: State) -> PlanCounts:
+def _planned(
+    config: RunConfig, output: Storage, counts: PlanCounts, asked: Ask, state: State, pictures: PictureReader
+) -> PlanCounts:
     """The plan with a further round."""
     with ExitStack() as stack:
         first = plan_files.next_first(counts.segments)
         store = SourceWriter(output, first) if config.prompts.columns.pictured else None
         keep = stack.enter_context(store).add if store else None
-        prompts = Tally(Survey(config)).good_prompts(config, answers=output, keep=keep)
+        prompts = Tally(Survey(config)).good_prompts(config, answers=output, keep=keep, pictures=pictures)
         segment = write_round(config, output, counts.segments, prompts, asked, state.census, state.groups_P)
     segment = replace(segment, sources=store.files if store else 0)
     return replace(

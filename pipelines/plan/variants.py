@@ -15,9 +15,9 @@ from pipelines.config.arms import Arm
 from pipelines.config.run import RunConfig
 from pipelines.config.tables import GroupSize, Output, Run
 from pipelines.plan.shard_size import MOST_SHARD_BYTES, groups_per_prompt, most_file_bytes
-from pipelines.prompts.settings import Own, RowSettings, shape_of
+from pipelines.prompts.settings import OF_WORDS, Own, RowSettings, shape_of
 
-_OF_INTERVENTIONS = {"sigma": "tora", "strength": "repulsion"}
+_OF_INTERVENTIONS = {"sigma": "tora", "strength": "repulsion", **dict.fromkeys(OF_WORDS, "repulsion")}
 """Row setting -> the intervention with a setting of this name."""
 _SAMPLING = tuple(field.name for field in fields(Sampling))
 _REMEMBERED = 4096

@@ -30,6 +30,7 @@ from pipelines.plan.survey import Survey
 from pipelines.plan.variants import Variants
 from pipelines.prompts import rows as prompt_rows
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.pictures import PictureReader
 from pipelines.prompts.rows import FailedPrompt, PromptRow
 
 
@@ -107,6 +108,7 @@ class Tally:
         failures: FailureWriter | None = None,
         answers: Storage | None = None,
         keep: Callable[[Picture], None] | None = None,
+        pictures: PictureReader | None = None,
     ) -> Iterator[PromptRow]:
         """Every usable prompt, in the order of the files.
 
@@ -114,11 +116,12 @@ class Tally:
         failures: takes the bad rows; None for nobody.
         answers: the output folder, which keeps what a language model has answered; without one nobody is asked.
         keep: takes the pictures of each of them.
+        pictures: as of `prompt_rows.read`.
         """
         survey = self.survey
         settle, wanted = survey.variants.settle, survey.wanted
         for row in prompt_rows.read(
-            config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried, keep=keep
+            config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried, keep=keep, pictures=pictures
         ):
             if isinstance(row, PromptRow):
                 for good in (row,) * self._times:

@@ -6,6 +6,7 @@ keep, what lies elsewhere: `prompts.picture_folders`, or else the folder of the 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import re
@@ -23,6 +24,7 @@ from pipelines.dataset.failures import Failure
 from pipelines.dataset.sources import MOST_PICTURES, Picture, picture
 from pipelines.errors import UserError
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.places import is_remote, place, plain
 from pipelines.prompts.values import Unusable, missing, printable
 
@@ -57,7 +59,8 @@ NOTHING = Given()
 
 
 class PictureReader:
-    """Reads the pictures of rows. It may be called from several threads.
+    """Reads the pictures of rows, and decodes each that is good once, however often rows name it or are read. It may be
+    called from several threads.
 
     prompts: the settings.
     """
@@ -66,6 +69,8 @@ class PictureReader:
         self._columns = prompts.columns.read_from(("source_image", "source_mask"))
         self._folders = [_absolute(folder) for folder in prompts.picture_folders_given]
         self._one_large = Lock()
+        self._good = HashSet()
+        self._remembering = Lock()
 
     def of(self, uri: str, values: Mapping[str, Any]) -> Given | Failure:
         """The pictures of a row, or why it cannot be used.
@@ -78,20 +83,34 @@ class PictureReader:
         try:
             sources = [picture(one) for one in self._files(values, at, folders)]
             for one in sources:
-                with self._room_for(one):
-                    decoded(one.data)
+                self._check(one, decoded)
             at = "source_mask"
             masks = [picture(one) for one in self._files(values, at, folders)]
             if masks and (len(masks) > 1 or not sources):
                 raise Unusable("BadPicture", "a mask is one picture, of a row with a picture to edit")
             for one in masks:
-                with self._room_for(one):
-                    decoded_mask(one.data, size_of(sources[0].data))
+                self._check(one, decoded_mask, size_of(sources[0].data))
         except (PromptError, UserError) as error:
             return Failure(error_type="BadPicture", error=self._said(values, at, str(error)))
         except Unusable as unusable:
             return Failure(error_type=unusable.failure.error_type, error=self._said(values, at, unusable.failure.error))
         return Given(tuple(sources), masks[0] if masks else None)
+
+    def _check(self, one: Picture, decode: Callable[..., object], *of: object) -> None:
+        """Decode a picture, unless the same file was found good before.
+
+        decode: is given its file.
+        of: what else it is given.
+        """
+        what = f"{one.id} {of}".encode()
+        number = int.from_bytes(hashlib.blake2b(what, digest_size=8).digest())
+        with self._remembering:
+            if number in self._good:
+                return
+        with self._room_for(one):
+            decode(one.data, *of)
+        with self._remembering:
+            self._good.add(number)
 
     def _room_for(self, one: Picture) -> AbstractContextManager[Any]:
         """A context to decode a picture in."""

@@ -23,7 +23,7 @@ from pipelines.prompts.expansion.counterfactual import carried_over
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.pictures import NOTHING, Given, PictureReader, ahead
 from pipelines.prompts.places import find
-from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Settle
+from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Settle, check_words
 from pipelines.prompts.templates.rows import templates
 from pipelines.prompts.values import Unusable, clean_text, label, printable
 from pipelines.prompts.wanted import Wanted
@@ -100,6 +100,7 @@ def read(
     wanted: Wanted | None = None,
     carried: Sequence[Carried] = (),
     keep: Callable[[Picture], None] | None = None,
+    pictures: PictureReader | None = None,
 ) -> Iterator[PromptRow | FailedPrompt | Dropped]:
     """Every row of the prompt files in order, then those of the templates, with about 20 bytes of memory per prompt,
     and 20 more for given ids. The last template takes none where its parts show that no two of its prompts are equal.
@@ -111,6 +112,7 @@ def read(
     wanted: the columns to read, which remembers the others; None for those that the other arguments say.
     carried: what goes along.
     keep: takes the pictures of a good row, before the row is given, which has their ids only.
+    pictures: reads them, where rows are read more than once; None for one of its own.
 
     Raises:
         UserError: when a file cannot be read, or the language model cannot be asked.
@@ -120,7 +122,7 @@ def read(
     unchecked = islice(_unchecked(prompts, wanted), prompts.limit or None)
     rows = (
         check.row(source, values, different and not prompts.expand, given=given)
-        for (source, values, different, _), given in _with_pictures(unchecked, prompts)
+        for (source, values, different, _), given in _with_pictures(unchecked, prompts, pictures)
     )
     yield from rows if prompts.expand is None or answers is None else _expanded(rows, check, prompts.expand, answers)
 
@@ -147,11 +149,13 @@ _Unchecked = tuple[str, Any, bool, str]
 """(source, values, whether no later row can have its prompt, URI of the prompt file) of a row."""
 
 
-def _with_pictures(rows: Iterator[_Unchecked], prompts: Prompts) -> Iterator[tuple[_Unchecked, Given | Failure]]:
+def _with_pictures(
+    rows: Iterator[_Unchecked], prompts: Prompts, pictures: PictureReader | None
+) -> Iterator[tuple[_Unchecked, Given | Failure]]:
     """Every row with its pictures."""
     if not prompts.columns.pictured:
         return ((row, NOTHING) for row in rows)
-    reader = PictureReader(prompts)
+    reader = pictures or PictureReader(prompts)
 
     def of(row: _Unchecked) -> Given | Failure:
         _, values, _, uri = row
@@ -245,6 +249,7 @@ class _Checker:
             counterfactual = label(labels[2], "counterfactual", self._prompts.max_characters)
             if self._settings and not of_texts and not self._settings.columns.isdisjoint(values):
                 settings = self._settings.of(values)
+            check_words(settings, text)
             carried = self._along({} if of_texts else values) if self._carried else ()
             if self._prompts.columns.pictured and not of_texts:
                 edit = self._edit(values, given, settings)

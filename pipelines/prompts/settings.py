@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from models.errors import require
+from models.words import places
 from pipelines.dataset.failures import Failure
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.values import Unusable, label, missing
@@ -38,7 +39,10 @@ Raises ValueError; the message names the setting."""
 WHOLE = ("seed", "width", "height", "steps", "frames", "max_sequence_length", "images")
 """Settings that are whole numbers."""
 
-_TEXTS = ("negative_prompt", "aspect_ratio")
+OF_WORDS = ("vary_words", "keep_words")
+"""Those that name words of the prompt."""
+
+_TEXTS = ("negative_prompt", "aspect_ratio", *OF_WORDS)
 _WHOLE_TEXT = re.compile(r"[+-]?\d{1,30}(\.0*)?")
 _MOST = 1e30
 _EXACT = 1 << 53
@@ -138,6 +142,23 @@ class OwnSettings:
         if of_text or isinstance(value, str | Failure) or missing(value):
             value = label(value, field, self._max_characters)
         return value if value is None or of_text else as_number(field, value)
+
+
+def check_words(settings: RowSettings, prompt: str) -> None:
+    """Check that a prompt has the words that settings name.
+
+    settings: of its row.
+    prompt: the text.
+
+    Raises:
+        Unusable: when it has not.
+    """
+    for name, value in settings.own:
+        if name in OF_WORDS:
+            try:
+                places(value, prompt)
+            except ValueError as error:
+                raise Unusable("BadSetting", f"{name} = {value!r}: {error}") from None
 
 
 def _in_column(field: str, column: str | None) -> str:

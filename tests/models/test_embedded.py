@@ -7,12 +7,15 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
-from models.embedded import SAMPLING, WEIGHTS
+from models.embedded import SAMPLING, TURBO, TURBO_SAMPLING, WEIGHTS, measures
 from models.embedded.attributes import NAMES
 from models.embedded.oracle import Oracle
+from models.embedded.pictures import pictures
 from models.embedded.training import quality
 from models.embedded.training.data import RenderedSet, rendered_set
+from models.generator import Generator
 from models.scorers.clip import ClipScorer
+from models.spec import ModelSpec
 from tests.conftest import ROOT
 from tests.support.docs import run_blocks
 
@@ -52,7 +55,17 @@ def test_stock_diffusers_draws_what_common_prompts_name(oracle: Oracle) -> None:
 
 def test_the_card_s_example_draws() -> None:
     (made,) = run_blocks((WEIGHTS / "README.md").read_text(encoding="utf-8"), ROOT)
-    assert made["image"].size == (SAMPLING.width, SAMPLING.height)
+    for name in ("image", "quick"):
+        assert made[name].size == (SAMPLING.width, SAMPLING.height)
+
+
+def test_four_steps_draw_what_common_prompts_name(oracle: Oracle) -> None:
+    generator = Generator(ModelSpec(path=str(WEIGHTS / "pipeline"), dtype="float32", loras=(TURBO,)))
+    made = pictures(generator, COMMON, TURBO_SAMPLING, images=4)
+    assert (
+        np.mean([measures.success(prompt, oracle.read(group)) for prompt, group in zip(COMMON, made, strict=True)])
+        > 0.75
+    )
 
 
 def test_the_oracle_reads_renders(oracle: Oracle, held_out: RenderedSet) -> None:

@@ -57,7 +57,7 @@ def test_a_kind_has_one_entry() -> None:
 def test_unknown_kinds_and_options_are_named() -> None:
     with pytest.raises(ValueError, match="kind = 'lihgt' is no known scorer; did you mean 'light'"):
         ScorerSpec(kind="lihgt")
-    with pytest.raises(ValueError, match="unknown key 'wieght'; did you mean 'weight'"):
+    with pytest.raises(ValueError, match="no option 'wieght'; did you mean 'weight'"):
         ScorerSpec(kind="light", options={"wieght": 2})
 
 

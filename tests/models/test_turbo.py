@@ -45,7 +45,7 @@ def test_stock_diffusers_draws_what_the_student_draws(
     torch.manual_seed(0)
     for name, parameter in student.named_parameters():
         if "lora_B" in name:
-            parameter.normal_(std=0.02)
+            parameter.normal_(std=0.05)
     turbo.save_lora(student.state_dict(), tmp_path)
     pipe = StableDiffusion3Pipeline.from_pretrained(
         WEIGHTS / "pipeline", text_encoder_3=None, tokenizer_3=None, torch_dtype=torch.float32

@@ -227,6 +227,7 @@ def test_settings_that_came_later_leave_fingerprints_alone(
         "selection.accept=''",
     ]
     spelled += ["tora.encoders=together", "tora.refresh_steps=1", "tora.lag_steps=0", "sampling.sigmas=[]", *loaded]
+    spelled += ["repulsion.vary_words=''", "repulsion.keep_words=''"]
     assert fingerprint(load(toml, [*first, *spelled])) == before
 
 

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,11 +28,13 @@ from pipelines.errors import UserError
 from pipelines.flows import dry_run, run_record
 from pipelines.flows.fill import fill
 from pipelines.flows.finish import finish
+from pipelines.prompts import pictures
+from pipelines.prompts.columns import Columns
 from pipelines.quota import shard as shards
 from pipelines.quota.shard import KEY, OVER_QUOTA, Verdicts, settle
 from tests.support.job import files_of, rows
 from tests.support.killing import dies_at_write
-from tests.support.quota_world import Concept, World, configured, filled
+from tests.support.quota_world import Concept, World, configured, filled, picture
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,6 +61,23 @@ def test_each_quota_is_met_exactly_or_given_up(tmp_path: Path) -> None:
         assert (repeated in accepted) == (reason == "repeat")
     made = rows(out / "data", "group_id, index_in_group") + rows(out / "rejected", "group_id, index_in_group")
     assert len(made) == len({*made}) == 4 * groups.total()
+
+
+def test_pictures_that_prompts_edit_are_decoded_once_and_not_in_every_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{at}.png": picture(at) for at in range(3)}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    decoded: list[bytes] = []
+    monkeypatch.setattr(pictures, "decoded", decoded.append)
+    config = configured(tmp_path, {}, {"accepted": 12, "per": "prompt", "most_groups": 8})
+    csv = Path(config.prompts.paths[0])
+    csv.write_text("prompt,picture\n" + "".join(f"edit {name},{name}\n" for name in files))
+    config = replace(config, prompts=replace(config.prompts, columns=Columns(source_image="picture")))
+    rounds = len(filled(config, {}).told)
+    assert rounds > 1
+    assert sorted(decoded) == sorted(files.values())
 
 
 def test_a_second_call_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

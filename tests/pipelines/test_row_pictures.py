@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from models.pictures import size_of
+from models.pictures import decoded, size_of
 from pipelines.calibration.config import CalibrationConfig, Grid
 from pipelines.config.run import RunConfig, fingerprint
 from pipelines.dataset import sources
+from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
@@ -31,6 +32,7 @@ from pipelines.plan.groups import groups_of
 from pipelines.plan.write import count_plan, write_plan
 from pipelines.prompts import pictures
 from pipelines.prompts.columns import Columns
+from pipelines.prompts.config import Prompts
 from pipelines.prompts.rows import FailedPrompt, PromptRow
 from tests.conftest import Configure
 from tests.support.prompt_files import read, written
@@ -155,6 +157,24 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: p
     rows = given(lines(tmp_path, [{"prompt": str(at), "picture": f"{at}.png"} for at in range(8)]))
     assert len(rows) == 8
     assert most["large"] == 1 < most["small"]
+
+
+def test_a_picture_is_decoded_once_and_one_that_is_broken_is_so_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "red.png").write_bytes(RED)
+    (tmp_path / "cut.png").write_bytes(RED[:50])
+    seen: list[bytes] = []
+
+    def watched(data: bytes) -> None:
+        seen.append(data)
+        decoded(data)
+
+    monkeypatch.setattr(pictures, "decoded", watched)
+    reader = pictures.PictureReader(Prompts(path="p.jsonl", columns=Columns(**COLUMNS)))
+    of = [reader.of(str(tmp_path / "p.jsonl"), {"picture": f"{name}.png"}) for name in ("red", "cut", "red", "cut")]
+    assert [isinstance(one, Failure) for one in of] == [False, True, False, True]
+    assert seen.count(RED) == 1
 
 
 def test_rows_may_name_what_lies_below_the_folders_of_the_settings_and_nothing_else(tmp_path: Path) -> None:

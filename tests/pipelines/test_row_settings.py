@@ -76,7 +76,12 @@ OF_A_GROUP = {
     "max_sequence_length": 77,
 }
 """Settings with a column in every row -> a value that is not the run's."""
-OF_ARMS = {"sigma": ("tora", 1.7), "strength": ("repulsion", 0.4)}
+OF_ARMS: dict[str, tuple[str, Any]] = {
+    "sigma": ("tora", 1.7),
+    "strength": ("repulsion", 0.4),
+    "vary_words": ("repulsion", "dot"),
+    "keep_words": ("repulsion", "a, DOT"),
+}
 
 
 def groups(shards: list[pa.Table], prompt: str = "") -> Rows:
@@ -88,8 +93,8 @@ def groups(shards: list[pa.Table], prompt: str = "") -> Rows:
 def test_every_setting_of_a_row_reaches_its_groups_and_no_others(plan: Planner) -> None:
     alone = groups(plan([{"prompt": "plain"}]))
     for name, value in [*OF_A_GROUP.items(), *((name, value) for name, (_, value) in OF_ARMS.items())]:
-        both = plan([{"prompt": "plain"}, {"prompt": "own", name: value}])
-        own = groups(both, "own")
+        both = plan([{"prompt": "plain"}, {"prompt": "a dot", name: value}])
+        own = groups(both, "a dot")
         assert groups(both, "plain") == alone
         if name in OF_A_GROUP:
             assert [row[name] for row in own] == [value] * 2
@@ -397,3 +402,17 @@ def test_a_calibration_says_that_settings_of_rows_do_not_act(
         "warning: settings of rows do not act in a calibration: steps, guidance_scale, sigma\n"
         "warning: a calibration draws prompts as they are: prompts.expand does not act in it\n"
     )
+
+
+def test_words_that_a_prompt_has_not_cost_its_row(plan: Planner) -> None:
+    rows: Rows = [
+        {"prompt": "a starfish on sand", "vary": "star"},
+        {"prompt": "a starfish on sand", "vary": "starfish, sand"},
+        {"prompt": "a dot", "keep_words": "dot, , red"},
+    ]
+    (row,) = groups(plan(rows, columns={"vary_words": "vary"}, arms=ARMS[1:]))
+    assert row["repulsion"]["vary_words"] == "starfish, sand"
+    assert plan.failures() == [
+        "1: vary_words = 'star': the prompt has no 'star': 'a starfish on sand'",
+        "3: keep_words = 'dot, , red': the prompt has no 'red': 'a dot'",
+    ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from models.embedded import SAMPLING
-from models.embedded.training import mmdit, oracle, vae
+from models.embedded import SAMPLING, TURBO_SAMPLING
+from models.embedded.training import mmdit, oracle, trajectories, turbo, vae
 from models.embedded.training.recipe import LONG_TAILED
 from models.embedded.world import COLOUR_PROBABILITY_BY_RANK, TEXTURE_PROBABILITY_BY_RANK
 from models.statistics import Estimate
@@ -36,6 +36,14 @@ def write_card(weights: Path, measures: Mapping[str, Estimate]) -> None:
         noisy_steps=mmdit.NOISY.loop.steps,
         noise=mmdit.NOISY.captions.noise,
         oracle_steps=oracle.LOOP.steps,
+        turbo_steps=TURBO_SAMPLING.steps,
+        sigmas=list(TURBO_SAMPLING.sigmas),
+        rank=turbo.RANK,
+        follow_steps=turbo.FOLLOW.steps,
+        substeps=trajectories.SUBSTEPS,
+        trajectories=turbo.TRAJECTORIES * trajectories.SHARD,
+        match_steps=turbo.MATCH.steps,
+        turn=turbo.CRITIC_STEPS + 1,
         measures="\n".join(f"| {name} | {estimate} |" for name, estimate in measures.items()),
     )
     (weights / "README.md").write_text(text, encoding="utf-8")

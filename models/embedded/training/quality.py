@@ -69,3 +69,11 @@ def caption_choice(scorer: ClipScorer, held_out: RenderedSet, choices: int = 16)
 def success(oracle: Oracle, prompts: Sequence[str], groups: Iterable[NDArray[np.uint8]]) -> list[NDArray[np.float64]]:
     """Per prompt, per picture: 1 where the oracle sees all that the prompt names, else 0."""
     return [measures.success(prompt, oracle.read(images)) for prompt, images in zip(prompts, groups, strict=True)]
+
+
+def variety(oracle: Oracle, prompts: Sequence[str], groups: Iterable[NDArray[np.uint8]]) -> tuple[Estimate, Estimate]:
+    """Average-pair Vendi score of a prompt's pictures, and distinct values of the attributes that it leaves open."""
+    readings = [oracle.read(images) for images in groups]
+    distinct = [measures.distinct_values(prompt, seen) for prompt, seen in zip(prompts, readings, strict=True)]
+    vendi = [measures.pair_vendi(seen) for seen in readings]
+    return bootstrap([np.array([value]) for value in vendi]), bootstrap([np.array([value]) for value in distinct])

@@ -11,16 +11,15 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
+from models.embedded import SAMPLING, TURBO_SAMPLING
 from models.embedded.captions import caption
 from models.embedded.training.attention import plain_attention
 from models.embedded.training.mmdit import NOISY, TextToLatent
 from models.embedded.training.tokenizer import MAX_TOKENS
 from models.embedded.world import sample_scene
 
-LEVELS = (1.0, 0.75, 0.5, 0.25)
+LEVELS = TURBO_SAMPLING.sigmas
 """Noise levels at which the student steps; each step goes down to the next one, the last to 0."""
-GUIDANCE = 4.0
-"""Of the teacher, as it is sampled."""
 SUBSTEPS = 2
 """Midpoint steps of the teacher for one of the student: in all as many evaluations as 16 Euler steps."""
 SHARD = 64
@@ -71,7 +70,7 @@ def guided(transformer: Any, latents_BCHW: Tensor, sigma_B: Tensor, text: Text, 
     """
     both = torch.cat([nothing[0], text[0]]), torch.cat([nothing[1], text[1]])
     unnamed, named = velocity(transformer, latents_BCHW.repeat(2, 1, 1, 1), sigma_B.repeat(2), both).chunk(2)
-    return unnamed + GUIDANCE * (named - unnamed)
+    return unnamed + SAMPLING.guidance_scale * (named - unnamed)
 
 
 def draw_trajectories(

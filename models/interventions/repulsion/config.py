@@ -30,6 +30,11 @@ class RepulsionConfig(InterventionConfig):
     """Share of the denoising steps in which it acts; the paper's tau is 4 of 28 steps, 1 of 4, or 1 of 20 (FLUX)."""
     blocks: Interval = (0.0, 1.0)
     """Share of the joint blocks at whose output it acts; the last block's is read by no other and does not count."""
+    vary_words: str = ""
+    """What is to vary: words of the prompt, with commas between them. Only their tokens are pushed apart, and no
+    negative text is, which has none of them; "" pushes the tokens of the whole text."""
+    keep_words: str = ""
+    """What is to stay: words of the prompt, with commas between them, whose tokens are not pushed."""
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.strength) and self.strength >= 0.0, self, "strength", "needs 0 or more")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -25,11 +25,33 @@ def edits(config: RepulsionConfig, run: Denoising) -> Sequence[Edit]:
     return [TextEdit(site="block output", change=_Push(config, run), blocks=blocks, steps=steps)]
 
 
+def pushed_tokens(config: RepulsionConfig, run: Denoising) -> Mapping[Branch, Tensor | None]:
+    """The tokens that are pushed, bool [B, N, 1] by branch; None for all.
+
+    Those that the model does not attend to are left out: they depend on the other prompts of the batch.
+
+    config: the settings.
+    run: the denoising.
+    """
+    pushed: dict[Branch, Tensor | None] = {
+        branch: None if tokens.reads_all else tokens.attended_BN1 for branch, tokens in run.tokens.items()
+    }
+    if config.vary_words:
+        for branch, tokens in run.tokens.items():
+            pushed[branch] = torch.zeros_like(tokens.attended_BN1)
+        pushed["cond"] = run.holding(config.vary_words)[:, :, None]
+    if config.keep_words:
+        whole_BN1 = run.tokens["cond"].attended_BN1 if pushed["cond"] is None else pushed["cond"]
+        pushed["cond"] = whole_BN1 & ~run.holding(config.keep_words)[:, :, None]
+    return pushed
+
+
 class _Push:
     """Pushes the texts of each group of a call apart."""
 
     def __init__(self, config: RepulsionConfig, run: Denoising) -> None:
         self.config, self.run = config, run
+        self.tokens = pushed_tokens(config, run)
 
     def __call__(self, text_RND: Tensor) -> Tensor:
         branches = self.run.own_branches
@@ -41,16 +63,18 @@ class _Push:
         return torch.cat(list(parts.values())) if len(parts) > 1 else parts[branches[0]]
 
     def _pushed(self, text_RND: Tensor, branches: tuple[Branch, ...]) -> Tensor:
-        """Tokens that the model does not attend to are left out: they depend on the other prompts of the batch."""
         run, shards = self.run, self.run.shards
-        tokens = [run.tokens[branch] for branch in branches]
-        whole_RND = shards.gather_images(text_RND, len(tokens), run.images)
-        sets = (len(tokens) * run.groups, run.samples, *whole_RND.shape[1:])
-        if all(one.reads_all for one in tokens):
+        whole_RND = shards.gather_images(text_RND, len(branches), run.images)
+        sets = (len(branches) * run.groups, run.samples, *whole_RND.shape[1:])
+        if all(self.tokens[branch] is None for branch in branches):
             pushed_RND = repel(whole_RND.reshape(sets), self.config, shards.context.sum).reshape(whole_RND.shape)
         else:
-            read_RN1 = shards.context.own(torch.cat([one.attended_BN1 for one in tokens]), 1)
-            read_GBND = torch.where(read_RN1, whole_RND, 0.0).reshape(sets)
-            pushed_RND = repel(read_GBND, self.config, shards.context.sum).reshape(whole_RND.shape)
-            pushed_RND = torch.where(read_RN1, pushed_RND, whole_RND)
-        return shards.own_images(pushed_RND, len(tokens))
+            tokens_RN1 = shards.context.own(torch.cat([self._tokens(branch) for branch in branches]), 1)
+            tokens_GBND = torch.where(tokens_RN1, whole_RND, 0.0).reshape(sets)
+            pushed_RND = repel(tokens_GBND, self.config, shards.context.sum).reshape(whole_RND.shape)
+            pushed_RND = torch.where(tokens_RN1, pushed_RND, whole_RND)
+        return shards.own_images(pushed_RND, len(branches))
+
+    def _tokens(self, branch: Branch) -> Tensor:
+        tokens_BN1 = self.tokens[branch]
+        return self.run.tokens[branch].attended_BN1 if tokens_BN1 is None else tokens_BN1

@@ -1,0 +1,75 @@
+"""figure.svg: what classifiers learn from each source at equal cost; a picture that stands alone, in a README too."""
+
+from __future__ import annotations
+
+from html import escape
+
+from pipelines.downstream.columns import words
+from pipelines.downstream.report import Downstream, SourceResult
+from pipelines.pages.chart import nice_ticks
+
+_SHOWN = ("tail", "never seen")
+_NAMES, _PANEL, _GAP, _ROW, _TOP, _EDGE = 270, 290, 30, 26, 64, 12
+_STYLE = (
+    "text{font:13px system-ui,sans-serif;fill:#1d1c1a}.soft{fill:#67645e;font-size:12px}.title{font-weight:600}"
+    ".grid{stroke:#e5e2dc}.base{stroke:#67645e;stroke-dasharray:3 3}.interval{stroke:#0b7f86;stroke-width:5;"
+    "stroke-opacity:.3;stroke-linecap:round}circle{fill:#0b7f86}.is-base circle{fill:#67645e}"
+    ".is-base .interval{stroke:#67645e}"
+)
+
+
+def figure(content: Downstream) -> str:
+    """The picture as SVG, with a panel for each part of which pictures are made."""
+    sources = content.compared["equal cost"]
+    width, height = _NAMES + len(_SHOWN) * (_PANEL + _GAP), _TOP + _ROW * len(sources) + 34
+    title = "Accuracy on real pictures, %, of classifiers trained on real and made ones: equal cost, 95 % intervals"
+    names = "".join(
+        f'<text x="{_NAMES - 16}" y="{_middle(row) + 4}" text-anchor="end">{escape(one.source)}</text>'
+        for row, one in enumerate(sources)
+    )
+    panels = "".join(
+        _panel(content, part, _NAMES + at * (_PANEL + _GAP))
+        for at, part in enumerate(_SHOWN)
+        if all(part in one.accuracy for one in sources)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(title)}"><style>{_STYLE}</style><rect width="{width}" height="{height}" fill="#fff"/>'
+        f'<text class="title" x="16" y="24">{escape(title)}</text>{names}{panels}</svg>\n'
+    )
+
+
+def _middle(row: int) -> float:
+    return _TOP + _ROW * row + _ROW / 2
+
+
+def _panel(content: Downstream, part: str, left: int) -> str:
+    sources = content.compared["equal cost"]
+    estimates = [one.accuracy[part] for one in sources]
+    ticks = nice_ticks(100 * min(e.low for e in estimates), 100 * max(e.high for e in estimates))
+    bottom = _TOP + _ROW * len(sources)
+
+    def x(share: float) -> float:
+        return left + _EDGE + (100 * share - ticks[0]) / (ticks[-1] - ticks[0]) * (_PANEL - 2 * _EDGE)
+
+    def mark(row: int, one: SourceResult) -> str:
+        value = one.accuracy[part]
+        change = f"; {words(one.difference[part], 100, sign='+')} to the base" if one.difference else ""
+        return (
+            f'<g class="{"is-base" if one.source == content.base else ""}">'
+            f"<title>{escape(one.source)}: {words(value, 100)}{change}</title>"
+            f'<line class="interval" x1="{x(value.low):.1f}" x2="{x(value.high):.1f}" y1="{_middle(row)}" '
+            f'y2="{_middle(row)}"/><circle cx="{x(value.mean):.1f}" cy="{_middle(row)}" r="4.5"/></g>'
+        )
+
+    base = next(one for one in sources if one.source == content.base).accuracy[part].mean
+    grid = "".join(
+        f'<line class="grid" x1="{x(t / 100):.1f}" x2="{x(t / 100):.1f}" y1="{_TOP}" y2="{bottom}"/>'
+        f'<text class="soft" x="{x(t / 100):.1f}" y="{bottom + 18}" text-anchor="middle">{t:g}</text>'
+        for t in ticks
+    )
+    return (
+        f'<text x="{left + _EDGE}" y="{_TOP - 10}">{part}, {content.concepts[part]} concepts</text>{grid}'
+        f'<line class="base" x1="{x(base):.1f}" x2="{x(base):.1f}" y1="{_TOP}" y2="{bottom}"/>'
+        + "".join(mark(row, one) for row, one in enumerate(sources))
+    )
