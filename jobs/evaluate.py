@@ -3,7 +3,7 @@
     python jobs/evaluate.py --config jobs/configs/evaluate_embedded.toml           # hours on two cores
     python jobs/evaluate.py --config jobs/configs/evaluate_embedded.toml --quick   # few prompts, wide intervals
     python jobs/evaluate.py --config jobs/configs/evaluate_embedded.toml --set prompts.group_size=8
-    python jobs/evaluate.py --config jobs/configs/evidence.toml                    # every method and rival, many prompts
+    python jobs/evaluate.py --config jobs/configs/evidence.toml                    # all methods and rivals
 
 Writes report.json, report.md, report.html and images/ into the output folder. The same command resumes: finished arms
 are kept.

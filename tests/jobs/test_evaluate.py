@@ -154,5 +154,5 @@ def test_configs_may_be_like_another(name: str) -> None:
     assert loaded.sampling.width == 64
     few = config.load(CONFIGS / f"{name}.toml", ['questions=["CADS: weight"]'])
     assert [arm.name for arm in few.all_arms] == ["base", *(f"CADS: weight: {value}" for value in (0.03, 0.25, 0.5))]
-    with pytest.raises(UserError, match=r"questions = \('CADS',\): needs some of"):
+    with pytest.raises(UserError, match=r"questions = \('CADS',\) is out of range: needs some of"):
         config.load(CONFIGS / f"{name}.toml", ['questions=["CADS"]'])
