@@ -139,7 +139,7 @@ class _Embedded:
         self._scorer = ClipScorer(f"local-dir:{WEIGHTS / 'clip'}")
         self._oracle = Oracle()
         self._made: dict[tuple[int, int, int], tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float16]]] = {}
-        self._drawn: Counter[tuple[int, int]] = Counter()
+        self._drawn: Counter[int] = Counter()
 
     def begin(self) -> None:
         self._drawn.clear()
@@ -147,8 +147,9 @@ class _Embedded:
     def draw(self, state: State, asked: Ask, prompt_ids: list[str]) -> tuple[Made, NDArray[np.bool_]]:
         keys = []
         for prompt, arm in zip(asked.prompt_G.tolist(), asked.arm_G.tolist(), strict=True):
-            keys.append((prompt, arm, self._drawn[prompt, arm]))
-            self._drawn[prompt, arm] += 1
+            # As in a run, a prompt's groups have other noise each, whatever their arms.
+            keys.append((prompt, arm, self._drawn[prompt]))
+            self._drawn[prompt] += 1
         for arm in range(len(self.arms)):
             missing = [key for key in keys if key[1] == arm and key not in self._made]
             for start in tqdm(range(0, len(missing), _GROUPS_PER_BATCH), desc=self.arms[arm], leave=False):

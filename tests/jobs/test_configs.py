@@ -115,10 +115,10 @@ def test_the_s3_config_makes_a_dataset_in_s3(s3: Storage, tmp_path: Path, monkey
     assert json.loads(run.read_bytes("manifest.json"))["complete"]
     rows = [row for name in run.list("data") for row in pq.read_table(run.open_input(f"data/{name}")).to_pylist()]
     assert sorted({(row["prompt"], row["arm"]) for row in rows}) == [
-        ("a purple star on night", "both"),
-        ("a purple star on night", "stock"),
-        ("an orange heart on snow", "both"),
-        ("an orange heart on snow", "stock"),
+        ("a checkered triangle", "both"),
+        ("a checkered triangle", "stock"),
+        ("an orange star", "both"),
+        ("an orange star", "stock"),
     ]
     assert all(
         name in text for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL")

@@ -29,7 +29,18 @@ def test_what_they_do_is_measured(capsys: pytest.CaptureFixture[str], monkeypatc
         return read(self, images_NHWC)
 
     monkeypatch.setattr(Oracle, "read", noted)
-    few = ["--limit", "1", "--images", "2", "--set", "sampling.steps=2", "--set", "repulsion.steps=[0, 1]"]
+    few = [
+        "--limit",
+        "1",
+        "--images",
+        "2",
+        "--set",
+        "sampling.steps=2",
+        "--set",
+        "sampling.sigmas=[]",
+        "--set",
+        "repulsion.steps=[0, 1]",
+    ]
     assert measure_words.main(few) == 0
     assert len({*seen}) == 4  # no two arms push the same tokens
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]

@@ -34,7 +34,7 @@ model = "ViT-B-32"
 CONFIGS = [
     path
     for path in sorted((ROOT / "jobs" / "configs").glob("*.toml"))
-    if not path.name.startswith("evaluate_")  # evaluations have settings of their own
+    if not path.name.startswith(("evaluate_", "evidence", "downstream"))  # experiments have settings of their own
 ]
 
 

@@ -81,7 +81,7 @@ def test_maps_are_shares_of_the_attention_which_tora_moves(generator: Generator)
 
 def test_the_job_writes_one_page_pictures_and_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    few = ["--quick", "--set", "sampling.steps=1", "--output", str(out)]
+    few = ["--quick", "--set", "sampling.steps=1", "--set", "sampling.sigmas=[1.0]", "--output", str(out)]
     assert job.main([*few, "--prompts", "a <b>red</b> star", "--words", "red"]) == 0
     page = (out / "figures.html").read_text()
     assert "a &lt;b&gt;red&lt;/b&gt; star" in page

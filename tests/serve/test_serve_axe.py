@@ -16,7 +16,8 @@ def test_axe_finds_what_is_wrong(page: Page) -> None:
 def test_nothing_is_wrong_with_images_and_settings(page: Page) -> None:
     page.get_by_text("More interventions").click()
     for switch in page.locator("input[data-intervention]").all():
-        switch.check()
+        if switch.get_attribute("data-intervention") != "lora_interval":  # it needs a model with LoRAs
+            switch.check()
     make(page)
     assert faults_at_all_widths(page) == []
     page.locator("#history img").first.click()
