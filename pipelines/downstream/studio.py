@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from models.embedded.measures import success
 from models.embedded.oracle import Oracle
+from models.embedded.passes import counted
 from models.embedded.pictures import pictures
 from models.generator import Generator
 from models.scorers import registry
@@ -61,7 +61,7 @@ class Studio:
         for number in tqdm(range(made.drawn_each // made.group_size), desc=arm.name, unit="round", dynamic_ncols=True):
             file = self._file(of | {"round": number})
             if not self._output.exists(file):
-                with _counted(self._generator) as rows:
+                with counted(self._generator.transformer) as count:
                     groups = pictures(
                         self._generator,
                         [concept.prompt.prompt for concept in concepts],
@@ -72,7 +72,7 @@ class Studio:
                         interventions=arm.interventions,
                     )
                     drawn = np.stack(list(groups))
-                self._save(file, self._judged(concepts, drawn, rows[0] / drawn[..., 0, 0, 0].size))
+                self._save(file, self._judged(concepts, drawn, count.passes / drawn[..., 0, 0, 0].size))
             parts.append(self._load(file))
         return Pool.joined(parts)
 
@@ -130,18 +130,3 @@ class Studio:
     def _load(self, file: str) -> Pool:
         with self._output.open_input(file) as opened, np.load(opened) as arrays:
             return Pool(**dict(arrays))
-
-
-@contextmanager
-def _counted(generator: Generator) -> Iterator[list[int]]:
-    """Counts the rows that the transformer computes: a pass over one picture, or over its negative prompt."""
-    rows = [0]
-
-    def count(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        rows[0] += len(named["hidden_states"] if "hidden_states" in named else given[0])
-
-    handle = generator.transformer.register_forward_pre_hook(count, with_kwargs=True)
-    try:
-        yield rows
-    finally:
-        handle.remove()

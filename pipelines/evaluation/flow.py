@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from models.embedded import measures
 from models.embedded.oracle import Oracle
+from models.embedded.passes import counted
 from models.generator import Generator
 from models.loading.dtype import resolved, slowness
 from models.loading.revision import pinned
@@ -27,7 +28,7 @@ from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.evaluation.arm_files import ArmFiles, Made
 from pipelines.evaluation.config import Arm, EvaluationConfig
-from pipelines.evaluation.make import Maker, counted
+from pipelines.evaluation.make import Maker
 from pipelines.evaluation.markdown import markdown
 from pipelines.evaluation.page import page
 from pipelines.evaluation.prompts import PromptSet, prompt_sets
