@@ -49,6 +49,8 @@ class ArmFiles:
             "group": [prompts.images, seed],
             "model": [self.revision, self.config.model.dtype, *_loading(self.config.model)],
         }
+        if arm.draw_times > 1:
+            made_of["scorer"] = self.config.scorer  # it says which are kept
         digest = hashlib.blake2b(json.dumps(made_of, sort_keys=True).encode(), digest_size=8).hexdigest()
         return f"arms/{digest}.npz"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from models.embedded.attributes import NAMES, Labels, labels_of
 from models.embedded.oracle import Reading
 from models.embedded.world import Scene, Thing
 from models.interventions.repulsion.config import RepulsionConfig
+from models.spec import ModelSpec, Sampling
 from models.statistics import bootstrap, simultaneous
-from pipelines.evaluation.arm_files import Made
-from pipelines.evaluation.config import Arm, Prompts
+from pipelines.dataset.storage import Storage
+from pipelines.evaluation.arm_files import ArmFiles, Made
+from pipelines.evaluation.config import Arm, EvaluationConfig, Prompts
 from pipelines.evaluation.keep import kept
 from pipelines.evaluation.prompts import PromptSet, in_half, prompt_sets, thinned
 from pipelines.evaluation.values import values_of
@@ -104,3 +107,21 @@ def _reading(labels: Sequence[Labels]) -> Reading:
         confidence=np.ones((n, len(NAMES)), np.float32),
         features=np.ones((n, 3), np.float32),
     )
+
+
+def test_a_scorer_that_chooses_pictures_is_in_the_name_of_their_file(tmp_path: Path) -> None:
+    def name(scorer: str, times: int) -> str:
+        arm = Arm(name="a", draw_times=times)
+        config = EvaluationConfig(
+            output=str(tmp_path),
+            model=ModelSpec(path="m"),
+            oracle="o",
+            scorer=scorer,
+            sampling=Sampling(),
+            arms=(arm,),
+        )
+        prompts = prompt_sets(Prompts(per_set=2))[0]
+        return ArmFiles(config=config, output=Storage.open(str(tmp_path)), revision="r").name(arm, prompts, 0)
+
+    assert name("one", 2) != name("other", 2)
+    assert name("one", 1) == name("other", 1)
