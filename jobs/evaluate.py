@@ -11,33 +11,20 @@ are kept.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
 from pipelines import console
 from pipelines.evaluation import config
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, type=Path, help="TOML file with the arms")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one setting")
-    parser.add_argument("--quick", action="store_true", help="few prompts per set, into OUTPUT-quick")
-    options = parser.parse_args(arguments)
-    return console.guarded(lambda: _run(options))
+    def run(settings: config.EvaluationConfig) -> str:
+        from pipelines.evaluation import flow  # it imports torch, which takes seconds: errors in the config show first
 
+        return flow.run(settings)
 
-def _run(options: argparse.Namespace) -> int:
-    settings = config.load(options.config, options.set)
-    if settings.recommended.warning:
-        print(f"warning: {settings.recommended.warning}", file=sys.stderr)
-    if options.quick:
-        settings = config.quick(settings)
-    from pipelines.evaluation import flow  # it imports torch, which takes seconds: errors in the config show first
-
-    print(f"report: {flow.run(settings)}")
-    return 0
+    helps = {"config": "TOML file with the arms", "quick": "few prompts per set, into OUTPUT-quick"}
+    return console.experiment(arguments, __doc__, helps, load=config.load, quick=config.quick, run=run)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 from models.embedded import SAMPLING, TURBO, TURBO_SAMPLING, WEIGHTS
@@ -63,26 +64,26 @@ def _measured(options: argparse.Namespace) -> Iterator[tuple[str, Estimate]]:
     if "oracle" in parts:
         for attribute, estimate in quality.oracle_accuracy(oracle, held_out).items():
             yield f"oracle accuracy: {attribute}", estimate
-    generator = Generator(model)
+    turbo = replace(TURBO, path=str(options.weights / "turbo"))
+    drawn = {"model": ("", model, SAMPLING), "turbo": (", turbo", replace(model, loras=(turbo,)), TURBO_SAMPLING)}
+    loaded = cache(Generator)  # none that no part asks for
     if "autoencoder" in parts:
-        yield "autoencoder PSNR in dB", quality.reconstruction_psnr(generator, held_out.images[:500])
+        yield "autoencoder PSNR in dB", quality.reconstruction_psnr(loaded(model), held_out.images[:500])
     if "scorer" in parts:
         scorer = ClipScorer(f"local-dir:{options.weights / 'clip'}")
         yield "scorer picks the caption among 16", quality.caption_choice(scorer, held_out)
-    turbo = Generator(replace(model, loras=(replace(TURBO, path=str(options.weights / "turbo")),)))
-    drawn = {"model": ("", generator, SAMPLING), "turbo": (", turbo", turbo, TURBO_SAMPLING)}
     for part in (part for part in drawn if part in parts):
-        name, drawing, sampling = drawn[part]
+        name, spec, sampling = drawn[part]
         for rarity in quality.RARITIES:
             for scenes, prompts in world_prompts(rarity).items():
                 texts = [prompt.prompt for prompt in prompts]
-                made = pictures(drawing, texts, sampling, images=options.images)
+                made = pictures(loaded(spec), texts, sampling, images=options.images)
                 right = bootstrap(quality.success(oracle, texts, made))
                 yield f"all named attributes right{name}: {rarity}, {scenes}", right
     if "variety" in parts:
-        for name, drawing, sampling in drawn.values():
+        for name, spec, sampling in drawn.values():
             texts = list(open_prompts())
-            vendi, distinct = quality.variety(oracle, texts, pictures(drawing, texts, sampling, images=4))
+            vendi, distinct = quality.variety(oracle, texts, pictures(loaded(spec), texts, sampling, images=4))
             yield f"average-pair Vendi score of 4 pictures of an open prompt{name}", vendi
             yield f"distinct values of an open attribute in 4 pictures of an open prompt{name}", distinct
 

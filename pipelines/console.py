@@ -1,11 +1,13 @@
-"""The end of a job on the terminal: a table of results, or one message about the error."""
+"""A job on the terminal: what experiments are asked, a table of results, or one message about the error."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from models.errors import ModelError
 from pipelines.cluster import trouble
@@ -13,6 +15,7 @@ from pipelines.dataset.manifest_json import what_is_missing
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
+    from models.recommended import Recommended
     from pipelines.dataset.report_json import ArmResult, TimeSpent
     from pipelines.flows.calibrate import Calibrated
     from pipelines.flows.calibrate_judge import Judged
@@ -41,6 +44,50 @@ def guarded(job: Callable[[], int]) -> int:
         if message is None:
             raise
         return _say(f"error: {message}", _USER_ERROR)
+
+
+class _Experiment(Protocol):
+    """What the settings of all experiments have."""
+
+    @property
+    def recommended(self) -> Recommended: ...
+
+
+E = TypeVar("E", bound=_Experiment)
+
+
+def experiment(
+    arguments: list[str] | None,
+    doc: str | None,
+    helps: Mapping[str, str],
+    *,
+    load: Callable[[Path, Sequence[str]], E],
+    quick: Callable[[E], E],
+    run: Callable[[E], str],
+) -> int:
+    """Run an experiment as the command line says, and return its exit status.
+
+    arguments: of the command line; None takes those of the process.
+    doc: what the help says of the job.
+    helps: what it says of the options `config` and `quick`.
+    load: reads settings from a TOML file, with other values for some.
+    quick: makes them settings of a small experiment.
+    run: runs the experiment, and returns the path of its report.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, type=Path, help=helps["config"])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replaces one setting")
+    parser.add_argument("--quick", action="store_true", help=helps["quick"])
+    options = parser.parse_args(arguments)
+
+    def job() -> int:
+        settings = load(options.config, options.set)
+        if settings.recommended.warning:
+            print(f"warning: {settings.recommended.warning}", file=sys.stderr)
+        print(f"report: {run(quick(settings) if options.quick else settings)}")
+        return 0
+
+    return guarded(job)
 
 
 def user_message(error: BaseException) -> str | None:

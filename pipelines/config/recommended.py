@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from models.errors import ModelError, meant
 from models.recommended import UNKNOWN, Recommended, recommended
 from models.spec import Sampling
 from pipelines.config import arms, toml
 from pipelines.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +50,30 @@ def settings_of(path: object) -> Settings:
         interventions=arms.read_interventions({}, known, file=file),
         recommended=known,
     )
+
+
+def build_experiment(
+    kind: type[T], table: dict[str, Any], overrides: Sequence[str], lists: Mapping[str, type[Any]], *, file: str
+) -> T:
+    """The settings of an experiment, which takes what its model recommends where the file does not say.
+
+    kind: the dataclass, with fields `model`, `sampling` and `recommended`.
+    table: what the file says; it is changed.
+    overrides: `key.sub=value`, in place of values of the file.
+    lists: the keys with arrays of tables in which interventions are keys, and the dataclass of each.
+    file: for messages.
+
+    Raises:
+        UserError: when a key or value does not fit.
+    """
+    for text in overrides:
+        toml.override(table, text)
+    model = table.get("model")
+    known = settings_of(model.get("path") if isinstance(model, dict) else None)
+    if isinstance(own := table.get("sampling", {}), dict):
+        table["sampling"] = {**known.recommended.sampling, **own}
+    given: dict[str, Any] = {
+        key: arms.build_each(one, table.pop(key, []), known.interventions, file=file, key=key)
+        for key, one in lists.items()
+    }
+    return toml.build(kind, table, file=file, given={**given, "recommended": known.recommended})

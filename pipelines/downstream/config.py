@@ -12,8 +12,8 @@ from models.interventions.registry import entry_of
 from models.recommended import UNKNOWN, Recommended
 from models.scorers.base import ScorerSpec
 from models.spec import InterventionConfig, ModelSpec, Sampling
-from pipelines.config import arms, toml
-from pipelines.config.recommended import settings_of
+from pipelines.config import toml
+from pipelines.config.recommended import build_experiment
 
 REAL = "real renders"
 """What may be named in place of an arm: renders of the concepts themselves, which no model draws."""
@@ -199,18 +199,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> DownstreamConfig:
     Raises:
         UserError: when the file cannot be read, or a key or value does not fit.
     """
-    table = toml.read(path)
-    for text in overrides:
-        toml.override(table, text)
-    model = table.get("model")
-    known = settings_of(model.get("path") if isinstance(model, dict) else None)
-    if isinstance(own := table.get("sampling", {}), dict):
-        table["sampling"] = {**known.recommended.sampling, **own}
-    given = {
-        "arms": arms.build_each(Arm, table.pop("arms", []), known.interventions, file=str(path), key="arms"),
-        "recommended": known.recommended,
-    }
-    return toml.build(DownstreamConfig, table, file=str(path), given=given)
+    return build_experiment(DownstreamConfig, toml.read(path), overrides, {"arms": Arm}, file=str(path))
 
 
 def quick(config: DownstreamConfig) -> DownstreamConfig:

@@ -11,8 +11,8 @@ from models.errors import require
 from models.interventions.registry import entry_of
 from models.recommended import UNKNOWN, Recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
-from pipelines.config import arms, toml
-from pipelines.config.recommended import settings_of
+from pipelines.config import toml
+from pipelines.config.recommended import build_experiment
 
 Half = Literal["all", "choose", "report"]
 """Which concepts take part: see `Prompts.half`."""
@@ -215,19 +215,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> EvaluationConfig:
     Raises:
         UserError: when the file cannot be read, or a key or value does not fit.
     """
-    table = _with_likeness(path)
-    for text in overrides:
-        toml.override(table, text)
-    model = table.get("model")
-    known = settings_of(model.get("path") if isinstance(model, dict) else None)
-    if isinstance(own := table.get("sampling", {}), dict):
-        table["sampling"] = {**known.recommended.sampling, **own}
-    kinds: dict[str, type[Any]] = {"arms": Arm, "sweeps": Sweep}
-    given = {
-        key: arms.build_each(kind, table.pop(key, []), known.interventions, file=str(path), key=key)
-        for key, kind in kinds.items()
-    }
-    return toml.build(EvaluationConfig, table, file=str(path), given={**given, "recommended": known.recommended})
+    lists = {"arms": Arm, "sweeps": Sweep}
+    return build_experiment(EvaluationConfig, _with_likeness(path), overrides, lists, file=str(path))
 
 
 def _with_likeness(path: Path) -> dict[str, Any]:

@@ -7,12 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from jobs import downstream
-from models.embedded.oracle import OracleNet
-from models.embedded.training.untrained import save_untrained
 from models.generator import Generator
 from pipelines.downstream import classifier, config
 from tests.conftest import ROOT
@@ -20,7 +16,7 @@ from tests.conftest import ROOT
 TOML = """
 output = "{folder}/out"
 name = "<Worth> of pictures"
-oracle = "{folder}/oracle.safetensors"
+oracle = "{oracle}"
 base = "stock | filter"
 [model]
 path = "{model}"
@@ -69,17 +65,10 @@ arms = ["real renders"]
 """
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_untrained(tmp_path_factory.mktemp("embedded"))
-
-
 @pytest.fixture
-def toml(tmp_path: Path, untrained: str, tiny_clip: str) -> Path:
-    torch.manual_seed(0)
-    save_file(OracleNet().state_dict(), tmp_path / "oracle.safetensors")
+def toml(tmp_path: Path, untrained: str, untrained_oracle: Path, tiny_clip: str) -> Path:
     path = tmp_path / "downstream.toml"
-    path.write_text(TOML.format(folder=tmp_path, model=untrained, clip=tiny_clip))
+    path.write_text(TOML.format(folder=tmp_path, oracle=untrained_oracle, model=untrained, clip=tiny_clip))
     return path
 
 

@@ -8,12 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from jobs import evaluate
-from models.embedded.oracle import OracleNet
-from models.embedded.training.untrained import save_untrained
 from models.generator import Generator
 from models.spec import Sampling
 from pipelines.config import toml as toml_of
@@ -27,7 +23,7 @@ SAMPLING = Sampling(steps=2, guidance_scale=9.0, width=16, height=16, max_sequen
 
 TOML = """
 output = "{folder}/out"
-oracle = "{folder}/oracle.safetensors"
+oracle = "{oracle}"
 scorer = "{scorer}"
 [model]
 path = "{model}"
@@ -67,17 +63,10 @@ particle_guidance = {{}}
 """
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_untrained(tmp_path_factory.mktemp("embedded"))
-
-
 @pytest.fixture
-def toml(tmp_path: Path, untrained: str, tiny_clip: str) -> Path:
-    torch.manual_seed(0)
-    save_file(OracleNet().state_dict(), tmp_path / "oracle.safetensors")
+def toml(tmp_path: Path, untrained: str, untrained_oracle: Path, tiny_clip: str) -> Path:
     path = tmp_path / "evaluate.toml"
-    path.write_text(TOML.format(folder=tmp_path, model=untrained, scorer=tiny_clip))
+    path.write_text(TOML.format(folder=tmp_path, oracle=untrained_oracle, model=untrained, scorer=tiny_clip))
     return path
 
 
