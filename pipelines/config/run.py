@@ -76,6 +76,7 @@ class RunConfig:
         require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
         for arm in self.arms:
             loras_of(arm, self.model)
+            _check_sampling(arm, self.sampling)
             rule = f"needs [quota], and at most group.size = {self.group.size}"
             good = not arm.group_size or (self.quota is not None and arm.group_size <= self.group.size)
             require(good, f"arms.{arm.name}.group_size", arm.group_size, rule)
@@ -140,6 +141,16 @@ class RunConfig:
         return [*(schema.PICTURE_FIELDS if self.prompts.columns.pictured else []), *carried]
 
     @property
+    def arm_samplings(self) -> list[Sampling]:
+        """The sampling of each arm, for rows without settings of their own."""
+        return [arm.sampling.of(self.sampling) for arm in self.arms]
+
+    @property
+    def guided(self) -> bool:
+        """Whether an arm has guidance, which takes two passes of the transformer for a step."""
+        return any(one.guidance_scale > 1.0 for one in self.arm_samplings)
+
+    @property
     def group_sizes(self) -> list[int]:
         """Images of a group of each arm."""
         return [arm.group_size or self.group.size for arm in self.arms]
@@ -160,6 +171,13 @@ class RunConfig:
                 many = isinstance(value, tuple)
                 tables[name] = [asdict(table) for table in value] if many else value and asdict(value)
         return {name: _plain(table) for name, table in tables.items()}
+
+
+def _check_sampling(arm: Arm, sampling: Sampling) -> None:
+    try:
+        arm.sampling.of(sampling)
+    except ValueError as error:
+        raise ValueError(f"arms.{arm.name}.sampling: {error}") from None
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
