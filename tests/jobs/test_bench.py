@@ -27,7 +27,10 @@ from jobs.benchmarks.cases import (
     TORA_BUDGET,
     Model,
 )
+from jobs.benchmarks.quotas_world import longer_rows
 from models.denoising import Tokens
+from models.embedded.captions import named_attributes
+from models.embedded.promptset import world_prompts
 from models.interventions.numerics.arrays import TORCH
 from models.interventions.repulsion import ascent, push
 from models.interventions.repulsion.config import RepulsionConfig
@@ -254,6 +257,17 @@ def test_the_cost_model_counts_the_kernels_that_there_are(monkeypatch: pytest.Mo
     group_GBND = torch.randn(2, 4, 9, 16).bfloat16()
     pushed = counted(4, lambda: push.repel(group_GBND, RepulsionConfig()))
     assert pushed.count + (factorise + sort + gather + copy) + (copy + 1 + 1) == cost.REPULSION_KERNELS
+
+
+def test_a_longer_text_and_its_counterfactual_differ_in_the_attribute_of_the_concept_alone() -> None:
+    concepts = [one for rarity in ("rare", "unseen") for own in world_prompts(rarity).values() for one in own]
+    rows = longer_rows(concepts, 2, seed=1)
+    assert len({row.text for row in rows}) == len(rows) == 2 * len(concepts)
+    for row in rows:
+        said, other = (named_attributes(text) for text in (row.text, row.counterfactual))
+        (changed,) = (name for name, word in said.items() if other[name] != word)
+        assert changed.startswith(row.concept.kind)
+        assert len(other) == len(said) > len(named_attributes(row.concept.prompt))
 
 
 def test_the_benchmark_of_quotas_compares_ways_to_spend_the_budget(capsys: pytest.CaptureFixture[str]) -> None:

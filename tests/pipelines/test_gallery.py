@@ -155,7 +155,7 @@ def test_an_arm_says_what_it_changes_of_the_sampling_and_cards_do_not(tmp_path: 
     (tmp_path / "run.json").write_text(json.dumps(record))
     file = tmp_path / "plan" / "plan-000000.parquet"
     plan = pq.read_table(file)
-    steps = pc.if_else(pc.equal(plan["arm"], "tora"), pa.scalar(3, plan["steps"].type), plan["steps"])
+    steps = pc.if_else(pc.equal(plan["arm"], pa.scalar("tora")), pa.scalar(3, plan["steps"].type), plan["steps"])
     pq.write_table(plan.set_column(plan.schema.get_field_index("steps"), plan.schema.field("steps"), steps), file)
     text = page_of(output)[0].split("<script")[0]
     assert text.count("with TORA, steps 3") == 1
