@@ -12,7 +12,8 @@ import torch
 
 from models import checkpoints
 from models.checkpoints import CHECKPOINTS, Shape, repulsion_strength, size_of
-from models.embedded import SAMPLING, WEIGHTS
+from models.embedded import SAMPLING, TURBO_SAMPLING, WEIGHTS
+from models.embedded import TURBO as TURBO_LORA
 from models.errors import ModelError
 from models.interventions.registry import find
 from models.interventions.repulsion.config import RepulsionConfig
@@ -255,6 +256,24 @@ def test_a_file_beside_an_unknown_model_keeps_the_warning_for_what_it_does_not_s
     file = tmp_path / "new.toml"
     file.write_text("[sampling]\nsteps = 8\n")
     found = recommended(str(tmp_path / "new"))
+    assert found.sampling == {"steps": 8}
+    assert found.warning.endswith(f"(not in {file}: [repulsion])")
+
+
+def test_what_was_measured_with_a_lora_goes_before_what_was_measured_without(tmp_path: Path) -> None:
+    """As with the embedded model's LoRA of four steps."""
+    path = str(WEIGHTS / "pipeline")
+    alone, turbo = recommended(path), recommended(path, [TURBO_LORA.path])
+    assert Sampling(**{**turbo.sampling, "sigmas": tuple(turbo.sampling["sigmas"])}) == TURBO_SAMPLING
+    assert turbo.interventions["tora"]["sigma"] != alone.interventions["tora"]["sigma"]
+    assert turbo.source_of("tora", "sigma").endswith("pytorch_lora_weights.toml")
+    assert turbo.source_of("sampling", "width").endswith("pipeline.toml")
+
+    folder = tmp_path / "fast"
+    folder.mkdir()
+    file = tmp_path / "fast.toml"
+    file.write_text("[sampling]\nsteps = 8\n")
+    found = recommended("owner/model", [str(folder), "owner/lora"])
     assert found.sampling == {"steps": 8}
     assert found.warning.endswith(f"(not in {file}: [repulsion])")
 
