@@ -135,7 +135,8 @@ def eigh(matrix_GNN: Tensor) -> tuple[Tensor, Tensor]:
     size = triton.next_power_of_2(max(count, 2))
     values = matrix_GNN.new_empty(groups, size)
     vectors = matrix_GNN.new_empty(groups, count, size)
-    with torch.cuda.device_of(matrix_GNN):  # Triton launches on the process's current GPU, wherever the tensors are
+    # Triton launches on the process's current GPU, wherever the tensors are.
+    with torch.cuda.device_of(matrix_GNN):  # type: ignore[no-untyped-call]
         _eigh_kernel[(groups,)](
             matrix_GNN.contiguous(),
             values,
@@ -161,7 +162,7 @@ def ascend(start_GBB: Tensor, factor_G: Tensor, inner_steps: int, smallest: floa
     groups, count = start_GBB.shape[:2]
     size = triton.next_power_of_2(max(count, 2))
     now, frame = start_GBB.contiguous().clone(), start_GBB.new_empty(groups, size, size)
-    with torch.cuda.device_of(now):
+    with torch.cuda.device_of(now):  # type: ignore[no-untyped-call]
         _ascend_kernel[(groups,)](
             now,
             frame,

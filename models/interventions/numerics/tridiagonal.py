@@ -108,7 +108,7 @@ def eigenvalues(matrix_GNN: Tensor) -> Tensor:
     diagonal, beside, values = (matrix_GNN.new_empty(groups, count) for _ in range(3))
     vectors = matrix_GNN.new_empty(groups, 4, size)
     programs = (groups, triton.cdiv(count, _AT_ONCE))
-    with torch.cuda.device_of(matrix_GNN):  # as in `kernels.eigh`
+    with torch.cuda.device_of(matrix_GNN):  # type: ignore[no-untyped-call]  # as in `kernels.eigh`
         _reduce_kernel[(groups,)](
             matrix_GNN.contiguous().clone(), vectors, diagonal, beside, count, SIZE=size, ROWS=_ROWS, num_warps=16
         )
