@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.denoising import Denoising
+    from models.info import ModelInfo
 
 Site = Literal["block input", "attention input", "block output"]
 """Where the text tokens of a joint block are changed: at the block's input, at the normalised text that its attention
@@ -105,6 +106,15 @@ class Control:
     """A setting that overrides this one, and that moving the slider sets to 0; "" for none."""
 
 
+def _any_model(info: ModelInfo) -> str:
+    return ""
+
+
+def needs_flow_matching(info: ModelInfo) -> str:
+    """`Intervention.refusal` of what reads noise levels."""
+    return "" if info.flow_matching else f"it needs a flow-matching sampler; {info.family} has a {info.scheduler} here"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Intervention:
     """An entry of the registry. Schemas, plans, fingerprints, the endpoint and the pages are made from it."""
@@ -123,6 +133,9 @@ class Intervention:
     begin: Callable[[Any, Denoising], Sequence[Edit]]
     """Gives the edits of one denoising run, from the settings and the run; raises ModelError where the model of the run
     does not support them. It imports torch only when called."""
+    refusal: Callable[[ModelInfo], str] = _any_model
+    """Why no run of a loaded model can have it, for people who choose among interventions; "" where some can. `begin`
+    decides about a single run."""
     couples: Literal["sample", "group"] = "sample"
     """Whether the change of an image depends on the image alone, or on all images of its group."""
     reads_negative: bool = False

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.denoising import Denoising
+    from models.info import ModelInfo
 
 _STRAIGHT = "FlowMatchEulerDiscreteScheduler"
 
@@ -85,6 +86,13 @@ def coloured(noise: Tensor, exponent: float) -> Tensor:
     return changed.to(noise.dtype)
 
 
+def _refusal(info: ModelInfo) -> str:
+    if info.packed:
+        return f"it needs latents with rows and columns; {info.family} packs them"
+    needs = f"it needs the sampler {_STRAIGHT}; {info.family} has a {info.scheduler} here"
+    return "" if info.scheduler == _STRAIGHT else needs
+
+
 PINK_START = Intervention(
     name="pink_start",
     title="pink start",
@@ -92,5 +100,6 @@ PINK_START = Intervention(
     meaning="all settings of the pink start; null where it is off",
     config=PinkStartConfig,
     begin=_begin,
+    refusal=_refusal,
     controls=(Control(field="exponent", label="Exponent, 0 is white noise", low=0.0, high=2.0, step=0.05),),
 )
