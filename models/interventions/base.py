@@ -66,13 +66,20 @@ class Call:
         latents: Tensor = self.kwargs["hidden_states"] if "hidden_states" in self.kwargs else self.args[0]
         return latents
 
+    @latents.setter
+    def latents(self, changed: Tensor) -> None:
+        if "hidden_states" in self.kwargs:
+            self.kwargs["hidden_states"] = changed
+        else:
+            self.args = (changed, *self.args[1:])
+
 
 @dataclass(frozen=True, kw_only=True)
 class CallEdit:
     """A change before or after every call of the transformer in some steps, outside of its blocks."""
 
     before: Callable[[Call], None] | None = None
-    """Called before the transformer; it may replace entries of `Call.kwargs`."""
+    """Called before the transformer; it may replace `Call.latents` and entries of `Call.kwargs`."""
     after: Callable[[Call, Tensor], Tensor] | None = None
     """From the transformer's prediction for all rows, float [rows, ...], to its changed form."""
     loras: bool = True

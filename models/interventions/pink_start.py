@@ -44,13 +44,13 @@ def _begin(config: PinkStartConfig, run: Denoising) -> Sequence[Edit]:
     change: list[Tensor] = []
 
     def before(call: Call) -> None:
-        latents = call.kwargs.get("hidden_states")
-        if latents is None or latents.dim() < 4:
+        latents = call.latents
+        if latents.dim() < 4:
             raise ModelError(f"pink_start needs latents with rows and columns; {run.family.name} packs them")
         if run.noise_level < 1.0 - 1e-3:
             raise ModelError("pink_start needs images that begin from noise alone, not from a picture")
         change[:] = [coloured(latents, config.exponent) - latents]
-        call.kwargs["hidden_states"] = latents + change[0]
+        call.latents = latents + change[0]
 
     def after(call: Call, predicted: Tensor) -> Tensor:
         # One step moves the latents by (next level - level) * prediction.
