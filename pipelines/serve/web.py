@@ -115,9 +115,7 @@ def _about() -> str:
     return f"OpenAI's images API on MM-DiT diffusion models, with training-free interventions: {said}."
 
 
-def _add_reading(
-    app: FastAPI, api: ImagesApi, jobs: CallerJobs, cards: Cards, check: Callable[..., None]
-) -> None:
+def _add_reading(app: FastAPI, api: ImagesApi, jobs: CallerJobs, cards: Cards, check: Callable[..., None]) -> None:
     guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": refusals(401, 403)}
 
     @app.get("/v1/models", summary="The served models and their LoRAs, limits and defaults", **guarded)

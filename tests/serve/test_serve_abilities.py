@@ -20,7 +20,6 @@ from tests.support.served import TINY, Served, post, serving
 from tests.support.toys import pipelines as toys
 
 
-
 def _picture() -> str:
     """A grey square, as a data URL. As a mask it has all of itself made anew."""
     file = io.BytesIO()
