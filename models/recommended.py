@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models.checkpoints import CHECKPOINTS, RENAMED, Checkpoint, Shape, repulsion_strength
+from models.checkpoints import CHECKPOINTS, Checkpoint, Shape, named, repulsion_strength
 from models.errors import ModelError
 
 _MODEL_INDEX, _TRANSFORMER = "model_index.json", "transformer/config.json"
@@ -108,9 +108,8 @@ def _of_folder(folder: Path) -> Recommended:
 
 
 def _of_hub_id(path: str) -> Recommended:
-    name = RENAMED.get(path, path)
-    known = CHECKPOINTS.get(name)
-    return _unknown(path) if known is None else _of_checkpoint(name, known)
+    name = named(path)
+    return _unknown(path, _DOWNLOADED) if name is None else _of_checkpoint(name, CHECKPOINTS[name])
 
 
 def _of_checkpoint(name: str, known: Checkpoint, warning: str = "") -> Recommended:
@@ -178,12 +177,13 @@ def _distilled_alike(one: Shape, other: Shape) -> tuple[bool, bool]:
 
 
 _ADVICE = "say [sampling], [tora] and [repulsion] as its card and your own trials do"
+_DOWNLOADED = "; or give the folder of a download: a fine-tune is known by its configs"
 
 
-def _unknown(path: str) -> Recommended:
+def _unknown(path: str, more: str = "") -> Recommended:
     return Recommended(
         source="the papers' form",
-        warning=f"model.path = {path!r} is not in models/checkpoints.py: it gets the papers' form; {_ADVICE}",
+        warning=f"model.path = {path!r} is not in models/checkpoints.py: it gets the papers' form; {_ADVICE}{more}",
     )
 
 

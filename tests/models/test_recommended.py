@@ -207,9 +207,19 @@ def test_what_nobody_knows_gets_the_papers_form_and_a_warning(tmp_path: Path) ->
         assert not found.sampling
         assert not found.interventions
         assert "is not in models/checkpoints.py: it gets the papers' form" in found.warning
+    assert "give the folder of a download" in recommended("owner/model").warning
     assert recommended("THUDM/CogView4-6B").source == "zai-org/CogView4-6B"
     assert size_of("black-forest-labs/FLUX.1-dev") is not None
     assert size_of("owner/model") is None
+
+
+def test_capital_letters_of_a_hub_id_do_not_matter() -> None:
+    """Nor on a hub, which would give the weights: at other settings those of few steps draw poor pictures."""
+    for path in ("black-forest-labs/flux.1-schnell", "Black-Forest-Labs/FLUX.1-Schnell"):
+        assert (found := recommended(path)).source == "black-forest-labs/FLUX.1-schnell"
+        assert not found.warning
+        assert size_of(path) is not None
+    assert recommended("thudm/cogview4-6b").source == "zai-org/CogView4-6B"
 
 
 def test_what_was_measured_on_a_model_lies_beside_it(tmp_path: Path) -> None:
