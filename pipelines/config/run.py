@@ -33,7 +33,7 @@ from pipelines.config.arms import (
 )
 from pipelines.config.expressions import check_columns
 from pipelines.config.quota import Quota
-from pipelines.config.recommended import settings_of
+from pipelines.config.recommended import settings_of_table
 from pipelines.config.scorers import PLACES as SCORER_PLACES
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
@@ -191,8 +191,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def build(table: Mapping[str, Any], *, file: str) -> RunConfig:
     """The config of a TOML table. Its plugins are imported: what they register may be named in it."""
     _load_plugins(table.get("run"), file)
-    model = table.get("model")
-    known = settings_of(model.get("path") if isinstance(model, Mapping) else None).recommended
+    known = settings_of_table(table.get("model")).recommended
     rest, tables = take(table)
     if isinstance(own := rest.get("sampling", {}), Mapping):
         rest["sampling"] = {**known.sampling, **own}
