@@ -36,18 +36,21 @@ class _Policy(NamedTuple):
 
 
 _ALL = tuple(str(arm["name"]) for arm in ARMS)
-_ONE_BY_ONE = tuple(name for name in _ALL if name != "repulsion")  # each picture has a text of its own there
+_ONE_BY_ONE = tuple(name for name in _ALL if name not in ("repulsion", "both"))  # each picture has its own text there
 _POLICIES = (
     _Policy("quotas, stock", False, ("stock",)),
-    _Policy("quotas, longer texts", True, ("stock",)),
-    _Policy("quotas, longer texts, half as many steps", True, ("half",)),
-    _Policy("quotas, longer texts, all arms", True, _ONE_BY_ONE),
-    _Policy("quotas, longer texts, all arms in turn", True, _ONE_BY_ONE, bandit=False),
-    _Policy("quotas, half as many steps", False, ("half",)),
-    _Policy("quotas, repulsion", False, ("repulsion",)),
     _Policy("quotas, TORA", False, ("TORA",)),
+    _Policy("quotas, TORA and repulsion", False, ("both",)),
     _Policy("quotas, all arms", False, _ALL),
+    _Policy("quotas, longer texts", True, ("stock",)),
+    _Policy("quotas, longer texts, TORA", True, ("TORA",)),
+    _Policy("quotas, longer texts, all arms", True, _ONE_BY_ONE),
+    _Policy("quotas, half as many steps", False, ("half",)),
+    _Policy("quotas, half as many steps, TORA", False, ("half, TORA",)),
+    _Policy("quotas, longer texts, half as many steps, TORA", True, ("half, TORA",)),
+    _Policy("quotas, repulsion", False, ("repulsion",)),
     _Policy("quotas, all arms in turn", False, _ALL, bandit=False),
+    _Policy("quotas, longer texts, all arms in turn", True, _ONE_BY_ONE, bandit=False),
 )
 _COLUMNS = (
     "",
@@ -65,7 +68,7 @@ _COLUMNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     parser.add_argument(
-        "--concepts", type=int, default=4, help="of each rarity, of single things and of relations each"
+        "--concepts", type=int, default=6, help="of each rarity, of single things and of relations each"
     )
     parser.add_argument("--accepted", type=int, default=12, help="images for each concept")
     parser.add_argument("--most-images", type=int, default=96, help="for each concept; then it is given up")

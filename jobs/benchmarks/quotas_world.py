@@ -36,6 +36,7 @@ ARMS: list[dict[str, Any]] = [
     {"name": "stock"},
     {"name": "TORA", "tora": True},
     {"name": "repulsion", "repulsion": True},
+    {"name": "both", "tora": True, "repulsion": True},
     {"name": "half", "sampling": _HALF},
     {"name": "half, TORA", "tora": True, "sampling": _HALF},
 ]
