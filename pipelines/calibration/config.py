@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import require
-from models.interventions.registry import in_order
+from models.interventions.base import Intervention
+from models.interventions.registry import in_order, registered
 from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.repulsion.entry import REPULSION
 from models.interventions.tora.config import ToraConfig
+from models.interventions.tora.entry import TORA
 from models.spec import InterventionConfig
 from pipelines.calibration.choose import Prefer
-from pipelines.calibration.stages import IDLE, STOCK, Setting, Stage, read
+from pipelines.calibration.stages import STOCK, Setting, Stage, read
 from pipelines.config import run as run_config
 from pipelines.config import toml
 from pipelines.config.arms import Interventions
@@ -64,7 +67,7 @@ class Grid:
 
         run: the run's settings of the interventions.
         """
-        tora, repulsion = run["tora"], run["repulsion"]
+        tora, repulsion = run[TORA.name], run[REPULSION.name]
         assert isinstance(tora, ToraConfig)
         assert isinstance(repulsion, RepulsionConfig)
         beyond = (1, 2, 4) if self.depth else (1, 2)
@@ -73,12 +76,13 @@ class Grid:
         sigma = sorted({round(one, 6) for one in sigmas} - {1.0})
         strength = sorted({float(f"{one:.4g}") for one in strengths} - {0.0})
         if not self.depth:
-            return (Stage(tried={"tora": {"sigma": sigma}, "repulsion": {"strength": strength}}, prefer=self.prefer),)
+            grid = {TORA.name: {"sigma": sigma}, REPULSION.name: {"strength": strength}}
+            return (Stage(tried=grid, prefer=self.prefer),)
         tried: list[tuple[str, dict[str, Sequence[Any]]]] = [
-            ("tora", {"blocks": [*dict.fromkeys((tora.blocks, *_TORA_BLOCKS))]}),
-            ("tora", {"sigma": sigma}),
-            ("repulsion", {"blocks": [*dict.fromkeys((repulsion.blocks, *_REPULSION_BLOCKS))]}),
-            ("repulsion", {"strength": strength}),
+            (TORA.name, {"blocks": [*dict.fromkeys((tora.blocks, *_TORA_BLOCKS))]}),
+            (TORA.name, {"sigma": sigma}),
+            (REPULSION.name, {"blocks": [*dict.fromkeys((repulsion.blocks, *_REPULSION_BLOCKS))]}),
+            (REPULSION.name, {"strength": strength}),
         ]
         return tuple(Stage(tried={name: values}, prefer=self.prefer) for name, values in tried)
 
@@ -127,12 +131,12 @@ class CalibrationConfig:
 
     def at(self, setting: Setting) -> tuple[InterventionConfig, ...]:
         """The settings of a run that draws as a point does: of what acts there, and idle ones of TORA and repulsion,
-        which arms name that say nothing else.
+        which runs without arms have act.
 
         setting: the point.
         """
         acting = {type(one) for one in setting.acting}
-        idle = [self._idle(name) for name in IDLE]
+        idle = [self._idle(entry) for entry in registered() if entry.idle]
         return in_order([*setting.acting, *(one for one in idle if type(one) not in acting)])
 
     def drawn_with(self, setting: Setting) -> tuple[InterventionConfig, ...]:
@@ -141,11 +145,11 @@ class CalibrationConfig:
 
         setting: the point.
         """
-        return in_order([self._idle("repulsion"), *setting.acting])
+        return in_order([self._idle(REPULSION), *setting.acting])
 
-    def _idle(self, name: str) -> InterventionConfig:
-        changed: dict[str, Any] = {**IDLE[name]}
-        return replace(self.run.interventions[name], **changed)
+    def _idle(self, entry: Intervention) -> InterventionConfig:
+        changed: dict[str, Any] = dict(entry.idle)
+        return replace(self.run.interventions[entry.name], **changed)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> CalibrationConfig:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from models.interventions.registry import find
 from models.statistics import Estimate
 from pipelines.calibration.report import SettingResult
-from pipelines.calibration.stages import IDLE, name_of
+from pipelines.calibration.stages import name_of
 from pipelines.pages.curve import curve
 
 _DIFFERENCES: Mapping[str, Callable[[SettingResult], Estimate | None]] = {
@@ -41,7 +42,8 @@ def _lines(
     """Settings that differ in one value alone, as (value, setting), by what they have in common. One without the
     intervention has the value at which it changes nothing, if there is such a value."""
     lines: dict[str, list[tuple[float, SettingResult]]] = {}
-    idle = IDLE.get(name, {}).get(key)
+    entry = find(name)
+    idle = dict(entry.idle).get(key) if entry else None
     for one in settings:
         value = one.acting.get(name, {}).get(key)
         if not isinstance(value, int | float):

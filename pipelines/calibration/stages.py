@@ -16,12 +16,6 @@ from pipelines.calibration.choose import Prefer
 from pipelines.config import arms, toml
 from pipelines.config.arms import Interventions
 
-IDLE: Mapping[str, Mapping[str, Any]] = {
-    "tora": {"sigma": 1.0, "angle": 0.0},
-    "repulsion": {"strength": 0.0, "eta": 0.0},
-}
-"""Settings at which an intervention changes nothing, of those that every run names which says nothing of arms."""
-
 Values = Mapping[str, Sequence[Any]]
 """Setting of an intervention -> values to try."""
 
