@@ -20,9 +20,9 @@ _STYLE = (
 
 def figure(content: Downstream) -> str:
     """The picture as SVG, with a panel for each part of which pictures are made."""
-    sources = content.compared["equal cost"]
+    basis, sources = next(iter(content.compared.items()))
     width, height = _NAMES + len(_SHOWN) * (_PANEL + _GAP), _TOP + _ROW * len(sources) + 34
-    title = "Accuracy on real pictures, %, of classifiers trained on real and made ones: equal cost, 95 % intervals"
+    title = f"Accuracy on real pictures, %, of classifiers trained on real and made ones: {basis}, 95 % intervals"
     names = "".join(
         f'<text x="{_NAMES - 16}" y="{_middle(row) + 4}" text-anchor="end">{escape(one.source)}</text>'
         for row, one in enumerate(sources)
@@ -44,7 +44,7 @@ def _middle(row: int) -> float:
 
 
 def _panel(content: Downstream, part: str, left: int) -> str:
-    sources = content.compared["equal cost"]
+    sources = next(iter(content.compared.values()))
     estimates = [one.accuracy[part] for one in sources]
     ticks = nice_ticks(100 * min(e.low for e in estimates), 100 * max(e.high for e in estimates))
     bottom = _TOP + _ROW * len(sources)
