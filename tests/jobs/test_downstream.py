@@ -136,7 +136,7 @@ def test_report_page_and_figure_and_a_second_run_that_makes_nothing(
     few = (out / "report.md").read_text()
     assert few.split("## At equal numbers")[1] == table.split("## At equal numbers")[1]
     assert "cost" not in few
-    assert "made ones: equal numbers" in (out / "figure.svg").read_text()
+    assert "made ones, at equal numbers" in (out / "figure.svg").read_text()
 
     assert downstream.main(["--config", str(toml)]) == 0
     first = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
