@@ -99,6 +99,11 @@ class Generator:
             begins_from_pictures=self._family.from_picture is not None,
             masks=self._family.from_mask is not None and self._family.from_mask.possible(self._pipe),
             sigmas=self._family.takes_sigmas(self._pipe),
+            negative=self._family.layout != "distilled",
+            flow_matching=does_flow_matching(self._pipe.scheduler),
+            adapted=self._adapters.change_transformer(spec.loras),
+            packed=hasattr(self._pipe, "_pack_latents"),
+            size_multiple=self._family.size_multiple(self._pipe),
         )
 
     @property

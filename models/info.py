@@ -37,6 +37,16 @@ class ModelInfo:
     """Whether it takes a mask."""
     sigmas: bool = False
     """Whether it takes noise levels, as `Sampling.sigmas` names them."""
+    negative: bool = False
+    """Whether it runs on a negative prompt, where the guidance scale asks for guidance."""
+    flow_matching: bool = False
+    """Whether its sampler does flow matching."""
+    adapted: bool = False
+    """Whether a LoRA that was loaded with it changes the transformer."""
+    packed: bool = False
+    """Whether its latents are rows of patches, and no pictures, when the transformer sees them."""
+    size_multiple: int = 1
+    """Width and height are multiples of it."""
 
     def check_sigmas(self, sigmas: tuple[float, ...]) -> None:
         """Check that noise levels that are named act.

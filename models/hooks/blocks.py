@@ -99,7 +99,7 @@ class _CallHook(ModelHook):  # type: ignore[misc] # diffusers is read as untyped
         for edit in self.edits:
             if edit.before is not None and self.run.step in edit.steps:
                 edit.before(self.call)
-        return args, self.call.kwargs
+        return self.call.args, self.call.kwargs
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
         afters = [edit.after for edit in self.edits if edit.after is not None and self.run.step in edit.steps]

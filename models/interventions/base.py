@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.denoising import Denoising
+    from models.info import ModelInfo
 
 Site = Literal["block input", "attention input", "block output"]
 """Where the text tokens of a joint block are changed: at the block's input, at the normalised text that its attention
@@ -65,13 +66,20 @@ class Call:
         latents: Tensor = self.kwargs["hidden_states"] if "hidden_states" in self.kwargs else self.args[0]
         return latents
 
+    @latents.setter
+    def latents(self, changed: Tensor) -> None:
+        if "hidden_states" in self.kwargs:
+            self.kwargs["hidden_states"] = changed
+        else:
+            self.args = (changed, *self.args[1:])
+
 
 @dataclass(frozen=True, kw_only=True)
 class CallEdit:
     """A change before or after every call of the transformer in some steps, outside of its blocks."""
 
     before: Callable[[Call], None] | None = None
-    """Called before the transformer; it may replace entries of `Call.kwargs`."""
+    """Called before the transformer; it may replace `Call.latents` and entries of `Call.kwargs`."""
     after: Callable[[Call, Tensor], Tensor] | None = None
     """From the transformer's prediction for all rows, float [rows, ...], to its changed form."""
     loras: bool = True
@@ -105,6 +113,15 @@ class Control:
     """A setting that overrides this one, and that moving the slider sets to 0; "" for none."""
 
 
+def _any_model(info: ModelInfo) -> str:
+    return ""
+
+
+def needs_flow_matching(info: ModelInfo) -> str:
+    """`Intervention.refusal` of what reads noise levels."""
+    return "" if info.flow_matching else f"it needs a flow-matching sampler; {info.family} has a {info.scheduler} here"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Intervention:
     """An entry of the registry. Schemas, plans, fingerprints, the endpoint and the pages are made from it."""
@@ -123,6 +140,9 @@ class Intervention:
     begin: Callable[[Any, Denoising], Sequence[Edit]]
     """Gives the edits of one denoising run, from the settings and the run; raises ModelError where the model of the run
     does not support them. It imports torch only when called."""
+    refusal: Callable[[ModelInfo], str] = _any_model
+    """Why no run of a loaded model can have it, for people who choose among interventions; "" where some can. `begin`
+    decides about a single run."""
     couples: Literal["sample", "group"] = "sample"
     """Whether the change of an image depends on the image alone, or on all images of its group."""
     reads_negative: bool = False

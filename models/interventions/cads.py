@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.interventions.base import Call, CallEdit, Control, Edit, Intervention
+from models.interventions.base import Call, CallEdit, Control, Edit, Intervention, needs_flow_matching
 from models.spec import Interval, InterventionConfig, require, require_interval
 
 if TYPE_CHECKING:
@@ -92,5 +92,6 @@ CADS = Intervention(
     meaning="all settings of CADS; null where it is off",
     config=CadsConfig,
     begin=_begin,
+    refusal=needs_flow_matching,
     controls=(Control(field="weight", label="Noise", low=0.0, high=1.0, step=0.01),),
 )

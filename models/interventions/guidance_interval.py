@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.denoising import Denoising
+    from models.info import ModelInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,10 @@ def _begin(config: GuidanceIntervalConfig, run: Denoising) -> Sequence[Edit]:
     return [CallEdit(after=after, steps=[step for step in range(run.steps) if step not in guided])]
 
 
+def _refusal(info: ModelInfo) -> str:
+    return "" if info.negative else f"it has nothing to leave out: {info.family} runs without a negative prompt"
+
+
 GUIDANCE_INTERVAL = Intervention(
     name="guidance_interval",
     title="guidance interval",
@@ -55,6 +60,7 @@ GUIDANCE_INTERVAL = Intervention(
     meaning="all settings of the guidance interval; null where it is off",
     config=GuidanceIntervalConfig,
     begin=_begin,
+    refusal=_refusal,
     reads_negative=True,
     controls=(
         Control(field="steps", index=0, label="From this share of the steps", low=0.0, high=0.95, step=0.05),

@@ -14,6 +14,7 @@ from models.spec import Interval, InterventionConfig, require_interval, span
 
 if TYPE_CHECKING:
     from models.denoising import Denoising
+    from models.info import ModelInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ def _begin(config: LoraIntervalConfig, run: Denoising) -> Sequence[Edit]:
     return [CallEdit(loras=False, steps=[step for step in range(run.steps) if step not in with_loras])]
 
 
+def _refusal(info: ModelInfo) -> str:
+    return "" if info.adapted else "it has nothing to leave out: no LoRA of the transformer is loaded"
+
+
 LORA_INTERVAL = Intervention(
     name="lora_interval",
     title="LoRA interval",
@@ -41,6 +46,7 @@ LORA_INTERVAL = Intervention(
     meaning="all settings of the LoRA interval; null where it is off",
     config=LoraIntervalConfig,
     begin=_begin,
+    refusal=_refusal,
     controls=(
         Control(field="steps", index=0, label="From this share of the steps", low=0.0, high=0.95, step=0.05),
         Control(field="steps", index=1, label="To this share of the steps", low=0.05, high=1.0, step=0.05),

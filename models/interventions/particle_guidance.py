@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.interventions.base import Call, CallEdit, Control, Edit, Intervention
+from models.interventions.base import Call, CallEdit, Control, Edit, Intervention, needs_flow_matching
 from models.spec import Interval, InterventionConfig, require, require_interval, span
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ PARTICLE_GUIDANCE = Intervention(
     meaning="all settings of particle guidance; null where it is off",
     config=ParticleGuidanceConfig,
     begin=_begin,
+    refusal=needs_flow_matching,
     couples="group",
     controls=(Control(field="weight", label="Weight", low=0.0, high=4.0, step=0.1),),
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.denoising import Denoising
+    from models.info import ModelInfo
 
 _STRAIGHT = "FlowMatchEulerDiscreteScheduler"
 
@@ -43,13 +44,13 @@ def _begin(config: PinkStartConfig, run: Denoising) -> Sequence[Edit]:
     change: list[Tensor] = []
 
     def before(call: Call) -> None:
-        latents = call.kwargs.get("hidden_states")
-        if latents is None or latents.dim() < 4:
+        latents = call.latents
+        if latents.dim() < 4:
             raise ModelError(f"pink_start needs latents with rows and columns; {run.family.name} packs them")
         if run.noise_level < 1.0 - 1e-3:
             raise ModelError("pink_start needs images that begin from noise alone, not from a picture")
         change[:] = [coloured(latents, config.exponent) - latents]
-        call.kwargs["hidden_states"] = latents + change[0]
+        call.latents = latents + change[0]
 
     def after(call: Call, predicted: Tensor) -> Tensor:
         # One step moves the latents by (next level - level) * prediction.
@@ -85,6 +86,13 @@ def coloured(noise: Tensor, exponent: float) -> Tensor:
     return changed.to(noise.dtype)
 
 
+def _refusal(info: ModelInfo) -> str:
+    if info.packed:
+        return f"it needs latents with rows and columns; {info.family} packs them"
+    needs = f"it needs the sampler {_STRAIGHT}; {info.family} has a {info.scheduler} here"
+    return "" if info.scheduler == _STRAIGHT else needs
+
+
 PINK_START = Intervention(
     name="pink_start",
     title="pink start",
@@ -92,5 +100,6 @@ PINK_START = Intervention(
     meaning="all settings of the pink start; null where it is off",
     config=PinkStartConfig,
     begin=_begin,
+    refusal=_refusal,
     controls=(Control(field="exponent", label="Exponent, 0 is white noise", low=0.0, high=2.0, step=0.05),),
 )

@@ -60,8 +60,15 @@ class Adapters:
     @property
     def on_transformer(self) -> bool:
         """Whether any of those that act changes the transformer."""
-        changed = self._pipe.get_list_adapters().get("transformer", ()) if self.now else ()
-        return any(lora.name in changed for lora in self.now)
+        return self.change_transformer(self.now)
+
+    def change_transformer(self, loras: Sequence[Lora]) -> bool:
+        """Whether any of some LoRAs changes the transformer.
+
+        loras: of those that are loaded.
+        """
+        changed = self._pipe.get_list_adapters().get("transformer", ()) if loras else ()
+        return any(lora.name in changed for lora in loras)
 
     def use(self, loras: tuple[Lora, ...] | None) -> None:
         """Have these act and no others.

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from models.errors import ModelError, PromptError
 from models.info import ModelInfo
+from models.interventions.registry import entry_of
 from models.pictures import check, decoded, decoded_mask
 from pipelines.dataset.failures import Failure
+from pipelines.serve.abilities import refused
 from pipelines.serve.jobs import PICTURE, Clip, Job
 from pipelines.serve.masks import white_where_transparent
 
@@ -28,14 +30,28 @@ def fitted(job: Job, info: ModelInfo) -> Job | Failure:
     except PromptError as error:
         return Failure(error_type=PICTURE, error=str(error))
     try:
-        if job.names_strength and not info.begins_from_pictures:
-            raise ModelError(f"denoising_strength has no effect: {info.family} reads the picture; leave it out")
+        _check_fields(job, info)
         if job.clip is not None:
             frames = _frames(job.clip, group.sampling.frames, info)
             group = replace(group, sampling=replace(group.sampling, frames=frames))
     except ModelError as error:
         return Failure(error_type="ModelError", error=str(error))
     return replace(job, group=group)
+
+
+def _check_fields(job: Job, info: ModelInfo) -> None:
+    """Raise ModelError where a field of the job's request is one that no request to the model can have."""
+    group = job.group
+    given = {
+        "denoising_strength": job.names_strength,
+        "negative_prompt": bool(group.sampling.negative_prompt.strip()),
+        "sigmas": bool(group.sampling.sigmas),
+        "partial_images": bool(job.previews),
+        **{entry_of(config).name: True for config in group.interventions},
+    }
+    for field, reason in refused(info).items():
+        if given.get(field):
+            raise ModelError(f"{field}: {reason}; leave it out")
 
 
 def fps_of(job: Job, info: ModelInfo) -> int:

@@ -166,3 +166,7 @@ class Engine(Protocol):
     async def ready(self) -> bool:
         """Whether it can make groups now."""
         ...
+
+    async def info(self) -> ModelInfo | None:
+        """The model; None while none has been loaded."""
+        ...

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from models.spec import Lora
 from pipelines.serve.errors import ApiError
-from pipelines.serve.response_schema import ModelCard
 from pipelines.serve.schema import ImageRequest
 from pipelines.serve.settings import Serving
 
@@ -30,11 +29,6 @@ def acting(request: ImageRequest, serving: Serving) -> tuple[Lora, ...] | None:
         known[asked.name] if asked.scale is None else replace(known[asked.name], scale=asked.scale)
         for asked in request.loras
     )
-
-
-def cards(model: ModelCard, serving: Serving) -> list[ModelCard]:
-    """The served model, and each of its LoRAs as a model of its own."""
-    return [model, *(model.model_copy(update={"id": name, "parent": model.id}) for name in _known(serving))]
 
 
 def _known(serving: Serving) -> dict[str, Lora]:

@@ -113,9 +113,32 @@ def response_model() -> type[ImageResponse]:
     return create_model("ImageResponseHere", __base__=ImageResponse, **changed)
 
 
+class Counts(BaseModel):
+    least: int
+    most: int
+
+
+class Abilities(BaseModel):
+    """What a loaded model can do."""
+
+    family: str
+    size_multiple: int
+    """Width and height are multiples of it."""
+    pictures: Counts
+    """How many a request has: those at least, at /v1/images/edits, and at most."""
+    refused: dict[str, str]
+    """Fields that no request to it can have, each with the reason."""
+
+
+class LoraCard(BaseModel):
+    name: str
+    scale: float
+
+
 class ModelCard(BaseModel):
-    """A model as OpenAI lists it; limits and defaults say what a request may hold, job what a batch job's file has to
-    say for the same model and scorer."""
+    """A model as OpenAI lists it; limits and defaults say what a request may hold, abilities what the model can do,
+    loras which ones it has, each at its scale, and job what a batch job's file has to say for the same model and
+    scorer."""
 
     id: str
     object: Literal["model"] = "model"
@@ -125,6 +148,9 @@ class ModelCard(BaseModel):
     """The model whose LoRA it is."""
     limits: dict[str, Any]
     defaults: dict[str, Any]
+    abilities: Abilities | None
+    """Null until a copy of the model has been loaded."""
+    loras: list[LoraCard]
     job: dict[str, dict[str, Any]]
 
 

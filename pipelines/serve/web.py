@@ -2,9 +2,7 @@
 
 # No postponed annotations: FastAPI reads them, and the request's model is made at run time.
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
@@ -18,21 +16,20 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from models.interventions.registry import registered
-from pipelines.serve import errors, jobs_api, loras, making, page, videos_api
+from pipelines.serve import errors, jobs_api, making, page, videos_api
 from pipelines.serve.caller_jobs import CallerJobs
+from pipelines.serve.cards import Cards
 from pipelines.serve.desk import Desk
 from pipelines.serve.door import Door
 from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
 from pipelines.serve.head import Head
 from pipelines.serve.images_api import ImagesApi
-from pipelines.serve.job_tables import job_tables
 from pipelines.serve.keys import Keys
 from pipelines.serve.rates import LIMITS, Rates
 from pipelines.serve.refusals import refusals
 from pipelines.serve.repeats import Repeats
 from pipelines.serve.response_schema import ModelCard, ModelList
-from pipelines.serve.settings import ServeArgs, Serving
 from pipelines.serve.several import Models
 from pipelines.serve.shelf import media_type
 from pipelines.serve.uploads import Bodies, Uploads
@@ -89,8 +86,7 @@ def create_app(models: Models, desk: Desk, keys: Keys, door: Door) -> FastAPI:
     app.include_router(making.routes(api, jobs, models, guarded))
     app.include_router(videos_api.routes(jobs, models, guarded))
     app.include_router(jobs_api.routes(jobs, guarded))
-    cards = [each for model in models for each in loras.cards(card(model.args, model.serving), model.serving)]
-    _add_reading(app, api, jobs, cards, check)
+    _add_reading(app, api, jobs, Cards(models), check)
     _add_documents(app, models, door)
     app.openapi = partial(_document, app.openapi)  # type: ignore[method-assign] # FastAPI's hook for it
     return app
@@ -119,41 +115,16 @@ def _about() -> str:
     return f"OpenAI's images API on MM-DiT diffusion models, with training-free interventions: {said}."
 
 
-def card(args: ServeArgs, serving: Serving) -> ModelCard:
-    """A served model with the limits and defaults of requests."""
-    sampling = serving.sampling.settings(pictures=False)
-    del sampling["width"], sampling["height"]
-    return ModelCard(
-        id=serving.name,
-        created=int(time.time()),
-        limits={
-            "n": args.max_n,
-            "sizes": list(serving.sizes),
-            "steps": args.max_steps,
-            "inner_steps": args.max_inner_steps,
-            "prompt_characters": args.max_prompt_characters,
-        },
-        defaults={
-            "size": serving.sizes[0],
-            **sampling,
-            **{name: asdict(settings) for name, settings in serving.interventions.items()},
-        },
-        job=job_tables(args, serving),
-    )
-
-
-def _add_reading(
-    app: FastAPI, api: ImagesApi, jobs: CallerJobs, models_here: list[ModelCard], check: Callable[..., None]
-) -> None:
-    known = {model.id: model for model in models_here}
+def _add_reading(app: FastAPI, api: ImagesApi, jobs: CallerJobs, cards: Cards, check: Callable[..., None]) -> None:
     guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": refusals(401, 403)}
 
     @app.get("/v1/models", summary="The served models and their LoRAs, limits and defaults", **guarded)
     async def models() -> ModelList:
-        return ModelList(data=list(known.values()))
+        return ModelList(data=await cards.all())
 
     @app.get("/v1/models/{name:path}", **guarded | {"responses": refusals(401, 403, 404)})
     async def one_model(name: str) -> ModelCard:
+        known = {card.id: card for card in await cards.all()}
         if name not in known:
             raise ApiError(404, f"there is no such model; there is {', '.join(known)}", code="model_not_found")
         return known[name]

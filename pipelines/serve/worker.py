@@ -35,7 +35,6 @@ from pipelines.stages.draw import OnStep, draw
 from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
-_NO_PREVIEWS = "partial_images: images of this model are not shown while they are made; leave it out"
 _LOOK_SECONDS = 2.0
 """Between two looks at whether a job's caller runs."""
 
@@ -87,9 +86,12 @@ class Worker:
         self._denoiser.start()
 
     @property
-    def info(self) -> ModelInfo:
-        """The loaded model."""
+    def _model(self) -> ModelInfo:
         return self._generator.info
+
+    async def info(self) -> ModelInfo:
+        """As `Engine.info`."""
+        return self._model
 
     async def ready(self) -> bool:
         """As `Engine.ready`."""
@@ -105,11 +107,8 @@ class Worker:
 
     async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
         """As `Engine.generate`."""
-        if job.previews and not self.info.previews:
-            yield Failure(error_type="ModelError", error=_NO_PREVIEWS)
-            return
         loop = asyncio.get_running_loop()
-        job_or_failure = await loop.run_in_executor(self._fitter, fitted, job, self.info)
+        job_or_failure = await loop.run_in_executor(self._fitter, fitted, job, self._model)
         if isinstance(job_or_failure, Failure):
             yield job_or_failure
             return
@@ -216,7 +215,7 @@ class Worker:
 
     def _files(self, pixels_BHWC: NDArray[np.uint8], job: Job) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
         """The files and the ids of images."""
-        encoded = [file_of(picture, job, fps_of(job, self.info)) for picture in pixels_BHWC]
+        encoded = [file_of(picture, job, fps_of(job, self._model)) for picture in pixels_BHWC]
         return tuple(self._finishing(one.data) for one in encoded), tuple(one.image_id for one in encoded)
 
     def _fail(self, ticket: _Ticket, failure: Failure) -> None:
@@ -235,12 +234,12 @@ class Worker:
                     Done(
                         images=files,
                         image_ids=ids,
-                        info=self.info,
+                        info=self._model,
                         tokens_cut=drawn.tokens_cut,
                         negative_tokens_cut=drawn.negative_tokens_cut,
                         scores=of_group,
                         frames=ticket.job.group.sampling.frames,
-                        fps=fps_of(ticket.job, self.info),
+                        fps=fps_of(ticket.job, self._model),
                         groups_in_batch=groups,
                         generate_s=seconds,
                     )

@@ -81,7 +81,7 @@ def test_who_goes_away_is_sent_none(served: Served) -> None:
 
 
 def test_a_model_that_shows_none_refuses_to(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    without = {**vars(served.worker.info), "previews": False}
+    without = {**vars(served.worker._generator.info), "previews": False}
     monkeypatch.setattr(served.worker._generator, "info", ModelInfo(**without))
     with pytest.raises(openai.BadRequestError, match="not shown while they are made; leave it out") as raised:
         stream(served, partial_images=1)

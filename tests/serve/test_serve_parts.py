@@ -38,6 +38,16 @@ INFO = ModelInfo(
 )
 
 
+class Ready:
+    """What the engines of this file have in common."""
+
+    async def ready(self) -> bool:
+        return True
+
+    async def info(self) -> ModelInfo | None:
+        return INFO
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=20), st.integers(1, 4), st.integers(1, 12))
 def test_packs_are_compatible_bounded_and_led_by_the_oldest(
     arrivals: list[tuple[int, int]], items: int, pixels: int
@@ -139,7 +149,7 @@ def test_a_refusal_says_how_long_a_group_takes() -> None:
     """Also where the caller stops reading at the images."""
     taken = [0.0]
 
-    class Slow:
+    class Slow(Ready):
         async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
             yield Started()
             await asyncio.sleep(0.05)
@@ -155,9 +165,6 @@ def test_a_refusal_says_how_long_a_group_takes() -> None:
                 groups_in_batch=1,
                 generate_s=0.05,
             )
-
-        async def ready(self) -> bool:
-            return True
 
     class Noting(Pace):
         def add(self, seconds: float) -> None:
@@ -179,16 +186,13 @@ def test_a_refusal_says_how_long_the_queue_is() -> None:
     pace = Pace()
     pace.add(2.0)
 
-    class Crowded:
+    class Crowded(Ready):
         async def generate(self, job: Job) -> AsyncGenerator[Event, None]:
             if pace.waiting > 12:
                 raise Overloaded
             if pace.running < 4:
                 yield Started()
             await asyncio.sleep(60)
-
-        async def ready(self) -> bool:
-            return True
 
     job = Job(group=Group(prompt="a dot", seeds=(1,), sampling=Sampling()))
 

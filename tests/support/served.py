@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import uvicorn
 
+from models.info import ModelInfo
 from pipelines.serve.answers import ImagesDesk
 from pipelines.serve.door import Door
 from pipelines.serve.jobs import Engine, Event, Job
@@ -95,6 +96,9 @@ class BrokenEngine:
 
     async def ready(self) -> bool:
         return True
+
+    async def info(self) -> ModelInfo | None:
+        return None
 
 
 def post(served: Served, *, timeout: float = 60, **body: Any) -> httpx2.Response:

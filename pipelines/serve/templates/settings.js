@@ -48,13 +48,20 @@ function ready() {
 async function load() {
   const { data } = await (await answerOf("v1/models")).json();
   cards.clear();
-  for (const one of data) if (!one.parent && one.defaults.frames === 1) cards.set(one.id, one); // neither LoRAs nor videos
+  for (const one of data) if (!one.parent && !elsewhere(one)) cards.set(one.id, one); // a LoRA is its model's
   const names = cards.size > 1 ? [...cards.keys()] : [];
   $("choice").replaceChildren(...names.map(name => element("option", {}, name)));
   $("choice-field").hidden = !names.length;
-  offer(cards.get(card && card.id) || data[0]);
-  say("");
+  offer(cards.get(card && card.id) || cards.values().next().value || data[0]);
+  say(elsewhere(card) && `${card.id} ${elsewhere(card)}`, Boolean(elsewhere(card)));
 }
+/* Where a model is to be asked that this page cannot ask; "" for those that it can. */
+function elsewhere({ abilities, defaults }) {
+  if (defaults.frames > 1) return "makes videos, and is asked at v1/videos";
+  return abilities && abilities.pictures.least ? "edits pictures, and is asked at v1/images/edits" : "";
+}
+/* Whether the model can do what a field of requests asks for; one that has not said what it can is offered all. */
+const can = field => !(card.abilities && field in card.abilities.refused);
 /* Another model: its settings take the place of what was set for the one before. */
 function choose(name) {
   if (name === card.id) return;
@@ -66,6 +73,7 @@ function offer(model) {
   card = model;
   const { defaults, limits } = card;
   $("model").textContent = $("choice").value = card.id;
+  $("make").disabled = Boolean(elsewhere(card));
   $("n").max = limits.n;
   $("n").value = Math.min($("n").value || 4, limits.n);
   $("steps").max = limits.steps;
@@ -76,7 +84,13 @@ function offer(model) {
   const size = $("size").value;
   $("size").replaceChildren(...limits.sizes.map(size => element("option", {}, size)));
   if (limits.sizes.includes(size)) $("size").value = size;
-  for (const { dataset } of switches) show(dataset.intervention, defaults[dataset.intervention]);
+  for (const one of switches) {
+    const { intervention } = one.dataset;
+    one.closest("fieldset").hidden = !can(intervention);
+    show(intervention, defaults[intervention]);
+  }
+  for (const fold of document.querySelectorAll("details:has(fieldset)")) fold.hidden = !fold.querySelector("fieldset:not([hidden])");
+  $("negative-field").hidden = !can("negative_prompt");
   showValues();
 }
 
@@ -97,9 +111,9 @@ function asked() {
     steps: +$("steps").value, guidance_scale: +$("guidance").value,
   };
   if (defaults.sigmas && request.steps !== defaults.steps) request.sigmas = []; // the model's are of as many steps as its own
-  if ($("negative").value) request.negative_prompt = $("negative").value;
+  if ($("negative").value && can("negative_prompt")) request.negative_prompt = $("negative").value;
   if ($("counterfactual").value.trim()) request.counterfactual = $("counterfactual").value;
-  for (const { dataset: { intervention }, checked } of switches) if (checked) request[intervention] = chosen(intervention);
+  for (const { dataset: { intervention }, checked } of switches) if (checked && can(intervention)) request[intervention] = chosen(intervention);
   return request;
 }
 function fill(request, compared) {

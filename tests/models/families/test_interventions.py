@@ -42,7 +42,9 @@ def test_it_acts_or_says_why_not(toy: Toy, entry: Intervention) -> None:
     base = toy.outputs(toy.group())
     config = entry.config(**SETTINGS.get(entry.name, {}))
     group = toy.group(interventions=(config,))
-    if (changed := outputs_or_refusal(toy, group)) is not None:
+    changed = outputs_or_refusal(toy, group)
+    assert (changed is None) == bool(entry.refusal(toy.generator.info))
+    if changed is not None:
         assert torch.isfinite(changed).all()
         assert not torch.equal(changed, base)
         assert torch.equal(toy.outputs(group), changed)
