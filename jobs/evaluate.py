@@ -5,8 +5,8 @@
     python jobs/evaluate.py --config jobs/configs/evaluate_embedded.toml --set prompts.group_size=8
     python jobs/evaluate.py --config jobs/configs/evidence.toml                    # all methods and rivals
 
-Writes report.json, report.md, report.html and images/ into the output folder. The same command resumes: finished arms
-are kept.
+Writes report.json, report.md, report.html, figure.svg and images/ into the output folder. The same command resumes:
+finished arms are kept.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from models.embedded import world
 from models.embedded.attributes import HEADS, NAMES, index_of, scene_of
 from models.embedded.captions import CaptionStyle, caption, named_attributes
 from models.embedded.world import Scene
+
+Expansion = Literal["none", "typical", "uniform"]
+"""How prompts become longer: not at all, or by words for what they leave open, drawn as in the training world or
+evenly."""
 
 _IN_FULL = CaptionStyle(
     keep_shape=1.0, keep_colour=1.0, keep_texture=1.0, keep_size=1.0, keep_position=1.0, keep_background=1.0

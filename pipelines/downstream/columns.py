@@ -26,13 +26,13 @@ def lead(content: Downstream) -> str:
     return (
         f"Classifiers of {counted} concepts, pairs of a colour or a texture with a shape, are trained on "
         f"{real['pictures']} real pictures, as common as the world has them, and on pictures of the tail and never "
-        f"seen concepts from each source, labelled as their prompts say. Tested on {real['test_each']} real pictures "
-        f"of each concept; {len(training['seeds'])} seeds, {training['steps']} steps of {training['batch']} pictures "
-        f"for all. At equal numbers, every concept gets {made['each']} pictures; at equal cost, every source spends "
-        f"what {made['drawn_each']} pictures of {next(iter(content.settings['arms']))!r} take. A pass is one row of "
-        "the transformer. Brackets are 95 % intervals from resampling seeds and concepts together (of right pictures, "
-        f"coverage and density: concepts); small print is the paired difference to {content.base!r}, bold where its "
-        "interval leaves 0."
+        f"seen concepts from each source, labelled as their prompts say. They are tested on {real['test_each']} real "
+        f"{real['tested_on']} pictures of each concept; {len(training['seeds'])} seeds, {training['steps']} steps of "
+        f"{training['batch']} pictures for all. At equal cost, every source spends what {made['drawn_each']} pictures "
+        f"of {next(iter(content.settings['arms']))!r} take; at equal numbers, every concept gets {made['each']} "
+        "pictures. A pass is one row of the transformer. Brackets are 95 % intervals from resampling seeds and "
+        "concepts together (of right pictures, coverage and density: concepts); small print is the paired difference "
+        f"to {content.base!r}, bold where its interval leaves 0."
     )
 
 

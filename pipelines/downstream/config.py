@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from models.errors import require
-from models.interventions.registry import entry_of
 from models.recommended import UNKNOWN, Recommended
 from models.scorers.base import ScorerSpec
-from models.spec import InterventionConfig, ModelSpec, Sampling
+from models.spec import ModelSpec, Sampling
 from pipelines.config import toml
+from pipelines.config.drawing import Drawing
 from pipelines.config.recommended import build_experiment
 
 REAL = "real renders"
@@ -21,7 +21,7 @@ REAL = "real renders"
 Basis = Literal["equal numbers", "equal cost"]
 """On which sources are compared: as many pictures of each concept, or as many passes of the transformer in all."""
 
-BASES: tuple[Basis, ...] = ("equal numbers", "equal cost")
+BASES: tuple[Basis, ...] = ("equal cost", "equal numbers")
 
 Judge = Literal["none", "score", "margin"]
 """Which drawn pictures are accepted: see `Source.judge`."""
@@ -38,6 +38,8 @@ class Real:
     """Of one thing each, as common as the world has them: what every classifier is trained on. Drawn anew per seed."""
     test_each: int = 24
     """Of each concept, that classifiers are tested on."""
+    tested_on: Literal["test", "validation"] = "test"
+    """Settings are chosen on "validation" pictures, which are others than those of "test"."""
     reference_each: int = 64
     """Of each tail and never seen concept, which made pictures are compared with; more than `COVERAGE_K`."""
     concepts: int = 0
@@ -79,8 +81,9 @@ class Made:
             require(getattr(self, name) >= least, name, getattr(self, name), f"needs {least} or more")
         fits = self.drawn_each >= self.each and self.drawn_each % self.group_size == 0
         require(fits, "drawn_each", self.drawn_each, f"needs {self.each} or more, a multiple of {self.group_size}")
-        for name in ("score_quantile", "similarity"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "needs 0 to 1")
+        require(0 <= self.score_quantile <= 1, "score_quantile", self.score_quantile, "needs 0 to 1")
+        above = "needs more than 0, at most 1: from a cosine of 0 on every picture would repeat the first"
+        require(0 < self.similarity <= 1, "similarity", self.similarity, above)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,26 +109,16 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class Arm(Drawing):
     """One way to draw pictures."""
 
-    name: str
-    """Unique in the experiment."""
-    guidance_scale: float | None = None
-    """In place of that of the experiment; None keeps it."""
-    interventions: tuple[InterventionConfig, ...] = ()
-    """Settings of those that act; in the file each has a table of its own name."""
+    draw_times: int = 1
+    """How many times `Made.drawn_each` pictures are drawn of each concept: 2 where one takes half as many passes as
+    those of the first arm, so that there are enough of them at equal cost."""
 
-    def settings(self) -> dict[str, Any]:
-        """The settings that change pixels, as plain values."""
-        acting = {entry_of(config).name: asdict(config) for config in self.interventions}
-        return {"guidance_scale": self.guidance_scale, **acting}
-
-    def sampled(self, sampling: Sampling) -> Sampling:
-        """The sampling of the arm. sampling: of the experiment."""
-        if self.guidance_scale is None:
-            return sampling
-        return replace(sampling, guidance_scale=self.guidance_scale)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.draw_times >= 1, "draw_times", self.draw_times, "needs 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +161,7 @@ class DownstreamConfig:
     training: Training = field(default_factory=Training)
     """Of each classifier."""
     arms: tuple[Arm, ...]
-    """One or more."""
+    """One or more. The first says what equal cost is; of the others those are drawn that sources name."""
     sources: tuple[Source, ...]
     """What is compared."""
     base: str
@@ -180,6 +173,8 @@ class DownstreamConfig:
         for key in ("arms", "sources"):
             names = [one.name for one in getattr(self, key)]
             require(len({*names}) == len(names) > 0, key, names, "needs one or more, each name once")
+        for arm in self.arms:
+            arm.sampled(self.sampling)
         known = {arm.name for arm in self.arms}
         for source in self.sources:
             alone = len(source.arms) == 1 and REAL in source.arms

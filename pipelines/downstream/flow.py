@@ -45,7 +45,8 @@ def run(config: DownstreamConfig) -> str:
     studio = Studio(config, output)
     concepts = world.concepts(config.real.concepts)
     head, rare = ([one for one in concepts if (one.part == "head") == first] for first in (True, False))
-    pools = {arm.name: studio.drawn(arm, rare) for arm in config.arms}
+    named = {config.arms[0].name, *(arm for source in config.sources for arm in source.arms)}
+    pools = {arm.name: studio.drawn(arm, rare) for arm in config.arms if arm.name in named}
     pools[REAL] = studio.rendered(rare, config.made.drawn_each, "training")
     reference = studio.rendered(rare, config.real.reference_each, "reference")
     known = studio.rendered(head, config.real.reference_each, "reference")

@@ -39,13 +39,14 @@ class Pool:
     def in_turn(pools: Sequence[Pool], group: int) -> Pool:
         """The pictures of several arms as if their groups were drawn in turn.
 
-        pools: one per arm, of as many pictures.
+        pools: one per arm. Where those of some have ended, the others go on.
         group: pictures that are drawn together.
         """
         if len(pools) == 1:
             return pools[0]
-        starts = range(0, len(pools[0].passes_P), group)
-        return Pool.joined([pool.part(slice(start, start + group)) for start in starts for pool in pools])
+        starts = range(0, max(len(pool.passes_P) for pool in pools), group)
+        parts = [pool.part(slice(start, start + group)) for start in starts for pool in pools]
+        return Pool.joined(parts)
 
     def part(self, of_P: slice) -> Pool:
         """Some of the pictures of each concept."""

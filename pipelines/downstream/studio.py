@@ -43,7 +43,7 @@ class Studio:
         self._judges = [asdict(config.scorer), hashlib.sha256(Path(config.oracle).read_bytes()).hexdigest()]
 
     def drawn(self, arm: Arm, concepts: Sequence[Concept]) -> Pool:
-        """What an arm draws of each concept, `made.drawn_each` pictures.
+        """What an arm draws of each concept, `draw_times` as many pictures as `made.drawn_each`.
 
         arm: how.
         concepts: of what.
@@ -57,8 +57,8 @@ class Studio:
             "groups": [made.group_size, made.groups_per_batch, made.seed],
             "prompts": [concept.prompt.prompt for concept in concepts],
         }
-        parts = []
-        for number in tqdm(range(made.drawn_each // made.group_size), desc=arm.name, unit="round", dynamic_ncols=True):
+        parts, rounds = [], range(arm.draw_times * made.drawn_each // made.group_size)
+        for number in tqdm(rounds, desc=arm.name, unit="round", dynamic_ncols=True):
             file = self._file(of | {"round": number})
             if not self._output.exists(file):
                 with counted(self._generator.transformer) as count:
@@ -70,6 +70,7 @@ class Studio:
                         groups_per_batch=made.groups_per_batch,
                         run_seed=image_seed(made.seed, "round", number),
                         interventions=arm.interventions,
+                        expand=arm.expand,
                     )
                     drawn = np.stack(list(groups))
                 self._save(file, self._judged(concepts, drawn, count.passes / drawn[..., 0, 0, 0].size))

@@ -35,7 +35,8 @@ class School:
     def __init__(self, config: DownstreamConfig, output: Storage, concepts: Sequence[Concept]) -> None:
         self._config, self._output, self._concepts = config, output, concepts
         self._real = lru_cache(maxsize=1)(lambda seed: renders.long_tailed(config.real.pictures, seed))
-        self._test = np.stack([renders.of_concept(one, config.real.test_each, "test") for one in concepts])
+        real = config.real
+        self._test = np.stack([renders.of_concept(one, real.test_each, real.tested_on) for one in concepts])
 
     def right(self, made: Labelled | None, seed: int) -> NDArray[np.float64]:
         """Share of each concept's test pictures that a classifier names rightly, float64 [C].
@@ -45,7 +46,8 @@ class School:
         """
         settings = {**asdict(self._config.training), "seeds": seed}
         real, tested = self._config.real, [concept.prompt.prompt for concept in self._concepts]
-        of = [_RECIPE, settings, real.pictures, real.test_each, tested, "" if made is None else _digest(made)]
+        pictures = [real.pictures, real.test_each, real.tested_on, "" if made is None else _digest(made)]
+        of = [_RECIPE, settings, pictures, tested]
         name = hashlib.blake2b(json.dumps(of, sort_keys=True).encode(), digest_size=8).hexdigest()
         file = f"trainings/{name}.json"
         if not self._output.exists(file):

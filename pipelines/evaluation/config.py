@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -12,13 +12,11 @@ from models.interventions.registry import entry_of
 from models.recommended import UNKNOWN, Recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import toml
+from pipelines.config.drawing import Drawing
 from pipelines.config.recommended import build_experiment
 
 Half = Literal["all", "choose", "report"]
 """Which concepts take part: see `Prompts.half`."""
-
-Expansion = Literal["none", "typical", "uniform"]
-"""How prompts become longer: see `Arm.expand`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,56 +55,27 @@ class Prompts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class Arm(Drawing):
     """One way to make the pictures of every prompt."""
 
-    name: str
-    """Unique in the evaluation."""
     question: str = "the methods"
     """Arms with the same question share a table."""
     value: float | None = None
     """Value on the axis of the question's curve; None for an arm that is not a point of it."""
-    guidance_scale: float | None = None
-    """In place of that of the evaluation; None keeps it."""
-    sampling: dict[str, Any] = field(default_factory=dict)
-    """Further settings of `Sampling` in place of the evaluation's."""
     loras: tuple[str, ...] | None = None
     """Names of those LoRAs of the model that act; None is all of them."""
     draw_times: int = 1
     """Pictures that are drawn for each one that is kept; see `pipelines.evaluation.keep`."""
-    expand: Expansion = "none"
-    """Each picture is drawn from a longer text, in which words for what the prompt leaves open are drawn as in the
-    training world ("typical") or evenly ("uniform"). It is judged by the prompt."""
-    interventions: tuple[InterventionConfig, ...] = ()
-    """Settings of those that act; in the file each has a table of its own name."""
 
     def settings(self) -> dict[str, Any]:
         """The settings that change pixels, as plain values."""
-        own: dict[str, Any] = {"guidance_scale": self.guidance_scale}
-        for name, nothing in (("sampling", {}), ("loras", None), ("draw_times", 1), ("expand", "none")):
-            if (value := getattr(self, name)) != nothing:
-                own[name] = value
-        return own | {entry_of(config).name: asdict(config) for config in self.interventions}
-
-    def sampled(self, sampling: Sampling) -> Sampling:
-        """The sampling of the arm.
-
-        sampling: of the evaluation.
-
-        Raises:
-            UserError: when a setting is unknown or out of range.
-        """
-        own = dict(self.sampling)
-        if self.guidance_scale is not None:
-            own["guidance_scale"] = self.guidance_scale
-        return toml.build(Sampling, asdict(sampling) | own, file=f"arm {self.name!r}", at="sampling")
+        own = (("loras", None), ("draw_times", 1))
+        changed = {name: getattr(self, name) for name, nothing in own if getattr(self, name) != nothing}
+        return super().settings() | changed
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.draw_times >= 1, "draw_times", self.draw_times, "needs 1 or more")
-        coupled = [entry_of(c).name for c in self.interventions if entry_of(c).couples == "group"]
-        require(
-            self.expand == "none" or not coupled, "expand", self.expand, f"{coupled} act on pictures of the same text"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.evaluation.arm_files import ArmFiles, Made
 from pipelines.evaluation.config import Arm, EvaluationConfig
+from pipelines.evaluation.frontier import figure
 from pipelines.evaluation.make import Maker
 from pipelines.evaluation.markdown import markdown
 from pipelines.evaluation.page import page
@@ -50,7 +51,7 @@ class _Setting:
 
 
 def run(config: EvaluationConfig) -> str:
-    """Make what is missing, write `report.json`, `report.md` and `report.html`, and return the path of the last.
+    """Make what is missing, write report.json, report.md, report.html and figure.svg, and return the path of the page.
 
     Raises:
         UserError: when the model's or the oracle's files are missing, or the output folder is not an evaluation's.
@@ -78,6 +79,8 @@ def run(config: EvaluationConfig) -> str:
     result = report(config, setting.sets, readings, real) | {"revision": revision}
     output.write_bytes("report.json", (json.dumps(result, indent=1) + "\n").encode())
     output.write_bytes("report.md", markdown(config.name, result).encode())
+    if drawn := figure(result):
+        output.write_bytes("figure.svg", drawn.encode())
     output.write_bytes("report.html", page(config.name, result, output).encode())
     return output.path("report.html")
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedded.described import expanded
-from models.embedded.pictures import drawn
+from models.embedded.pictures import drawn, groups_of
 from models.generator import Generator
 from models.scorers.base import ImageGroup, Scorer
 from models.seeds import image_seed
@@ -53,11 +52,7 @@ class Maker:
             "loras": None if arm.loras is None else tuple(one for one in model.loras if one.name in arm.loras),
         }
         seeds = [image_seed(seed, prompt, index) for index in range(images)]
-        if arm.expand == "none":
-            return [Group(prompt=prompt, seeds=tuple(seeds), **shared)]
-        balanced = arm.expand == "uniform"
-        texts = [expanded(prompt, np.random.default_rng(own), balanced=balanced) for own in seeds]
-        return [Group(prompt=text, seeds=(own,), **shared) for text, own in zip(texts, seeds, strict=True)]
+        return groups_of(prompt, seeds, arm.expand, **shared)
 
     def _kept(self, prompt: str, pixels: NDArray[np.uint8], images: int) -> NDArray[np.uint8]:
         assert self.scorer is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.dataset.storage import Storage
 from pipelines.evaluation.columns import Column, Entry, change, columns, lead, passes, sections
-from pipelines.evaluation.frontier import frontiers
+from pipelines.evaluation.frontier import figure
 from pipelines.pages.curve import curve
 from pipelines.pages.fill import Templates, inline_png, report_page
 
@@ -28,7 +28,7 @@ def page(title: str, result: Mapping[str, Any], output: Storage) -> str:
     body = _TEMPLATES.fill(
         "evaluation.html",
         lead=escape(lead(result)),
-        frontiers="".join(frontiers(entries, result["prompts"])),
+        figure=figure(result),
         sections="".join(_section(question, base, rows, points, own) for question, rows, points in sections(result)),
         pictures=_pictures([e for e in entries if e["question"] == base["question"]], output),
         settings=escape(json.dumps({e["arm"]: e["settings"] for e in entries}, indent=1)),

@@ -25,10 +25,6 @@ class Dot:
     """Whether no other one is better in one measure and as good in the other."""
     chosen: bool
     """Whether it is marked as the chosen one."""
-    x_span: tuple[float, float] | None = None
-    """Ends of the interval of `x`; None where none is drawn."""
-    y_span: tuple[float, float] | None = None
-    """Ends of the interval of `y`."""
 
 
 def scatter(dots: Sequence[Dot], *, across: str, up: str) -> str:
@@ -38,11 +34,8 @@ def scatter(dots: Sequence[Dot], *, across: str, up: str) -> str:
     across: name of the first measure.
     up: name of the second.
     """
-    ends = {
-        "x": [end for dot in dots for end in (dot.x, *(dot.x_span or ()))],
-        "y": [end for dot in dots for end in (dot.y, *(dot.y_span or ()))],
-    }
-    ticks = {axis: nice_ticks(min(values), max(values)) for axis, values in ends.items()}
+    values = {"x": [dot.x for dot in dots], "y": [dot.y for dot in dots]}
+    ticks = {axis: nice_ticks(min(of_axis), max(of_axis)) for axis, of_axis in values.items()}
 
     def x(value: float) -> float:
         share = (value - ticks["x"][0]) / (ticks["x"][-1] - ticks["x"][0])
@@ -59,11 +52,6 @@ def scatter(dots: Sequence[Dot], *, across: str, up: str) -> str:
     ) + "".join(
         f'<text x="{x(t):.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{t:.4g}</text>' for t in ticks["x"]
     )
-    intervals = "".join(
-        f'<line class="span" x1="{x(left):.1f}" x2="{x(right):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
-        for dot in dots
-        for left, right, low, high in _crossed(dot)
-    )
     front = sorted((dot for dot in dots if dot.on_the_front), key=lambda dot: dot.x)
     line = " ".join(f"{x(dot.x):.1f},{y(dot.y):.1f}" for dot in front)
     marks = "".join(
@@ -79,16 +67,10 @@ def scatter(dots: Sequence[Dot], *, across: str, up: str) -> str:
     return (
         f'<figure class="curve"><figcaption>{title}</figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{spoken}">'
-        f'{grid}{intervals}<polyline points="{line}"/>{marks}</svg></figure>'
+        f'{grid}<polyline points="{line}"/>{marks}</svg></figure>'
     )
 
 
 def _label(dot: Dot, x: float, y: float) -> str:
     words = f"{dot.name}, chosen" if dot.chosen else dot.name
     return f'<text x="{x + 9:.1f}" y="{y - 5:.1f}">{escape(words)}</text>'
-
-
-def _crossed(dot: Dot) -> list[tuple[float, float, float, float]]:
-    """Left, right, low and high ends of the lines of a dot's intervals."""
-    across = [(*dot.x_span, dot.y, dot.y)] if dot.x_span else []
-    return across + ([(dot.x, dot.x, *dot.y_span)] if dot.y_span else [])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from jobs import downstream
 from models.generator import Generator
+from models.spec import Group
 from pipelines.downstream import classifier, config
 from tests.conftest import ROOT
 
@@ -48,6 +52,14 @@ name = "stock"
 name = "unguided"
 guidance_scale = 1.0
 tora = true
+[[arms]]
+name = "long"
+guidance_scale = 1.0
+expand = "uniform"
+draw_times = 2
+[[arms]]
+name = "of no source"
+sampling = {{ steps = 2 }}
 [[sources]]
 name = "nothing"
 [[sources]]
@@ -59,6 +71,9 @@ name = "quota"
 arms = ["stock", "unguided"]
 judge = "margin"
 choose = "quota"
+[[sources]]
+name = "long"
+arms = ["long"]
 [[sources]]
 name = "real"
 arms = ["real renders"]
@@ -75,13 +90,25 @@ def toml(tmp_path: Path, untrained: str, untrained_oracle: Path, tiny_clip: str)
 def test_report_page_and_figure_and_a_second_run_that_makes_nothing(
     toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drawn: list[Group] = []
+    generate = Generator.generate
+
+    def seen(self: Generator, groups: Sequence[Group]) -> list[NDArray[np.uint8]]:
+        drawn.extend(groups)
+        return generate(self, groups)
+
+    monkeypatch.setattr(Generator, "generate", seen)
     assert downstream.main(["--config", str(toml)]) == 0
     out = tmp_path / "out"
+    assert {group.sampling.steps for group in drawn} == {1}  # an arm that no source names draws nothing
+    longer = [group for group in drawn if " on " in group.prompt]  # which names a background
+    assert len(longer) == 3 * 12
+    assert {len(group.seeds) for group in longer} == {1}
     result = json.loads((out / "report.json").read_text())
     assert result["concepts"] == {"head": 2, "tail": 2, "never seen": 1, "tail and never seen": 3}
     for sources in result["compared"].values():
         by_name = {one["source"]: one for one in sources}
-        assert list(by_name) == ["nothing", "stock | filter", "quota", "real"]
+        assert list(by_name) == ["nothing", "stock | filter", "quota", "long", "real"]
         assert "difference" not in by_name["stock | filter"] or by_name["stock | filter"]["difference"] is None
         assert by_name["nothing"]["difference"]["tail"]["low"] <= by_name["nothing"]["difference"]["tail"]["high"]
         assert by_name["nothing"]["pictures_each"] == 0
@@ -93,15 +120,16 @@ def test_report_page_and_figure_and_a_second_run_that_makes_nothing(
     assert 0 <= numbers["real"]["coverage"]["mean"] <= 1
     assert cost["stock | filter"]["passes_each"] == 6 * 2  # with guidance a picture takes two passes
     assert cost["quota"]["passes_each"] <= 6 * 2
+    assert cost["long"]["passes_each"] == cost["long"]["pictures_each"] == 12
 
     table = (out / "report.md").read_text()
     rows = [line.count("|") for line in table.splitlines() if line.startswith("|")]
-    assert rows == [11] * (2 * 6)
+    assert rows == [11] * (2 * 7)
     page = (out / "report.html").read_text()
     assert "<Worth>" not in page
     assert all(part in page for part in ("&lt;Worth&gt;", "data:image/png", "At equal cost", "<svg"))
     figure = ElementTree.fromstring((out / "figure.svg").read_text())
-    assert len(figure.findall(".//{*}circle")) == 2 * 4
+    assert len(figure.findall(".//{*}circle")) == 2 * 5
 
     first = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     monkeypatch.setattr(Generator, "__init__", lambda *_: pytest.fail("all pictures are there"))
@@ -115,6 +143,7 @@ def test_wrong_input_is_named(toml: Path, capsys: pytest.CaptureFixture[str]) ->
         ("model.path=/missing", "model.path: /missing/model_index.json does not exist"),
         ('model.loras=[{name = "turbo", path = "/missing"}]', "model.loras.turbo: /missing does not exist"),
         ("made.drawn_each=7", "drawn_each = 7"),
+        ("made.similarity=0", "similarity = 0.0 is out of range: needs more than 0, at most 1"),
         ("base=stok", "base = 'stok' is out of range: needs the name of a source"),
         ("scorer.kind=aesthetic", "needs a kind that gives image vectors"),
     ):
@@ -122,7 +151,10 @@ def test_wrong_input_is_named(toml: Path, capsys: pytest.CaptureFixture[str]) ->
         assert words in capsys.readouterr().err
     toml.write_text(toml.read_text().replace('"stock", "unguided"', '"stock", "ungided"'))
     assert downstream.main(["--config", str(toml)]) == 2
-    assert "'quota' needs names of arms (stock, unguided)" in capsys.readouterr().err
+    assert "'quota' needs names of arms (long, of no source, stock, unguided)" in capsys.readouterr().err
+    toml.write_text(toml.read_text().replace('"stock", "ungided"', '"stock"').replace("steps = 2 }", "step = 2 }"))
+    assert downstream.main(["--config", str(toml)]) == 2
+    assert "arm 'of no source': table [sampling]: unknown key 'step'" in capsys.readouterr().err
 
 
 def test_the_shipped_config() -> None:

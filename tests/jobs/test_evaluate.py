@@ -98,8 +98,9 @@ def test_report_page_and_pictures_and_a_second_run_that_makes_nothing(
     assert "In report.html besides: cost, weight." in text
     page = (out / "report.html").read_text()
     assert "<TORA>" not in page
-    assert all(part in page for part in ("&lt;TORA&gt;", "data:image/png", "<polyline", "distinct right pictures of 3"))
+    assert all(part in page for part in ("&lt;TORA&gt;", "data:image/png", "<polyline", "distinct right ones"))
     assert 'src="http' not in page
+    assert (out / "figure.svg").read_text().strip() in page
     assert len(list((out / "images").glob("*.png"))) == 6 * 8
 
     first = {path.name: path.read_bytes() for path in out.glob("report.*")}

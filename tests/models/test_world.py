@@ -13,9 +13,11 @@ from models.embedded import world
 from models.embedded.attributes import HEADS, labels_of, scene_of
 from models.embedded.captions import CaptionStyle, agreement, caption, named_attributes
 from models.embedded.described import described, expanded
+from models.embedded.pictures import groups_of
 from models.embedded.promptset import pairs, relation_prompts, single_prompts
 from models.embedded.render import render
 from models.embedded.world import Kind
+from models.spec import Group, Sampling
 
 EVERYTHING = CaptionStyle(keep_shape=1, keep_colour=1, keep_texture=1, keep_size=1, keep_position=1, keep_background=1)
 
@@ -101,6 +103,16 @@ def test_an_expanded_prompt_says_everything_and_keeps_what_was_said() -> None:
         full = named_attributes(expanded(prompt, np.random.default_rng(1), balanced=True))
         assert full | named == full
         assert len(full) == (7 if full["arrangement"] == "single" else 8)
+
+
+def test_every_picture_of_a_prompt_has_a_longer_text_of_its_own() -> None:
+    sampling = Sampling()
+    first, second = groups_of("a pink heart", (1, 2), "uniform", sampling=sampling)
+    assert (first.seeds, second.seeds) == ((1,), (2,))
+    assert first.prompt != second.prompt
+    assert [first] == groups_of("a pink heart", (1,), "uniform", sampling=sampling)
+    whole = [Group(prompt="a pink heart", seeds=(1, 2), sampling=sampling)]
+    assert groups_of("a pink heart", (1, 2), "none", sampling=sampling) == whole
 
 
 def test_pictures_repeat_and_differ() -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from models.scorers.base import ScorerSpec
+from models.spec import ModelSpec, Sampling
 from models.statistics import crossed
+from pipelines.dataset.storage import Storage
 from pipelines.downstream import classifier, renders
 from pipelines.downstream.concepts import Concept, concepts
-from pipelines.downstream.config import Choose, Judge, Training
+from pipelines.downstream.config import Arm, Choose, DownstreamConfig, Judge, Real, Source, Training
 from pipelines.downstream.keep import Keeper
 from pipelines.downstream.pool import Pool
 from pipelines.downstream.renders import Labelled
+from pipelines.downstream.trainings import School
 
 GROUP = 2
 
@@ -84,6 +90,26 @@ def test_groups_of_several_arms_are_taken_in_turn() -> None:
     joined = Pool.in_turn([one, other], GROUP)
     assert joined.score_CP[0].tolist() == pytest.approx([0.1, 0.2, 0.5, 0.6, 0.3, 0.4, 0.7, 0.8])
     assert joined.passes_P.tolist() == [1, 1, 2, 2, 1, 1, 2, 2]
+    fewer = one.part(slice(0, GROUP))
+    assert Pool.in_turn([fewer, other], GROUP).score_CP[0].tolist() == pytest.approx([0.1, 0.2, 0.5, 0.6, 0.7, 0.8])
+
+
+def test_settings_are_chosen_on_pictures_that_the_test_does_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rare = [one for one in concepts() if one.part == "never seen"][:1]
+    tested: list[NDArray[np.uint8]] = []
+
+    def seen(_: classifier.PairNet, pictures: NDArray[np.uint8]) -> NDArray[np.int64]:
+        tested.append(pictures)
+        return np.zeros((len(pictures), 2), np.int64)
+
+    monkeypatch.setattr(classifier, "predicted", seen)
+    for name in ("test", "validation"):
+        config = _experiment(tmp_path, Real(pictures=4, test_each=3, tested_on=name))
+        School(config, Storage.open(str(tmp_path)), rare).right(None, seed=0)
+    assert [len(pictures) for pictures in tested] == [3, 3]
+    assert not (tested[0][:, None] == tested[1]).all((2, 3, 4)).any()
 
 
 def test_a_classifier_learns_a_concept_from_the_pictures_that_are_added_and_is_the_same_each_time() -> None:
@@ -131,6 +157,21 @@ def test_an_interval_of_a_table_sees_what_its_rows_share() -> None:
     assert shared.high - shared.low == pytest.approx(4 * rows.std() / np.sqrt(8), rel=0.15)
     assert own.high - own.low == pytest.approx(4 * columns.std() / np.sqrt(30), rel=0.15)
     assert shared.mean == pytest.approx(rows.mean())
+
+
+def _experiment(folder: Path, real: Real) -> DownstreamConfig:
+    return DownstreamConfig(
+        output=str(folder),
+        model=ModelSpec(path="m"),
+        oracle="o",
+        scorer=ScorerSpec(model="s"),
+        sampling=Sampling(),
+        real=real,
+        training=Training(steps=1, batch=2),
+        arms=(Arm(name="stock"),),
+        sources=(Source(name="nothing"),),
+        base="nothing",
+    )
 
 
 def _labelled(concept: Concept, each: int, purpose: str) -> Labelled:
