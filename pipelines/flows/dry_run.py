@@ -84,7 +84,7 @@ def _sizes_of_groups(config: RunConfig) -> str:
 
 def _asked(config: RunConfig, output: Storage, survey: Survey) -> Iterator[tuple[str, str]]:
     if expand := config.prompts.expand:
-        rows = prompt_rows.read(config.prompts, settle=survey.variants.settle)
+        rows = prompt_rows.read(config.prompts, rules=survey.variants)
         requests = unanswered((row.prompt for row in rows if isinstance(row, PromptRow)), expand, output)
         yield "expand", f"{requests:,} requests to {expand.model} at {expand.base_url}, for {expand.count} prompts each"
 

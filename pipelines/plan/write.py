@@ -119,9 +119,9 @@ class Tally:
         pictures: as of `prompt_rows.read`.
         """
         survey = self.survey
-        settle, wanted = survey.variants.settle, survey.wanted
+        rules, wanted = survey.variants, survey.wanted
         for row in prompt_rows.read(
-            config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried, keep=keep, pictures=pictures
+            config.prompts, answers, rules=rules, wanted=wanted, carried=config.carried, keep=keep, pictures=pictures
         ):
             if isinstance(row, PromptRow):
                 for good in (row,) * self._times:

@@ -23,7 +23,7 @@ from pipelines.prompts.expansion.counterfactual import carried_over
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.pictures import NOTHING, Given, PictureReader, ahead
 from pipelines.prompts.places import find
-from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Settle, check_words
+from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Rules, check_words
 from pipelines.prompts.templates.rows import templates
 from pipelines.prompts.values import Unusable, clean_text, label, printable
 from pipelines.prompts.wanted import Wanted
@@ -96,7 +96,7 @@ def read(
     prompts: Prompts,
     answers: Storage | None = None,
     *,
-    settle: Settle | None = None,
+    rules: Rules | None = None,
     wanted: Wanted | None = None,
     carried: Sequence[Carried] = (),
     keep: Callable[[Picture], None] | None = None,
@@ -108,7 +108,7 @@ def read(
     prompts: the settings.
     answers: the output folder of the run, which keeps what a language model has answered. Without one nobody is asked:
         the rows are those that would be expanded.
-    settle: checks the rows' own settings; None reads none.
+    rules: what the run asks of rows; None reads no settings of theirs.
     wanted: the columns to read, which remembers the others; None for those that the other arguments say.
     carried: what goes along.
     keep: takes the pictures of a good row, before the row is given, which has their ids only.
@@ -117,8 +117,8 @@ def read(
     Raises:
         UserError: when a file cannot be read, or the language model cannot be asked.
     """
-    check = _Checker(prompts, settle, carried, keep)
-    wanted = wanted or Wanted(prompts.columns, settings=settle is not None, carried=[one.path[0] for one in carried])
+    check = _Checker(prompts, rules, carried, keep)
+    wanted = wanted or Wanted(prompts.columns, settings=rules is not None, carried=[one.path[0] for one in carried])
     unchecked = islice(_unchecked(prompts, wanted), prompts.limit or None)
     rows = (
         check.row(source, values, different and not prompts.expand, given=given)
@@ -203,7 +203,7 @@ class _Checker:
     def __init__(
         self,
         prompts: Prompts,
-        settle: Settle | None = None,
+        rules: Rules | None = None,
         carried: Sequence[Carried] = (),
         keep: Callable[[Picture], None] | None = None,
     ) -> None:
@@ -211,7 +211,8 @@ class _Checker:
         self._target = prompts.columns.read_from(["target_caption"])["target_caption"]
         self._keep = keep
         self._columns = prompts.columns.read_from(TEXTS)
-        self._settings = OwnSettings(prompts.columns, settle, prompts.max_characters) if settle else None
+        self._rules = rules
+        self._settings = OwnSettings(prompts.columns, rules, prompts.max_characters) if rules else None
         self._carried = carried
         self._texts = HashSet()
         self._ids = HashSet()
@@ -249,7 +250,8 @@ class _Checker:
             counterfactual = label(labels[2], "counterfactual", self._prompts.max_characters)
             if self._settings and not of_texts and not self._settings.columns.isdisjoint(values):
                 settings = self._settings.of(values)
-            check_words(settings, text)
+            if self._rules:
+                check_words(self._rules.words(settings.own), text)
             carried = self._along({} if of_texts else values) if self._carried else ()
             if self._prompts.columns.pictured and not of_texts:
                 edit = self._edit(values, given, settings)
