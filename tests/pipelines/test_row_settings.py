@@ -24,7 +24,7 @@ from pipelines.plan.variants import Variants
 from pipelines.plan.write import count_plan, write_plan
 from pipelines.prompts.carry import Carried
 from pipelines.prompts.columns import SETTINGS
-from pipelines.prompts.rows import PromptRow, _Checker
+from pipelines.prompts.rows import Checker, PromptRow
 from pipelines.prompts.settings import PLAIN
 from pipelines.stages.isolate import packs_of_equal
 from tests.conftest import Configure
@@ -377,7 +377,7 @@ def test_what_is_written_for_a_row_has_its_settings_and_what_goes_along(tmp_path
     path.write_text('{"prompt": "a dot", "steps": 4, "label": 3}\n{"prompt": "a star", "label": 4}\n')
     config = configure(prompts={"path": str(path)})
     label = Carried(name="label", path=("label",), kind=pa.int64())
-    check = _Checker(config.prompts, Variants(config), [label])
+    check = Checker(config.prompts, Variants(config), [label])
     for values, steps in (({"prompt": "a dot", "steps": 4, "label": 3}, 4), ({"prompt": "a star", "label": 4}, None)):
         row = check.row("f:1", values)
         assert isinstance(row, PromptRow)
