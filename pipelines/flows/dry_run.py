@@ -94,6 +94,7 @@ def settings(config: RunConfig) -> Iterator[str]:
     named = Sampling.names(pictures=config.prompts.columns.pictured)
     yield from _lines("sampling", "sampling", config.sampling, config.recommended, named)
     for arm in config.arms:
+        yield from (f"{arm.name}: sampling.{key} = {value!r} (the arm)" for key, value in arm.sampling.given().items())
         for acting in arm.interventions:
             name = entry_of(acting).name
             settings = [field.name for field in fields(acting)]
@@ -148,7 +149,7 @@ def _time(config: RunConfig, amount_of_work: float) -> str:
     flops = flops_per_image(config)
     if flops is None:
         return "unknown: no local files say how large the model is"
-    flops *= amount_of_work / work(config)
+    flops *= amount_of_work / work(config.sampling)
     where = config.ray
     speed = where.gpus_per_generator * _GPU_FLOPS or where.generator_threads * where.gpus_per_replica * _CPU_FLOPS
     seconds = flops / (speed * where.generators)

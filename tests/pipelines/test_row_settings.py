@@ -15,9 +15,10 @@ from pipelines.calibration.config import CalibrationConfig, Grid
 from pipelines.dataset.storage import Storage
 from pipelines.flows import calibrate
 from pipelines.plan.files import read_shard
+from pipelines.plan.groups import groups_of
 from pipelines.plan.survey import Survey
 from pipelines.plan.variants import Variants
-from pipelines.plan.write import write_plan
+from pipelines.plan.write import count_plan, write_plan
 from pipelines.prompts.carry import Carried
 from pipelines.prompts.columns import SETTINGS
 from pipelines.prompts.rows import Checker, PromptRow
@@ -57,6 +58,35 @@ def test_every_setting_of_a_row_reaches_its_groups_and_no_others(plan: Planner) 
             kind = OF_ARMS[name][0]
             assert [row[kind] and row[kind][name] for row in own] == [None, value]
     assert {*OF_A_GROUP, *OF_ARMS, "aspect_ratio", "seed", "images"} == {*SETTINGS}
+
+
+FEW = [{"name": "stock"}, {"name": "few", "sampling": {"steps": 2, "guidance_scale": 1.0}}]
+
+
+def test_an_arm_says_for_every_row_what_it_says_and_rows_say_the_rest(plan: Planner) -> None:
+    rows: Rows = [{"prompt": "a dot"}, {"prompt": "a star", "steps": 9, "negative_prompt": "blurry"}]
+    shards = plan(rows, arms=FEW, sampling={"steps": 4, "guidance_scale": 3.0})
+    made = [(row["arm"], row["steps"], row["guidance_scale"], row["negative_prompt"]) for row in groups(shards)]
+    assert sorted(made) == [
+        ("few", 2, 1.0, ""),
+        ("few", 2, 1.0, "blurry"),
+        ("stock", 4, 3.0, ""),
+        ("stock", 9, 3.0, "blurry"),
+    ]
+    assert [group.sampling.steps for shard in shards for group in groups_of(shard)] == [4, 2, 9, 2]
+    seeds = {(row["prompt"], *row["group_seeds"]) for row in groups(shards)}
+    assert len(seeds) == 2  # arms share them
+    survey = Survey(plan.config)
+    count_plan(plan.config, survey)
+    assert survey.work == plan.config.group.size * 1024 * 1024 * (4 * 2 + 2 + 9 * 2 + 2)
+    ids = {row["group_id"] for row in groups(shards)}
+    before = groups(plan(rows, arms=[{"name": "stock"}, {"name": "few"}], sampling={"steps": 4, "guidance_scale": 3.0}))
+    assert {row["group_id"] for row in before if row["arm"] == "stock"} == ids & {row["group_id"] for row in before}
+
+
+def test_a_row_cannot_say_what_every_arm_says(plan: Planner) -> None:
+    plan([{"prompt": "a dot", "steps": 9}, {"prompt": "a star"}], arms=FEW[1:])
+    assert plan.failures() == ["1: steps = 9 has no effect: every arm has a setting of its own"]
 
 
 def test_ids_change_with_the_settings_and_with_nothing_else(plan: Planner) -> None:
