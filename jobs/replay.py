@@ -60,10 +60,10 @@ def _run(options: argparse.Namespace) -> int:
     generator: Generator | Replica | None = None
     made = wrong = 0
     for rows in replay.pick(output, sample=options.sample, group_id=options.group, seed=options.seed):
-        if generator is None:  # all rows of a run have the same model and guidance
+        if generator is None:  # all rows of a run have the same model
             offload = made_by.offload if on_gpus else "none"
             spec = replay.model_of(rows, device=options.device, made_by=made_by, offload=offload, path=options.model)
-            ranks = ray.ranks(made_by.group, rows["guidance_scale"][0].as_py(), made_by.plugins)
+            ranks = ray.ranks(made_by.group, made_by.guided, made_by.plugins)
             generator = open_generator(spec, ranks)
         for image in replay.replay(output, rows, generator.generate, per_batch=made_by.group.groups_per_batch):
             made += 1

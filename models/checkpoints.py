@@ -2,12 +2,12 @@
 
 Sampling is from the model cards and the diffusers documentation of each; for LongCat-Image, Ovis-Image, AuraFlow, Bria,
 HunyuanVideo 1.5 and Mochi from the defaults and examples of diffusers 0.42.1, whose converter has HunyuanVideo 1.5's
-guidance. Step-distilled checkpoints (Turbo, schnell,
-klein, distilled) want few steps and no classifier-free guidance; at other settings they give poor pictures without an
-error. TORA is in its paper's form (arXiv 2510.03886: block input, sigma 1.3), which is the default of its settings.
-Repulsion is in its paper's form too (arXiv 2603.28762: all joint blocks, both branches, M = 100, for FLUX 50, in the
-first 4 of 28 steps, 1 of 4, or 1 of 20), with the strength of `repulsion_strength`. None of these checkpoints has been
-run by this project: `models/recommended.py` says where each setting of a run comes from.
+guidance, and so are the 28 steps of FLUX.1 dev, Krea and Kontext (dev's card has 50). Step-distilled checkpoints
+(Turbo, schnell, klein, distilled) want few steps and no classifier-free guidance; at other settings they give poor
+pictures without an error. TORA is in its paper's form (arXiv 2510.03886: block input, sigma 1.3), which is the default
+of its settings. Repulsion is in its paper's form too (arXiv 2603.28762: all joint blocks, both branches, M = 100, for
+FLUX 50, in the first 4 of 28 steps, 1 of 4, or 1 of 20), with the strength of `repulsion_strength`. None of these
+checkpoints has been run by this project: `models/recommended.py` says where each setting of a run comes from.
 
 Sizes are from cards and config files, rounded, for estimates without a model's files. Importable without torch.
 """
@@ -189,6 +189,8 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
     "meituan-longcat/LongCat-Image": _of(LONGCAT, 50, 4.5, 7, size=_LONGCAT, **_LONG),
     "AIDC-AI/Ovis-Image-7B": _of(OVIS, 50, 5.0, 7, size=_OVIS),
     "fal/AuraFlow-v0.3": _of(AURA, 50, 3.5, 7, size=_AURA),
+    "fal/AuraFlow-v0.2": _of(AURA, 50, 3.5, 7, size=_AURA),
+    "fal/AuraFlow": _of(AURA, 50, 3.5, 7, size=_AURA),
     "briaai/BRIA-3.2": _of(BRIA, 30, 5.0, 4, size=_BRIA, max_sequence_length=128),
     # Their cards count the guidance scale from 0: 3.5 and 0.
     "krea/Krea-2-Raw": _of(KREA2, 52, 4.5, 7, size=_KREA2, **_LONG),
@@ -220,7 +222,16 @@ RENAMED = {
 """Hub id under which a checkpoint was published before -> the present one."""
 
 
+_NAMES = {name.lower(): name for name in CHECKPOINTS} | {old.lower(): name for old, name in RENAMED.items()}
+
+
+def named(path: str) -> str | None:
+    """The name in `CHECKPOINTS` of a hub id, in which a hub takes capital letters for small ones; None where it is not
+    known."""
+    return _NAMES.get(path.lower())
+
+
 def size_of(path: str) -> Size | None:
     """The size of the checkpoint with this hub id; None where it is not known."""
-    known = CHECKPOINTS.get(RENAMED.get(path, path))
-    return known.size if known else None
+    name = named(path)
+    return CHECKPOINTS[name].size if name else None

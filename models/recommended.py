@@ -4,7 +4,8 @@ all ask here. Importable without torch.
 A checkpoint is known by its hub id, or as a local folder: by configs that have the shape of a published checkpoint (a
 copy or a fine-tune of it), else by its pipeline class. Anything else gets the papers' form. Before all of these go, key
 by key, the tables [sampling], [tora], [repulsion] ... that somebody measured on it, in a file `NAME.toml` beside its
-folder `NAME`.
+folder `NAME`; and before these the tables beside its LoRAs, in `NAME.toml` beside `NAME.safetensors` or the folder
+`NAME`, as one that distils the model wants other steps, and other interventions, than the model.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models.checkpoints import CHECKPOINTS, RENAMED, Checkpoint, Shape, repulsion_strength
+from models.checkpoints import CHECKPOINTS, Checkpoint, Shape, named, repulsion_strength
 from models.errors import ModelError
 
 _MODEL_INDEX, _TRANSFORMER = "model_index.json", "transformer/config.json"
@@ -33,10 +34,9 @@ class Recommended:
     """Name -> fields of its settings."""
     source: str
     """Where they come from, in words, but for those of `own`."""
-    file: str = ""
-    """The file beside the model's folder; "" where there is none."""
-    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The tables of that file, as it has them: what of the settings above comes from there."""
+    files: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """The files beside the model and its LoRAs, and their tables, as they have them: what of the settings above comes
+    from there, later ones before earlier ones."""
     warning: str = ""
     """What a person should know before relying on them; "" where they were made for this very model."""
 
@@ -46,25 +46,36 @@ class Recommended:
         table: "sampling", or the name of an intervention.
         key: the setting.
         """
-        return self.file if key in self.own.get(table, {}) else self.source
+        own = [file for file, tables in self.files.items() if key in tables.get(table, {})]
+        return own[-1] if own else self.source
 
 
 UNKNOWN = Recommended(source="the papers' form")
 
 
-def recommended(path: str) -> Recommended:
-    """The settings for a model. path: a pipeline folder or a hub id, as `model.path`.
+def recommended(path: str, loras: Sequence[str] = ()) -> Recommended:
+    """The settings for a model.
+
+    path: a pipeline folder or a hub id, as `model.path`.
+    loras: the same of its LoRAs, or their files.
 
     Raises:
-        ModelError: the file beside the folder, or a config in it, cannot be read.
+        ModelError: a file beside the folder or a LoRA, or a config in the folder, cannot be read.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        return _of_hub_id(path)
-    shape = shape_of(folder)
-    known = _unknown(path) if shape is None else _of_shape(folder, shape)
-    own = next((file for at in _places(folder) if (file := at.parent / f"{at.name}.toml").is_file()), None)
-    return known if own is None else _with_file(known, own)
+    known = _of_folder(folder) if folder.is_dir() else _of_hub_id(path)
+    files = [file for file in map(_beside, [path, *loras]) if file]
+    return _with_files(known, files) if files else known
+
+
+def _beside(path: str) -> Path | None:
+    """The TOML file of the same name beside a folder, or beside a file; None where there is none."""
+    at = Path(path)
+    if at.is_file():
+        named = [at.with_suffix(".toml")]
+    else:
+        named = [place.parent / f"{place.name}.toml" for place in _places(at)] if at.is_dir() else []
+    return next((file for file in named if file.is_file()), None)
 
 
 def shape_of(folder: Path) -> Shape | None:
@@ -91,10 +102,14 @@ def shape_of(folder: Path) -> Shape | None:
     )
 
 
+def _of_folder(folder: Path) -> Recommended:
+    shape = shape_of(folder)
+    return _unknown(str(folder)) if shape is None else _of_shape(folder, shape)
+
+
 def _of_hub_id(path: str) -> Recommended:
-    name = RENAMED.get(path, path)
-    known = CHECKPOINTS.get(name)
-    return _unknown(path) if known is None else _of_checkpoint(name, known)
+    name = named(path)
+    return _unknown(path, _DOWNLOADED) if name is None else _of_checkpoint(name, CHECKPOINTS[name])
 
 
 def _of_checkpoint(name: str, known: Checkpoint, warning: str = "") -> Recommended:
@@ -162,35 +177,44 @@ def _distilled_alike(one: Shape, other: Shape) -> tuple[bool, bool]:
 
 
 _ADVICE = "say [sampling], [tora] and [repulsion] as its card and your own trials do"
+_DOWNLOADED = "; or give the folder of a download: a fine-tune is known by its configs"
 
 
-def _unknown(path: str) -> Recommended:
+def _unknown(path: str, more: str = "") -> Recommended:
     return Recommended(
         source="the papers' form",
-        warning=f"model.path = {path!r} is not in models/checkpoints.py: it gets the papers' form; {_ADVICE}",
+        warning=f"model.path = {path!r} is not in models/checkpoints.py: it gets the papers' form; {_ADVICE}{more}",
     )
 
 
-def _with_file(known: Recommended, file: Path) -> Recommended:
-    """The tables of a file before what is known without it. A warning stays for the tables that the file has not."""
-    try:
-        own = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read: {error}") from error
-    if wrong := [name for name, table in own.items() if not isinstance(table, dict)]:
-        raise ModelError(f"{file}: {wrong[0]} is no table; it holds [sampling] and tables of interventions")
-    names = dict.fromkeys([*known.interventions, *own])
-    tables = {name: {**known.interventions.get(name, {}), **own.get(name, {})} for name in names if name != "sampling"}
+def _with_files(known: Recommended, files: Sequence[Path]) -> Recommended:
+    """The tables of files before what is known without them, the last file's first. A warning stays for the tables that
+    no file has."""
+    own = {str(file): _tables(file) for file in files}
+    merged = {name: dict(table) for name, table in known.interventions.items()}
+    merged["sampling"] = dict(known.sampling)
+    for tables in own.values():
+        for name, table in tables.items():
+            merged[name] = {**merged.get(name, {}), **table}
     guessed = dict.fromkeys(["sampling", "repulsion", *known.interventions])  # these depend on the model
-    left = ", ".join(f"[{name}]" for name in guessed if name not in own)
+    left = ", ".join(f"[{name}]" for name in guessed if not any(name in tables for tables in own.values()))
     return replace(
         known,
-        sampling={**known.sampling, **own.get("sampling", {})},
-        interventions=tables,
-        file=str(file),
-        own=own,
-        warning=f"{known.warning} (not in {file}: {left})" if known.warning and left else "",
+        sampling=merged.pop("sampling"),
+        interventions=merged,
+        files=own,
+        warning=f"{known.warning} (not in {' or '.join(own)}: {left})" if known.warning and left else "",
     )
+
+
+def _tables(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        tables = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from error
+    if wrong := [name for name, table in tables.items() if not isinstance(table, dict)]:
+        raise ModelError(f"{file}: {wrong[0]} is no table; it holds [sampling] and tables of interventions")
+    return tables
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def measure(
     groups: group sizes.
     prompts: numbers of the prompt's own tokens.
     large_group: the size of a group for repulsion alone; 0 for none.
-    steps: denoising steps of a run.
+    steps: denoising steps of a run with TORA.
     repeats: runs of each variant.
     device: a torch device.
     """
@@ -109,9 +109,13 @@ def measure(
         parts.show(timed(parts.without_papers_forms(parts.tora(model, images, own, device, torch.bfloat16))))
     for images in (*groups, *([large_group] if large_group else [])):
         if images > 1:
-            run = _denoising(transformer, model, images, prompts[0], steps, device)
-            print(f"\n{_title(model, steps, images)}")
-            table = timed({"base": run, "repulsion": partial(run, model.repulsion)})
+            print(f"\n{_title(model, 1, images)}")  # its steps are all alike
+            run = _denoising(transformer, model, images, prompts[0], 1, device)
+            try:
+                table = timed({"base": run, "repulsion": partial(run, model.repulsion)})
+            except torch.OutOfMemoryError:
+                print("    does not fit into this GPU's memory", flush=True)
+                continue
             show(table, "base")
             over = (table["repulsion"].ratio - 1.0) * model.tau / model.steps
             print(f"    over a run, where it acts in {model.tau} of {model.steps} steps: {100 * over:+.2f} %")
@@ -120,7 +124,8 @@ def measure(
 
 
 def _title(model: Model, steps: int, images: int) -> str:
-    return f"{model.name} (real dimensions, random weights, bfloat16), {steps} steps, group of {images}"
+    counted = f"{steps} steps" if steps > 1 else "1 step"
+    return f"{model.name} (real dimensions, random weights, bfloat16), {counted}, group of {images}"
 
 
 def _denoising(transformer: Any, model: Model, images: int, own: int, steps: int, device: str) -> Callable[..., None]:

@@ -2,7 +2,8 @@
 
     python jobs/bench.py interventions                                     # the embedded model, then single blocks
     python jobs/bench.py interventions --only cost --launch 5              # what a GPU should take: a cost model
-    python jobs/bench.py interventions --device cuda --models flux1-dev --group-sizes 1 --prompt-tokens 60
+    python jobs/bench.py interventions --device cuda --models sd3.5-large --repeats 3    # ten minutes, on paper
+    python jobs/bench.py interventions --device cuda --models flux.1-dev --group-sizes 1 --prompt-tokens 60
 
 The cases are SD3.5-Large and FLUX.1-dev at 1024 x 1024 pixels, groups of 1, 4 and 8, prompts of 60, 120 and 333 tokens
 of their own, and repulsion in a group of 64 too. On a GPU the whole transformer runs them, with random weights, for a
@@ -22,6 +23,7 @@ import diffusers
 import torch
 
 from jobs.benchmarks import blocks, cases, cost, embedded, gpu
+from pipelines.errors import UserError
 
 _MODELS = {model.name.lower(): model for model in cases.MODELS}
 _SPEEDS = {
@@ -31,6 +33,7 @@ _SPEEDS = {
     "bandwidth": (1e12, "TB/s"),
     "launch": (1e-6, "microseconds"),
     "round": (1e-6, "microseconds"),
+    "alone": (1e9, "GFLOP/s of one multiprocessor, in float64"),
 }
 """Assumptions of the cost model that have an option -> its unit, and what the unit is called."""
 
@@ -43,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt-tokens", type=int, nargs="+", default=list(cases.PROMPT_TOKENS), metavar="M")
     parser.add_argument("--large-group", type=int, default=cases.LARGE_GROUP, help="for repulsion alone; 0 for none")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4, help="denoising steps of a run on a GPU")
+    parser.add_argument("--steps", type=int, default=4, help="denoising steps of a run with TORA on a GPU")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the embedded model")
     parser.add_argument("--image-tokens", type=int, default=4096, help="of single blocks; 1024 are 512 x 512 pixels")
@@ -56,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the benchmark, and return the exit status."""
+    if options.device == "cuda" and options.only != "cost" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no GPU here; --only cost says what one should take")
     torch.set_num_threads(options.threads)
     models = [_MODELS[name] for name in options.models]
     assumed = cost.Gpu(**{name: getattr(options, name) * unit for name, (unit, _) in _SPEEDS.items()})

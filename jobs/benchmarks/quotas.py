@@ -14,7 +14,7 @@ import argparse
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,6 +44,7 @@ REACH = (0.25, 0.25, 0.8, 0.8)
 MODES = 60
 _KINDS = tuple(PASSES)
 _DIM = 32
+_SIZE = 4
 _GROUPS_AT_A_TIME = 4096
 _POLICIES = ("stock", "uniform", "bandit")
 
@@ -60,12 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class World(Protocol):
     """What makes pictures, and judges them."""
 
-    arms: tuple[str, ...]
-    """The arms there are."""
-    texts: Sequence[str]
-    """The prompts, one for each concept."""
-    size: int
-    """Images of a group."""
+    tables: Mapping[str, Any]
+    """Of the run's config: group, arms, and others."""
+    prompts: Sequence[tuple[str, str]]
+    """Text and concept of each prompt; those of a concept follow each other."""
 
     def begin(self) -> None:
         """The quotas are filled from nothing."""
@@ -85,6 +84,8 @@ class Filled:
 
     images: NDArray[np.int64]
     """Images made for each concept."""
+    work: NDArray[np.float64]
+    """What they took: denoising steps times pixels, as a multiple of an image's with the run's own sampling."""
     accepted: NDArray[np.int64]
     """Images accepted of each concept."""
     right: NDArray[np.int64]
@@ -129,7 +130,8 @@ def _invented(options: argparse.Namespace, policy: str, seed: int) -> Filled:
         candidates=("base",) if policy == "stock" else ARMS,
         budget="bandit" if policy == "bandit" else "uniform",
     )
-    return fill(_Invented(texts=[f"concept {number}" for number in range(options.concepts)], seed=seed), quota, seed)
+    names = [f"concept {number}" for number in range(options.concepts)]
+    return fill(_Invented(prompts=[(name, name) for name in names], seed=seed), quota, seed)
 
 
 def fill(world: World, quota: Quota, seed: int) -> Filled:
@@ -140,21 +142,19 @@ def fill(world: World, quota: Quota, seed: int) -> Filled:
     seed: of the run.
     """
     world.begin()
-    numbers = [world.arms.index(name) for name in quota.candidates]
     with tempfile.TemporaryDirectory() as folder:
         config = _config(Path(folder), world, seed)
-        variants = Variants(config)
+        arms, size, variants = [arm.name for arm in config.arms], config.group.size, Variants(config)
+        numbers = [arms.index(name) for name in quota.candidates]
         ids = np.array([prompt.prompt_id for prompt in _prompts(config)])
-        state = State(
-            census.take(config, quota, _prompts(config), variants), quota, world.arms, [1.0] * len(world.arms)
-        )
+        state = State(census.take(config, quota, _prompts(config), variants), quota, arms)
         output = Storage.open(config.run.output)
         segments: tuple[Segment, ...] = ()
-        nothing = np.zeros(len(world.texts), np.int64)
-        result = Filled(images=nothing, accepted=nothing, right=nothing)
+        nothing = np.zeros(len(state.census.names), np.int64)
+        result = Filled(images=nothing, work=np.zeros(len(nothing)), accepted=nothing, right=nothing)
         while True:
             with _Timed(result, "choose"):
-                asked = ask(state, numbers, group_size=world.size, seed=seed, round_number=result.rounds)
+                asked = ask(state, numbers, group_size=size, seed=seed, round_number=result.rounds)
             if not len(asked.arm_G):
                 break
             with _Timed(result, "plan"):
@@ -175,7 +175,10 @@ def fill(world: World, quota: Quota, seed: int) -> Filled:
                 result.right = result.right + np.bincount(concept_N[taken_N], minlength=len(nothing))
             result.rounds += 1
         return replace(
-            result, images=state.images_KA.sum(1).astype(np.int64), accepted=state.distinct.count_K.astype(np.int64)
+            result,
+            images=state.images_KA.sum(1).astype(np.int64),
+            work=size * state.spent_KA.sum(1),
+            accepted=state.distinct.count_K.astype(np.int64),
         )
 
 
@@ -191,14 +194,14 @@ class _Timed:
 
 
 def _config(folder: Path, world: World, seed: int) -> RunConfig:
-    (folder / "prompts.txt").write_text("".join(f"{text}\n" for text in world.texts))
+    lines = ["prompt,concept", *(f"{text},{concept}" for text, concept in world.prompts)]
+    (folder / "prompts.csv").write_text("".join(f"{line}\n" for line in lines))
     table: dict[str, Any] = {
         "run": {"output": str(folder / "out"), "seed": seed},
-        "prompts": {"path": str(folder / "prompts.txt")},
+        "prompts": {"path": str(folder / "prompts.csv")},
         "model": {"path": "owner/model", "dtype": "float32"},
         "scoring": {"model": "ViT-B-32", "pretrained": "openai"},
-        "group": {"size": world.size},
-        "arms": [{"name": name} for name in world.arms],
+        **world.tables,
     }
     return build(table, file="the benchmark")
 
@@ -211,17 +214,18 @@ def _prompts(config: RunConfig) -> Any:
 class _Invented:
     """A world that no model draws."""
 
-    texts: Sequence[str]
+    prompts: Sequence[tuple[str, str]]
     seed: int
-    arms: tuple[str, ...] = ARMS
-    size: int = 4
+    tables: Mapping[str, Any] = field(
+        default_factory=lambda: {"group": {"size": _SIZE}, "arms": [{"name": name} for name in ARMS]}
+    )
 
     def begin(self) -> None: ...
 
     def draw(self, state: State, asked: Ask, prompt_ids: list[str]) -> tuple[Made, NDArray[np.bool_]]:
         rng = np.random.default_rng([self.seed, int(state.groups_KA.sum())])
-        quota_N = np.repeat(state.census.quota_P[asked.prompt_G], self.size)
-        arm_N = np.repeat(asked.arm_G, self.size)
+        quota_N = np.repeat(state.census.quota_P[asked.prompt_G], _SIZE)
+        arm_N = np.repeat(asked.arm_G, _SIZE)
         passes = np.array([PASSES[kind] for kind in _KINDS])
         # Where a concept is a pair of arms' weaknesses: a third of the rare ones want another arm than the others.
         shifted = (quota_N // len(_KINDS)) % 3 == 0

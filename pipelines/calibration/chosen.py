@@ -16,15 +16,16 @@ BESIDE, RUN = "chosen.toml", "run.toml"
 
 
 def beside(config: CalibrationConfig, setting: Setting) -> str:
-    """The text of `BESIDE`.
+    """The text of `BESIDE`. Sampling is not in it where LoRAs acted: few-step ones have their own, at which the model
+    alone draws nothing.
 
     config: the calibration.
     setting: the chosen one.
     """
     rule = RULES[config.grid.prefer]
     head = f"# {setting.name}: by jobs/calibrate.py on {_of(config)}.\n# {rule}: {HOW}\n"
-    sampling = config.run.sampling.settings(pictures=False)
-    return head + toml_text({"sampling": sampling, **_interventions(config, setting)})
+    sampling = {} if config.run.model.loras else {"sampling": config.run.sampling.settings(pictures=False)}
+    return head + toml_text({**sampling, **_interventions(config, setting)})
 
 
 def run(config: CalibrationConfig, setting: Setting) -> str:
@@ -50,4 +51,5 @@ def _interventions(config: CalibrationConfig, setting: Setting) -> Mapping[str, 
 
 def _of(config: CalibrationConfig) -> str:
     run = config.run
-    return f"{run.model.path}, {run.model.dtype}, groups of {run.group.size}".replace("\n", " ")
+    loras = "".join(f" with LoRA {lora.name}" for lora in run.model.loras)
+    return f"{run.model.path}{loras}, {run.model.dtype}, groups of {run.group.size}".replace("\n", " ")

@@ -4,7 +4,7 @@ as [tora], and a key in an arm: `true` takes the run's table, a table overrides 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from models.errors import require
@@ -12,6 +12,7 @@ from models.interventions.registry import entry_of, find, in_order, registered
 from models.recommended import Recommended
 from models.spec import InterventionConfig, Lora, ModelSpec
 from pipelines.config import toml
+from pipelines.config.arm_sampling import ArmSampling
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ class WithLoras(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One set of interventions that every prompt is made with. Arms share their seeds, so images can be compared."""
+    """One way to make every prompt. Arms share their seeds, so images can be compared."""
 
     name: str
     """Unique in the run."""
@@ -48,6 +49,8 @@ class Arm:
     """Settings of those that act, in the order in which they act."""
     loras: tuple[ArmLora, ...] | None = None
     """LoRAs that act, in the file by name or as tables with a name and a scale; None is all of the model's."""
+    sampling: ArmSampling = field(default_factory=ArmSampling)
+    """Settings of [sampling] that are others in this arm."""
     group_size: int = 0
     """Images of a group, in a run with quotas; 0 is `group.size`, which is the most."""
 
@@ -205,7 +208,7 @@ def tables_of(settings: Interventions, arms: Sequence[Arm]) -> dict[str, Any]:
     columns = column_names(arms)
     return {
         **{name: asdict(settings[name]) for name in columns},
-        "arms": [{"name": arm.name, **_loras(arm), **_size(arm), **_keys(arm, settings, columns)} for arm in arms],
+        "arms": [{"name": arm.name, **_loras(arm), **_said(arm), **_keys(arm, settings, columns)} for arm in arms],
     }
 
 
@@ -213,8 +216,10 @@ def _loras(arm: Arm) -> dict[str, Any]:
     return {} if arm.loras is None else {"loras": said(arm.loras)}
 
 
-def _size(arm: Arm) -> dict[str, int]:
-    return {"group_size": arm.group_size} if arm.group_size else {}
+def _said(arm: Arm) -> dict[str, Any]:
+    """What an arm says in place of the run's settings."""
+    said = {"sampling": arm.sampling.given(), "group_size": arm.group_size}
+    return {name: value for name, value in said.items() if value}
 
 
 def _keys(arm: Arm, settings: Interventions, columns: Sequence[str]) -> dict[str, Any]:

@@ -27,29 +27,47 @@ class Settings:
     """The same as plain values, with their sources and the warning."""
 
 
-def settings_of(path: object) -> Settings:
-    """The settings for a model. Plugins are imported before: the file beside the model may have their tables.
+def settings_of(path: object, loras: Sequence[str] = ()) -> Settings:
+    """The settings for a model. Plugins are imported before: the files beside the model and its LoRAs may have their
+    tables.
 
     path: as `model.path`; what is no text, or none, is a model that nobody knows.
+    loras: paths of its LoRAs.
 
     Raises:
-        UserError: when the file beside the folder, or a config in it, cannot be read or does not fit; the message
-            names it.
+        UserError: when a file beside the folder or a LoRA, or a config in the folder, cannot be read or does not fit;
+            the message names it.
     """
     try:
-        known = recommended(path) if isinstance(path, str) and path else UNKNOWN
+        known = recommended(path, loras) if isinstance(path, str) and path else UNKNOWN
     except ModelError as error:
         raise UserError(str(error)) from error
-    tables = ["sampling", *arms.names()]
-    for name in known.own:
-        if name not in tables:
-            raise UserError(f"{known.file}: unknown table [{name}]{meant(name, tables)}")
-    file = known.file or known.source
+    names = ["sampling", *arms.names()]
+    for file, tables in known.files.items():
+        for name in tables:
+            if name not in names:
+                raise UserError(f"{file}: unknown table [{name}]{meant(name, names)}")
+    said_by = " or ".join(known.files) or known.source
     return Settings(
-        sampling=toml.build(Sampling, known.sampling, file=file, at="sampling"),
-        interventions=arms.read_interventions({}, known, file=file),
+        sampling=toml.build(Sampling, known.sampling, file=said_by, at="sampling"),
+        interventions=arms.read_interventions({}, known, file=said_by),
         recommended=known,
     )
+
+
+def settings_of_table(model: object) -> Settings:
+    """The settings for the model of a file's table [model], which may be wrong in any way.
+
+    model: the table.
+
+    Raises:
+        UserError: as `settings_of`.
+    """
+    if not isinstance(model, Mapping):
+        return settings_of(None)
+    loras = model.get("loras")
+    paths = [lora.get("path") for lora in loras if isinstance(lora, Mapping)] if isinstance(loras, list) else []
+    return settings_of(model.get("path"), [path for path in paths if isinstance(path, str) and path])
 
 
 def build_experiment(
@@ -68,8 +86,7 @@ def build_experiment(
     """
     for text in overrides:
         toml.override(table, text)
-    model = table.get("model")
-    known = settings_of(model.get("path") if isinstance(model, dict) else None)
+    known = settings_of_table(table.get("model"))
     if isinstance(own := table.get("sampling", {}), dict):
         table["sampling"] = {**known.recommended.sampling, **own}
     given: dict[str, Any] = {

@@ -33,7 +33,7 @@ from pipelines.config.arms import (
 )
 from pipelines.config.expressions import check_columns
 from pipelines.config.quota import Quota
-from pipelines.config.recommended import settings_of
+from pipelines.config.recommended import settings_of_table
 from pipelines.config.scorers import PLACES as SCORER_PLACES
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
@@ -76,6 +76,7 @@ class RunConfig:
         require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
         for arm in self.arms:
             loras_of(arm, self.model)
+            _check_sampling(arm, self.sampling)
             rule = f"needs [quota], and at most group.size = {self.group.size}"
             good = not arm.group_size or (self.quota is not None and arm.group_size <= self.group.size)
             require(good, f"arms.{arm.name}.group_size", arm.group_size, rule)
@@ -140,6 +141,16 @@ class RunConfig:
         return [*(schema.PICTURE_FIELDS if self.prompts.columns.pictured else []), *carried]
 
     @property
+    def arm_samplings(self) -> list[Sampling]:
+        """The sampling of each arm, for rows without settings of their own."""
+        return [arm.sampling.of(self.sampling) for arm in self.arms]
+
+    @property
+    def guided(self) -> bool:
+        """Whether an arm has guidance, which takes two passes of the transformer for a step."""
+        return any(one.guidance_scale > 1.0 for one in self.arm_samplings)
+
+    @property
     def group_sizes(self) -> list[int]:
         """Images of a group of each arm."""
         return [arm.group_size or self.group.size for arm in self.arms]
@@ -162,6 +173,13 @@ class RunConfig:
         return {name: _plain(table) for name, table in tables.items()}
 
 
+def _check_sampling(arm: Arm, sampling: Sampling) -> None:
+    try:
+        arm.sampling.of(sampling)
+    except ValueError as error:
+        raise ValueError(f"arms.{arm.name}.sampling: {error}") from None
+
+
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The config in the TOML file `path`, with `key.sub=value` overrides (values in TOML; bare words are text)."""
     table = toml.read(path)
@@ -173,8 +191,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def build(table: Mapping[str, Any], *, file: str) -> RunConfig:
     """The config of a TOML table. Its plugins are imported: what they register may be named in it."""
     _load_plugins(table.get("run"), file)
-    model = table.get("model")
-    known = settings_of(model.get("path") if isinstance(model, Mapping) else None).recommended
+    known = settings_of_table(table.get("model")).recommended
     rest, tables = take(table)
     if isinstance(own := rest.get("sampling", {}), Mapping):
         rest["sampling"] = {**known.sampling, **own}

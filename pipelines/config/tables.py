@@ -220,18 +220,18 @@ class RayOptions:
         """CPU threads of each process of a generator."""
         return max(1, (self.threads_per_generator or int(self.cpus_per_generator)) // self.gpus_per_replica)
 
-    def ranks(self, group: GroupSize, guidance_scale: float, plugins: tuple[str, ...] = ()) -> Ranks:
+    def ranks(self, group: GroupSize, guided: bool, plugins: tuple[str, ...] = ()) -> Ranks:
         """The processes of each generator.
 
         group: the table [group].
-        guidance_scale: of the run's sampling.
+        guided: whether there is guidance, in the sampling of the run or of an arm.
         plugins: of the run.
         """
         return Ranks(
             count=self.gpus_per_replica,
             parallelism=self.parallelism,
             images=group.size * group.groups_per_batch,
-            guided=guidance_scale > 1.0,
+            guided=guided,
             threads=self.generator_threads,
             timeout_s=self.rank_timeout_s,
             plugins=plugins,

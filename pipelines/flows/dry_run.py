@@ -21,7 +21,7 @@ from pipelines.flows.warnings import of_rows
 from pipelines.plan.shard_size import bytes_per_raw_byte
 from pipelines.plan.survey import Survey, work
 from pipelines.plan.write import Tally, count_plan
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 from pipelines.prompts.expansion.ask import unanswered
 from pipelines.prompts.rows import PromptRow
 from pipelines.prompts.templates.rows import templates
@@ -84,7 +84,7 @@ def _sizes_of_groups(config: RunConfig) -> str:
 
 def _asked(config: RunConfig, output: Storage, survey: Survey) -> Iterator[tuple[str, str]]:
     if expand := config.prompts.expand:
-        rows = prompt_rows.read(config.prompts, rules=survey.variants)
+        rows = prompt_reading.read(config.prompts, rules=survey.variants)
         requests = unanswered((row.prompt for row in rows if isinstance(row, PromptRow)), expand, output)
         yield "expand", f"{requests:,} requests to {expand.model} at {expand.base_url}, for {expand.count} prompts each"
 
@@ -94,6 +94,7 @@ def settings(config: RunConfig) -> Iterator[str]:
     named = Sampling.names(pictures=config.prompts.columns.pictured)
     yield from _lines("sampling", "sampling", config.sampling, config.recommended, named)
     for arm in config.arms:
+        yield from (f"{arm.name}: sampling.{key} = {value!r} (the arm)" for key, value in arm.sampling.given().items())
         for acting in arm.interventions:
             name = entry_of(acting).name
             settings = [field.name for field in fields(acting)]
@@ -148,7 +149,7 @@ def _time(config: RunConfig, amount_of_work: float) -> str:
     flops = flops_per_image(config)
     if flops is None:
         return "unknown: no local files say how large the model is"
-    flops *= amount_of_work / work(config)
+    flops *= amount_of_work / work(config.sampling)
     where = config.ray
     speed = where.gpus_per_generator * _GPU_FLOPS or where.generator_threads * where.gpus_per_replica * _CPU_FLOPS
     seconds = flops / (speed * where.generators)

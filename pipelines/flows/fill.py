@@ -70,7 +70,7 @@ def fill(config: RunConfig, output: Storage, maker: Maker, *, retry_failed: bool
     pictures = PictureReader(config.prompts)
     counts, people = _census(config, output, record, pictures, anew=retry_failed or record.plan_made_from != inputs)
     arms = [arm.name for arm in config.arms]
-    state = State(people, config.quota, arms, [size / config.group.size for size in config.group_sizes])
+    state = State(people, config.quota, arms)
     if retry_failed:
         retry.request(output, counts.shard_numbers())
     folded = 0

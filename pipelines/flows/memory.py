@@ -107,7 +107,7 @@ def shared(config: RunConfig) -> Division:
         config.ray.parallelism,
         config.ray.gpus_per_replica,
         images=config.group.size * config.group.groups_per_batch,
-        guided=config.sampling.guidance_scale > 1.0,
+        guided=config.guided,
     )
 
 
@@ -140,7 +140,7 @@ def activation_bytes(config: RunConfig, shape: Division) -> int:
     shape: how the processes of a replica divide a batch.
     """
     sampling, size = config.sampling, _BYTES[config.model.dtype]
-    branches = 2 if sampling.guidance_scale > 1.0 else 1
+    branches = 2 if config.guided else 1
     images = config.group.size * config.group.groups_per_batch
     rows = -(-images // shape.group) * max(1, branches // shape.cfg)
     pixels = sampling.width * sampling.height

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.interventions.registry import find
-from models.spec import Group, Lora, ModelSpec, Offload
+from models.spec import Group, Lora, ModelSpec, Offload, Sampling
 from pipelines.config import plugins, toml
+from pipelines.config.arm_sampling import ArmSampling
 from pipelines.config.arms import Arm
 from pipelines.config.recorded import recorded, recorded_tables
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run
@@ -72,6 +73,8 @@ class Origin:
     """The table [ray] of the run."""
     group: GroupSize
     """The table [group] of the run."""
+    guided: bool
+    """Whether an arm of the run has guidance."""
     plugins: tuple[str, ...]
     """`run.plugins` of the run."""
 
@@ -170,7 +173,8 @@ def origin(output: Storage) -> Origin:
     named = recorded(run, "run", Run).plugins
     plugins.load(named)
     own = {field.name for field in fields(Arm)}
-    for arm in recorded_tables(run, "arms"):
+    arms = recorded_tables(run, "arms")
+    for arm in arms:
         for name, settings in arm.items():
             if name not in own and settings and find(name) is None:
                 raise UserError(
@@ -187,8 +191,14 @@ def origin(output: Storage) -> Origin:
         loras=model.loras,
         ray=recorded(run, "ray", RayOptions),
         group=recorded(run, "group", GroupSize),
+        guided=_guided(recorded(run, "sampling", Sampling), arms),
         plugins=named,
     )
+
+
+def _guided(sampling: Sampling, arms: Sequence[Mapping[str, Any]]) -> bool:
+    own = [toml.build(ArmSampling, arm.get("sampling", {}), file=run_json.FILE, at="arms.sampling") for arm in arms]
+    return any(one.of(sampling).guidance_scale > 1.0 for one in own)
 
 
 def model_of(row: pa.Table, *, device: str, made_by: Origin, offload: Offload = "none", path: str = "") -> ModelSpec:

@@ -41,7 +41,7 @@ def card(view: CardView, number: int, arms: Sequence[str], first_shot: int, sett
     concept = f'<span class="concept" dir="auto">{escape(plan["concept"])}</span>' if plan["concept"] else ""
     caption = plan.get(TARGET_CAPTION)
     target = f'<span dir="auto">to show: {escape(caption)}</span>' if caption else ""
-    said = "".join(f'<span dir="auto">{escape(_setting(name, plan[name]))}</span>' for name in settings)
+    said = "".join(f'<span dir="auto">{escape(setting(name, plan[name]))}</span>' for name in settings)
     return (
         f'<article class="card" data-order="{number}" data-rarity="{escape(plan["rarity"] or "")}"'
         f' aria-label="Prompt {number + 1}"><header>{_prompt(plan["prompt"])}'
@@ -68,15 +68,20 @@ def _beside_sources(view: CardView, groups: str) -> str:
 
 
 def settings_that_differ(cards: Sequence[CardView]) -> list[str]:
-    """The settings of sampling that prompts do not have in common, as rows may have some of their own.
+    """The settings of sampling that an arm does not have in common for all prompts, as rows may have some of their own.
 
     cards: the prompts.
     """
-    plans = [view.groups[0].plan for view in cards]
-    return [name for name in Sampling.names(pictures=True) if len({str(plan.get(name)) for plan in plans}) > 1]
+    plans = [group.plan for view in cards for group in view.groups]
+
+    def differs(name: str) -> bool:
+        return len({(plan["arm"], str(plan.get(name))) for plan in plans}) > len({plan["arm"] for plan in plans})
+
+    return [name for name in Sampling.names(pictures=True) if differs(name)]
 
 
-def _setting(name: str, value: Any) -> str:
+def setting(name: str, value: Any) -> str:
+    """A setting of sampling in words."""
     return f"{name} {shorten(str(value), _LONG_SETTING, placeholder=' …') or 'none'}"
 
 

@@ -11,10 +11,12 @@ from html import escape
 from typing import Any
 
 from models.interventions.registry import registered
+from pipelines.config.recorded import recorded_tables
+from pipelines.dataset import run_json
 from pipelines.dataset.report_json import Counts, Interval, Measures, Report
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.lines import lines_of
-from pipelines.gallery.markup import arm_tile, card, counted, details, settings_that_differ
+from pipelines.gallery.markup import arm_tile, card, counted, details, setting, settings_that_differ
 from pipelines.gallery.pick import pick_prompts
 from pipelines.gallery.read import CardView, read_cards
 from pipelines.pages.chart import chart
@@ -53,7 +55,9 @@ def gallery(
     for number, view in enumerate(cards):
         articles.append(card(view, number, arms, shot, settings))
         shot += sum(len(group.shots) for group in view.groups)
-    does = {group.plan["arm"]: _does(group.plan) for view in cards for group in view.groups}
+    own = {arm["name"]: arm.get("sampling", {}) for arm in recorded_tables(run_json.read(output), "arms")}
+    plans = {group.plan["arm"]: group.plan for view in cards for group in view.groups}
+    does = {arm: _does(plan, own.get(arm, {})) for arm, plan in plans.items()}
     return _TEMPLATES.fill(
         "gallery.html",
         policy=_policy(style, script),
@@ -109,9 +113,11 @@ def _part(shown: int, prompts: int) -> str:
     return f"This page shows {shown:,} of {prompts:,} prompts, drawn evenly over the rarities."
 
 
-def _does(plan: Mapping[str, Any]) -> str:
+def _does(plan: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     on = [entry.title for entry in registered() if plan.get(entry.name) is not None]
-    return "with " + " and ".join(on) if on else "the stock model"
+    return ", ".join(
+        ["with " + " and ".join(on) if on else "the stock model", *(setting(*pair) for pair in own.items())]
+    )
 
 
 def _options(cards: Sequence[CardView]) -> str:

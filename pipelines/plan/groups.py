@@ -145,7 +145,7 @@ def _arm_columns(config: RunConfig, made: Sequence[Variant]) -> dict[str, pa.Arr
     arms = [arm for variant in made for arm in variant.arms]
     acting = [_settings(arm) for arm in arms]
     names = column_names(config.arms)
-    sampling = [variant.sampling.settings(pictures=False) for variant in made for _ in variant.arms]
+    sampling = [arm.sampling.of(variant.sampling).settings(pictures=False) for variant in made for arm in variant.arms]
     names_of_sampling = Sampling.names(pictures=False)
     values: dict[str, list[Any]] = {
         "arm": [arm.name for arm in arms],
@@ -195,7 +195,7 @@ def _started(config: RunConfig, model: Any, variant: Variant, arm: Arm) -> hashl
     made_with = {
         "schema": _RECIPE,
         "model": model,
-        "sampling": variant.sampling.settings(pictures=False),
+        "sampling": arm.sampling.of(variant.sampling).settings(pictures=False),
         "arm": arm.name,
         **({"loras": _loras(arm, config)} if config.model.loras else {}),
         **dict.fromkeys(schema.in_every_row()),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from models.spec import Sampling
 from pipelines.config.run import RunConfig
 from pipelines.plan.buckets import Bucket, bucket_of
-from pipelines.plan.shard_size import Made, raw_image_bytes
+from pipelines.plan.shard_size import raw_image_bytes
 from pipelines.plan.variants import Variants, image_count
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.rows import FailedPrompt, PromptRow
@@ -14,10 +15,11 @@ from pipelines.prompts.wanted import Wanted
 _REASONS_SHOWN = 3
 
 
-def work(made: Made) -> int:
+def work(sampling: Sampling) -> int:
     """A number to which the time that an image takes is about proportional: its pixels, times how often the transformer
     sees them."""
-    return raw_image_bytes(made) * made.sampling.steps * (2 if made.sampling.guidance_scale > 1 else 1)
+    pixels = sampling.width * sampling.height * sampling.frames
+    return pixels * sampling.steps * (2 if sampling.guidance_scale > 1 else 1)
 
 
 class Survey:
@@ -69,12 +71,13 @@ class Survey:
 
     def _add(self, bucket: Bucket, prompts: int) -> None:
         made = self.variants.of(*bucket)
-        arms = len(self._config.arms)
-        images = prompts * arms * image_count(self._config, bucket[1])
+        arms = len(made.arms)
+        of_an_arm = prompts * image_count(self._config, bucket[1])
+        images = of_an_arm * arms
         self.groups += prompts * arms * made.group.groups_per_prompt
         self.images += images
         self.raw_bytes += images * raw_image_bytes(made)
-        self.work += images * work(made)
+        self.work += of_an_arm * sum(work(arm.sampling.of(made.sampling)) for arm in made.arms)
         if raw_image_bytes(made) > self._most:
             self.largest, self._most = made.sampling, raw_image_bytes(made)
         if (name := hash(bucket) % (1 << 64)) not in self._seen:

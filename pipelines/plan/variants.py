@@ -74,6 +74,8 @@ class Variants:
             wanted.setdefault("steps", len(levels))
         own = tuple((name, value) for name, value in sorted(wanted.items()) if self._changes(name, value))
         made = self.of(own, images)
+        for arm in made.arms:
+            arm.sampling.of(made.sampling)
         count, at = groups_per_prompt(made) * made.group.size, made.sampling
         if count * most_file_bytes(made) > MOST_SHARD_BYTES:
             raise ValueError(f"{count} images of {at.width} x {at.height} could exceed 2 GiB: ask for fewer or smaller")
@@ -92,6 +94,8 @@ class Variants:
 
     def _changes(self, name: str, value: Any) -> bool:
         if name in _SAMPLING:
+            if all(name in arm.sampling.given() for arm in self.config.arms):
+                raise ValueError(f"{name} = {value!r} has no effect: every arm has a setting of its own")
             return bool(getattr(self.config.sampling, name) != value)
         kind = _OF_INTERVENTIONS[name]
         acting = [one for arm in self.config.arms for one in arm.interventions if entry_of(one).name == kind]

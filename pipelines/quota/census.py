@@ -1,6 +1,6 @@
 """Whose quotas there are: the prompts of a run by concept, in arrays of numbers, so that memory stays small.
 
-Array names: K quotas, P prompts.
+Array names: K quotas, P prompts, A arms of the config.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.config.quota import Quota
 from pipelines.config.run import RunConfig
-from pipelines.plan.buckets import bucket_of
+from pipelines.plan.buckets import Bucket, bucket_of
 from pipelines.plan.survey import work
 from pipelines.plan.variants import Variants
 from pipelines.prompts.rows import PromptRow
@@ -31,8 +32,9 @@ class Census:
     """What each quota is for: the concept, or the prompt's id."""
     quota_P: NDArray[np.int32]
     """The number of each prompt's quota."""
-    work_P: NDArray[np.float64]
-    """Work of a group of each prompt; 1 for one with the run's own settings."""
+    work_PA: NDArray[np.float64]
+    """Work of a group of each prompt in each arm: denoising steps times pixels times images, as a multiple of that of
+    a group of `group.size` with the run's own sampling."""
     sorted_P: Hashes
     """Hashes of the prompts' ids, sorted."""
     order_P: NDArray[np.int64]
@@ -60,13 +62,13 @@ def take(config: RunConfig, quota: Quota, prompts: Iterable[PromptRow], variants
     """
     numbers: dict[str, int] = {}
     of_prompt: list[int] = []
-    works: list[float] = []
+    works: list[tuple[float, ...]] = []
     ids: list[Hashes] = []
     waiting: list[str] = []
-    whole = work(config)
+    of_bucket = lru_cache(_REMEMBERED)(partial(_works, config, variants))
     for prompt in prompts:
         of_prompt.append(numbers.setdefault(name_of(prompt, quota), len(numbers)))
-        works.append(work(variants.of(*bucket_of(prompt))) / whole)
+        works.append(of_bucket(bucket_of(prompt)))
         waiting.append(prompt.prompt_id)
         if len(waiting) == _AT_A_TIME:
             ids.append(_hashes(waiting))
@@ -76,7 +78,7 @@ def take(config: RunConfig, quota: Quota, prompts: Iterable[PromptRow], variants
     return Census(
         names=list(numbers),
         quota_P=np.array(of_prompt, np.int32),
-        work_P=np.array(works, np.float64),
+        work_PA=np.array(works, np.float64).reshape(len(works), len(config.arms)),
         sorted_P=hashes_P[order_P],
         order_P=order_P,
     )
@@ -88,6 +90,14 @@ def name_of(prompt: PromptRow, quota: Quota) -> str:
 
 
 _AT_A_TIME = 4096
+_REMEMBERED = 4096
+
+
+def _works(config: RunConfig, variants: Variants, bucket: Bucket) -> tuple[float, ...]:
+    """A row of `Census.work_PA`."""
+    made, whole = variants.of(*bucket), work(config.sampling) * config.group.size
+    sizes = zip(made.arms, config.group_sizes, strict=True)
+    return tuple(work(arm.sampling.of(made.sampling)) * size / whole for arm, size in sizes)
 
 
 def _hashes(texts: Iterable[Any]) -> Hashes:

@@ -116,7 +116,7 @@ def _inverse(passing: Estimate, new: Estimate) -> Estimate:
 
 
 def _best_arm(state: State, number: int, arms: Sequence[str]) -> str | None:
-    work_A = state.groups_KA[number] * np.array(state.share_A)
+    work_A = state.spent_KA[number]
     yields = np.where(work_A > 0, state.accepted_KA[number] / np.where(work_A > 0, work_A, 1.0), 0.0)
     return arms[int(yields.argmax())] if yields.any() else None
 

@@ -1,6 +1,7 @@
 """What a run knows of its quotas: sums over its committed shards, in the order of the plan.
 
-They follow from the files of the run alone. Array names: K quotas, P prompts, A arms of the config.
+They follow from the files of the run alone. Array names: K quotas, P prompts, A arms of the config, D groups
+that a prompt had before.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from pipelines.quota.shard import KEY, OVER_QUOTA, REPEAT, Made, Verdicts
 _FORGETTING = 0.5
 """What a round before counts for: new images become rarer the more there are, so that old yields say too much."""
 
+DRAWS = 8
+"""Groups of a prompt that are told apart by how many it had before."""
+
 Counts = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
@@ -36,11 +40,10 @@ class State:
     census: the quotas and prompts of the run.
     quota: the table [quota].
     arms: names of all arms of the config.
-    share_A: how large a group of each arm is, as a share of `group.size`: that much work it takes.
     """
 
-    def __init__(self, census: Census, quota: Quota, arms: Sequence[str], share_A: Sequence[float]) -> None:
-        self.census, self.quota, self.share_A = census, quota, share_A
+    def __init__(self, census: Census, quota: Quota, arms: Sequence[str]) -> None:
+        self.census, self.quota = census, quota
         self._arms = {name: number for number, name in enumerate(arms)}
         quotas, prompts = len(census.names), len(census.quota_P)
         self.groups_KA: Counts = np.zeros((quotas, len(arms)), np.int32)
@@ -51,6 +54,8 @@ class State:
         """Those of them that passed the judge."""
         self.accepted_KA: Counts = np.zeros_like(self.groups_KA)
         """Those of them that were accepted."""
+        self.spent_KA: Floats = np.zeros((quotas, len(arms)))
+        """The work of the groups that were planned, as `Census.work_PA` measures it."""
         self.failed_K: Counts = np.zeros(quotas, np.int32)
         """Groups that failed."""
         self.repeats_K: Counts = np.zeros(quotas, np.int32)
@@ -62,11 +67,15 @@ class State:
         self.gain_KA: Floats = np.zeros((quotas, len(arms)))
         """Images that were new when they were made; what is a round older counts for half."""
         self.work_KA: Floats = np.zeros((quotas, len(arms)))
-        """The work of their groups, likewise."""
+        """`spent_KA`, likewise."""
         self.gain_P: Floats = np.zeros(prompts)
         """As `gain_KA`, of a prompt."""
         self.work_P: Floats = np.zeros(prompts)
         """As `work_KA`, of a prompt."""
+        self.gain_D: Floats = np.zeros(DRAWS)
+        """As `gain_KA`, over all prompts by how many groups these had before; the last number stands for more, too."""
+        self.work_D: Floats = np.zeros(DRAWS)
+        """As `work_KA`, likewise."""
         self.example_shards_KE: Counts = np.full((quotas, EXAMPLES), -1, np.int32)
         """The shards of the first accepted images; -1 where there is none."""
         self.distinct = Distinct(quotas, quota.accepted, quota.distinct_similarity)
@@ -111,7 +120,7 @@ class State:
 
     def begin_round(self) -> None:
         """Let what the rounds before brought count for less."""
-        for array in (self.gain_KA, self.work_KA, self.gain_P, self.work_P):
+        for array in (self.gain_KA, self.work_KA, self.gain_P, self.work_P, self.gain_D, self.work_D):
             array *= _FORGETTING
 
     def add(self, made: Made, shard: int) -> tuple[list[str | None], list[str | None]]:
@@ -150,6 +159,7 @@ class State:
     def _count(self, quota: int, prompt: int, arm: int, images: int, found: Sequence[int], shard: int) -> None:
         accepted = sum(what == ACCEPTED for what in found)
         new = accepted + sum(what == NO_ROOM for what in found)
+        before = min(int(self.groups_P[prompt]), DRAWS - 1)
         self.groups_KA[quota, arm] += 1
         self.groups_P[prompt] += 1
         self.images_KA[quota, arm] += images
@@ -158,10 +168,13 @@ class State:
         self.failed_K[quota] += images == 0
         self.repeats_K[quota] += sum(what >= 0 for what in found)
         self.squares_K[quota] += accepted**2
-        work = self.census.work_P[prompt] * self.share_A[arm]
+        work = self.census.work_PA[prompt, arm]
+        self.spent_KA[quota, arm] += work
         self.gain_KA[quota, arm] += new
         self.work_KA[quota, arm] += work
         self.gain_P[prompt] += new
         self.work_P[prompt] += work
+        self.gain_D[before] += new
+        self.work_D[before] += work
         begun = int(self.distinct.count_K[quota]) - accepted
         self.example_shards_KE[quota, begun : begun + accepted] = shard

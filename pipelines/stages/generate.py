@@ -69,10 +69,11 @@ class GenerateShard:
         with self._telemetry.busy("load_model"):
             from models.replica.replica import open_generator
 
-            ranks = config.ray.ranks(config.group, config.sampling.guidance_scale, config.run.plugins)
+            ranks = config.ray.ranks(config.group, config.guided, config.run.plugins)
             self._generator = open_generator(config.model, ranks)
         _check_pictures(config, self._generator.info)
-        self._generator.info.check_sigmas(config.sampling.sigmas)
+        for sampling in config.arm_samplings:
+            self._generator.info.check_sigmas(sampling.sigmas)
         self._fps = config.output.fps or self._generator.info.frames_per_second
         self._encoders = ThreadPoolExecutor(_ENCODING_THREADS)
         self._denoising = threading.Lock()

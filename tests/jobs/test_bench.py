@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from jobs import bench
-from jobs.benchmarks import blocks, cost, gpu, refresh
+from jobs.benchmarks import blocks, cost, gpu, interventions, refresh, timing
 from jobs.benchmarks.cases import (
     FLUX1_DEV,
     GROUPS,
@@ -27,7 +28,10 @@ from jobs.benchmarks.cases import (
     TORA_BUDGET,
     Model,
 )
+from jobs.benchmarks.quotas_world import longer_rows
 from models.denoising import Tokens
+from models.embedded.captions import named_attributes
+from models.embedded.promptset import world_prompts
 from models.interventions.numerics.arrays import TORCH
 from models.interventions.repulsion import ascent, push
 from models.interventions.repulsion.config import RepulsionConfig
@@ -83,6 +87,39 @@ def test_the_gpu_benchmark_runs_each_model(model: Model, capsys: pytest.CaptureF
     assert re.findall(r"group of (\d)(, 6 tokens)?", shown) == [("1", ", 6 tokens"), ("2", "")]
     assert re.search(r"^  TORA, decomposed once +[\d.e-]+ +[+-]", shown, re.MULTILINE)
     assert re.search(r"over a run, where it acts in \d of 28 steps: [+-]", shown)
+
+
+def test_a_group_that_does_not_fit_a_gpu_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def small_gpu(variants: Mapping[str, Callable[[], object]], **options: Any) -> Any:
+        if "repulsion" in variants and "base" in variants and not shown:
+            shown.append("out of memory")
+            raise torch.OutOfMemoryError
+        return timing.compare(variants, **options)
+
+    shown: list[str] = []
+    monkeypatch.setattr(gpu, "compare", small_gpu)
+    gpu.measure(SD3, [2, 3], [6], 0, steps=1, repeats=1, device="cpu")
+    assert re.findall(r"group of (\d)\n +(does not fit|seconds)", capsys.readouterr().out) == [
+        ("2", "does not fit"),
+        ("3", "seconds"),
+    ]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_benchmark_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["interventions", "--device", "cuda"]) == 2
+    assert "torch finds no GPU here" in capsys.readouterr().err
+
+
+def test_the_examples_of_the_benchmark_are_commands() -> None:
+    examples = re.findall(r"bench\.py interventions +(-[^#\n]*)", interventions.__doc__ or "")
+    assert len(examples) >= 3
+    parser = argparse.ArgumentParser()
+    interventions.add_arguments(parser)
+    for words in examples:
+        parser.parse_args(words.split())
 
 
 @pytest.mark.parametrize("model", [SD3, FLUX])
@@ -257,6 +294,17 @@ def test_the_cost_model_counts_the_kernels_that_there_are(monkeypatch: pytest.Mo
     group_GBND = torch.randn(2, 4, 9, 16).bfloat16()
     pushed = counted(4, lambda: push.repel(group_GBND, RepulsionConfig()))
     assert pushed.count + (factorise + sort + gather + copy) + (copy + 1 + 1) == cost.REPULSION_KERNELS
+
+
+def test_a_longer_text_and_its_counterfactual_differ_in_the_attribute_of_the_concept_alone() -> None:
+    concepts = [one for rarity in ("rare", "unseen") for own in world_prompts(rarity).values() for one in own]
+    rows = longer_rows(concepts, 2, seed=1)
+    assert len({row.text for row in rows}) == len(rows) == 2 * len(concepts)
+    for row in rows:
+        said, other = (named_attributes(text) for text in (row.text, row.counterfactual))
+        (changed,) = (name for name, word in said.items() if other[name] != word)
+        assert changed.startswith(row.concept.kind)
+        assert len(other) == len(said) > len(named_attributes(row.concept.prompt))
 
 
 def test_the_benchmark_of_quotas_compares_ways_to_spend_the_budget(capsys: pytest.CaptureFixture[str]) -> None:

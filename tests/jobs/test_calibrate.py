@@ -85,7 +85,7 @@ def test_the_choice_is_a_run_and_tables_beside_the_model(calibrated: Path, tiny_
     model = Path(shutil.copytree(tiny_pipeline, tmp_path / "model"))
     shutil.copy(found / "chosen.toml", tmp_path / "model.toml")
     known = recommended(str(model))
-    assert known.file == str(tmp_path / "model.toml")
+    assert [*known.files] == [str(tmp_path / "model.toml")]
     assert not known.warning
     assert known.interventions["repulsion"]["strength"] == chosen["strength"]
     assert known.interventions["tora"]["sigma"] == chosen["sigma"]

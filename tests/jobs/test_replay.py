@@ -94,6 +94,20 @@ def test_so_are_those_of_a_run_with_another_model_or_sampling(
     assert capsys.readouterr().out == "12 images made again, 12 identical, 0 not\n"
 
 
+def test_so_are_those_of_arms_that_differ_in_steps_and_guidance(
+    tmp_path: Path, tiny_pipeline: str, tiny_clip: str, capsys: Out
+) -> None:
+    write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN[:2])
+    arms = 'arms=[{name="stock"}, {name="few", sampling={steps=1, guidance_scale=1}}]'
+    assert run_inline(tmp_path, arms).complete
+    assert rows(tmp_path / "out" / "data", "distinct arm, steps, guidance_scale") == [
+        ("few", 1, 1.0),
+        ("stock", 2, 4.0),
+    ]
+    assert main(["--dataset", str(tmp_path / "out"), "--sample", "0", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "12 images made again, 12 identical, 0 not\n"
+
+
 def test_so_are_those_of_a_transformer_from_a_file_of_its_own(
     tmp_path: Path, tiny_pipeline: str, tiny_clip: str, capsys: Out
 ) -> None:
@@ -120,7 +134,9 @@ def test_a_row_says_how_its_model_was_loaded(configure: Configure, tmp_path: Pat
     plain = {name: [asdict(spec)[name]] for name in ("dtype",)} | {"model": ["owner/model"], "model_revision": ["v1"]}
     stored = pa.array([{**options, "quantize": parts}], schema.MODEL_OPTIONS)
     row = pa.table({**plain, "model_options": stored})
-    made_by = Origin(same_versions=True, offload="none", loras=(), ray=RayOptions(), group=GroupSize(), plugins=())
+    made_by = Origin(
+        same_versions=True, offload="none", loras=(), ray=RayOptions(), group=GroupSize(), guided=True, plugins=()
+    )
     assert model_of(row, device="auto", made_by=made_by) == spec
 
 

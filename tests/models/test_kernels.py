@@ -109,6 +109,35 @@ for count in (3, 70):
     assert (tridiagonal.eigenvalues(matrix) - torch.linalg.eigvalsh(matrix)).abs().max() < 1e-13
 """
 
+_ON_THE_TENSORS_GPU = """
+from contextlib import contextmanager
+import torch
+from models.interventions.numerics import kernels, tridiagonal
+inside, launched = [], []
+matrix = torch.eye(3).double()[None]
+
+
+@contextmanager
+def device_of(tensor):
+    inside.append(tensor.shape)
+    yield
+    inside.pop()
+
+
+class Kernel:
+    def __getitem__(self, grid):
+        return lambda *args, **kwargs: launched.append(bool(inside))
+
+
+torch.cuda.device_of = device_of
+kernels._eigh_kernel = kernels._ascend_kernel = Kernel()
+tridiagonal._reduce_kernel = tridiagonal._count_kernel = Kernel()
+kernels.eigh(matrix)
+kernels.ascend(matrix, torch.ones(1).double(), 2, 1e-12)
+tridiagonal.eigenvalues(matrix)
+assert launched == [True] * 4, launched
+"""
+
 _COMPILED = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
@@ -137,6 +166,7 @@ _INTERPRETER = {"TRITON_INTERPRET": "1"}
         (_INTERPRETED, _INTERPRETER),
         (_GRADED, _INTERPRETER),
         (_TRIDIAGONAL, _INTERPRETER),
+        (_ON_THE_TENSORS_GPU, {}),
         (_COMPILED, {}),
     ],
 )

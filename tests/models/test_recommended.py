@@ -12,7 +12,8 @@ import torch
 
 from models import checkpoints
 from models.checkpoints import CHECKPOINTS, Shape, repulsion_strength, size_of
-from models.embedded import SAMPLING, WEIGHTS
+from models.embedded import SAMPLING, TURBO_SAMPLING, WEIGHTS
+from models.embedded import TURBO as TURBO_LORA
 from models.errors import ModelError
 from models.interventions.registry import find
 from models.interventions.repulsion.config import RepulsionConfig
@@ -206,9 +207,19 @@ def test_what_nobody_knows_gets_the_papers_form_and_a_warning(tmp_path: Path) ->
         assert not found.sampling
         assert not found.interventions
         assert "is not in models/checkpoints.py: it gets the papers' form" in found.warning
+    assert "give the folder of a download" in recommended("owner/model").warning
     assert recommended("THUDM/CogView4-6B").source == "zai-org/CogView4-6B"
     assert size_of("black-forest-labs/FLUX.1-dev") is not None
     assert size_of("owner/model") is None
+
+
+def test_capital_letters_of_a_hub_id_do_not_matter() -> None:
+    """Nor on a hub, which would give the weights: at other settings those of few steps draw poor pictures."""
+    for path in ("black-forest-labs/flux.1-schnell", "Black-Forest-Labs/FLUX.1-Schnell"):
+        assert (found := recommended(path)).source == "black-forest-labs/FLUX.1-schnell"
+        assert not found.warning
+        assert size_of(path) is not None
+    assert recommended("thudm/cogview4-6b").source == "zai-org/CogView4-6B"
 
 
 def test_what_was_measured_on_a_model_lies_beside_it(tmp_path: Path) -> None:
@@ -255,6 +266,24 @@ def test_a_file_beside_an_unknown_model_keeps_the_warning_for_what_it_does_not_s
     file = tmp_path / "new.toml"
     file.write_text("[sampling]\nsteps = 8\n")
     found = recommended(str(tmp_path / "new"))
+    assert found.sampling == {"steps": 8}
+    assert found.warning.endswith(f"(not in {file}: [repulsion])")
+
+
+def test_what_was_measured_with_a_lora_goes_before_what_was_measured_without(tmp_path: Path) -> None:
+    """As with the embedded model's LoRA of four steps."""
+    path = str(WEIGHTS / "pipeline")
+    alone, turbo = recommended(path), recommended(path, [TURBO_LORA.path])
+    assert Sampling(**{**turbo.sampling, "sigmas": tuple(turbo.sampling["sigmas"])}) == TURBO_SAMPLING
+    assert turbo.interventions["tora"]["sigma"] != alone.interventions["tora"]["sigma"]
+    assert turbo.source_of("tora", "sigma").endswith("pytorch_lora_weights.toml")
+    assert turbo.source_of("sampling", "width").endswith("pipeline.toml")
+
+    folder = tmp_path / "fast"
+    folder.mkdir()
+    file = tmp_path / "fast.toml"
+    file.write_text("[sampling]\nsteps = 8\n")
+    found = recommended("owner/model", [str(folder), "owner/lora"])
     assert found.sampling == {"steps": 8}
     assert found.warning.endswith(f"(not in {file}: [repulsion])")
 

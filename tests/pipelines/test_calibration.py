@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,23 @@ def test_toml_is_read_as_it_was_meant() -> None:
         **tables,
         "selection": {"min_margin": -math.inf, "share": 1e-05, "steps": [0.0, 0.15], "none": []},
     }
+
+
+def test_the_tables_for_the_model_leave_out_the_sampling_of_a_lora(tmp_path: Path) -> None:
+    """A few-step LoRA's sampling would be that of every run of the model, without the LoRA too."""
+    tables: dict[str, Any] = {
+        "run": {"output": str(tmp_path / "out")},
+        "prompts": {"path": "prompts.txt"},
+        "model": {"path": "models/embedded/weights/pipeline"},
+        "scoring": {"model": "m"},
+        "sampling": {"steps": 4, "guidance_scale": 1.0},
+    }
+    for loras in ([], [{"name": "turbo", "path": "turbo.safetensors"}]):
+        config = build({**tables, "model": {**tables["model"], "loras": loras}}, file="run.toml")
+        text = chosen.beside(config, config.settings()[-1])
+        assert ("sampling" in tomllib.loads(text)) == (not loras)
+        assert ("with LoRA turbo" in text) == bool(loras)
+        assert tomllib.loads(chosen.run(config, config.settings()[-1]))["sampling"]["steps"] == 4
 
 
 def test_the_run_that_is_written_keeps_quotas_but_not_their_candidates_which_are_other_arms(tmp_path: Path) -> None:

@@ -102,6 +102,13 @@ def test_overrides_reach_every_depth(toml: Path) -> None:
         ("arms=[{tora=true}]", ["arms[0]", "'name' is missing"]),
         ("arms=[{name='a', tora='yes'}]", ["arms[0].tora = 'yes'", "true, false or a table"]),
         ("arms=[{name='a', tora={sigma=99}}]", ["[arms[0].tora]", "sigma = 99.0"]),
+        ("arms=[{name='a', sampling={stpes=2}}]", ["[arms[0].sampling]", "'stpes'", "did you mean 'steps'"]),
+        ("arms=[{name='a', sampling={steps=0}}]", ["arms.a.sampling: steps = 0", "1 to 1000"]),
+        (
+            "arms=[{name='a', sampling={sigmas=[1, 0.5]}}]",
+            ["arms.a.sampling: sigmas = (1.0, 0.5)", "as many noise levels"],
+        ),
+        ("arms=[{name='a', sampling={width=64}}]", ["[arms[0].sampling]", "unknown key 'width'"]),
         ("arms=[{name='a', dave={wieght=1}}]", ["[arms[0].dave]", "'wieght'", "did you mean 'weight'"]),
         ("run.plugins='x'", ["run.plugins = 'x'", "array of module names"]),
         ("prompts.format=xml", ["prompts.format = 'xml'", "'jsonl'"]),
@@ -344,6 +351,25 @@ def test_an_arm_has_settings_of_its_own(configure: Configure) -> None:
     assert "cads" not in said
     # What run.json says is a config (but for -inf, which JSON lacks), and gives the same.
     assert build(said | {"selection": {}}, file="run.json") == settings
+
+
+def test_an_arm_has_sampling_of_its_own(configure: Configure) -> None:
+    few = {"steps": 2, "sigmas": [1.0, 0.5], "guidance_scale": 1}
+    settings = configure(
+        sampling={"steps": 4, "guidance_scale": 3.0}, arms=[{"name": "a"}, {"name": "b", "sampling": few}]
+    )
+    assert [(one.steps, one.sigmas, one.guidance_scale) for one in settings.arm_samplings] == [
+        (4, (), 3.0),
+        (2, (1.0, 0.5), 1.0),
+    ]
+    assert settings.guided
+    assert not configure(sampling={"guidance_scale": 3.0}, arms=[{"name": "b", "sampling": few}]).guided
+    said = settings.to_dict()
+    assert "sampling" not in said["arms"][0]
+    assert build(said | {"selection": {}}, file="run.json") == settings
+    same = configure(sampling={"steps": 4, "guidance_scale": 3.0}, arms=[{"name": "a"}, {"name": "b", "sampling": {}}])
+    assert fingerprint(same) != fingerprint(settings)
+    assert "sampling" not in same.to_dict()["arms"][1]
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,20 @@ def test_cards_say_in_which_settings_prompts_differ(tmp_path: Path) -> None:
     }
 
 
+def test_an_arm_says_what_it_changes_of_the_sampling_and_cards_do_not(tmp_path: Path) -> None:
+    output = write_run(tmp_path, Toy(prompts=2, arms=("base", "tora")))
+    record = json.loads((tmp_path / "run.json").read_bytes())
+    record["config"]["arms"] = [{"name": "base"}, {"name": "tora", "tora": True, "sampling": {"steps": 3}}]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    file = tmp_path / "plan" / "plan-000000.parquet"
+    plan = pq.read_table(file)
+    steps = pc.if_else(pc.equal(plan["arm"], pa.scalar("tora")), pa.scalar(3, plan["steps"].type), plan["steps"])
+    pq.write_table(plan.set_column(plan.schema.get_field_index("steps"), plan.schema.field("steps"), steps), file)
+    text = page_of(output)[0].split("<script")[0]
+    assert text.count("with TORA, steps 3") == 1
+    assert '<span dir="auto">steps' not in text
+
+
 def _pictures(page: Page) -> list[Image.Image]:
     return [
         Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))

@@ -382,6 +382,37 @@ def test_arms_may_have_smaller_groups_and_work_counts_by_images(tmp_path: Path) 
     assert {*certificate["best_arm"].to_pylist()} == {"tiny"}
 
 
+def test_work_counts_by_steps_so_that_the_bandit_finds_out_what_they_are_worth(tmp_path: Path) -> None:
+    """An arm with a quarter of the steps, of whose images half as many pass, brings twice as much for its work."""
+    few = {"name": "few", "sampling": {"steps": 5}}
+    names = [f"concept {number}" for number in range(4)]
+    tables: dict[str, Any] = {"arms": [{"name": "base"}, few], "sampling": {"steps": 20}}
+    config = configured(tmp_path, {name: [f"a {name}"] for name in names}, {"accepted": 40}, **tables)
+    filled(config, {name: Concept(modes=4000, passes={"base": 0.8, "few": 0.4}) for name in names})
+    assert {*rows(tmp_path / "out" / "plan", "arm, steps")} == {("base", 20), ("few", 5)}
+    groups = Counter(arm for (arm,) in rows(tmp_path / "out" / "plan", "arm"))
+    assert groups["few"] > 2 * groups["base"]
+    assert len(rows(tmp_path / "out" / "data", "image_id")) == 4 * 40
+    assert finish(Storage.open(tmp_path / "out")).complete
+    assert {*pq.read_table(tmp_path / "out" / "certificate.parquet")["best_arm"].to_pylist()} == {"few"}
+
+
+def test_texts_that_bring_nothing_new_the_second_time_are_drawn_once_before_any_is_drawn_again(tmp_path: Path) -> None:
+    """Each text says everything, so that all its pictures are one mode."""
+    prompts = {name: [f"{name} as text {at}" for at in range(30)] for name in ("a", "b", "c", "d")}
+    config = configured(tmp_path, prompts, {"accepted": 20}, arms=[{"name": "base"}], group={"size": 1})
+
+    class OneEach(World):
+        def _row(self, group: dict[str, Any], index: int) -> dict[str, Any]:
+            row = super()._row({**group, "concept": group["prompt"]}, index)
+            return {**row, "concept": group["concept"]}
+
+    world = OneEach(config, {text: Concept(modes=1) for texts in prompts.values() for text in texts})
+    fill(config, Storage.open(config.run.output), world)
+    assert len(rows(tmp_path / "out" / "data", "image_id")) == 4 * 20
+    assert world.images < 1.15 * 4 * 20
+
+
 def test_progress_says_how_far_quotas_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12})
     world = filled(config, WORLD)

@@ -13,6 +13,7 @@ registers into the cache, where a turn takes several times as long.
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -134,9 +135,18 @@ def eigh(matrix_GNN: Tensor) -> tuple[Tensor, Tensor]:
     size = triton.next_power_of_2(max(count, 2))
     values = matrix_GNN.new_empty(groups, size)
     vectors = matrix_GNN.new_empty(groups, count, size)
-    _eigh_kernel[(groups,)](
-        matrix_GNN.contiguous(), values, vectors, count, _EIGH_COSINE, _MOST_SWEEPS, SIZE=size, num_warps=_warps(size)
-    )
+    # Triton launches on the process's current GPU, wherever the tensors are.
+    with torch.cuda.device_of(matrix_GNN):  # type: ignore[no-untyped-call]
+        _eigh_kernel[(groups,)](
+            matrix_GNN.contiguous(),
+            values,
+            vectors,
+            count,
+            _EIGH_COSINE,
+            _MOST_SWEEPS,
+            SIZE=size,
+            num_warps=_warps(size),
+        )
     values, order = values.sort(dim=-1)
     vectors = vectors.gather(-1, order[:, None, :].expand_as(vectors))
     return values[:, size - count :], vectors[:, :, size - count :]
@@ -152,18 +162,19 @@ def ascend(start_GBB: Tensor, factor_G: Tensor, inner_steps: int, smallest: floa
     groups, count = start_GBB.shape[:2]
     size = triton.next_power_of_2(max(count, 2))
     now, frame = start_GBB.contiguous().clone(), start_GBB.new_empty(groups, size, size)
-    _ascend_kernel[(groups,)](
-        now,
-        frame,
-        factor_G,
-        count,
-        inner_steps,
-        _ASCENT_COSINE,
-        _MOST_SWEEPS,
-        SMALLEST=smallest,
-        SIZE=size,
-        num_warps=_warps(size),
-    )
+    with torch.cuda.device_of(now):  # type: ignore[no-untyped-call]
+        _ascend_kernel[(groups,)](
+            now,
+            frame,
+            factor_G,
+            count,
+            inner_steps,
+            _ASCENT_COSINE,
+            _MOST_SWEEPS,
+            SMALLEST=smallest,
+            SIZE=size,
+            num_warps=_warps(size),
+        )
     return now @ frame[:, :count, :count].mT
 
 

@@ -3,6 +3,7 @@ tridiagonal form, one program a matrix, and Sturm counts at 32 points at once fo
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -106,9 +107,10 @@ def eigenvalues(matrix_GNN: Tensor) -> Tensor:
     size = triton.next_power_of_2(max(count, _ROWS))
     diagonal, beside, values = (matrix_GNN.new_empty(groups, count) for _ in range(3))
     vectors = matrix_GNN.new_empty(groups, 4, size)
-    _reduce_kernel[(groups,)](
-        matrix_GNN.contiguous().clone(), vectors, diagonal, beside, count, SIZE=size, ROWS=_ROWS, num_warps=16
-    )
     programs = (groups, triton.cdiv(count, _AT_ONCE))
-    _count_kernel[programs](diagonal, beside, values, count, _SECTIONS, SIZE=size, AT_ONCE=_AT_ONCE, num_warps=4)
+    with torch.cuda.device_of(matrix_GNN):  # type: ignore[no-untyped-call]  # as in `kernels.eigh`
+        _reduce_kernel[(groups,)](
+            matrix_GNN.contiguous().clone(), vectors, diagonal, beside, count, SIZE=size, ROWS=_ROWS, num_warps=16
+        )
+        _count_kernel[programs](diagonal, beside, values, count, _SECTIONS, SIZE=size, AT_ONCE=_AT_ONCE, num_warps=4)
     return values
