@@ -151,6 +151,9 @@ class Intervention:
     """The setting that its cost grows with, a whole number, which the endpoint limits; "" where there is none."""
     in_every_row: bool = False
     """Whether rows have its column in runs that do not use it too, so that datasets of different runs can be joined."""
+    reads_apart: tuple[str, str] | None = None
+    """A setting and its value with which it changes what a block reads, while the text that goes on from block to block
+    stays as it was: then no length of the change is too much; None where there is none."""
     controls: tuple[Control, ...] = ()
     """Sliders of the endpoint's page; settings without one keep the server's values."""
 

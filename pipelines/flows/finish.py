@@ -5,12 +5,13 @@ It may be called again at any time: the same folder gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 
+from models.interventions.registry import registered
 from pipelines.config.recorded import recorded, recorded_tables
 from pipelines.config.tables import Run
 from pipelines.dataset import certificate, manifest_json, parquet, report_json, run_json
@@ -18,6 +19,7 @@ from pipelines.dataset.manifest_json import Manifest
 from pipelines.dataset.names import shard_of
 from pipelines.dataset.progress_json import Quotas, timings
 from pipelines.dataset.report_json import ArmResult, Report, TimeSpent
+from pipelines.dataset.run_json import RunRecord
 from pipelines.dataset.schema import scored
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
@@ -86,7 +88,9 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
     further = [scorer["name"] for scorer in recorded_tables(run, "scorers")]
     audit = _audit(output, further, map_shards)
     audit.totals = replace(audit.totals, prompts_planned=run.plan.prompts)
-    content = replace(report(audit, run.fingerprint, timings(output)), quotas=certificate.totals(output))
+    content = replace(
+        report(audit, run.fingerprint, timings(output), _reads_apart(run)), quotas=certificate.totals(output)
+    )
     report_json.write(output, content)
     listed = manifest(audit, run.fingerprint)
     text = card(
@@ -103,6 +107,20 @@ def finish(output: Storage, map_shards: MapShards = map) -> Summary:
         output.write_bytes(CERTIFICATE_PAGE, certificate_page(output, title, content.quotas).encode())
     manifest_json.write(output, listed)
     return _summary(content, listed, output)
+
+
+def _reads_apart(run: RunRecord) -> set[tuple[str, str]]:
+    """The arms and interventions of `Intervention.reads_apart`."""
+    found = set()
+    for entry in registered():
+        for arm in recorded_tables(run, "arms") if entry.reads_apart else ():
+            own = arm.get(entry.name)
+            settings = own if isinstance(own, Mapping) else run.config.get(entry.name) if own else None
+            if entry.reads_apart and isinstance(settings, Mapping):
+                setting, value = entry.reads_apart
+                if settings.get(setting) == value:
+                    found.add((arm["name"], entry.name))
+    return found
 
 
 def _columns(output: Storage) -> pa.Schema:

@@ -6,7 +6,7 @@ kept images alone would say more about the selection than about the arm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add
 
@@ -30,12 +30,16 @@ _NOTES = {
 }
 
 
-def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
+def report(
+    audit: Audit, fingerprint: str, timings: Timings | None, reads_apart: Collection[tuple[str, str]] = ()
+) -> Report:
     """The content of report.json.
 
     audit: of the whole run.
     fingerprint: of the run.
     timings: of progress.json, None where it has none.
+    reads_apart: arms and names of interventions that leave the text that goes on as it was: no warning says that
+        they move it too far.
     """
     arms, totals = arms_of(audit.cells), audit.totals
     further = list(dict.fromkeys(column for cell in audit.cells.values() for column in cell.further))
@@ -60,7 +64,7 @@ def report(audit: Audit, fingerprint: str, timings: Timings | None) -> Report:
             for arm, rarity in keys
         ),
         notes=_NOTES,
-        warnings=(*_warnings(by_arm), *_warning_of_cuts(_shares(list(audit.cells.values())))),
+        warnings=(*_warnings(by_arm, reads_apart), *_warning_of_cuts(_shares(list(audit.cells.values())))),
         timings=None if timings is None else _time_spent(timings),
     )
 
@@ -98,12 +102,12 @@ def _warning_of_cuts(shares: Mapping[str, float]) -> Iterator[str]:
         )
 
 
-def _warnings(by_arm: Sequence[ArmResult]) -> Iterator[str]:
+def _warnings(by_arm: Sequence[ArmResult], reads_apart: Collection[tuple[str, str]]) -> Iterator[str]:
     for arm in by_arm:
         for name, moved in (arm.displacement or {}).items():
             if moved.mean == 0:
                 yield f"arm {arm.arm!r}: {name} moved no text: it has no effect; see [{name}] and the size of groups"
-            elif moved.mean is not None and moved.mean > MOST_MOVED:
+            elif moved.mean is not None and moved.mean > MOST_MOVED and (arm.arm, name) not in reads_apart:
                 yield (
                     f"arm {arm.arm!r}: {name} moves the text by {moved.mean:.2f} of its length on average, more than "
                     f"{MOST_MOVED:g}: little of what the prompts say is left; weaken [{name}]"

@@ -28,8 +28,9 @@ from jobs.benchmarks.cases import (
     TORA_BUDGET,
     Model,
 )
-from jobs.benchmarks.quotas_world import longer_rows
+from jobs.benchmarks.quotas_world import Embedded, Studio, longer_rows
 from models.denoising import Tokens
+from models.embedded import TURBO, WEIGHTS
 from models.embedded.captions import named_attributes
 from models.embedded.promptset import world_prompts
 from models.interventions.numerics.arrays import TORCH
@@ -39,6 +40,7 @@ from models.interventions.tora import transform
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.selection import TokenSelection
 from models.spec import Sampling
+from pipelines.config.recommended import settings_of
 from tests.support.docs import GUIDES, README
 
 SD3 = replace(
@@ -305,6 +307,14 @@ def test_a_longer_text_and_its_counterfactual_differ_in_the_attribute_of_the_con
         (changed,) = (name for name, word in said.items() if other[name] != word)
         assert changed.startswith(row.concept.kind)
         assert len(other) == len(said) > len(named_attributes(row.concept.prompt))
+
+
+def test_arms_that_are_compared_by_quotas_have_what_is_recommended_for_the_distilled_model() -> None:
+    known = settings_of(str(WEIGHTS / "pipeline"), [TURBO.path]).interventions
+    arms = {arm.name: arm for arm in Embedded([], 4, Studio(seed=0, dtype="float32"), 0.05).arms}
+    assert arms["TORA"].interventions == (known["tora"],)
+    assert arms["repulsion"].interventions == (known["repulsion"],)
+    assert known["tora"] != settings_of(str(WEIGHTS / "pipeline")).interventions["tora"]
 
 
 def test_the_benchmark_of_quotas_compares_ways_to_spend_the_budget(capsys: pytest.CaptureFixture[str]) -> None:

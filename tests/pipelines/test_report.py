@@ -113,6 +113,8 @@ def test_an_intervention_that_moves_nothing_or_too_much_is_warned_of() -> None:
     idle, much = report(Audit(cells=cells), "", None).warnings
     assert idle.startswith("arm 'idle': tora moved no text")
     assert much.startswith("arm 'much': tora moves the text by 1.25 of its length on average, more than 1:")
+    (alone,) = report(Audit(cells=cells), "", None, reads_apart={("much", "tora")}).warnings
+    assert alone == idle
 
 
 def test_report_does_not_depend_on_the_shards(tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ TORA = Intervention(
     begin=_begin,
     reads_negative=True,
     in_every_row=True,
+    reads_apart=("site", "attention"),
     controls=(
-        Control(field="sigma", label="Spacing, 1 is none", low=0.5, high=3.0, step=0.05),
+        Control(field="sigma", label="Spacing, 1 is none", low=0.5, high=10.0, step=0.05),
         Control(field="angle", label="Alignment, 0 is none", low=0.0, high=1.0, step=0.05),
     ),
 )
