@@ -1,6 +1,7 @@
-"""Find settings of TORA and repulsion for a model: a few groups over a grid, measured, and one of them chosen.
+"""Find settings of TORA and repulsion for a model: a few groups at each of several, measured, and one of them chosen.
 
     python jobs/calibrate.py --config jobs/configs/demo.toml
+    python jobs/calibrate.py --config jobs/configs/demo.toml --set calibration.depth=true    # in which blocks, too
     python jobs/calibrate.py --config jobs/configs/demo.toml --set calibration.sigmas=[1.5] --set calibration.prompts=4
     python jobs/calibrate.py --model ./my-fine-tune --prompts prompts.txt --scorer ViT-B-32:openai
 

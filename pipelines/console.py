@@ -150,14 +150,16 @@ def _where_time_went(timings: TimeSpent) -> str:
 
 
 def calibrated(made: Calibrated) -> str:
-    """The end of a calibration: a line per setting, then what was chosen and where it lies."""
+    """The end of a calibration: a line per setting, then why each stage chose as it did, and where the choice lies."""
     content = made.content
-    lines = [f"{'setting':<34}{'match':>9}{'pairs':>9}"]
+    width = max(32, *(len(one.name) for one in content.settings)) + 2
+    lines = [f"{'setting':<{width}}{'match':>9}{'pairs':>9}"]
     for number, one in enumerate(content.settings):
         numbers = ["-" if value is None else f"{value.mean:.4f}" for value in (one.match, one.pair_vendi)]
         marks = [word for word, on in (("chosen", number == content.chosen), ("front", one.on_the_front)) if on]
-        lines.append(f"{one.name[:33]:<34}{numbers[0]:>9}{numbers[1]:>9}  {', '.join(marks)}".rstrip())
+        lines.append(f"{one.name:<{width}}{numbers[0]:>9}{numbers[1]:>9}  {', '.join(marks)}".rstrip())
     lines.append("")
+    lines += [f"stage {number}: {stage.reason}" for number, stage in enumerate(content.stages, 1)]
     if content.chosen is None:
         lines.append(
             "nothing is chosen: pictures blew up in every setting; try model.dtype = 'float32', or weaker ones"

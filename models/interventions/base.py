@@ -154,6 +154,8 @@ class Intervention:
     reads_apart: tuple[str, str] | None = None
     """A setting and its value with which it changes what a block reads, while the text that goes on from block to block
     stays as it was: then no length of the change is too much; None where there is none."""
+    idle: tuple[tuple[str, float], ...] = ()
+    """Settings with the values at which it changes nothing, for runs whose arms name it; () where there are none."""
     controls: tuple[Control, ...] = ()
     """Sliders of the endpoint's page; settings without one keep the server's values."""
 

@@ -36,21 +36,50 @@ class Tried:
     blew_up: int
     """Groups without pictures."""
 
+    @property
+    def mean_match(self) -> float:
+        """Over all images."""
+        return _mean(self.match)
+
+    @property
+    def mean_diversity(self) -> float:
+        """Over all groups."""
+        return float(self.diversity.mean())
+
 
 def front(tried: Sequence[Tried]) -> list[bool]:
     """For each setting whether no other one is at least as good in both means, and better in one.
 
     tried: the settings.
     """
-    means = [None if one.blew_up else (_mean(one.match), float(one.diversity.mean())) for one in tried]
+    means = [None if one.blew_up else (one.mean_match, one.mean_diversity) for one in tried]
     known = [mean for mean in means if mean is not None]
     return [
         mean is not None and not any(o != mean and o[0] >= mean[0] and o[1] >= mean[1] for o in known) for mean in means
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A chosen setting, and what it was chosen among."""
+
+    number: int
+    """Of the chosen one."""
+    best: int
+    """Number of the best one by the measure that goes first."""
+    as_good: tuple[int, ...]
+    """Numbers of those that are as good as it, it too."""
+
+
 def choose(tried: Sequence[Tried], prefer: Prefer = "diversity") -> int | None:
-    """The number of the chosen setting, by `RULES`; None where pictures blew up in every setting.
+    """The number of the chosen setting, by `RULES`; None where pictures blew up in every setting; arguments as of
+    `weigh`."""
+    choice = weigh(tried, prefer)
+    return None if choice is None else choice.number
+
+
+def weigh(tried: Sequence[Tried], prefer: Prefer) -> Choice | None:
+    """The chosen setting, by `RULES`; None where pictures blew up in every setting.
 
     tried: the settings, weaker ones first.
     prefer: by which rule.
@@ -63,7 +92,8 @@ def choose(tried: Sequence[Tried], prefer: Prefer = "diversity") -> int | None:
     first, then = (match, diversity) if prefer == "diversity" else (diversity, match)
     best = max(whole, key=lambda number: _mean(first[number]))
     as_good = [number for number in whole if number == best or _no_worse(first[number], first[best])]
-    return max(as_good, key=lambda number: _mean(then[number]))
+    number = max(as_good, key=lambda number: _mean(then[number]))
+    return Choice(number=number, best=best, as_good=tuple(as_good))
 
 
 def _no_worse(ours: Sequence[Floats], best: Sequence[Floats]) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 from models.interventions.registry import entry_of
 from pipelines.calibration.choose import HOW, RULES
-from pipelines.calibration.config import CalibrationConfig, Setting
+from pipelines.calibration.config import CalibrationConfig
+from pipelines.calibration.stages import Setting
 from pipelines.config.write_toml import toml_text
 
 BESIDE, RUN = "chosen.toml", "run.toml"
@@ -22,7 +23,7 @@ def beside(config: CalibrationConfig, setting: Setting) -> str:
     config: the calibration.
     setting: the chosen one.
     """
-    rule = RULES[config.grid.prefer]
+    rule = RULES[config.stages[-1].prefer]
     head = f"# {setting.name}: by jobs/calibrate.py on {_of(config)}.\n# {rule}: {HOW}\n"
     sampling = {} if config.run.model.loras else {"sampling": config.run.sampling.settings(pictures=False)}
     return head + toml_text({**sampling, **_interventions(config, setting)})
@@ -35,7 +36,7 @@ def run(config: CalibrationConfig, setting: Setting) -> str:
     config: the calibration.
     setting: the chosen one.
     """
-    acting = {entry_of(one).name: True for one in config.acting(setting)}
+    acting = {entry_of(one).name: True for one in setting.acting}
     arms = [{"name": "stock"}, *([{"name": "calibrated", **acting}] if acting else [])]
     given = {name: table for name, table in config.tables.items() if name != "arms"}
     if quota := given.get("quota"):  # its candidates are arms that this run does not have

@@ -1,7 +1,7 @@
-"""What a calibration tries: settings of TORA and repulsion on a grid, on some prompts of a run.
+"""What a calibration tries: settings of the interventions, in one stage or several, on some prompts of a run.
 
 Its file is that of a run, with one more table, [calibration]; model, prompts, sampling, scorer and all settings that
-are not on the grid are those of the run.
+are not tried are those of the run.
 """
 
 from __future__ import annotations
@@ -13,26 +13,41 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import require
+from models.interventions.base import Intervention
+from models.interventions.registry import in_order, registered
 from models.interventions.repulsion.config import RepulsionConfig
+from models.interventions.repulsion.entry import REPULSION
 from models.interventions.tora.config import ToraConfig
+from models.interventions.tora.entry import TORA
 from models.spec import InterventionConfig
 from pipelines.calibration.choose import Prefer
+from pipelines.calibration.stages import STOCK, Setting, Stage, read
 from pipelines.config import run as run_config
 from pipelines.config import toml
+from pipelines.config.arms import Interventions
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
 
-TABLE = "calibration"
+TABLE, STAGES = "calibration", "stages"
+
+_MOST_SIGMA = 10.0
+"""That `ToraConfig` takes."""
+_TORA_BLOCKS = ((0.0, 1.0), (0.0, 0.5), (0.25, 0.75), (0.5, 1.0), (0.625, 1.0))
+_REPULSION_BLOCKS = ((0.0, 1.0), (0.0, 0.5), (0.5, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The table [calibration]."""
+    """The table [calibration], but for the stages that it may name."""
 
     sigmas: tuple[float, ...] = ()
-    """Of TORA; 1 is without TORA. () takes 1, the run's own, and as much again beyond it."""
+    """Of TORA; 1 is without TORA. () takes 1, the run's own, and as much again beyond it, up to 10; with `depth` twice
+    that, too, as few blocks stand more."""
     strengths: tuple[float, ...] = ()
     """Of repulsion; 0 is without repulsion. () takes 0, a third of the run's own, the run's own, and three times it."""
+    depth: bool = False
+    """Look for the blocks in which each acts, too, in four stages in place of the grid: TORA's blocks, its sigma there,
+    and beside what was chosen of it repulsion's blocks and its strength there."""
     prompts: int = 8
     """Most prompts, the first ones; each is one group of pictures in every setting. 2 or more."""
     prefer: Prefer = "diversity"
@@ -47,26 +62,29 @@ class Grid:
             good = len({*values}) == len(values) and all(math.isfinite(value) and value >= 0 for value in values)
             require(good, name, values, "needs different numbers, 0 or more")
 
+    def stages(self, run: Interventions) -> tuple[Stage, ...]:
+        """What is tried where the table names no stages.
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A point of the grid."""
-
-    sigma: float
-    """Of TORA; 1 is without it."""
-    strength: float
-    """Of repulsion; 0 is without it."""
-
-    @property
-    def name(self) -> str:
-        """As tables call it."""
-        parts = [f"sigma {self.sigma:g}"] if self.sigma != 1 else []
-        parts += [f"strength {self.strength:g}"] if self.strength else []
-        return ", ".join(parts) or "stock"
-
-
-STOCK = Setting(sigma=1.0, strength=0.0)
-"""The model without either; it is part of every grid."""
+        run: the run's settings of the interventions.
+        """
+        tora, repulsion = run[TORA.name], run[REPULSION.name]
+        assert isinstance(tora, ToraConfig)
+        assert isinstance(repulsion, RepulsionConfig)
+        beyond = (1, 2, 4) if self.depth else (1, 2)
+        sigmas = self.sigmas or [min(_MOST_SIGMA, 1.0 + times * (tora.sigma - 1.0)) for times in beyond]
+        strengths = self.strengths or (repulsion.strength / 3, repulsion.strength, 3 * repulsion.strength)
+        sigma = sorted({round(one, 6) for one in sigmas} - {1.0})
+        strength = sorted({float(f"{one:.4g}") for one in strengths} - {0.0})
+        if not self.depth:
+            grid = {TORA.name: {"sigma": sigma}, REPULSION.name: {"strength": strength}}
+            return (Stage(tried=grid, prefer=self.prefer),)
+        tried: list[tuple[str, dict[str, Sequence[Any]]]] = [
+            (TORA.name, {"blocks": [*dict.fromkeys((tora.blocks, *_TORA_BLOCKS))]}),
+            (TORA.name, {"sigma": sigma}),
+            (REPULSION.name, {"blocks": [*dict.fromkeys((repulsion.blocks, *_REPULSION_BLOCKS))]}),
+            (REPULSION.name, {"strength": strength}),
+        ]
+        return tuple(Stage(tried={name: values}, prefer=self.prefer) for name, values in tried)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,57 +96,60 @@ class CalibrationConfig:
     tables: Mapping[str, Any]
     """The tables of the run, as its file has them."""
     grid: Grid
-    """What is tried."""
-
-    def settings(self) -> tuple[Setting, ...]:
-        """The points of the grid, the stock model first, weaker ones before stronger ones."""
-        own_sigma, own_strength = self.tora.sigma, self.repulsion.strength
-        sigmas = self.grid.sigmas or (1.0, own_sigma, 2 * own_sigma - 1.0)
-        strengths = self.grid.strengths or (0.0, own_strength / 3, own_strength, 3 * own_strength)
-        return tuple(
-            Setting(sigma=sigma, strength=strength)
-            for sigma in sorted({1.0, *(round(sigma, 6) for sigma in sigmas)})
-            for strength in sorted({0.0, *(float(f"{strength:.4g}") for strength in strengths)})
-        )
+    """The table [calibration]."""
+    named: tuple[Stage, ...] = ()
+    """The stages that this table names; () takes those of `Grid.stages`."""
 
     @property
-    def tora(self) -> ToraConfig:
-        """The run's settings of TORA."""
-        found = self.run.interventions["tora"]
-        assert isinstance(found, ToraConfig)
-        return found
+    def stages(self) -> tuple[Stage, ...]:
+        """What is tried: each begins with what those before it have chosen."""
+        return self.named or self.grid.stages(self.run.interventions)
 
     @property
-    def repulsion(self) -> RepulsionConfig:
-        """The run's settings of repulsion."""
-        found = self.run.interventions["repulsion"]
-        assert isinstance(found, RepulsionConfig)
-        return found
+    def keys(self) -> Mapping[str, Sequence[str]]:
+        """Intervention -> its settings that are tried in any stage."""
+        keys: dict[str, list[str]] = {}
+        for stage in self.stages:
+            for name, values in stage.tried.items():
+                own = keys.setdefault(name, [])
+                own += [key for key in values if key not in own]
+        return keys
 
-    def at(self, setting: Setting) -> tuple[ToraConfig, RepulsionConfig]:
-        """The settings of the interventions at a point of the grid.
+    def settings(self, stage: int = 0, beside: Setting = STOCK) -> tuple[Setting, ...]:
+        """The points of a stage, weaker ones first where their values are in that order.
+
+        stage: its number.
+        beside: what the stages before have chosen.
+
+        Raises:
+            UserError: when values do not fit each other.
+        """
+        try:
+            return self.stages[stage].settings(self.run.interventions, beside, self.keys)
+        except ValueError as error:
+            raise UserError(f"[{TABLE}], {error}") from error
+
+    def at(self, setting: Setting) -> tuple[InterventionConfig, ...]:
+        """The settings of a run that draws as a point does: of what acts there, and idle ones of TORA and repulsion,
+        which runs without arms have act.
 
         setting: the point.
         """
-        tora = replace(self.tora, sigma=setting.sigma, angle=0.0 if setting.sigma == 1 else self.tora.angle)
-        return tora, replace(self.repulsion, strength=setting.strength, eta=0.0)
-
-    def acting(self, setting: Setting) -> tuple[InterventionConfig, ...]:
-        """The interventions that change something at a point of the grid.
-
-        setting: the point.
-        """
-        on = (setting.sigma != 1, setting.strength > 0)
-        return tuple(one for one, acts in zip(self.at(setting), on, strict=True) if acts)
+        acting = {type(one) for one in setting.acting}
+        idle = [self._idle(entry) for entry in registered() if entry.idle]
+        return in_order([*setting.acting, *(one for one in idle if type(one) not in acting)])
 
     def drawn_with(self, setting: Setting) -> tuple[InterventionConfig, ...]:
-        """`acting`, and repulsion in any case. Of strength 0 it changes no bit, but is measured as all edits are: so
-        the blocks of every setting have numbers.
+        """What acts at a point, and repulsion in any case. Of strength 0 it changes no bit, but is measured as all
+        edits are: so the blocks of every setting have numbers.
 
-        setting: a point of the grid.
+        setting: the point.
         """
-        tora, repulsion = self.at(setting)
-        return (repulsion,) if setting.sigma == 1 else (tora, repulsion)
+        return in_order([self._idle(REPULSION), *setting.acting])
+
+    def _idle(self, entry: Intervention) -> InterventionConfig:
+        changed: dict[str, Any] = dict(entry.idle)
+        return replace(self.run.interventions[entry.name], **changed)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> CalibrationConfig:
@@ -156,13 +177,23 @@ def build(tables: Mapping[str, Any], *, file: str) -> CalibrationConfig:
         UserError: when a key or value does not fit.
     """
     of_run = {name: table for name, table in tables.items() if name != TABLE}
-    grid = toml.build(Grid, tables.get(TABLE, {}), file=file, at=TABLE)
-    config = CalibrationConfig(run=run_config.build(of_run, file=file), tables=of_run, grid=grid)
-    if (size := config.run.group.size) < 2:
+    run = run_config.build(of_run, file=file)
+    own = tables.get(TABLE, {})
+    rest = {key: value for key, value in own.items() if key != STAGES} if isinstance(own, Mapping) else own
+    grid = toml.build(Grid, rest, file=file, at=TABLE, hints=(STAGES,))
+    named: tuple[Stage, ...] = ()
+    if STAGES in own:
+        if twice := [key for key in ("sigmas", "strengths", "depth") if key in rest]:
+            raise UserError(
+                f"{file}: [{TABLE}]: {twice[0]} says what is tried, as {STAGES} does: leave one of them out"
+            )
+        named = read(own[STAGES], run.interventions, grid.prefer, file=file, at=f"{TABLE}.{STAGES}")
+    config = CalibrationConfig(run=run, tables=of_run, grid=grid, named=named)
+    if (size := run.group.size) < 2:
         raise UserError(f"{file}: group.size = {size}: a calibration compares the images of a group; use 2 or more")
-    for setting in config.settings():
+    for number in range(len(config.stages)):
         try:
-            config.at(setting)
-        except ValueError as error:
-            raise UserError(f"{file}: [{TABLE}], {setting.name}: {error}") from error
+            config.settings(number)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
     return config

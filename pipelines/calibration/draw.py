@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from tqdm import tqdm
@@ -16,8 +16,9 @@ from models.hooks.likeness import likeness
 from models.scorers.base import ImageGroup
 from models.seeds import image_seed
 from models.spec import Group
-from pipelines.calibration.config import CalibrationConfig, Setting
+from pipelines.calibration.config import CalibrationConfig
 from pipelines.calibration.results import GroupResult, find, made_of, result_of, write
+from pipelines.calibration.stages import Setting
 from pipelines.dataset import videos
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.storage import Storage
@@ -38,21 +39,22 @@ class Planned:
     name: str
     """As `made_of` gives it."""
     setting: Setting
-    """Point of the grid."""
+    """Point of a stage."""
     prompt: PromptRow
     """What is drawn."""
     group: Group
     """The input of the generator."""
 
 
-def planned(config: CalibrationConfig, prompts: Sequence[PromptRow]) -> list[Planned]:
-    """All groups, setting after setting; settings share prompts and seeds.
+def planned(config: CalibrationConfig, settings: Sequence[Setting], prompts: Sequence[PromptRow]) -> list[Planned]:
+    """The groups of a stage, setting after setting; settings share prompts and seeds.
 
     config: the settings, with the revisions of the models.
+    settings: the points of the stage.
     prompts: two or more.
     """
     run, found = config.run, []
-    for setting in config.settings():
+    for setting in settings:
         for prompt in prompts:
             group = Group(
                 prompt=prompt.prompt,
@@ -65,55 +67,68 @@ def planned(config: CalibrationConfig, prompts: Sequence[PromptRow]) -> list[Pla
     return found
 
 
-def make_missing(config: CalibrationConfig, output: Storage, groups: Sequence[Planned]) -> None:
-    """Make the groups without a result; each is written when it is made.
+@dataclass(kw_only=True, eq=False)
+class Maker:
+    """The models of a calibration, which are loaded when the first group is missing."""
 
-    config: the settings.
-    output: the folder of the calibration.
-    groups: all groups.
+    config: CalibrationConfig
+    """The settings."""
+    output: Storage
+    """The folder of the calibration."""
 
-    Raises:
-        UserError: when a prompt cannot be drawn.
-        ModelError: when the model or the scorer cannot be loaded.
-    """
-    missing = [one for one in groups if find(output, one.name) is None]
-    if not missing:
-        return
-    generator = Generator(config.run.model)
-    judge = Judge(config.run.scoring, "auto" if generator.info.device != "cpu" else "cpu")
-    seconds: dict[int, float] = {}
+    @cached_property
+    def generator(self) -> Generator:
+        """Draws."""
+        return Generator(self.config.run.model)
 
-    @contextmanager
-    def around(batch: Sequence[int]) -> Iterator[OnStep]:
-        began = time.perf_counter()
-        yield lambda *_: None
-        seconds.update(dict.fromkeys(batch, (time.perf_counter() - began) / len(batch)))
+    @cached_property
+    def judge(self) -> Judge:
+        """Scores."""
+        return Judge(self.config.run.scoring, "auto" if self.generator.info.device != "cpu" else "cpu")
 
-    inputs = [one.group for one in missing]
-    packs = packs_of_equal((group.batch_key for group in inputs), config.run.group.groups_per_batch)
-    with tqdm(total=len(groups), initial=len(groups) - len(missing), unit="group", dynamic_ncols=True) as bar:
-        for number, drawn in draw(partial(generator.draw, measure=likeness), inputs, packs, around):
-            bar.set_description(missing[number].setting.name)
-            _commit(config, output, missing[number], drawn, judge, seconds.get(number, 0.0))
-            bar.update()
+    def make_missing(self, groups: Sequence[Planned]) -> None:
+        """Make the groups without a result; each is written when it is made.
 
+        groups: all groups of a stage.
 
-def _commit(
-    config: CalibrationConfig, output: Storage, one: Planned, drawn: Drawn | Failure, judge: Judge, seconds: float
-) -> None:
-    if isinstance(drawn, Failure):
-        if drawn.error_type not in _BLEW_UP:
-            raise UserError(f"{one.setting.name}, prompt {one.group.prompt!r}: {drawn.error_type}: {drawn.error}")
-        result = GroupResult(prompt=one.group.prompt, blew_up=True, seconds=seconds, edits={})
-    else:
-        counterfactual = one.prompt.counterfactual
-        pixels, frames = videos.for_scorers(drawn.pixels, config.run.scoring.frames)
-        text = one.group.prompt
-        group = ImageGroup(pixels_BHWC=pixels, prompt=text, counterfactual=counterfactual, frames=frames)
-        result = result_of(text, judge([group])[0], drawn.edits, seconds)
-        shown, _ = videos.for_scorers(drawn.pixels, 1)  # of videos the middle frames
-        output.write_bytes(picture_of(one.name), encode(np.concatenate(list(shown), axis=1), "png").data)
-    write(output, one.name, result)
+        Raises:
+            UserError: when a prompt cannot be drawn.
+            ModelError: when the model or the scorer cannot be loaded.
+        """
+        missing = [one for one in groups if find(self.output, one.name) is None]
+        if not missing:
+            return
+        seconds: dict[int, float] = {}
+
+        @contextmanager
+        def around(batch: Sequence[int]) -> Iterator[OnStep]:
+            began = time.perf_counter()
+            yield lambda *_: None
+            seconds.update(dict.fromkeys(batch, (time.perf_counter() - began) / len(batch)))
+
+        inputs = [one.group for one in missing]
+        packs = packs_of_equal((group.batch_key for group in inputs), self.config.run.group.groups_per_batch)
+        make = partial(self.generator.draw, measure=likeness)
+        with tqdm(total=len(groups), initial=len(groups) - len(missing), unit="group", dynamic_ncols=True) as bar:
+            for number, drawn in draw(make, inputs, packs, around):
+                bar.set_description(missing[number].setting.name)
+                self._commit(missing[number], drawn, seconds.get(number, 0.0))
+                bar.update()
+
+    def _commit(self, one: Planned, drawn: Drawn | Failure, seconds: float) -> None:
+        if isinstance(drawn, Failure):
+            if drawn.error_type not in _BLEW_UP:
+                raise UserError(f"{one.setting.name}, prompt {one.group.prompt!r}: {drawn.error_type}: {drawn.error}")
+            result = GroupResult(prompt=one.group.prompt, blew_up=True, seconds=seconds, edits={})
+        else:
+            counterfactual = one.prompt.counterfactual
+            pixels, frames = videos.for_scorers(drawn.pixels, self.config.run.scoring.frames)
+            text = one.group.prompt
+            group = ImageGroup(pixels_BHWC=pixels, prompt=text, counterfactual=counterfactual, frames=frames)
+            result = result_of(text, self.judge([group])[0], drawn.edits, seconds)
+            shown, _ = videos.for_scorers(drawn.pixels, 1)  # of videos the middle frames
+            self.output.write_bytes(picture_of(one.name), encode(np.concatenate(list(shown), axis=1), "png").data)
+        write(self.output, one.name, result)
 
 
 def picture_of(name: str) -> str:

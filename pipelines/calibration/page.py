@@ -4,14 +4,16 @@ pictures."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from html import escape
 from typing import Any
 
 from models.statistics import Estimate
+from pipelines.calibration.choose import HOW, RULES
+from pipelines.calibration.curves import curves
 from pipelines.calibration.draw import picture_of
-from pipelines.calibration.report import Calibration, SettingResult
+from pipelines.calibration.report import Calibration, SettingResult, StageResult
 from pipelines.calibration.results import AtBlock
+from pipelines.calibration.stages import shown
 from pipelines.dataset.storage import Storage
 from pipelines.pages.curve import curve
 from pipelines.pages.fill import Templates, inline_png, report_page
@@ -19,12 +21,9 @@ from pipelines.pages.scatter import Dot, scatter
 
 _TEMPLATES = Templates(__file__)
 
-_DIFFERENCES: Mapping[str, Callable[[SettingResult], Estimate | None]] = {
-    "match": lambda one: one.match_difference,
-    "pair Vendi": lambda one: one.pair_vendi_difference,
-}
+_CHOSEN = "chosen"
 
-_HEAD = ("setting", "match", "less stock", "pair Vendi", "less stock", "clip_score", "clip_margin")
+_HEAD = ("setting", "stage", "match", "less stock", "pair Vendi", "less stock", "clip_score", "clip_margin")
 _TAIL = ("cosine after the last edit", "blew up", "s per image")
 
 
@@ -38,11 +37,12 @@ def page(content: Calibration, output: Storage) -> str:
     body = _TEMPLATES.fill(
         "calibration.html",
         lead=escape(_lead(content)),
-        rule=escape(_told(content)),
+        rule=escape(_rule(content)),
+        stages=_stages(content),
         head="".join(f"<th>{escape(name)}</th>" for name in (*_HEAD, *(f"{name} moved" for name in acting), *_TAIL)),
-        rows="".join(_row(one, acting, chosen=number == content.chosen) for number, one in enumerate(content.settings)),
+        rows="".join(_row(one, acting, _marks(content, number)) for number, one in enumerate(content.settings)),
         front=_front(content),
-        curves=_curves(content.settings),
+        curves=curves(content.settings),
         blocks="".join(_blocks(one) for one in content.settings),
         pictures="".join(_pictures(content, number, output) for number in range(len(content.prompts))),
     )
@@ -59,15 +59,45 @@ def _lead(content: Calibration) -> str:
     )
 
 
-def _told(content: Calibration) -> str:
-    if content.chosen is None:
-        return f"{content.rule} Here pictures blew up in every setting: nothing is chosen."
-    return f"{content.rule} Here: {content.settings[content.chosen].name}."
+def _rule(content: Calibration) -> str:
+    return (
+        " ".join(f"{RULES[prefer]}." for prefer in dict.fromkeys(one.prefer for one in content.stages))
+        + f" There {HOW}"
+    )
 
 
-def _row(one: SettingResult, acting: Sequence[str], *, chosen: bool) -> str:
-    marks = [word for word, on in (("chosen", chosen), ("Pareto front", one.on_the_front)) if on]
+def _stages(content: Calibration) -> str:
+    """What each stage tried and chose, in its order."""
+    return "".join(
+        f"<li>{escape(_tried(one.tried))}: {escape(one.reason)}. <b>{escape(_choice(content, one))}</b></li>"
+        for one in content.stages
+    )
+
+
+def _tried(tried: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
+    """What a stage tried, such as "tora.blocks 0-1, 0.5-1"."""
+    return "; ".join(
+        " and ".join(f"{name}.{key} {', '.join(map(shown, values))}" for key, values in own.items()) or name
+        for name, own in tried.items()
+    )
+
+
+def _choice(content: Calibration, one: StageResult) -> str:
+    return "Nothing is chosen." if one.chosen is None else f"Chosen is {content.settings[one.chosen].name}."
+
+
+def _marks(content: Calibration, number: int) -> list[str]:
+    """What the table says of a setting."""
+    if number == content.chosen:
+        marks = [_CHOSEN]
+    else:
+        marks = [f"goes on from stage {of}" for of, one in enumerate(content.stages, 1) if one.chosen == number]
+    return [*marks, *(["Pareto front"] if content.settings[number].on_the_front else [])]
+
+
+def _row(one: SettingResult, acting: Sequence[str], marks: Sequence[str]) -> str:
     cells = [
+        str(one.stage),
         _interval(one.match, 4),
         _interval(one.match_difference, 4, "+"),
         _interval(one.pair_vendi, 3),
@@ -79,7 +109,7 @@ def _row(one: SettingResult, acting: Sequence[str], *, chosen: bool) -> str:
         f"{one.blew_up:.0%}" if one.blew_up else "",
         f"{one.seconds_per_image:.2f}",
     ]
-    name = f"<b>{escape(one.name)}</b>" if chosen else escape(one.name)
+    name = f"<b>{escape(one.name)}</b>" if _CHOSEN in marks else escape(one.name)
     row = "".join(f"<td>{cell}</td>" for cell in cells)
     return f"<tr><th>{name}<small>{', '.join(marks)}</small></th>{row}</tr>"
 
@@ -110,21 +140,6 @@ def _front(content: Calibration) -> str:
         if one.match and one.pair_vendi
     ]
     return scatter(dots, across="match", up="pair Vendi") if dots else ""
-
-
-def _curves(settings: Sequence[SettingResult]) -> str:
-    """Match and diversity less the stock model's over the strength, for each sigma."""
-    parts = []
-    for sigma in dict.fromkeys(one.sigma for one in settings):
-        of_sigma = f"sigma {sigma:g}" if sigma != 1 else "without TORA"
-        own = [one for one in settings if one.sigma == sigma]
-        for heading, of in _DIFFERENCES.items():
-            points = [(one.strength, asdict(found)) for one in own if (found := of(one))]
-            if sigma == 1 and points:  # the stock model itself
-                points.insert(0, (0.0, _exact(0.0)))
-            if len(points) > 1:
-                parts.append(curve(f"{heading} less stock over strength, {of_sigma}", points, None))
-    return "".join(parts)
 
 
 def _blocks(one: SettingResult) -> str:

@@ -1,26 +1,33 @@
-"""report.json: every tried setting with its measures, and which one is chosen."""
+"""report.json: every tried setting with its measures, and what each stage chose."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from models.statistics import Estimate, Floats, bootstrap
-from pipelines.calibration.choose import HOW, RULES, Tried, choose, front
-from pipelines.calibration.config import CalibrationConfig, Setting
+from pipelines.calibration.choose import Prefer, front
+from pipelines.calibration.config import CalibrationConfig
+from pipelines.calibration.outcome import Outcome, Point
 from pipelines.calibration.results import AtBlock, GroupResult
+from pipelines.calibration.stages import Setting, values_of
 
 FILE = "report.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingResult:
-    """A point of the grid."""
+    """A setting that was tried."""
 
     name: str
     """As tables call it."""
+    stage: int
+    """Number of the first stage in which it was, from 1."""
+    acting: dict[str, dict[str, Any]]
+    """Intervention that acts -> its values of the settings that were tried."""
     sigma: float
     """Of TORA; 1 is without it."""
     strength: float
@@ -53,6 +60,22 @@ class SettingResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """A stage and its choice."""
+
+    tried: dict[str, dict[str, list[Any]]]
+    """Intervention -> its settings with the values that were tried, and none of it."""
+    prefer: Prefer
+    """By which rule it chose."""
+    settings: tuple[int, ...]
+    """Numbers of its settings, in `Calibration.settings`."""
+    chosen: int | None
+    """Number of the chosen one there; None where pictures blew up in every one."""
+    reason: str
+    """Why, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """The content of report.json."""
 
@@ -65,43 +88,65 @@ class Calibration:
     group_size: int
     """Images of a group."""
     settings: tuple[SettingResult, ...]
-    """The stock model first."""
-    rule: str
-    """By which one was chosen, in words."""
+    """Of all stages, each once, the stock model first."""
+    stages: tuple[StageResult, ...]
+    """Each began with what the one before chose."""
     chosen: int | None
-    """Number of the chosen one; None where pictures blew up in every one."""
+    """Number of the setting that the last one chose; None where pictures blew up in every one."""
 
 
-def calibration(
-    config: CalibrationConfig, results: Mapping[Setting, Sequence[GroupResult]], names: Mapping[Setting, Sequence[str]]
-) -> Calibration:
+def calibration(config: CalibrationConfig, outcomes: Sequence[Outcome]) -> Calibration:
     """The content of report.json.
 
     config: the settings.
-    results: of each setting, one per prompt, the stock model first.
-    names: of the groups, as the results.
+    outcomes: of the stages that were made, one or more; the first point is the stock model.
     """
-    tried = [_tried(of_setting) for of_setting in results.values()]
-    on_the_front = front(tried)
+    points: dict[Setting, tuple[int, Point]] = {}
+    for stage, one in enumerate(outcomes, 1):
+        for point in one.points:
+            points.setdefault(point.setting, (stage, point))
+    numbers = {setting: number for number, setting in enumerate(points)}
+    stock = next(iter(points.values()))[1]
+    on_the_front = front([point.tried for _, point in points.values()])
+    stages = tuple(_stage(one, numbers) for one in outcomes)
     return Calibration(
         model=config.run.model.path,
         scorer=config.run.scoring.model,
-        prompts=tuple(one.prompt for one in next(iter(results.values()))),
+        prompts=tuple(one.prompt for one in stock.results),
         group_size=config.run.group.size,
         settings=tuple(
-            _setting(setting, of_setting, names[setting], one, tried[0], on_the_front=here)
-            for (setting, of_setting), one, here in zip(results.items(), tried, on_the_front, strict=True)
+            _setting(config, stage, point, stock, on_the_front=here)
+            for (stage, point), here in zip(points.values(), on_the_front, strict=True)
         ),
-        rule=f"{RULES[config.grid.prefer]}: {HOW}",
-        chosen=choose(tried, config.grid.prefer),
+        stages=stages,
+        chosen=stages[-1].chosen,
     )
 
 
-def _tried(results: Sequence[GroupResult]) -> Tried:
-    return Tried(
-        match=_of(results, lambda one: one.match),
-        diversity=np.array([one.pair_vendi for one in results]),
-        blew_up=sum(one.blew_up for one in results),
+def _stage(one: Outcome, numbers: Mapping[Setting, int]) -> StageResult:
+    return StageResult(
+        tried={name: {key: [*several] for key, several in values.items()} for name, values in one.stage.tried.items()},
+        prefer=one.stage.prefer,
+        settings=tuple(numbers[point.setting] for point in one.points),
+        chosen=None if one.chosen is None else numbers[one.chosen.setting],
+        reason=_reason(one),
+    )
+
+
+def _reason(one: Outcome) -> str:
+    """Why a stage chose as it did, with its numbers."""
+    if one.choice is None:
+        return "pictures blew up in every setting"
+    best, chosen = one.points[one.choice.best], one.points[one.choice.number]
+    some = f"{len(one.choice.as_good)} of {len(one.points)} settings"
+    if one.stage.prefer == "diversity":
+        return (
+            f"{some} match their prompts as well as the best ({best.setting.name}, {best.tried.mean_match:.4f}); of "
+            f"these {chosen.setting.name} has the most diverse groups ({chosen.tried.mean_diversity:.3f})"
+        )
+    return (
+        f"{some} have groups as diverse as the most diverse ({best.setting.name}, {best.tried.mean_diversity:.3f}); of "
+        f"these {chosen.setting.name} matches its prompts best ({chosen.tried.mean_match:.4f})"
     )
 
 
@@ -109,34 +154,30 @@ def _of(results: Sequence[GroupResult], values: Callable[[GroupResult], Sequence
     return [np.array(values(one), dtype=np.float64) for one in results]
 
 
-def _setting(
-    setting: Setting,
-    results: Sequence[GroupResult],
-    names: Sequence[str],
-    tried: Tried,
-    stock: Tried,
-    *,
-    on_the_front: bool,
-) -> SettingResult:
-    whole, paired = not tried.blew_up, not tried.blew_up and not stock.blew_up and tried is not stock
+def _setting(config: CalibrationConfig, stage: int, point: Point, stock: Point, *, on_the_front: bool) -> SettingResult:
+    tried, results, setting = point.tried, point.results, point.setting
+    whole, paired = not tried.blew_up, not tried.blew_up and not stock.tried.blew_up and point is not stock
     edits = {name: _over_groups(results, name) for name in dict.fromkeys(n for one in results for n in one.edits)}
     images = sum(len(one.scores) for one in results)
     margins = [values for values in _of(results, lambda one: one.margins) if len(values)]
     return SettingResult(
-        **asdict(setting),
         name=setting.name,
+        stage=stage,
+        acting=values_of(setting.acting, config.keys),
+        sigma=setting.sigma,
+        strength=setting.strength,
         match=bootstrap(tried.match) if whole else None,
         score=bootstrap(_of(results, lambda one: one.scores)) if whole else None,
         margin=bootstrap(margins) if whole and margins else None,
         pair_vendi=bootstrap(list(tried.diversity[:, None])) if whole else None,
-        match_difference=bootstrap(_differences(tried.match, stock.match)) if paired else None,
-        pair_vendi_difference=bootstrap(list((tried.diversity - stock.diversity)[:, None])) if paired else None,
+        match_difference=bootstrap(_differences(tried.match, stock.tried.match)) if paired else None,
+        pair_vendi_difference=bootstrap(list((tried.diversity - stock.tried.diversity)[:, None])) if paired else None,
         blew_up=tried.blew_up / len(results),
         seconds_per_image=sum(one.seconds for one in results if not one.blew_up) / max(1, images),
         edits=edits,
         eta={at.block: setting.strength * at.square for at in edits.get("repulsion", ()) if setting.strength},
         on_the_front=on_the_front,
-        groups=tuple(names),
+        groups=point.names,
     )
 
 

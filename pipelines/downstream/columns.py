@@ -22,17 +22,21 @@ _PERCENT = 100.0
 def lead(content: Downstream) -> str:
     """A paragraph on what was compared, and how to read the tables."""
     real, made, training = (content.settings[name] for name in ("real", "made", "training"))
+    first = next(iter(content.settings["arms"]))
     counted = ", ".join(f"{content.concepts[name]} {name}" for name in MEASURED if name != MADE)
+    means = {
+        "equal cost": f"every source spends what {made['drawn_each']} pictures of {first!r} take",
+        "equal numbers": f"every concept gets {made['each']} pictures",
+    }
+    compared = " ".join(f"At {basis}, {means[basis]}." for basis in content.compared)
     return (
         f"Classifiers of {counted} concepts, pairs of a colour or a texture with a shape, are trained on "
         f"{real['pictures']} real pictures, as common as the world has them, and on pictures of the tail and never "
         f"seen concepts from each source, labelled as their prompts say. They are tested on {real['test_each']} real "
         f"{real['tested_on']} pictures of each concept; {len(training['seeds'])} seeds, {training['steps']} steps of "
-        f"{training['batch']} pictures for all. At equal cost, every source spends what {made['drawn_each']} pictures "
-        f"of {next(iter(content.settings['arms']))!r} take; at equal numbers, every concept gets {made['each']} "
-        "pictures. A pass is one row of the transformer. Brackets are 95 % intervals from resampling seeds and "
-        "concepts together (of right pictures, coverage and density: concepts); small print is the paired difference "
-        f"to {content.base!r}, bold where its interval leaves 0."
+        f"{training['batch']} pictures for all. {compared} A pass is one row of the transformer. Brackets are 95 % "
+        "intervals from resampling seeds and concepts together (of right pictures, coverage and density: concepts); "
+        f"small print is the paired difference to {content.base!r}, bold where its interval leaves 0."
     )
 
 

@@ -164,6 +164,8 @@ class DownstreamConfig:
     """One or more. The first says what equal cost is; of the others those are drawn that sources name."""
     sources: tuple[Source, ...]
     """What is compared."""
+    bases: tuple[Basis, ...] = BASES
+    """On which sources are compared; the figure shows the first."""
     base: str
     """Name of the source that the others are compared with."""
     recommended: Recommended = field(default=UNKNOWN, compare=False)
@@ -181,6 +183,7 @@ class DownstreamConfig:
             good = alone or {*source.arms} <= known
             rule = f"{source.name!r} needs names of arms ({', '.join(sorted(known))}), or {REAL!r} alone"
             require(good, "sources.arms", source.arms, rule)
+        require(len({*self.bases}) == len(self.bases) > 0, "bases", self.bases, "needs one or more, each once")
         names = [source.name for source in self.sources]
         require(self.base in names, "base", self.base, f"needs the name of a source: {', '.join(names)}")
 

@@ -19,7 +19,7 @@ from pipelines.dataset import owned, records
 from pipelines.dataset.storage import Storage
 from pipelines.downstream import concepts as world
 from pipelines.downstream.concepts import Concept
-from pipelines.downstream.config import BASES, REAL, DownstreamConfig
+from pipelines.downstream.config import REAL, DownstreamConfig
 from pipelines.downstream.figure import figure
 from pipelines.downstream.keep import Keeper
 from pipelines.downstream.markdown import markdown
@@ -108,8 +108,8 @@ def _trained(
     """What every source gives on every basis. pools: arm, or `REAL` -> what there is of the concepts."""
     budget = float(pools[config.arms[0].name].passes_P.sum()) * len(concepts)
     seeds, found = config.training.seeds, []
-    with tqdm(total=len(BASES) * len(config.sources) * len(seeds), unit="training", dynamic_ncols=True) as bar:
-        for basis, source in product(BASES, config.sources):
+    with tqdm(total=len(config.bases) * len(config.sources) * len(seeds), unit="training", dynamic_ncols=True) as bar:
+        for basis, source in product(config.bases, config.sources):
             bar.set_description(f"{source.name}, {basis}")
             pool = kept = made = None
             if source.arms:

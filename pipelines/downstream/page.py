@@ -27,12 +27,14 @@ def page(content: Downstream, trained: Sequence[Trained], concepts: Sequence[Con
     trained: what it is made from, with the pictures.
     concepts: those of the pictures.
     """
+    first = next(iter(content.compared))
     body = _TEMPLATES.fill(
         "downstream.html",
         lead=escape(lead(content)),
         figure=figure(content),
         sections="".join(_section(basis, sources) for basis, sources in content.compared.items()),
-        pictures=_pictures([one for one in trained if one.basis == "equal numbers"], concepts),
+        basis=first,
+        pictures=_pictures([one for one in trained if one.basis == first], concepts),
         settings=escape(json.dumps(content.settings, indent=1)),
     )
     return report_page(content.name, body)
@@ -70,9 +72,9 @@ def _pictures(trained: Sequence[Trained], concepts: Sequence[Concept]) -> str:
         for one in trained:
             if one.pool is None or one.kept is None:
                 continue
-            shown = one.pool.pictures_CPHWC[at, one.kept.picks[at][:_PICTURES_SHOWN]]
-            source = inline_png(encode(np.concatenate(list(shown), axis=1), "png"))
-            rows += f'<tr><th>{escape(one.source.name)}</th><td><img alt="" src="{source}"></td></tr>'
+            shown = list(one.pool.pictures_CPHWC[at, one.kept.picks[at][:_PICTURES_SHOWN]])
+            strip = f'<img alt="" src="{inline_png(encode(np.concatenate(shown, 1), "png"))}">' if shown else "none"
+            rows += f"<tr><th>{escape(one.source.name)}</th><td>{strip}</td></tr>"
         parts.append(
             f"<figure><figcaption>{escape(concepts[at].prompt.prompt)}</figcaption><table>{rows}</table></figure>"
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.coverage import coverage
 from models.statistics import Estimate, bootstrap, crossed
 from pipelines.downstream.concepts import PARTS, Concept
-from pipelines.downstream.config import BASES, COVERAGE_K, Basis, Source
+from pipelines.downstream.config import COVERAGE_K, Basis, Source
 from pipelines.downstream.keep import Kept
 from pipelines.downstream.pool import Floats, Pool
 
@@ -101,9 +101,9 @@ def results(
     """
     of_base = {one.basis: one.shares_SC for one in trained if one.source.name == base}
     compared: dict[str, tuple[SourceResult, ...]] = {}
-    for basis in BASES:
+    for basis, base_SC in of_base.items():
         own = [one for one in trained if one.basis == basis]
-        compared[basis] = tuple(_result(one, concepts, reference, of_base[basis], base) for one in own)
+        compared[basis] = tuple(_result(one, concepts, reference, base_SC, base) for one in own)
     return compared
 
 

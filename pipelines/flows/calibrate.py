@@ -1,15 +1,19 @@
-"""A calibration, top to bottom: config -> prompts -> groups at every setting -> measures -> choice -> page and TOML."""
+"""A calibration, top to bottom: config -> prompts -> stage by stage groups at every setting, measures and a choice ->
+page and TOML."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from pipelines.calibration import chosen, draw, results
-from pipelines.calibration.config import CalibrationConfig, Setting
+from pipelines.calibration import chosen, draw
+from pipelines.calibration.config import CalibrationConfig
+from pipelines.calibration.outcome import Outcome, outcome
 from pipelines.calibration.page import page
 from pipelines.calibration.report import FILE, Calibration, calibration
+from pipelines.calibration.stages import STOCK
 from pipelines.cluster.session import stoppable
 from pipelines.dataset import owned, records
 from pipelines.dataset.lock import RunLock
@@ -50,28 +54,34 @@ def run(config: CalibrationConfig, output: Storage) -> Calibrated:
     if config.run.prompts.columns.pictured:
         raise UserError("prompts.columns.source_image: a calibration draws new pictures and edits none; leave it out")
     prompts = _prompts(config)
-    groups = draw.planned(config, prompts)
     owned.claim(output, RECORD, config.run.run.name, setting="--output")
     with stoppable(), RunLock(output):
-        draw.make_missing(config, output, groups)
-        made: dict[Setting, list[results.GroupResult]] = {}
-        names: dict[Setting, list[str]] = {}
-        for one in groups:
-            result = results.find(output, one.name)
-            assert result is not None
-            made.setdefault(one.setting, []).append(result)
-            names.setdefault(one.setting, []).append(one.name)
-        content = calibration(config, made, names)
+        outcomes = _outcomes(config, prompts, draw.Maker(config=config, output=output))
+        content = calibration(config, outcomes)
         records.write(output, FILE, content)
         output.write_bytes(PAGE, page(content, output).encode())
-        if content.chosen is None:
+        point = outcomes[-1].chosen
+        if point is None:
             return Calibrated(content=content, page=output.path(PAGE), beside="", run="")
-        setting = [*made][content.chosen]
-        output.write_bytes(chosen.BESIDE, chosen.beside(config, setting).encode())
-        output.write_bytes(chosen.RUN, chosen.run(config, setting).encode())
+        output.write_bytes(chosen.BESIDE, chosen.beside(config, point.setting).encode())
+        output.write_bytes(chosen.RUN, chosen.run(config, point.setting).encode())
     return Calibrated(
         content=content, page=output.path(PAGE), beside=output.path(chosen.BESIDE), run=output.path(chosen.RUN)
     )
+
+
+def _outcomes(config: CalibrationConfig, prompts: Sequence[PromptRow], maker: draw.Maker) -> list[Outcome]:
+    """Every stage beside what the one before has chosen, up to one in which pictures blew up at every point."""
+    outcomes: list[Outcome] = []
+    beside = STOCK
+    for number, stage in enumerate(config.stages):
+        groups = draw.planned(config, config.settings(number, beside), prompts)
+        maker.make_missing(groups)
+        outcomes.append(outcome(stage, groups, maker.output))
+        if (point := outcomes[-1].chosen) is None:
+            break
+        beside = point.setting
+    return outcomes
 
 
 def _prompts(config: CalibrationConfig) -> list[PromptRow]:

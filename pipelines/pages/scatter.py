@@ -39,7 +39,7 @@ def scatter(dots: Sequence[Dot], *, across: str, up: str) -> str:
 
     def x(value: float) -> float:
         share = (value - ticks["x"][0]) / (ticks["x"][-1] - ticks["x"][0])
-        return _LEFT + share * (_WIDTH - _LEFT - 8 * _EDGE)  # room for names on the right
+        return _LEFT + share * (_WIDTH - _LEFT - _EDGE)
 
     def y(value: float) -> float:
         share = (value - ticks["y"][0]) / (ticks["y"][-1] - ticks["y"][0])
@@ -72,5 +72,8 @@ def scatter(dots: Sequence[Dot], *, across: str, up: str) -> str:
 
 
 def _label(dot: Dot, x: float, y: float) -> str:
+    """Beside the dot, on the side with more room."""
     words = f"{dot.name}, chosen" if dot.chosen else dot.name
-    return f'<text x="{x + 9:.1f}" y="{y - 5:.1f}">{escape(words)}</text>'
+    left = x > _WIDTH / 2
+    anchor = ' text-anchor="end"' if left else ""
+    return f'<text x="{x - 9 if left else x + 9:.1f}" y="{y - 5:.1f}"{anchor}>{escape(words)}</text>'

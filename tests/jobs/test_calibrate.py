@@ -22,7 +22,8 @@ from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
 from models.recommended import recommended
 from models.spec import Group, ModelSpec, Sampling
-from pipelines.calibration.config import STOCK, Setting, load
+from pipelines.calibration.config import load
+from pipelines.calibration.stages import STOCK
 from pipelines.config import run as run_config
 from pipelines.errors import UserError
 from tests.support.job import PLAIN, write_job
@@ -192,7 +193,7 @@ def test_the_grid_is_around_the_settings_of_the_run(calibrated: Path) -> None:
     assert {one.sigma for one in settings} == {1.0, 1.3, 1.6}
     assert {one.strength for one in settings} == {0.0, 0.01, 0.03, 0.09}
     assert len(settings) == 12
-    assert settings[-1] == Setting(sigma=1.6, strength=0.09)
+    assert (settings[-1].sigma, settings[-1].strength) == (1.6, 0.09)
 
 
 @pytest.mark.parametrize(

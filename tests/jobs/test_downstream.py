@@ -131,6 +131,14 @@ def test_report_page_and_figure_and_a_second_run_that_makes_nothing(
     figure = ElementTree.fromstring((out / "figure.svg").read_text())
     assert len(figure.findall(".//{*}circle")) == 2 * 5
 
+    one = ["--config", str(toml), "--set", 'bases=["equal numbers"]']
+    assert downstream.main(one) == 0
+    few = (out / "report.md").read_text()
+    assert few.split("## At equal numbers")[1] == table.split("## At equal numbers")[1]
+    assert "cost" not in few
+    assert "made ones, at equal numbers" in (out / "figure.svg").read_text()
+
+    assert downstream.main(["--config", str(toml)]) == 0
     first = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     monkeypatch.setattr(Generator, "__init__", lambda *_: pytest.fail("all pictures are there"))
     monkeypatch.setattr(classifier, "train", lambda *_: pytest.fail("all trainings are there"))

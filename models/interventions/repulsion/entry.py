@@ -28,6 +28,7 @@ REPULSION = Intervention(
     couples="group",
     work="inner_steps",
     in_every_row=True,
+    idle=(("strength", 0.0), ("eta", 0.0)),
     controls=(
         Control(field="strength", label="Strength", low=-3, high=1, step=0.1, logarithmic=True, clears="eta"),
         Control(field="steps", index=1, label="Share of the steps, from the first", low=0.05, high=1.0, step=0.05),

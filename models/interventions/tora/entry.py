@@ -28,6 +28,7 @@ TORA = Intervention(
     reads_negative=True,
     in_every_row=True,
     reads_apart=("site", "attention"),
+    idle=(("sigma", 1.0), ("angle", 0.0)),
     controls=(
         Control(field="sigma", label="Spacing, 1 is none", low=0.5, high=10.0, step=0.05),
         Control(field="angle", label="Alignment, 0 is none", low=0.0, high=1.0, step=0.05),
