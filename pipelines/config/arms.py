@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from models.errors import require
 from models.interventions.registry import entry_of, find, in_order, registered
@@ -28,6 +28,15 @@ class ArmLora:
     """In [[model.loras]]."""
     scale: float | None = None
     """In place of the model's; None keeps that."""
+
+
+class WithLoras(Protocol):
+    """An arm of a run or of an experiment."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def loras(self) -> tuple[ArmLora, ...] | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +116,15 @@ def read_arms(arms: Any, settings: Interventions, *, file: str) -> tuple[Arm, ..
 
 def _arm(table: Mapping[str, Any], settings: Interventions, file: str, at: str) -> Arm:
     rest, asked = take(table)
-    if isinstance(loras := rest.get("loras"), list):
-        rest["loras"] = [{"name": lora} if isinstance(lora, str) else lora for lora in loras]
     given = {"interventions": chosen(asked, settings, file=file, at=at)}
-    return toml.build(Arm, rest, file=file, at=at, given=given, hints=names())
+    return toml.build(Arm, _with_lora_tables(rest), file=file, at=at, given=given, hints=names())
+
+
+def _with_lora_tables(arm: dict[str, Any]) -> dict[str, Any]:
+    """The table of an arm in which LoRAs that stand by name are tables too."""
+    if not isinstance(loras := arm.get("loras"), list):
+        return arm
+    return arm | {"loras": [{"name": lora} if isinstance(lora, str) else lora for lora in loras]}
 
 
 def chosen(asked: Mapping[str, Any], settings: Interventions, *, file: str, at: str) -> tuple[InterventionConfig, ...]:
@@ -155,12 +169,15 @@ def build_each(kind: type[T], tables: Any, settings: Interventions, *, file: str
         rest, asked = take(table)
         at = f"{key}[{number}]"
         given = {"interventions": chosen(asked, settings, file=file, at=at)}
-        built.append(toml.build(kind, rest, file=file, at=at, given=given, hints=names()))
+        built.append(toml.build(kind, _with_lora_tables(rest), file=file, at=at, given=given, hints=names()))
     return tuple(built)
 
 
-def loras_of(arm: Arm, model: ModelSpec) -> tuple[Lora, ...]:
+def loras_of(arm: WithLoras, model: ModelSpec) -> tuple[Lora, ...]:
     """The LoRAs that act in an arm, each at its scale there.
+
+    arm: of a run, or of an experiment.
+    model: that has them.
 
     Raises:
         ValueError: when the model has none of that name, or one is there twice.
@@ -173,6 +190,11 @@ def loras_of(arm: Arm, model: ModelSpec) -> tuple[Lora, ...]:
     require({*names} <= {*known} and len({*names}) == len(names), f"arms.{arm.name}.loras", names, rule)
     changes: list[dict[str, Any]] = [{} if lora.scale is None else {"scale": lora.scale} for lora in arm.loras]
     return tuple(replace(known[name], **change) for name, change in zip(names, changes, strict=True))
+
+
+def said(loras: Sequence[ArmLora]) -> list[Any]:
+    """LoRAs of an arm as a file says them: by name, or as tables with a name and a scale."""
+    return [lora.name if lora.scale is None else asdict(lora) for lora in loras]
 
 
 def column_names(arms: Sequence[Arm]) -> list[str]:
@@ -191,9 +213,7 @@ def tables_of(settings: Interventions, arms: Sequence[Arm]) -> dict[str, Any]:
 
 
 def _loras(arm: Arm) -> dict[str, Any]:
-    if arm.loras is None:
-        return {}
-    return {"loras": [lora.name if lora.scale is None else asdict(lora) for lora in arm.loras]}
+    return {} if arm.loras is None else {"loras": said(arm.loras)}
 
 
 def _said(arm: Arm) -> dict[str, Any]:

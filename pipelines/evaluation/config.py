@@ -12,6 +12,7 @@ from models.interventions.registry import entry_of
 from models.recommended import UNKNOWN, Recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import toml
+from pipelines.config.arms import ArmLora, loras_of, said
 from pipelines.config.drawing import Drawing
 from pipelines.config.recommended import build_experiment
 
@@ -50,8 +51,10 @@ class Prompts:
             require(getattr(self, name) >= least, name, getattr(self, name), f"needs {least} or more")
         distinct = len({*self.seeds}) == len(self.seeds) > 0
         require(distinct, "seeds", self.seeds, "needs one or more, each once")
-        said = self.half != "report" or bool(self.chosen_on.strip())
-        require(said, "chosen_on", self.chosen_on, 'half = "report" needs words on what the settings were chosen on')
+        reports, told = self.half == "report", bool(self.chosen_on.strip())
+        needed = 'half = "report" needs words on what the settings were chosen on'
+        rule = needed if reports else f"half = {self.half!r} says nothing of it; leave it out"
+        require(reports == told, "chosen_on", self.chosen_on, rule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +65,16 @@ class Arm(Drawing):
     """Arms with the same question share a table."""
     value: float | None = None
     """Value on the axis of the question's curve; None for an arm that is not a point of it."""
-    loras: tuple[str, ...] | None = None
-    """Names of those LoRAs of the model that act; None is all of them."""
+    loras: tuple[ArmLora, ...] | None = None
+    """LoRAs that act, as in the arms of a run; None is all of the model's."""
     draw_times: int = 1
     """Pictures that are drawn for each one that is kept; see `pipelines.evaluation.keep`."""
 
     def settings(self) -> dict[str, Any]:
         """The settings that change pixels, as plain values."""
-        own = (("loras", None), ("draw_times", 1))
-        changed = {name: getattr(self, name) for name, nothing in own if getattr(self, name) != nothing}
-        return super().settings() | changed
+        loras = {} if self.loras is None else {"loras": said(self.loras)}
+        times = {} if self.draw_times == 1 else {"draw_times": self.draw_times}
+        return super().settings() | loras | times
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -156,11 +159,10 @@ class EvaluationConfig:
         names = [arm.name for arm in self._every_arm()]
         if not self.arms or len(set(names)) != len(names):
             raise ValueError(f"arms = {names}: needs one arm or more, each name once")
-        known = {lora.name for lora in self.model.loras}
         for arm in self.all_arms:
             arm.sampled(self.sampling)
             require(arm.draw_times == 1 or bool(self.scorer), "scorer", self.scorer, f"{arm.name!r} needs one")
-            require({*(arm.loras or ())} <= known, "loras", arm.loras, f"{arm.name!r} needs names of [[model.loras]]")
+            loras_of(arm, self.model)
 
     @property
     def all_arms(self) -> tuple[Arm, ...]:

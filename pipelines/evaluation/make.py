@@ -14,6 +14,7 @@ from models.generator import Generator
 from models.scorers.base import ImageGroup, Scorer
 from models.seeds import image_seed
 from models.spec import Group
+from pipelines.config.arms import loras_of
 from pipelines.evaluation.config import Arm, EvaluationConfig
 from pipelines.evaluation.keep import kept
 from pipelines.evaluation.prompts import PromptSet
@@ -45,11 +46,10 @@ class Maker:
             yield pixels if made == prompts.images else self._kept(prompt, pixels, prompts.images)
 
     def _groups(self, arm: Arm, prompt: str, images: int, seed: int) -> list[Group]:
-        model = self.config.model
         shared: dict[str, Any] = {
             "sampling": arm.sampled(self.config.sampling),
             "interventions": arm.interventions,
-            "loras": None if arm.loras is None else tuple(one for one in model.loras if one.name in arm.loras),
+            "loras": loras_of(arm, self.config.model),
         }
         seeds = [image_seed(seed, prompt, index) for index in range(images)]
         return groups_of(prompt, seeds, arm.expand, **shared)

@@ -20,7 +20,8 @@ from pipelines.dataset.lock import RunLock
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import preflight
-from pipelines.prompts.rows import PromptRow, read
+from pipelines.prompts.reading import read
+from pipelines.prompts.rows import PromptRow
 from pipelines.prompts.wanted import Wanted
 
 PAGE, RECORD = "calibration.html", "calibration.json"

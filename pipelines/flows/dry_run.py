@@ -21,7 +21,7 @@ from pipelines.flows.warnings import of_rows
 from pipelines.plan.shard_size import bytes_per_raw_byte
 from pipelines.plan.survey import Survey, work
 from pipelines.plan.write import Tally, count_plan
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 from pipelines.prompts.expansion.ask import unanswered
 from pipelines.prompts.rows import PromptRow
 from pipelines.prompts.templates.rows import templates
@@ -84,7 +84,7 @@ def _sizes_of_groups(config: RunConfig) -> str:
 
 def _asked(config: RunConfig, output: Storage, survey: Survey) -> Iterator[tuple[str, str]]:
     if expand := config.prompts.expand:
-        rows = prompt_rows.read(config.prompts, settle=survey.variants.settle)
+        rows = prompt_reading.read(config.prompts, rules=survey.variants)
         requests = unanswered((row.prompt for row in rows if isinstance(row, PromptRow)), expand, output)
         yield "expand", f"{requests:,} requests to {expand.model} at {expand.base_url}, for {expand.count} prompts each"
 

@@ -12,7 +12,7 @@ from pipelines.dataset.records import differences
 from pipelines.dataset.run_json import FILE, PlanCounts, PlanInputs, RunRecord
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 
 _LIBRARIES = ("ray", "torch", "diffusers", "transformers", "open_clip_torch", "pyarrow", "numpy", "pillow")
 
@@ -88,7 +88,7 @@ def plan_inputs(config: RunConfig) -> PlanInputs:
         UserError: when a prompt file cannot be read.
     """
     return PlanInputs(
-        prompt_files=prompt_rows.digests(config.prompts),
+        prompt_files=prompt_reading.digests(config.prompts),
         format=config.prompts.format,
         limit=config.prompts.limit,
         groups_per_prompt=config.group.groups_per_prompt,

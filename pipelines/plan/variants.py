@@ -47,9 +47,11 @@ class Variants:
         self._settled = lru_cache(_REMEMBERED)(self._settle)
         self.of = lru_cache(_REMEMBERED)(self._of)
         """The variant of a row, from `RowSettings.own` and `RowSettings.images`."""
+        self.words = lru_cache(_REMEMBERED)(self._words)
+        """As of `pipelines.prompts.settings.Rules`."""
 
     def settle(self, given: Mapping[str, Any]) -> RowSettings:
-        """A `pipelines.prompts.settings.Settle`."""
+        """As of `pipelines.prompts.settings.Rules`."""
         rest = tuple(sorted((name, value) for name, value in given.items() if name not in ("seed", "images")))
         seed, images = given.get("seed"), given.get("images")
         if seed is not None:
@@ -68,6 +70,8 @@ class Variants:
                 raise ValueError(f"aspect_ratio = {ratio!r}: give it or {' and '.join(sorted(both))}, not both")
             run = self.config.sampling
             wanted["width"], wanted["height"] = sides(run.width * run.height, shape_of(ratio), self._unit)
+        if levels := wanted.get("sigmas"):
+            wanted.setdefault("steps", len(levels))
         own = tuple((name, value) for name, value in sorted(wanted.items()) if self._changes(name, value))
         made = self.of(own, images)
         for arm in made.arms:
@@ -76,6 +80,17 @@ class Variants:
         if count * most_file_bytes(made) > MOST_SHARD_BYTES:
             raise ValueError(f"{count} images of {at.width} x {at.height} could exceed 2 GiB: ask for fewer or smaller")
         return own
+
+    def _words(self, own: Own) -> tuple[tuple[str, str], ...]:
+        named = {name for name, _ in own}
+        acting = [one for arm in self.of(own, None).arms for one in arm.interventions]
+        found = [
+            (name if name in named else f"{of}.{name}", getattr(one, name))
+            for one in acting
+            for name, of in _OF_INTERVENTIONS.items()
+            if name in OF_WORDS and of == entry_of(one).name
+        ]
+        return tuple(dict.fromkeys((name, words) for name, words in found if words))
 
     def _changes(self, name: str, value: Any) -> bool:
         if name in _SAMPLING:

@@ -28,7 +28,7 @@ from pipelines.plan.files import FailureWriter, PartWriter, next_first, part_nam
 from pipelines.plan.groups import group_table
 from pipelines.plan.survey import Survey
 from pipelines.plan.variants import Variants
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.pictures import PictureReader
 from pipelines.prompts.rows import FailedPrompt, PromptRow
@@ -116,12 +116,12 @@ class Tally:
         failures: takes the bad rows; None for nobody.
         answers: the output folder, which keeps what a language model has answered; without one nobody is asked.
         keep: takes the pictures of each of them.
-        pictures: as of `prompt_rows.read`.
+        pictures: as of `prompt_reading.read`.
         """
         survey = self.survey
-        settle, wanted = survey.variants.settle, survey.wanted
-        for row in prompt_rows.read(
-            config.prompts, answers, settle=settle, wanted=wanted, carried=config.carried, keep=keep, pictures=pictures
+        rules, wanted = survey.variants, survey.wanted
+        for row in prompt_reading.read(
+            config.prompts, answers, rules=rules, wanted=wanted, carried=config.carried, keep=keep, pictures=pictures
         ):
             if isinstance(row, PromptRow):
                 for good in (row,) * self._times:

@@ -31,6 +31,9 @@ class Columns:
     """As in [sampling]."""
     steps: str = ""
     """As in [sampling]."""
+    sigmas: str = ""
+    """As in [sampling]: a list of numbers, or a text with commas between them. `steps` are as many where the row does
+    not say them, and an empty list is the sampler's own."""
     guidance_scale: str = ""
     """As in [sampling]."""
     width: str = ""

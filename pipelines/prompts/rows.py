@@ -1,4 +1,4 @@
-"""Checks the rows of prompt files one by one. A bad row fails alone; the job goes on."""
+"""Checks the rows of prompt files one by one. A bad row fails alone."""
 
 from __future__ import annotations
 
@@ -6,27 +6,18 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 from pipelines.dataset.failures import Failure
-from pipelines.dataset.run_json import PromptFile
 from pipelines.dataset.sources import Picture
-from pipelines.dataset.storage import Storage
-from pipelines.prompts import files as prompt_files
 from pipelines.prompts.carry import Carried
 from pipelines.prompts.columns import TEXTS
 from pipelines.prompts.config import Prompts
-from pipelines.prompts.expansion.ask import answered
-from pipelines.prompts.expansion.config import Expand
 from pipelines.prompts.expansion.counterfactual import carried_over
 from pipelines.prompts.hash_set import HashSet
-from pipelines.prompts.pictures import NOTHING, Given, PictureReader, ahead
-from pipelines.prompts.places import find
-from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Settle, check_words
-from pipelines.prompts.templates.rows import templates
+from pipelines.prompts.pictures import NOTHING, Given
+from pipelines.prompts.settings import PLAIN, OwnSettings, RowSettings, Rules, check_words
 from pipelines.prompts.values import Unusable, clean_text, label, printable
-from pipelines.prompts.wanted import Wanted
 
 REPEATED = "RepeatedPrompt"
 
@@ -92,118 +83,28 @@ class Dropped(NamedTuple):
     """As in `PromptRow`."""
 
 
-def read(
-    prompts: Prompts,
-    answers: Storage | None = None,
-    *,
-    settle: Settle | None = None,
-    wanted: Wanted | None = None,
-    carried: Sequence[Carried] = (),
-    keep: Callable[[Picture], None] | None = None,
-    pictures: PictureReader | None = None,
-) -> Iterator[PromptRow | FailedPrompt | Dropped]:
-    """Every row of the prompt files in order, then those of the templates, with about 20 bytes of memory per prompt,
-    and 20 more for given ids. The last template takes none where its parts show that no two of its prompts are equal.
-
-    prompts: the settings.
-    answers: the output folder of the run, which keeps what a language model has answered. Without one nobody is asked:
-        the rows are those that would be expanded.
-    settle: checks the rows' own settings; None reads none.
-    wanted: the columns to read, which remembers the others; None for those that the other arguments say.
-    carried: what goes along.
-    keep: takes the pictures of a good row, before the row is given, which has their ids only.
-    pictures: reads them, where rows are read more than once; None for one of its own.
-
-    Raises:
-        UserError: when a file cannot be read, or the language model cannot be asked.
-    """
-    check = _Checker(prompts, settle, carried, keep)
-    wanted = wanted or Wanted(prompts.columns, settings=settle is not None, carried=[one.path[0] for one in carried])
-    unchecked = islice(_unchecked(prompts, wanted), prompts.limit or None)
-    rows = (
-        check.row(source, values, different and not prompts.expand, given=given)
-        for (source, values, different, _), given in _with_pictures(unchecked, prompts, pictures)
-    )
-    yield from rows if prompts.expand is None or answers is None else _expanded(rows, check, prompts.expand, answers)
-
-
-def _expanded(
-    rows: Iterator[PromptRow | FailedPrompt | Dropped], check: _Checker, expand: Expand, output: Storage
-) -> Iterator[PromptRow | FailedPrompt | Dropped]:
-    """Each row, and what a language model has written for it."""
-    asked = ((row, row.prompt if isinstance(row, PromptRow) else None) for row in rows)
-    for row, answers in answered(asked, expand, output):
-        if not isinstance(row, PromptRow):
-            yield row
-            continue
-        row = row._replace(concept=row.concept or row.prompt)
-        if expand.keep_original:
-            yield row
-        if isinstance(answers, Failure):
-            yield FailedPrompt(row.source, row.prompt, answers)
-        else:
-            yield from check.answers(row, answers)
-
-
-_Unchecked = tuple[str, Any, bool, str]
-"""(source, values, whether no later row can have its prompt, URI of the prompt file) of a row."""
-
-
-def _with_pictures(
-    rows: Iterator[_Unchecked], prompts: Prompts, pictures: PictureReader | None
-) -> Iterator[tuple[_Unchecked, Given | Failure]]:
-    """Every row with its pictures."""
-    if not prompts.columns.pictured:
-        return ((row, NOTHING) for row in rows)
-    reader = pictures or PictureReader(prompts)
-
-    def of(row: _Unchecked) -> Given | Failure:
-        _, values, _, uri = row
-        return reader.of(uri, values) if isinstance(values, Mapping) else NOTHING
-
-    return ahead(rows, of)
-
-
-def _unchecked(prompts: Prompts, wanted: Wanted) -> Iterator[_Unchecked]:
-    """Every row."""
-    filled = templates(prompts)
-    for source in find(prompts):
-        name = printable(source.uri)
-        for number, values in prompt_files.read(source, prompts, wanted):
-            yield f"{name}:{number}", values, False, source.uri
-    for template in filled:
-        different = template is filled[-1] and template.all_different
-        for number, texts in template.rows():
-            yield f"{template.at}:{number}", texts, different, ""
-
-
 def single(text: str, max_characters: int) -> PromptRow | FailedPrompt:
     """A single prompt, checked and cleaned like a row of a file.
 
     text: the prompt.
     max_characters: longest prompt.
     """
-    row = _Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *_NO_OTHERS))
+    row = Checker(Prompts(path="request", max_characters=max_characters)).row("request", (text, *_NO_OTHERS))
     assert not isinstance(row, Dropped)  # the first prompt is never a repeat
     return row
 
 
-def digests(prompts: Prompts) -> tuple[PromptFile, ...]:
-    """The content of every prompt file and template in order, without paths but for the keys in them.
+class Checker:
+    """Checks rows, and remembers them to find repeated prompts and ids.
 
-    Raises:
-        UserError: when a file cannot be read.
+    prompts: the settings.
+    rules, carried, keep: as of `pipelines.prompts.reading.read`.
     """
-    return (*map(prompt_files.digest, find(prompts)), *(template.digest() for template in templates(prompts)))
-
-
-class _Checker:
-    """Checks rows, and remembers them to find repeated prompts and ids."""
 
     def __init__(
         self,
         prompts: Prompts,
-        settle: Settle | None = None,
+        rules: Rules | None = None,
         carried: Sequence[Carried] = (),
         keep: Callable[[Picture], None] | None = None,
     ) -> None:
@@ -211,7 +112,8 @@ class _Checker:
         self._target = prompts.columns.read_from(["target_caption"])["target_caption"]
         self._keep = keep
         self._columns = prompts.columns.read_from(TEXTS)
-        self._settings = OwnSettings(prompts.columns, settle, prompts.max_characters) if settle else None
+        self._rules = rules
+        self._settings = OwnSettings(prompts.columns, rules, prompts.max_characters) if rules else None
         self._carried = carried
         self._texts = HashSet()
         self._ids = HashSet()
@@ -249,7 +151,8 @@ class _Checker:
             counterfactual = label(labels[2], "counterfactual", self._prompts.max_characters)
             if self._settings and not of_texts and not self._settings.columns.isdisjoint(values):
                 settings = self._settings.of(values)
-            check_words(settings, text)
+            if self._rules:
+                check_words(self._rules.words(settings.own), text)
             carried = self._along({} if of_texts else values) if self._carried else ()
             if self._prompts.columns.pictured and not of_texts:
                 edit = self._edit(values, given, settings)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from models.errors import require
 from models.words import places
@@ -32,12 +32,33 @@ class RowSettings(NamedTuple):
 PLAIN = RowSettings()
 """Of a row that has nothing of its own."""
 
-Settle = Callable[[Mapping[str, Any]], RowSettings]
-"""Checks settings of a row, field of `Columns` -> value as `OwnSettings` reads it, against those of the run.
-Raises ValueError; the message names the setting."""
+
+class Rules(Protocol):
+    """What the settings of a run ask of its rows."""
+
+    def settle(self, given: Mapping[str, Any]) -> RowSettings:
+        """The settings of a row, checked against those of the run.
+
+        given: field of `Columns` -> value as `OwnSettings` reads it.
+
+        Raises:
+            ValueError: when they do not fit; the message names the setting.
+        """
+        ...
+
+    def words(self, own: Own) -> Iterable[tuple[str, str]]:
+        """(setting, words) of each setting that names words which the prompt of a row needs to have.
+
+        own: the row's.
+        """
+        ...
+
 
 WHOLE = ("seed", "width", "height", "steps", "frames", "max_sequence_length", "images")
 """Settings that are whole numbers."""
+
+LISTS = ("sigmas",)
+"""Those that are lists of numbers."""
 
 OF_WORDS = ("vary_words", "keep_words")
 """Those that name words of the prompt."""
@@ -72,6 +93,22 @@ def as_number(name: str, value: Any) -> int | float:
     return given
 
 
+def as_numbers(name: str, value: Any) -> tuple[float, ...]:
+    """A setting that is a list of numbers. Files of text have it as text, with commas between them.
+
+    name: of the setting.
+    value: as the file has it.
+
+    Raises:
+        ValueError: when the value is none; the message has name and value.
+    """
+    inside = value.strip().removeprefix("[").removesuffix("]").strip() if isinstance(value, str) else value
+    given = inside.split(",") if isinstance(inside, str) and inside else inside or []
+    if not isinstance(given, list):
+        raise ValueError(f"{name} = {value!r}: must be a list of numbers")
+    return tuple(float(as_number(name, one)) for one in given)
+
+
 def _parsed(text: str) -> int | float | None:
     text = text.strip()
     if _WHOLE_TEXT.fullmatch(text):
@@ -104,15 +141,15 @@ class OwnSettings:
     """Reads what rows have of their own.
 
     columns: the settings of columns.
-    settle: checks what was read.
+    rules: of the run.
     max_characters: of texts.
     """
 
-    def __init__(self, columns: Columns, settle: Settle, max_characters: int) -> None:
+    def __init__(self, columns: Columns, rules: Rules, max_characters: int) -> None:
         self._columns = columns.read_from(columns.settings)
         self.columns = frozenset(self._columns.values())
         """The columns; a row without any of them has nothing of its own."""
-        self._settle = settle
+        self._rules = rules
         self._max_characters = max_characters
 
     def of(self, values: Mapping[Any, Any]) -> RowSettings:
@@ -132,7 +169,7 @@ class OwnSettings:
             if value is not None:
                 given[field] = value
         try:
-            return self._settle(given) if given else PLAIN
+            return self._rules.settle(given) if given else PLAIN
         except ValueError as error:
             renamed = (_in_column(field, self._columns[field]) for field in given)
             raise Unusable("BadSetting", f"{error}{''.join(renamed)}") from None
@@ -141,24 +178,25 @@ class OwnSettings:
         of_text = field in _TEXTS
         if of_text or isinstance(value, str | Failure) or missing(value):
             value = label(value, field, self._max_characters)
-        return value if value is None or of_text else as_number(field, value)
+        if value is None or of_text:
+            return value
+        return as_numbers(field, value) if field in LISTS else as_number(field, value)
 
 
-def check_words(settings: RowSettings, prompt: str) -> None:
+def check_words(words: Iterable[tuple[str, str]], prompt: str) -> None:
     """Check that a prompt has the words that settings name.
 
-    settings: of its row.
+    words: as of `Rules`.
     prompt: the text.
 
     Raises:
         Unusable: when it has not.
     """
-    for name, value in settings.own:
-        if name in OF_WORDS:
-            try:
-                places(value, prompt)
-            except ValueError as error:
-                raise Unusable("BadSetting", f"{name} = {value!r}: {error}") from None
+    for name, value in words:
+        try:
+            places(value, prompt)
+        except ValueError as error:
+            raise Unusable("BadSetting", f"{name} = {value!r}: {error}") from None
 
 
 def _in_column(field: str, column: str | None) -> str:

@@ -13,6 +13,7 @@ _OTHER_WORDS = {
     "negative_prompt": ("neg", "negative", "uc"),
     "guidance_scale": ("cfg", "cfg_scale", "guidance"),
     "steps": ("num_inference_steps", "inference_steps", "num_steps", "sampling_steps"),
+    "sigmas": ("noise_levels",),
     "width": ("w", "image_width"),
     "height": ("h", "image_height"),
     "aspect_ratio": ("aspect", "ratio", "ar", "resolution", "size", "image_size"),

@@ -31,7 +31,7 @@ from pipelines.export.formats.base import Format as ExportFormat
 from pipelines.export.parts import Part
 from pipelines.flows.finish import finish
 from pipelines.prompts import formats as prompt_formats
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 from pipelines.prompts.formats.base import Format as PromptFormat
 from pipelines.prompts.formats.base import Row
 from pipelines.prompts.formats.lines import lines_of
@@ -107,12 +107,12 @@ def test_a_new_format_of_prompts_needs_no_other_place(
     monkeypatch.setitem(prompt_formats.FORMATS, SHOUT.name, SHOUT)
     for name, kind in (("p.shout", "auto"), ("p.odd", "shout")):
         config = configure(prompts={"path": str(tmp_path / name), "format": kind})
-        read = [row.prompt for row in prompt_rows.read(config.prompts) if isinstance(row, PromptRow)]
+        read = [row.prompt for row in prompt_reading.read(config.prompts) if isinstance(row, PromptRow)]
         assert read == ["A RED STAR", "A DOT"]
     with pytest.raises(UserError, match=r"'classes', 'shout'; did you mean 'shout'\?"):
         configure(prompts={"path": str(tmp_path / "p.shout"), "format": "shuot"})
     with pytest.raises(UserError, match=r"'classes', 'shout'\]"):
-        list(prompt_rows.read(configure(prompts={"path": str(tmp_path / "p.odd")}).prompts))
+        list(prompt_reading.read(configure(prompts={"path": str(tmp_path / "p.odd")}).prompts))
 
 
 def test_a_new_format_of_exports_needs_no_other_place(

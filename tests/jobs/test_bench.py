@@ -41,7 +41,7 @@ from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.selection import TokenSelection
 from models.spec import Sampling
 from pipelines.config.recommended import settings_of
-from tests.support.docs import README
+from tests.support.docs import GUIDES, README
 
 SD3 = replace(
     SD35_LARGE,
@@ -216,11 +216,14 @@ def test_the_cost_model_says_which_cases_keep_to_the_budget(capsys: pytest.Captu
     assert fewest > (cost.fewest_refresh_steps(SD35_LARGE, 4, 60, cost.Gpu(launch=1e-6, round=5e-7), 0.05) or 99)
 
 
-def test_readme_has_the_costs_of_the_cost_model() -> None:
+def test_the_guides_have_the_costs_of_the_cost_model() -> None:
     assumed = cost.Gpu()
     cell = r"\| (\d+) \((\d+|-)\) "
-    rows = re.findall(rf"^\| (\d+) {cell * 6}\|$", README, re.MULTILINE)
+    rows = re.findall(rf"^\| (\d+) {cell * 6}\|$", GUIDES["models/README.md"], re.MULTILINE)
     assert [int(row[0]) for row in rows] == list(PROMPT_TOKENS)
+    of_four, later = ([int(row[at]) for row in rows] for at in (3, 9))
+    assert f"{of_four[0]} to {of_four[-1]} %\nof a step of SD3.5-Large with four images" in README
+    assert f"{later[0]} to {later[-1]} % with `tora.lag_steps = 1`" in README
     for own, *cells in rows:
         for (lag, images), percent, every in zip(product((0, 1), GROUPS), cells[::2], cells[1::2], strict=True):
             whole = cost.tora(SD35_LARGE, images, int(own), assumed, 1, lag)

@@ -28,7 +28,7 @@ from pipelines.errors import UserError
 from pipelines.flows import rescore
 from pipelines.flows.finish import finish
 from pipelines.flows.rescore import RescoreConfig
-from tests.conftest import ROOT
+from tests.support.docs import GUIDES, README, blocks, plain_blocks
 from tests.support.job import make_inline, run_inline, write_job
 
 FOLDERS = ("data", "rejected")
@@ -234,9 +234,9 @@ def test_the_commands_of_the_readme(
     own_run: Path, tiny_clip: str, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scorers of its examples need a download, and the hub an account; here they are the tiny one and a folder."""
-    (section,) = re.findall(r"## Export, publishing and rescoring\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.S)
+    (section,) = re.findall(r"## Export, publishing and rescoring\n(.*?)\n## ", README, re.S)
     section = re.sub(r"ViT-[BL]-\d\d:openai", tiny_clip, section).replace("OWNER/NAME", f"file://{tmp_path}/there")
-    commands, code = re.findall(r"```\w*\n(.*?)```", section, re.S)
+    (commands,), (code,) = plain_blocks(section), blocks(GUIDES["pipelines/dataset/README.md"], "python")
     (tmp_path / "out").mkdir()
     own_run.rename(tmp_path / "out" / "demo")
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from pipelines.dataset.columns import COLUMN_MEANING
 from pipelines.dataset.schema import in_every_row, scored
 from pipelines.flows.finish import finish
 from pipelines.summary.card import DUCKDB, column_table, introduction, size_category
-from tests.support.docs import run_blocks
+from tests.support.docs import GUIDES, README, run_blocks
 from tests.support.toy_run import Toy, write_run
 
 
@@ -37,8 +37,11 @@ def test_every_column_has_a_meaning_and_every_meaning_a_column(tmp_path: Path) -
     assert all(f"| `{name}` |" in text for name in scored(1).names)
 
 
-def test_the_project_readme_has_every_column() -> None:
-    assert column_table(scored(1)) in Path("README.md").read_text(encoding="utf-8")
+def test_the_guide_to_datasets_has_every_column_and_the_readme_no_other() -> None:
+    assert column_table(scored(1)) in GUIDES["pipelines/dataset/README.md"]
+    section = README.partition("| column | what it says |\n")[2].partition("\n\n")[0]
+    first_cells = [line.split("|")[1] for line in section.splitlines()[1:]]
+    assert {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)} < {*scored(1).names}
 
 
 def test_front_matter(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from models.embedded.world import Scene, Thing
 from models.interventions.repulsion.config import RepulsionConfig
 from models.spec import ModelSpec, Sampling
 from models.statistics import bootstrap, simultaneous
+from pipelines.config.arms import loras_of
 from pipelines.dataset.storage import Storage
+from pipelines.errors import UserError
 from pipelines.evaluation.arm_files import ArmFiles, Made
-from pipelines.evaluation.config import Arm, EvaluationConfig, Prompts
+from pipelines.evaluation.config import Arm, EvaluationConfig, Prompts, load
 from pipelines.evaluation.keep import kept
 from pipelines.evaluation.prompts import PromptSet, in_half, prompt_sets, thinned
 from pipelines.evaluation.values import values_of
@@ -29,7 +31,8 @@ def test_prompts_are_thinned_evenly() -> None:
 
 def test_halves_share_no_concept_and_divide_every_set() -> None:
     def sets(half: Any) -> list[PromptSet]:
-        return prompt_sets(Prompts(per_set=0, companions=2, wide_group=16, half=half, chosen_on="others"))
+        chosen_on = "others" if half == "report" else ""
+        return prompt_sets(Prompts(per_set=0, companions=2, wide_group=16, half=half, chosen_on=chosen_on))
 
     for every, one, other in zip(sets("all"), sets("choose"), sets("report"), strict=True):
         assert {*every.prompts} == {*one.prompts} | {*other.prompts}
@@ -53,6 +56,29 @@ def test_a_set_of_48_has_several_companions_of_a_pair_where_there_are_fewer() ->
         "open, single": (26, 26, 4),
         "open, wide": (26, 26, 16),
     }
+
+
+def test_words_on_what_settings_were_chosen_on_belong_to_the_half_that_reports() -> None:
+    for half, said in (("report", ""), ("all", "others"), ("choose", "others")):
+        rule = "needs words on" if half == "report" else "says nothing of it; leave it out"
+        with pytest.raises(ValueError, match=f"half = .{half}. {rule}"):
+            Prompts(half=half, chosen_on=said)  # type: ignore[arg-type]
+
+
+def test_arms_name_loras_as_those_of_a_run_do(tmp_path: Path) -> None:
+    def arms(loras: str) -> Any:
+        file = tmp_path / "e.toml"
+        model = '[model]\npath = "m"\n[[model.loras]]\nname = "ink"\npath = "ink"\nscale = 0.5\n'
+        both = f'[[arms]]\nname = "all"\n[[arms]]\nname = "own"\nloras = {loras}\n'
+        file.write_text(f'output = "out"\noracle = "o"\n{model}{both}')
+        read = load(file)
+        return [(arm.settings().get("loras"), [one.scale for one in loras_of(arm, read.model)]) for arm in read.arms]
+
+    assert arms('["ink"]') == [(None, [0.5]), (["ink"], [0.5])]
+    assert arms('[{ name = "ink", scale = 0.25 }]')[1] == ([{"name": "ink", "scale": 0.25}], [0.25])
+    assert arms("[]")[1] == ([], [])
+    with pytest.raises(UserError, match="needs names of"):
+        arms('["oil"]')
 
 
 def test_a_concept_is_one_unit_over_its_prompts_and_seeds() -> None:

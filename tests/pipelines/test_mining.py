@@ -26,8 +26,8 @@ from pipelines.mining.lexicon import read
 from pipelines.mining.pair import Pair
 from pipelines.mining.spacy_parser import SpacyParser
 from pipelines.prompts.config import Prompts
+from pipelines.prompts.reading import read as read_prompts
 from pipelines.prompts.rows import PromptRow
-from pipelines.prompts.rows import read as read_prompts
 from tests.support.docs import GUIDES, run_blocks
 
 GRAMMAR = Grammar(read())

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.rows import PromptRow
@@ -98,7 +98,7 @@ def test_a_file_that_is_named_more_than_once_is_read_once(tmp_path: Path) -> Non
     for name in ("a", "b"):
         written(tmp_path / f"{name}.txt", f"from {name}\n")
     patterns = (f"{tmp_path}/b.txt", f"{tmp_path}/*.txt", f"{tmp_path}/a*", str(tmp_path))
-    rows = list(prompt_rows.read(Prompts(path=patterns)))
+    rows = list(prompt_reading.read(Prompts(path=patterns)))
     assert [row.prompt for row in rows if isinstance(row, PromptRow)] == ["from b", "from a"]
     assert len(rows) == 2
 
@@ -106,8 +106,8 @@ def test_a_file_that_is_named_more_than_once_is_read_once(tmp_path: Path) -> Non
 def test_a_key_is_part_of_what_a_plan_is_made_from(tmp_path: Path) -> None:
     for lang in ("en", "de"):
         lay_out(tmp_path / lang, {f"lang={lang}/p.txt": "a cat\n"})
-    english, german = (prompt_rows.digests(Prompts(path=str(tmp_path / lang))) for lang in ("en", "de"))
-    (alone,) = prompt_rows.digests(Prompts(path=str(tmp_path / "en" / "lang=en" / "p.txt")))
+    english, german = (prompt_reading.digests(Prompts(path=str(tmp_path / lang))) for lang in ("en", "de"))
+    (alone,) = prompt_reading.digests(Prompts(path=str(tmp_path / "en" / "lang=en" / "p.txt")))
     assert english != german
     assert english[0].bytes == german[0].bytes == alone.bytes
     assert alone.sha256 not in (english[0].sha256, german[0].sha256)

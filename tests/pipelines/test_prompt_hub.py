@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import HfFileSystem
 
 from pipelines.errors import UserError
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 from pipelines.prompts.columns import Columns
 from pipelines.prompts.config import Prompts
 from tests.support.hub import TOKEN, HubServer, Repo, hub_server
@@ -54,7 +54,7 @@ def test_files_folders_and_globs(hub: HubServer) -> None:
     (row,) = read("HF://datasets/me/captions@main/data/p-0.parquet", columns=Columns(prompt="meta.caption"))
     assert row.prompt == "a sun"
     assert row.source == "hf://datasets/me/captions@main/data/p-0.parquet:1"
-    (digest,) = prompt_rows.digests(Prompts(path=f"{home}/data/p-0.parquet"))
+    (digest,) = prompt_reading.digests(Prompts(path=f"{home}/data/p-0.parquet"))
     assert digest.bytes == len(FILES["data/p-0.parquet"])
     with pytest.raises(UserError, match=r"captions has files of several formats: csv .*, parquet"):
         read(home)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 from pipelines.prompts.columns import TEXTS, Columns
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.formats import FORMATS
@@ -27,7 +27,7 @@ from tests.conftest import PROMPTS
 
 
 def read(path: Path | str, **settings: Any) -> list[PromptRow | FailedPrompt | Dropped]:
-    return list(prompt_rows.read(Prompts(path=str(path), **settings)))
+    return list(prompt_reading.read(Prompts(path=str(path), **settings)))
 
 
 def good(path: Path | str, **settings: Any) -> list[str]:
@@ -106,7 +106,7 @@ def test_paths(tmp_path: Path) -> None:
     assert good(f"{tmp_path}/?.txt") == ["from a.txt", "from b.txt"]
     assert good(f"{tmp_path}/[x].txt") == ["from [x].txt"]
     both = Prompts(path=(f"{tmp_path}/b.txt", f"{tmp_path}/a.txt"))
-    assert [row.source for row in prompt_rows.read(both)] == [f"{tmp_path}/b.txt:1", f"{tmp_path}/a.txt:1"]
+    assert [row.source for row in prompt_reading.read(both)] == [f"{tmp_path}/b.txt:1", f"{tmp_path}/a.txt:1"]
     for gone in ("gone.txt", "gone*.txt", "gone/", "gone/*.txt"):
         with pytest.raises(UserError, match=r"prompts\.path"):
             read(f"{tmp_path}/{gone}")

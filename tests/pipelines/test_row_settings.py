@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,61 +13,23 @@ import pytest
 from models.seeds import image_seed
 from pipelines.calibration.config import CalibrationConfig, Grid
 from pipelines.dataset.storage import Storage
-from pipelines.flows import calibrate, dry_run
-from pipelines.flows.warnings import of_rows
-from pipelines.plan import buckets as plan_buckets
-from pipelines.plan.files import FAILED_PROMPTS, read_shard
+from pipelines.flows import calibrate
+from pipelines.plan.files import read_shard
 from pipelines.plan.groups import groups_of
 from pipelines.plan.survey import Survey
 from pipelines.plan.variants import Variants
 from pipelines.plan.write import count_plan, write_plan
 from pipelines.prompts.carry import Carried
 from pipelines.prompts.columns import SETTINGS
-from pipelines.prompts.rows import PromptRow, _Checker
+from pipelines.prompts.rows import Checker, PromptRow
 from pipelines.prompts.settings import PLAIN
-from pipelines.stages.isolate import packs_of_equal
 from tests.conftest import Configure
-
-EMBEDDED = "models/embedded/weights/pipeline"
-SCORING = {"model": "local-dir:models/embedded/weights/clip"}
-ARMS = [{"name": "stock"}, {"name": "both", "tora": True, "repulsion": True}]
-Rows = list[dict[str, Any]]
-
-
-class Planner:
-    """Plans rows in a new folder each time."""
-
-    def __init__(self, folder: Path, configure: Configure) -> None:
-        self._folder, self._configure, self._count = folder, configure, 0
-
-    def __call__(self, rows: Rows, columns: dict[str, str] | None = None, **tables: Any) -> list[pa.Table]:
-        """The shards."""
-        self._count += 1
-        self.out = self._folder / str(self._count)
-        self.out.mkdir()
-        path = self.out / "p.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        prompts = {"path": str(path), **tables.pop("prompts", {}), **({"columns": columns} if columns else {})}
-        self.config = self._configure(prompts=prompts, **{"arms": ARMS, "group": {"size": 2}, **tables})
-        self.counts = write_plan(self.config, Storage.open(self.out))
-        assert count_plan(self.config) == self.counts
-        return [read_shard(Storage.open(self.out), shard) for shard in self.counts.shard_numbers()]
-
-    def failures(self) -> list[str]:
-        if not (self.out / FAILED_PROMPTS).exists():
-            return []
-        failed = pq.read_table(self.out / FAILED_PROMPTS).to_pylist()
-        return [f"{row['source'].rpartition(':')[2]}: {row['error']}" for row in failed]
-
-
-@pytest.fixture
-def plan(tmp_path: Path, configure: Configure) -> Planner:
-    return Planner(tmp_path, configure)
-
+from tests.support.planned import ARMS, Planner, Rows, groups
 
 OF_A_GROUP = {
     "negative_prompt": "blurry",
     "steps": 7,
+    "sigmas": [1.0, 0.5],
     "guidance_scale": 2.5,
     "width": 512,
     "height": 768,
@@ -84,12 +45,6 @@ OF_ARMS: dict[str, tuple[str, Any]] = {
 }
 
 
-def groups(shards: list[pa.Table], prompt: str = "") -> Rows:
-    """The planned groups of a prompt, or of all, without their shards' numbers."""
-    rows = [{**row, "shard": 0} for shard in shards for row in shard.to_pylist()]
-    return [row for row in rows if prompt in ("", row["prompt"])]
-
-
 def test_every_setting_of_a_row_reaches_its_groups_and_no_others(plan: Planner) -> None:
     alone = groups(plan([{"prompt": "plain"}]))
     for name, value in [*OF_A_GROUP.items(), *((name, value) for name, (_, value) in OF_ARMS.items())]:
@@ -103,23 +58,6 @@ def test_every_setting_of_a_row_reaches_its_groups_and_no_others(plan: Planner) 
             kind = OF_ARMS[name][0]
             assert [row[kind] and row[kind][name] for row in own] == [None, value]
     assert {*OF_A_GROUP, *OF_ARMS, "aspect_ratio", "seed", "images"} == {*SETTINGS}
-
-
-def test_noise_levels_of_the_run_reach_every_group_and_its_id(plan: Planner) -> None:
-    rows: Rows = [{"prompt": "a dot"}]
-    own, named = (groups(plan(rows, sampling={"steps": 2, "sigmas": sigmas})) for sigmas in ([], [1.0, 0.25]))
-    assert [row["sigmas"] for row in own + named] == [None] * 2 + [[1.0, 0.25]] * 2
-    assert {row["group_id"] for row in own}.isdisjoint(row["group_id"] for row in named)
-    assert own == groups(plan(rows, sampling={"steps": 2}))
-
-
-def test_a_row_with_another_number_of_steps_than_the_runs_noise_levels_fails(plan: Planner) -> None:
-    rows: Rows = [{"prompt": "a dot", "steps": 3}, {"prompt": "a star", "steps": 2}]
-    shards = plan(rows, sampling={"steps": 2, "sigmas": [1.0, 0.25]})
-    assert {row["prompt"] for row in groups(shards)} == {"a star"}
-    (failed,) = plan.failures()
-    assert "as many noise levels as there are steps (3)" in failed
-    assert [group.sampling.sigmas for group in groups_of(shards[0])] == [(1.0, 0.25)] * 2
 
 
 FEW = [{"name": "stock"}, {"name": "few", "sampling": {"steps": 2, "guidance_scale": 1.0}}]
@@ -280,105 +218,6 @@ def test_files_of_text_and_tables_with_gaps_say_the_same(tmp_path: Path, configu
     assert {(row["steps"], row["guidance_scale"]) for row in planned[0]} == {(7, 2.0), (28, 4.5)}
 
 
-def test_rows_of_one_size_fill_batches_whatever_their_order(plan: Planner) -> None:
-    """Four sizes in turn, in batches of 4: each batch is full, and no shard waits for all rows of a size."""
-    rows: Rows = [{"prompt": f"p{n}", "width": 512 + 16 * (n % 4)} for n in range(64)]
-    shards = plan(rows, arms=ARMS[:1], group={"size": 1, "groups_per_batch": 4}, output={"groups_per_shard": 8})
-    for shard in shards:
-        packs = packs_of_equal((group.batch_key for group in groups_of(shard)), 4)
-        assert {len(pack) for pack in packs} == {4}
-    assert [shard.num_rows for shard in shards] == [8] * 8
-    assert sorted(row["prompt"] for row in groups(shards)) == sorted(row["prompt"] for row in rows)
-
-
-def test_leftovers_share_shards_as_far_as_there_is_room(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [{"prompt": f"p{n}", "steps": 1 + n // 3} for n in range(60)]
-    shape: dict[str, Any] = {"arms": ARMS[:1], "group": {"size": 1}, "output": {"groups_per_shard": 8}}
-    assert [shard.num_rows for shard in plan(rows, **shape)] == [6] * 10
-    # With settings of its own in every row, and more rows than may wait, too.
-    monkeypatch.setattr(plan_buckets, "MOST_WAITING", 16)
-    each = [{"prompt": f"p{n}", "guidance_scale": 1 + n / 100} for n in range(60)]
-    shards = plan(each, **shape)
-    assert [shard.num_rows for shard in shards] == [8] * 7 + [4]
-    assert [row["prompt"] for row in groups(shards)] == [row["prompt"] for row in each]
-
-
-def test_large_images_come_in_smaller_shards(plan: Planner) -> None:
-    rows = [{"prompt": f"p{n}", "width": 4096 if n % 2 else None, "height": 4096 if n % 2 else None} for n in range(44)]
-    shards = plan(rows, arms=ARMS[:1], output={"groups_per_shard": 40})
-    assert [shard["width"].to_pylist() for shard in shards] == [[4096] * 21, [1024] * 22 + [4096]]
-
-
-def test_a_plan_with_settings_of_rows_grows(plan: Planner, tmp_path: Path, configure: Configure) -> None:
-    path, output = tmp_path / "p.jsonl", Storage.open(tmp_path / "out")
-
-    def write(rows: Rows, before: Any = None) -> Any:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return write_plan(configure(prompts={"path": str(path)}, group={"size": 2}), output, before)
-
-    rows = [{"prompt": f"p{n}", "steps": 1 + n % 3} for n in range(7)]
-    first = write(rows)
-    grown = write([{"prompt": "p0"}, *rows, {"prompt": "new", "steps": 9}], first)
-    assert (grown.groups - first.groups, grown.shards - first.shards) == (2, 1)
-
-
-def test_a_dry_run_says_what_rows_have(
-    tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "p.jsonl"
-    rows = [{"prompt": "a dot"}, {"prompt": "a star", "width": 128, "steps": 9}, {"prompt": "a sun", "steps": 9}]
-    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "a dot", "steps": 0}]))
-    config = configure(prompts={"path": str(path)}, model={"path": EMBEDDED}, scoring=SCORING)
-    said = dry_run.describe(config).splitlines()
-    assert "images   12 of 64 x 64, the largest of 128 x 64" in said
-    assert said[:2] == [
-        "prompts  3 (1 unusable, 0 repeats dropped)",
-        f"unusable {path}:4: steps = 0 is out of range: needs 1 to 1000",
-    ]
-    assert capsys.readouterr().err == "rows of the prompt files have settings of their own: steps, width (3 buckets)\n"
-
-
-COLUMNS = ["prompt", "steps", "Negative Prompt", "cfg", "seeed", "n", "group_id", "topic", "mood"]
-
-
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_columns_that_do_nothing_are_named(tmp_path: Path, configure: Configure, ending: str) -> None:
-    path = tmp_path / f"p.{ending}"
-    table = pa.table({name: ["7"] for name in COLUMNS})
-    if ending == "parquet":
-        pq.write_table(table, path)
-    elif ending == "csv":
-        path.write_text(f"{','.join(COLUMNS)}\n{','.join('7' * len(COLUMNS))}\n")
-    else:  # each key in a row of its own, far down
-        lines = [{"prompt": "7"}, *({"prompt": name, name: "7"} for name in COLUMNS[1:])]
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    config = configure(prompts={"path": str(path)})
-    survey = Survey(config)
-    count_plan(config, survey)
-    acting, warning, others = of_rows(config, survey)
-    assert acting.startswith("rows of the prompt files have settings of their own: steps (")
-    named = re.findall(r"'(\S[^']*)' \(([^)]+)\)", warning)
-    assert named == [
-        ("Negative Prompt", "prompts.columns.negative_prompt = 'Negative Prompt'"),
-        ("cfg", "prompts.columns.guidance_scale = 'cfg'"),
-        ("seeed", "prompts.columns.seed = 'seeed'"),
-        ("n", "prompts.columns.images = 'n'"),
-        ("group_id", "this name has a meaning in rows"),
-    ]
-    assert "not used, not carried: topic, mood;" in others
-
-
-def test_columns_that_are_used_or_left_alone_are_not_warned_of(tmp_path: Path, configure: Configure) -> None:
-    path = tmp_path / "p.csv"
-    path.write_text("prompt,id,seed\na dot,1,2\n")
-    config = configure(prompts={"path": str(path), "columns": {"prompt_id": "id", "seed": "-"}})
-    survey = Survey(config)
-    count_plan(config, survey)
-    assert [*of_rows(config, survey)] == [
-        "columns of the prompt files that are not used, not carried: seed; prompts.carry takes them along"
-    ]
-
-
 def test_settings_come_from_inside_of_columns_and_from_names_of_folders(tmp_path: Path, configure: Configure) -> None:
     meta = [{"prompt": "a dot", "meta": {"cfg": 2.0}}, {"prompt": "a star", "meta": {}}]
     folder = tmp_path / "in" / "steps=4"
@@ -405,7 +244,7 @@ def test_what_is_written_for_a_row_has_its_settings_and_what_goes_along(tmp_path
     path.write_text('{"prompt": "a dot", "steps": 4, "label": 3}\n{"prompt": "a star", "label": 4}\n')
     config = configure(prompts={"path": str(path)})
     label = Carried(name="label", path=("label",), kind=pa.int64())
-    check = _Checker(config.prompts, Variants(config).settle, [label])
+    check = Checker(config.prompts, Variants(config), [label])
     for values, steps in (({"prompt": "a dot", "steps": 4, "label": 3}, 4), ({"prompt": "a star", "label": 4}, None)):
         row = check.row("f:1", values)
         assert isinstance(row, PromptRow)
@@ -431,17 +270,3 @@ def test_a_calibration_says_that_settings_of_rows_do_not_act(
         "warning: settings of rows do not act in a calibration: steps, guidance_scale, sigma\n"
         "warning: a calibration draws prompts as they are: prompts.expand does not act in it\n"
     )
-
-
-def test_words_that_a_prompt_has_not_cost_its_row(plan: Planner) -> None:
-    rows: Rows = [
-        {"prompt": "a starfish on sand", "vary": "star"},
-        {"prompt": "a starfish on sand", "vary": "starfish, sand"},
-        {"prompt": "a dot", "keep_words": "dot, , red"},
-    ]
-    (row,) = groups(plan(rows, columns={"vary_words": "vary"}, arms=ARMS[1:]))
-    assert row["repulsion"]["vary_words"] == "starfish, sand"
-    assert plan.failures() == [
-        "1: vary_words = 'star': the prompt has no 'star': 'a starfish on sand'",
-        "3: keep_words = 'dot, , red': the prompt has no 'red': 'a dot'",
-    ]

@@ -18,7 +18,7 @@ from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import dry_run
 from pipelines.plan.write import count_plan, write_plan
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.hash_set import HashSet
 from pipelines.prompts.rows import FailedPrompt, PromptRow
@@ -35,7 +35,7 @@ SHAPES = ["star", "ring", "heart"]
 
 
 def rows_of(text: str, prompts: dict[str, Any] | None = None, **table: Any) -> list[Any]:
-    return [*prompt_rows.read(Prompts(template=Template(text=text, **table), **(prompts or {})))]
+    return [*prompt_reading.read(Prompts(template=Template(text=text, **table), **(prompts or {})))]
 
 
 def texts(text: str, **table: Any) -> list[str]:
@@ -206,7 +206,7 @@ def test_a_template_is_remembered_only_where_its_prompts_may_repeat(
 def test_prompts_of_files_and_templates_are_not_made_twice(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("a red star\na dot\n")
     one, two = (Template(text="a {x} star", slots={"x": of}) for of in (["red", "blue"], ["blue", "green"]))
-    found = [*prompt_rows.read(Prompts(path=str(tmp_path / "p.txt"), template=(one, two)))]
+    found = [*prompt_reading.read(Prompts(path=str(tmp_path / "p.txt"), template=(one, two)))]
     assert [row.prompt for row in found if isinstance(row, PromptRow)] == [
         "a red star",
         "a dot",
@@ -215,7 +215,7 @@ def test_prompts_of_files_and_templates_are_not_made_twice(tmp_path: Path) -> No
     ]
     failed = [(row.source, row.failure.error_type) for row in found if isinstance(row, FailedPrompt)]
     assert failed == [("prompts.template[0]:1", "RepeatedPrompt"), ("prompts.template[1]:1", "RepeatedPrompt")]
-    assert len([*prompt_rows.read(Prompts(path=str(tmp_path / "p.txt"), template=one, limit=3))]) == 3
+    assert len([*prompt_reading.read(Prompts(path=str(tmp_path / "p.txt"), template=one, limit=3))]) == 3
 
 
 def test_values_come_from_files(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_values_come_from_files(tmp_path: Path) -> None:
     colours = {"path": str(tmp_path / "colours.csv"), "columns": {"prompt": "name"}}
     found = rows_of("a {c} dot", slots={"c": colours}, counterfactual="a {c.usual} dot", concept="hue {c.hue}")
     assert [row[2:5] for row in found] == [("hue 300", None, "a red dot"), ("hue 0", None, None)]
-    classes = [*prompt_rows.read(Prompts(path=str(tmp_path / "classes"), format="classes"))]
+    classes = [*prompt_reading.read(Prompts(path=str(tmp_path / "classes"), format="classes"))]
     assert classes[0][:3] == ("n01440764", "tench", "tench, Tinca tinca")
     assert isinstance(classes[2], FailedPrompt)
 
@@ -328,9 +328,9 @@ def test_a_run_is_extended_by_a_larger_sample_and_by_values(configure: Configure
     assert (first.prompts, grown.prompts, len(grown.segments)) == (2, 6, 2)
     with pytest.raises(UserError, match=r"6 groups planned .* are not in what prompts\.template, prompts\.limit"):
         write_plan(config(0, text="one {colour} {shape}"), output, grown)
-    before = prompt_rows.digests(large.prompts)
+    before = prompt_reading.digests(large.prompts)
     (tmp_path / "shapes.txt").write_text("star\nring\nheart\n")
-    assert prompt_rows.digests(large.prompts) != before
+    assert prompt_reading.digests(large.prompts) != before
     assert write_plan(config(0), output, grown).prompts == 9
 
 

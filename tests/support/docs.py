@@ -19,6 +19,7 @@ GUIDES = {
     for name in (
         "README.md",
         "pipelines/README.md",
+        "pipelines/dataset/README.md",
         "pipelines/prompts/README.md",
         "pipelines/serve/README.md",
         "pipelines/export/README.md",

@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.prompts import rows as prompt_rows
+from pipelines.prompts import reading as prompt_reading
 from pipelines.prompts.config import Prompts
 from pipelines.prompts.rows import Dropped, FailedPrompt, PromptRow
 
 
 def read(path: Path | str, **wanted: Any) -> list[PromptRow | FailedPrompt]:
-    rows = list(prompt_rows.read(Prompts(path=str(path), **wanted)))
+    rows = list(prompt_reading.read(Prompts(path=str(path), **wanted)))
     return [row for row in rows if not isinstance(row, Dropped)]
 
 

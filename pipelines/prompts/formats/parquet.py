@@ -89,7 +89,7 @@ def _values(column: pa.Array[Any]) -> list[Any]:
         return _values(column.dictionary_decode())  # type: ignore[attr-defined]
     if pa.types.is_float16(kind):
         return column.cast(pa.float32()).to_pylist()
-    if any(of(kind) for of in _NUMBERS):
+    if any(of(kind.value_type if is_list(kind) else kind) for of in _NUMBERS):
         return column.to_pylist()
     if any(of(kind) for of in _TEXTS):
         raw = column.cast(pa.large_binary()).to_pylist()
