@@ -17,6 +17,7 @@ from pathlib import Path
 from models.embedded import WEIGHTS
 from models.embedded.captions import named_attributes
 from models.embedded.promptset import world_prompts
+from models.interventions.tora.config import ToraConfig
 from pipelines import console
 from pipelines.config.run import load
 from pipelines.figures.config import Figures
@@ -46,14 +47,16 @@ def _run(options: argparse.Namespace) -> int:
     prompts, words = _never_seen() if not options.prompts else (tuple(options.prompts), options.words)
     embedded = Path(config.model.path).resolve() == (WEIGHTS / "pipeline").resolve()
     oracle = str(WEIGHTS / "oracle.safetensors") if embedded and all(map(_in_the_world, prompts)) else ""
-    figures = Figures(prompts=prompts, words=words, oracle=oracle)
+    tora = config.interventions["tora"]
+    assert isinstance(tora, ToraConfig)
+    figures = Figures(prompts=prompts, words=words, oracle=oracle, sigmas=_sigmas(tora.sigma, 6))
     if options.quick:
         figures = Figures(
             prompts=prompts[:2],
             words=words,
             oracle=oracle,
             seeds=(1, 2),
-            sigmas=(1.0, 1.5, 2.0),
+            sigmas=_sigmas(tora.sigma, 3),
             shares=(0.0, 0.5, 1.0, 1.5),
         )
     from pipelines.dataset.storage import Storage
@@ -61,6 +64,11 @@ def _run(options: argparse.Namespace) -> int:
 
     print(f"figures: {flow.run(config, figures, Storage.open(options.output))}")
     return 0
+
+
+def _sigmas(own: float, count: int) -> tuple[float, ...]:
+    """From no spacing to that of the run, and to 2 at least, as in the paper's figure."""
+    return tuple(round(1.0 + (max(own, 2.0) - 1.0) * number / (count - 1), 2) for number in range(count))
 
 
 def _never_seen() -> tuple[tuple[str, ...], str]:

@@ -76,7 +76,8 @@ def _run(options: argparse.Namespace) -> int:
     generator, oracle = Generator(config.model), Oracle()
     wanted = [*cues(options.limit)]
     print(f"{len(wanted)} prompts such as {wanted[0].prompt!r}, {options.images} pictures of each\n")
-    print("| repulsion pushes | named attributes right, % | distinct " + " | distinct ".join(_OPEN) + " |")
+    distinct_of = " | ".join(f"distinct {attribute.removesuffix('_0')}s" for attribute in _OPEN)
+    print(f"| repulsion pushes | named attributes right, % | {distinct_of} |")
     print("| --- " * (2 + len(_OPEN)) + "|", flush=True)
     for name in ("nothing", "the whole text", "all but the named attributes", "the word for what is open"):
         readings = [oracle.read(_drawn(generator, config, cue, name, options.images)) for cue in wanted]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.generator import Generator
 from models.hooks.attention import attention_to
 from models.interventions.tora.config import ToraConfig
-from models.spec import Group
+from models.spec import Group, span
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Maps:
 
 
 def maps(generator: Generator, group: Group, tora: ToraConfig, words: str) -> list[Maps]:
-    """The maps of the middle block.
+    """The maps of the middle one of the blocks in which TORA acts.
 
     generator: with the model.
     group: a prompt and its seeds, without interventions.
@@ -42,13 +42,13 @@ def maps(generator: Generator, group: Group, tora: ToraConfig, words: str) -> li
         ModelError: when it is not known where the text lies in the blocks' attention.
     """
     ways = (("without TORA", group), (f"TORA, sigma {tora.sigma:g}", replace(group, interventions=(tora,))))
-    return [_maps(generator, name, way, words) for name, way in ways]
+    blocks = span(tora.blocks, len(generator.family.blocks(generator.transformer)))
+    return [_maps(generator, name, way, words, blocks[len(blocks) // 2]) for name, way in ways]
 
 
-def _maps(generator: Generator, name: str, group: Group, words: str) -> Maps:
+def _maps(generator: Generator, name: str, group: Group, words: str, number: int) -> Maps:
     family = generator.family
-    blocks = family.blocks(generator.transformer)
-    facts, block = blocks[len(blocks) // 2]
+    facts, block = family.blocks(generator.transformer)[number]
     text_N = generator.holding(group.prompt, group.sampling, words)
     with attention_to(facts, block, text_N) as calls:
         pictures = generator.generate([group])[0]

@@ -88,7 +88,7 @@ def test_the_job_writes_one_page_pictures_and_numbers(tmp_path: Path, capsys: py
     assert "<b>red" not in page
     assert "default-src 'none'" in page
     numbers = json.loads((out / "figures.json").read_text())
-    assert [one["sigma"] for one in numbers["sweep"]] == [1.0, 1.5, 2.0]
+    assert [one["sigma"] for one in numbers["sweep"]] == [1.0, 3.5, 6.0]  # to that of the run
     assert numbers["sweep"][0]["right"] is None  # no prompt of the embedded world
     assert Image.open(out / "images" / "line-context.png").size == (4 * 64, 64)
     assert len({*(out / "images").iterdir()}) == 2 + 3 + 2 * 2
