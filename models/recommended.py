@@ -70,8 +70,8 @@ def recommended(path: str, loras: Sequence[str] = ()) -> Recommended:
 
 
 def _beside(path: str) -> Path | None:
-    """The TOML file of the same name beside a file, beside a folder, or beside the one file of weights in it; None where
-    there is none."""
+    """The TOML file of the same name beside a file, a folder, or the one file of weights in it; None where there is
+    none."""
     at = Path(path)
     weights, named = [at], []
     if at.is_dir():
