@@ -113,13 +113,14 @@ def _reads_apart(run: RunRecord) -> set[tuple[str, str]]:
     """The arms and interventions of `Intervention.reads_apart`."""
     found = set()
     for entry in registered():
-        for arm in recorded_tables(run, "arms") if entry.reads_apart else ():
+        if entry.reads_apart is None:
+            continue
+        setting, value = entry.reads_apart
+        for arm in recorded_tables(run, "arms"):
             own = arm.get(entry.name)
-            settings = own if isinstance(own, Mapping) else run.config.get(entry.name) if own else None
-            if entry.reads_apart and isinstance(settings, Mapping):
-                setting, value = entry.reads_apart
-                if settings.get(setting) == value:
-                    found.add((arm["name"], entry.name))
+            settings = run.config.get(entry.name) if own is True else own  # true takes the run's table
+            if isinstance(settings, Mapping) and settings.get(setting) == value:
+                found.add((arm["name"], entry.name))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from models.diversity import average_pair_vendi
 from models.statistics import Mean, student_t_975
+from pipelines.dataset import run_json
 from pipelines.dataset.storage import Storage
 from pipelines.flows.finish import finish
 from pipelines.summary.audit import Audit
@@ -115,6 +117,25 @@ def test_an_intervention_that_moves_nothing_or_too_much_is_warned_of() -> None:
     assert much.startswith("arm 'much': tora moves the text by 1.25 of its length on average, more than 1:")
     (alone,) = report(Audit(cells=cells), "", None, reads_apart={("much", "tora")}).warnings
     assert alone == idle
+
+
+@pytest.mark.parametrize(
+    ("asked", "warned"),
+    [(True, False), ({"site": "attention"}, False), ({"site": "block"}, True)],
+    ids=["the run's table", "attention", "block"],
+)
+def test_only_where_the_text_goes_on_changed_can_it_move_too_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Any, warned: bool
+) -> None:
+    monkeypatch.setattr("pipelines.summary.report.MOST_MOVED", 0.1)
+    output = write_run(tmp_path, Toy(prompts=4))
+    run = run_json.read(output)
+    arms = [{**arm, "tora": asked} for arm in run.config["arms"]]
+    run_json.write(output, replace(run, config={**run.config, "tora": {"site": "attention"}, "arms": arms}))
+    finish(output)
+    warnings = json.loads(output.read_bytes("report.json"))["warnings"]
+    assert any("tora moves the text by" in warning for warning in warnings) == warned
+    assert any("repulsion moves the text by" in warning for warning in warnings)
 
 
 def test_report_does_not_depend_on_the_shards(tmp_path: Path) -> None:
