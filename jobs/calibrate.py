@@ -5,8 +5,9 @@
     python jobs/calibrate.py --config jobs/configs/demo.toml --set calibration.sigmas=[1.5] --set calibration.prompts=4
     python jobs/calibrate.py --model ./my-fine-tune --prompts prompts.txt --scorer ViT-B-32:openai
 
-Writes calibration.html (curves, pictures), report.json, chosen.toml (to lie beside the model's folder, under its
-name) and run.toml (for jobs/synth.py --config) into --output. The same command goes on where it was stopped.
+Writes calibration.html (curves, pictures), report.json, chosen.toml (to lie beside the model's folder or, where LoRAs
+acted, beside the last of them, under its name) and run.toml (for jobs/synth.py --config) into --output. The same
+command goes on where it was stopped.
 Exit status: 0 done, 1 pictures blew up in every setting, 2 wrong input or settings, 130 or 143 stopped.
 """
 

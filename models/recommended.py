@@ -4,8 +4,9 @@ all ask here. Importable without torch.
 A checkpoint is known by its hub id, or as a local folder: by configs that have the shape of a published checkpoint (a
 copy or a fine-tune of it), else by its pipeline class. Anything else gets the papers' form. Before all of these go, key
 by key, the tables [sampling], [tora], [repulsion] ... that somebody measured on it, in a file `NAME.toml` beside its
-folder `NAME`; and before these the tables beside its LoRAs, in `NAME.toml` beside `NAME.safetensors` or the folder
-`NAME`, as one that distils the model wants other steps, and other interventions, than the model.
+folder `NAME`; and before these the tables beside its LoRAs, in `NAME.toml` beside the folder `NAME`, or beside
+`NAME.safetensors` (in such a folder too, where it is alone), as one that distils the model wants other steps, and other
+interventions, than the model.
 """
 
 from __future__ import annotations
@@ -69,12 +70,14 @@ def recommended(path: str, loras: Sequence[str] = ()) -> Recommended:
 
 
 def _beside(path: str) -> Path | None:
-    """The TOML file of the same name beside a folder, or beside a file; None where there is none."""
+    """The TOML file of the same name beside a file, a folder, or the one file of weights in it; None where there is
+    none."""
     at = Path(path)
-    if at.is_file():
-        named = [at.with_suffix(".toml")]
-    else:
-        named = [place.parent / f"{place.name}.toml" for place in _places(at)] if at.is_dir() else []
+    weights, named = [at], []
+    if at.is_dir():
+        weights = [*at.glob("*.safetensors")]
+        named = [place.parent / f"{place.name}.toml" for place in _places(at)]
+    named += [file.with_suffix(".toml") for file in weights if file.is_file() and len(weights) == 1]
     return next((file for file in named if file.is_file()), None)
 
 

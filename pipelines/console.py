@@ -166,7 +166,7 @@ def calibrated(made: Calibrated) -> str:
         )
     else:
         lines.append(f"python jobs/synth.py --config {made.run}    # draws with the chosen settings")
-        lines.append(f"{made.beside}: beside the model's folder, as its name with .toml, every run of it takes them")
+        lines.append(f"{made.beside}: beside {made.owner}, as its name with .toml, every run of it takes them")
     return "\n".join([*lines, f"page: {made.page}"])
 
 

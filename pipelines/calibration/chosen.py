@@ -1,4 +1,4 @@
-"""The chosen settings as TOML: tables to lie beside the model's folder, and a run that draws with them."""
+"""The chosen settings as TOML: tables to lie beside the model's folder or its LoRA, and a run that draws with them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,30 @@ from pipelines.calibration.stages import Setting
 from pipelines.config.write_toml import toml_text
 
 BESIDE, RUN = "chosen.toml", "run.toml"
-"""The file with the tables that `models.recommended` reads as NAME.toml beside the folder NAME; and a run's file."""
+"""The file with the tables that `models.recommended` reads as NAME.toml beside NAME; and a run's file."""
 
 
 def beside(config: CalibrationConfig, setting: Setting) -> str:
-    """The text of `BESIDE`. Sampling is not in it where LoRAs acted: few-step ones have their own, at which the model
-    alone draws nothing.
+    """The text of `BESIDE`, which lies beside what `owner` says.
 
     config: the calibration.
     setting: the chosen one.
     """
     rule = RULES[config.stages[-1].prefer]
     head = f"# {setting.name}: by jobs/calibrate.py on {_of(config)}.\n# {rule}: {HOW}\n"
-    sampling = {} if config.run.model.loras else {"sampling": config.run.sampling.settings(pictures=False)}
-    return head + toml_text({**sampling, **_interventions(config, setting)})
+    sampling = config.run.sampling.settings(pictures=False)
+    return head + toml_text({"sampling": sampling, **_interventions(config, setting)})
+
+
+def owner(config: CalibrationConfig) -> str:
+    """In words, what `BESIDE` is to lie beside: the model's folder, or the last of its LoRAs, whose tables go first.
+
+    Beside the model they would be for runs without the LoRA too, which draw nothing at the sampling of a few-step one.
+
+    config: the calibration.
+    """
+    loras = config.run.model.loras
+    return f"the LoRA {loras[-1].path}" if loras else "the model's folder"
 
 
 def run(config: CalibrationConfig, setting: Setting) -> str:

@@ -36,7 +36,9 @@ class Calibrated:
     page: str
     """Path of the page."""
     beside: str
-    """Path of the chosen settings as tables to lie beside the model's folder; "" where nothing was chosen."""
+    """Path of the chosen settings as tables; "" where nothing was chosen."""
+    owner: str
+    """What these tables are to lie beside, in words."""
     run: str
     """Path of the chosen settings as a run; "" where nothing was chosen."""
 
@@ -60,13 +62,17 @@ def run(config: CalibrationConfig, output: Storage) -> Calibrated:
         content = calibration(config, outcomes)
         records.write(output, FILE, content)
         output.write_bytes(PAGE, page(content, output).encode())
-        point = outcomes[-1].chosen
+        point, owner = outcomes[-1].chosen, chosen.owner(config)
         if point is None:
-            return Calibrated(content=content, page=output.path(PAGE), beside="", run="")
+            return Calibrated(content=content, page=output.path(PAGE), beside="", owner=owner, run="")
         output.write_bytes(chosen.BESIDE, chosen.beside(config, point.setting).encode())
         output.write_bytes(chosen.RUN, chosen.run(config, point.setting).encode())
     return Calibrated(
-        content=content, page=output.path(PAGE), beside=output.path(chosen.BESIDE), run=output.path(chosen.RUN)
+        content=content,
+        page=output.path(PAGE),
+        beside=output.path(chosen.BESIDE),
+        owner=owner,
+        run=output.path(chosen.RUN),
     )
 
 

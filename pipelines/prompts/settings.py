@@ -102,8 +102,10 @@ def as_numbers(name: str, value: Any) -> tuple[float, ...]:
     Raises:
         ValueError: when the value is none; the message has name and value.
     """
-    inside = value.strip().removeprefix("[").removesuffix("]").strip() if isinstance(value, str) else value
-    given = inside.split(",") if isinstance(inside, str) and inside else inside or []
+    given = value
+    if isinstance(value, str):
+        inside = value.strip().removeprefix("[").removesuffix("]").strip()
+        given = inside.split(",") if inside else []
     if not isinstance(given, list):
         raise ValueError(f"{name} = {value!r}: must be a list of numbers")
     return tuple(float(as_number(name, one)) for one in given)

@@ -274,6 +274,7 @@ def test_what_was_measured_with_a_lora_goes_before_what_was_measured_without(tmp
     """As with the embedded model's LoRA of four steps."""
     path = str(WEIGHTS / "pipeline")
     alone, turbo = recommended(path), recommended(path, [TURBO_LORA.path])
+    assert recommended(path, [str(Path(TURBO_LORA.path).parent)]) == turbo  # as people load it into a pipeline
     assert Sampling(**{**turbo.sampling, "sigmas": tuple(turbo.sampling["sigmas"])}) == TURBO_SAMPLING
     assert turbo.interventions["tora"]["sigma"] != alone.interventions["tora"]["sigma"]
     assert turbo.source_of("tora", "sigma").endswith("pytorch_lora_weights.toml")

@@ -14,6 +14,7 @@ from pipelines.calibration.choose import Tried, choose, front
 from pipelines.calibration.config import build
 from pipelines.config import run as run_config
 from pipelines.config.quota import Quota
+from pipelines.config.recommended import settings_of
 from pipelines.config.write_toml import toml_text
 
 PROMPTS = 8
@@ -75,21 +76,32 @@ def test_toml_is_read_as_it_was_meant() -> None:
     }
 
 
-def test_the_tables_for_the_model_leave_out_the_sampling_of_a_lora(tmp_path: Path) -> None:
-    """A few-step LoRA's sampling would be that of every run of the model, without the LoRA too."""
+def test_the_tables_lie_beside_the_lora_that_acted_and_are_for_its_runs_alone(tmp_path: Path) -> None:
+    """A few-step LoRA's sampling, or what was chosen beside it, is not for runs of the model without it."""
+    model, lora = tmp_path / "model", tmp_path / "turbo.safetensors"
+    model.mkdir()
+    lora.touch()
     tables: dict[str, Any] = {
         "run": {"output": str(tmp_path / "out")},
         "prompts": {"path": "prompts.txt"},
-        "model": {"path": "models/embedded/weights/pipeline"},
+        "model": {"path": str(model), "loras": [{"name": "turbo", "path": str(lora)}]},
         "scoring": {"model": "m"},
         "sampling": {"steps": 4, "guidance_scale": 1.0},
     }
-    for loras in ([], [{"name": "turbo", "path": "turbo.safetensors"}]):
-        config = build({**tables, "model": {**tables["model"], "loras": loras}}, file="run.toml")
-        text = chosen.beside(config, config.settings()[-1])
-        assert ("sampling" in tomllib.loads(text)) == (not loras)
-        assert ("with LoRA turbo" in text) == bool(loras)
-        assert tomllib.loads(chosen.run(config, config.settings()[-1]))["sampling"]["steps"] == 4
+    config = build(tables, file="run.toml")
+    setting = config.settings()[-1]
+    alone = settings_of(str(model))
+    text = chosen.beside(config, setting)
+    assert chosen.owner(config) == f"the LoRA {lora}"
+    assert "with LoRA turbo" in text
+    lora.with_suffix(".toml").write_text(text)
+    assert settings_of(str(model)) == alone
+    found = settings_of(str(model), [str(lora)])
+    assert (found.sampling.steps, found.sampling.guidance_scale) == (4, 1.0)
+    assert (found.interventions["tora"], found.interventions["repulsion"]) == config.at(setting)
+    assert tomllib.loads(chosen.run(config, setting))["sampling"]["steps"] == 4
+    tables["model"] = {"path": str(model)}
+    assert chosen.owner(build(tables, file="run.toml")) == "the model's folder"
 
 
 def test_the_run_that_is_written_keeps_quotas_but_not_their_candidates_which_are_other_arms(tmp_path: Path) -> None:

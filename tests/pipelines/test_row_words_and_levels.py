@@ -76,6 +76,7 @@ def test_noise_levels_of_a_row_are_its_steps_in_every_format(tmp_path: Path, con
         ({"sigmas": [1.0, 0.5], "steps": 3}, "as many noise levels as there are steps (3)"),
         ({"sigmas": [1.0, "x"]}, "sigmas = 'x': must be a number"),
         ({"sigmas": {"a": 1}}, "sigmas = {'a': 1}: must be a list of numbers"),
+        ({"sigmas": 0}, "sigmas = 0: must be a list of numbers"),
     ],
 )
 def test_noise_levels_that_do_not_fit_cost_their_row(plan: Planner, own: dict[str, Any], reason: str) -> None:
