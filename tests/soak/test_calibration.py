@@ -39,12 +39,12 @@ def as_the_oracle_sees_it(setting: dict[str, Any], prompts: list[str], output: S
 
 
 def test_the_oracle_makes_the_same_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten minutes on two cores."""
+    """Two minutes on two cores."""
     monkeypatch.chdir(ROOT)
     found = tmp_path / "found"
     assert calibrate.main(["--config", "jobs/configs/demo.toml", "--output", str(found)]) == 0
     content = json.loads((found / "report.json").read_bytes())
-    assert len(content["prompts"]) == 6
+    assert len(content["prompts"]) == 8
     output, oracle = Storage.open(found), Oracle()
     seen = [as_the_oracle_sees_it(setting, content["prompts"], output, oracle) for setting in content["settings"]]
     assert choose(seen) == content["chosen"]
