@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.cluster.executor import Stage, make, shards_per_round
+from pipelines.cluster.executor import Stage, most_shards, running
 from pipelines.cluster.session import session
 from pipelines.config.run import RunConfig, build
 from pipelines.config.tables import RayOptions
@@ -33,6 +33,8 @@ from pipelines.stages.block import REQUEST, make_request
 S3_WRITES_PER_SECOND, S3_READS_PER_SECOND, S3_NAMES_PER_LIST = 3500, 5500, 1000
 READS_PER_SHARD, WRITES_PER_SHARD = 8, 3
 """Requests of one shard, counted at a proxy: the plan twice and checks for old files; data, rejected and failed."""
+
+_CALLS, _WARM_UP = 16, 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,10 +98,10 @@ def _on_paper(options: argparse.Namespace, planning: Cost | None, driver: Cost |
     if driver:
         busy = per_second * driver.seconds
         most = generators / busy
-        size = shards_per_round(generators)
+        size = min(int(shards), most_shards(_stages(generators)))
         rows += [
             ("driver busy", f"{busy:.0%} of one core; it is the limit at {most:,.0f} generators"),
-            ("a round", f"{size:,} shards, {size * driver.bytes / 1e6:,.0f} MB in the driver"),
+            ("workers start", f"every {size:,} shards, {size * driver.bytes / 1e6:,.0f} MB in the driver by then"),
         ]
     if planning:
         minutes = planning.seconds * options.run_prompts / 60
@@ -148,16 +150,20 @@ class Nothing:
         return block
 
 
+def _stages(workers: int) -> list[Stage]:
+    idle = Stage(kind=Nothing, arguments={}, reads=REQUEST, writes=REQUEST, workers=workers, cpus=0.25, threads=_CALLS)
+    return [idle] * 3
+
+
 def _push(shards: int) -> Cost:
     options = RayOptions(cpus_per_generator=0.25, cpus_per_scorer=0.25, cpus_per_writer=0.25)
-    with session(options):
-        stages = [Stage(kind=Nothing, arguments={}, reads=REQUEST, writes=REQUEST, workers=1, cpus=0.25)] * 3
+    with session(options), running(REQUEST, _stages(1)) as chain:
 
         def push(count: int) -> None:
-            for _ in make([make_request(shard, retry=False) for shard in range(count)], stages):
+            for _ in chain.make([make_request(shard, retry=False) for shard in range(count)], last=False):
                 pass
 
-        push(20)
+        push(_WARM_UP)
         return _cost(lambda: push(shards), shards)
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from pipelines.cluster.progress import LAST, STAGES, Progress, RemoteProgress, Tracker
+from pipelines.cluster.session import on_this_node
 from pipelines.dataset.progress_json import ProgressFile
 
 _REFRESH_SECONDS = 0.5
@@ -28,12 +29,8 @@ def followed(file: ProgressFile, stages: dict[str, str] = STAGES) -> Iterator[Pr
     stages: stage -> name of its bar, like `STAGES`.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # On the driver's node, which outlives the spot machines of the workers.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tracker)
-    handle = actor.options(scheduling_strategy=here).remote([*stages])
+    handle = on_this_node(Tracker, max_restarts=-1, max_task_retries=-1).remote([*stages])
     progress = RemoteProgress(handle)
     ended = threading.Event()
     with ExitStack() as stack:

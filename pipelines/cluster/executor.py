@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-_LEAST_SHARDS_PER_ROUND, _MOST_SHARDS_PER_ROUND = 2000, 50_000
-_SHARDS_PER_ROUND_AND_GENERATOR = 50
+_LEAST_WAITING, _WAITING_PER_CALL = 64, 4
+_LEAST_SHARDS, _SHARDS_PER_WORKER = 20_000, 50
 
 Columns = Mapping[str, str]
 """Column of a block -> what it means; `images.seed` is a column of the images in the block."""
-
-
-def shards_per_round(generators: int) -> int:
-    """Number of shards that are given to Ray Data at a time, which bounds the driver's memory for a run of any length.
-
-    At the end of a round generators wait for the last shard, and the next round loads the model again: a round has many
-    shards for each generator.
-    """
-    wanted = _SHARDS_PER_ROUND_AND_GENERATOR * generators
-    return min(max(wanted, _LEAST_SHARDS_PER_ROUND), _MOST_SHARDS_PER_ROUND)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,44 +58,147 @@ def check_chain(columns: Iterable[str], through: Sequence[Stage]) -> None:
         present, source = set(stage.writes), f"what {name} writes"
 
 
-def make_all(requests: Sequence[dict[str, Any]], through: Sequence[Stage], per_round: int) -> Iterator[dict[str, Any]]:
-    """`make`, in rounds.
+def most_waiting(through: Sequence[Stage]) -> int:
+    """Number of requests that are with the stages at a time: more than their actors work on, so that none waits for the
+    driver, and few, as the driver remembers each.
 
-    requests, through: as for `make`.
-    per_round: number of requests in a round.
+    through: the stages.
     """
-    for start in range(0, len(requests), per_round):
-        yield from make(requests[start : start + per_round], through)
+    return max(_LEAST_WAITING, _WAITING_PER_CALL * sum(stage.workers * stage.threads for stage in through))
 
 
-def make(requests: Sequence[dict[str, Any]], through: Sequence[Stage]) -> Iterator[dict[str, Any]]:
-    """Send shards through the stages; yields the last stage's row for each, in any order.
+def most_shards(through: Sequence[Stage]) -> int:
+    """Number of shards after which all actors start anew, as Ray Data remembers some KB of each until it ends.
 
-    requests: a row for each shard, the input of the first stage.
+    through: the stages.
+    """
+    return max(_LEAST_SHARDS, _SHARDS_PER_WORKER * max(stage.workers for stage in through))
+
+
+class Chain:
+    """Stages whose actors stay, with what they have loaded, from one `make` to the next.
+
+    through: the stages in order.
+    """
+
+    def __init__(self, through: Sequence[Stage]) -> None:
+        self._through = through
+        self._flow: _Flow | None = None
+
+    def make(self, requests: Sequence[dict[str, Any]], *, last: bool) -> Iterator[dict[str, Any]]:
+        """Send shards through the stages; yields the last stage's row for each, in any order.
+
+        requests: a row for each shard, the input of the first stage.
+        last: whether no others will follow: an actor ends then as soon as it has no work.
+        """
+        at = 0
+        while at < len(requests):
+            if self._flow and not self._flow.room:
+                self.end()
+            self._flow = self._flow or _Flow(self._through)
+            part = requests[at : at + self._flow.room]
+            at += len(part)
+            yield from self._flow.make(part, last=last and at == len(requests))
+
+    def end(self) -> None:
+        """End the actors, which have no work any more."""
+        if self._flow:
+            self._flow.end()
+            self.close()
+
+    def close(self) -> None:
+        """End the actors, whatever they do."""
+        if self._flow:
+            self._flow.close()
+            self._flow = None
+
+
+@contextmanager
+def running(columns: Iterable[str], through: Sequence[Stage]) -> Iterator[Chain]:
+    """A chain of stages, for as long as the block takes. The actors start with the first request.
+
+    columns: of the requests.
     through: the stages in order.
 
     Raises:
-        ValueError: when the stages do not fit together, before any actor starts.
+        ValueError: when the stages do not fit together.
     """
-    check_chain(requests[0] if requests else (), through)
+    check_chain(columns, through)
+    chain = Chain(through)
+    try:
+        yield chain
+        chain.end()
+    finally:
+        chain.close()
+
+
+class _Flow:
+    """One execution of Ray Data, which gets its requests while it runs."""
+
+    def __init__(self, through: Sequence[Stage]) -> None:
+        from pipelines.cluster.feed import Feed
+        from pipelines.cluster.session import on_this_node
+
+        self.room = most_shards(through)
+        """Requests that it can still take."""
+        self._most_waiting = most_waiting(through)
+        self._feed = on_this_node(Feed).remote()
+        rows = _dataset(self._feed, through)
+        self._blocks = iter(rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+
+    def make(self, requests: Sequence[dict[str, Any]], *, last: bool) -> Iterator[dict[str, Any]]:
+        self.room = 0 if last else self.room - len(requests)
+        sent = made = 0
+        while made < len(requests):
+            if more := requests[sent : made + self._most_waiting]:
+                sent += len(more)
+                self._feed.add.remote(more, last=not self.room and sent == len(requests))
+            for row in next(self._blocks).to_pylist():
+                made += 1
+                yield row
+
+    def end(self) -> None:
+        if self.room:
+            self._feed.add.remote((), last=True)
+        for block in self._blocks:  # empty ones, of read tasks that had nothing to give
+            if block.num_rows:
+                raise RuntimeError(f"a stage gave {block.num_rows} rows more than it got")
+
+    def close(self) -> None:
+        import ray
+
+        self._blocks.close()
+        with suppress(ray.exceptions.RayError):  # the cluster may be lost
+            ray.kill(self._feed)
+
+
+def _dataset(feed: Any, through: Sequence[Stage]) -> Any:
     import ray.data
     from ray.data import ActorPoolStrategy
 
-    rows: ray.data.Dataset = ray.data.from_items(list(requests), override_num_blocks=len(requests))
+    from pipelines.cluster.feed import LANES, Requests
+
+    def pool(least: int, most: int, calls: int) -> ActorPoolStrategy:
+        threads: dict[str, Any] = {"max_concurrent_calls_per_actor": calls, "enable_true_multi_threading": True}
+        return ActorPoolStrategy(min_size=least, max_size=most, **(threads if calls > 1 else {}))
+
+    rows: ray.data.Dataset = ray.data.read_datasource(
+        Requests(feed), num_cpus=0, compute=pool(1, 1, LANES), override_num_blocks=LANES
+    )
+    rows.context.target_max_block_size = 1  # each row is a block, which no stage holds back to make a larger one
+    # Budgets of memory may stop all stages at once, which Ray Data sees only where no task runs at all, and here some
+    # always read. What a stage has made beyond what the next one works on still stops it.
+    rows.context.op_resource_reservation_enabled = False
+    rows.context.autoscaling_config.actor_pool_util_downscaling_threshold = -1  # actors stay while they have no work
     for stage in through:
-        threads: dict[str, Any] = {"max_concurrent_calls_per_actor": stage.threads, "enable_true_multi_threading": True}
         rows = rows.map_batches(
             stage.kind,
             fn_constructor_kwargs=stage.arguments,
-            compute=ActorPoolStrategy(
-                min_size=stage.min_workers or stage.workers,
-                max_size=stage.workers,
-                **(threads if stage.threads > 1 else {}),
-            ),
+            compute=pool(stage.min_workers or stage.workers, stage.workers, stage.threads),
             num_cpus=stage.cpus,
             num_gpus=stage.gpus,
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,
         )
-    yield from rows.iter_rows()
+    return rows

@@ -100,14 +100,34 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped
 
 
-def ordered_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """The built-in `map`, with the calls spread over the cluster; some run ahead of the result that is read next."""
+def on_this_node(kind: type, **options: Any) -> Any:
+    """An actor class of Ray that needs no CPU and runs on the driver's node, which outlives the spot machines of the
+    workers.
+
+    kind: class of the actor.
+    options: of Ray, for the actor.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    remote: Any = ray.remote(num_cpus=0)(kind)
+    return remote.options(scheduling_strategy=here, **options)
+
+
+def ordered_map(function: Callable[[T], R], items: Iterable[T], *, cpus: float = 0.5) -> Iterator[R]:
+    """The built-in `map`, with the calls spread over the cluster; some run ahead of the result that is read next.
+
+    function: is called.
+    items: its arguments.
+    cpus: that Ray reserves for a call; 0 while idle actors have them all.
+    """
     import ray
 
     def call(item: T) -> R:  # Ray takes functions alone, and `function` may be a partial one
         return function(item)
 
-    remote: Any = ray.remote(num_cpus=0.5)(call)
+    remote: Any = ray.remote(num_cpus=cpus, scheduling_strategy="SPREAD")(call)
     ahead = max(4, int(2 * ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
     waiting: deque[Any] = deque()
     for item in items:
@@ -134,6 +154,8 @@ def _configure_data(*, joined: bool) -> None:
         logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)  # errors are raised as well
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that its bars are off
+    # It warns of whatever takes more than a minute: a shard does, and so does waiting for the next round.
+    logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.ERROR)
 
 
 def _check_resources(

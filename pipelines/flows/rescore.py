@@ -17,7 +17,7 @@ from models.errors import require
 from models.scorers import registry
 from models.scorers.base import ScorerSpec
 from pipelines.cluster.bars import followed
-from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.executor import Stage, running
 from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
 from pipelines.config.run import without_later_defaults
@@ -116,8 +116,8 @@ def rescore(dataset: Storage, name: str, config: RescoreConfig) -> Rescored:
         stack.enter_context(file.session())
         progress = stack.enter_context(followed(file, STAGES))
         made: Counter[str] = Counter()
-        per_round = shards_per_round(config.ray.scorers)
-        for row in make_all(pending, stages(run, name, config, progress), per_round):
+        chain = stack.enter_context(running(REQUEST, stages(run, name, config, progress)))
+        for row in chain.make(pending, last=True):
             made.update(shards=1, images=row["images"], failed=row["failed"], cut=row["cut"])
             lock.check()
     return Rescored(shards=made["shards"], images=made["images"], groups_failed=made["failed"], cut=made["cut"])

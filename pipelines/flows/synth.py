@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from pipelines.cluster.bars import followed
-from pipelines.cluster.executor import Stage, make_all, shards_per_round
+from pipelines.cluster.executor import Chain, Stage, running
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.session import ordered_map, session, stoppable
 from pipelines.config.run import RunConfig
@@ -113,7 +113,7 @@ def pending_shards(output: Storage, counts: PlanCounts) -> list[dict[str, Any]]:
 
 
 class _Maker:
-    """Makes the missing shards of plans, with a Ray that it starts when the first is missing.
+    """Makes the missing shards of plans, with a Ray and workers that it starts when the first is missing, and keeps.
 
     config: the run.
     output: the output folder.
@@ -126,7 +126,7 @@ class _Maker:
         self._made = 0
         self._following = ExitStack()
         self._file: ProgressFile | None = None
-        self._progress: Progress | None = None
+        self._chain: Chain | None = None
 
     def make(self, counts: PlanCounts, quotas: Quotas | None = None) -> None:
         """Make the missing shards of a plan.
@@ -137,19 +137,19 @@ class _Maker:
         pending = pending_shards(self._output, counts)
         if not pending:
             return
-        progress = self._followed(counts, len(pending), quotas)
-        generators = self._config.ray.generators
-        for _ in make_all(pending, stages(self._config, self._output, progress), shards_per_round(generators)):
+        chain = self._running(counts, len(pending), quotas)
+        for _ in chain.make(pending, last=not self._config.quota):
             self._check()
         self._made += len(pending)
 
     def map_shards(self, function: Callable[[T], R], items: Iterable[T]) -> Iterable[R]:
         """The built-in `map`; over the cluster, where there is one and enough to do for it."""
-        many = self._file is not None and self._made >= _SHARDS_WORTH_RAY_AT_THE_END
-        return ordered_map(function, items) if many else map(function, items)
+        if self._made < _SHARDS_WORTH_RAY_AT_THE_END:
+            return map(function, items)
+        return ordered_map(function, items, cpus=0 if self._chain else 0.5)
 
-    def _followed(self, counts: PlanCounts, pending: int, quotas: Quotas | None) -> Progress:
-        if self._file is None or self._progress is None:
+    def _running(self, counts: PlanCounts, pending: int, quotas: Quotas | None) -> Chain:
+        if self._file is None or self._chain is None:
             where = self._config.ray
             self._stack.enter_context(session(where))
             self._stack.enter_context(self._following)
@@ -157,12 +157,15 @@ class _Maker:
             done = counts.images * (counts.shards - pending) // counts.shards
             self._file = ProgressFile(self._output, images=counts.images, done=done, workers=workers)
             self._following.enter_context(self._file.session())
-            self._progress = self._following.enter_context(followed(self._file))
+            progress = self._following.enter_context(followed(self._file))
+            through = stages(self._config, self._output, progress)
+            self._chain = self._following.enter_context(running(REQUEST, through))
         self._file.expect(counts.images, quotas)
-        return self._progress
+        return self._chain
 
     def end(self) -> None:
-        """Record that all is made."""
+        """End the workers, and record that all is made."""
+        self._chain = None
         self._following.close()
 
 

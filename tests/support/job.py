@@ -111,8 +111,8 @@ class InlineMaker:
 
 
 def make_inline(requests: Iterable[dict[str, Any]], through: Sequence[Stage]) -> list[dict[str, Any]]:
-    """`executor.make` in this process. A stage gets no columns but those that it says it reads, and gives those that it
-    says it writes."""
+    """`executor.Chain.make` in this process. A stage gets no columns but those that it says it reads, and gives those
+    that it says it writes."""
     actors = [(stage, stage.kind(**stage.arguments)) for stage in through]
     rows: list[dict[str, Any]] = []
     for request in requests:
