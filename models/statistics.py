@@ -1,4 +1,4 @@
-"""Means of clustered measurements with their 95 % intervals, by resampling and from running sums, and their Pareto front.
+"""Means of clustered measurements, their 95 % intervals (by resampling, and from running sums), and their Pareto front.
 
 Images of a group share a prompt and influence each other, so they are not independent samples: every interval treats
 the group (or the prompt) as the sampling unit.
