@@ -1,4 +1,4 @@
-"""Means of clustered measurements with their 95 % intervals: by resampling, and from running sums.
+"""Means of clustered measurements, their 95 % intervals (by resampling, and from running sums), and their Pareto front.
 
 Images of a group share a prompt and influence each other, so they are not independent samples: every interval treats
 the group (or the prompt) as the sampling unit.
@@ -7,7 +7,7 @@ the group (or the prompt) as the sampling unit.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -191,3 +191,13 @@ class Mean:
         spread = max(0.0, self.squares - 2 * mean * self.products + mean**2 * self.size_squares)
         variance = spread * self.groups / (self.groups - 1) / self.values**2
         return student_t_975(self.groups - 1) * math.sqrt(variance)
+
+
+def beaten(point: tuple[float, float], points: Iterable[tuple[float, float]]) -> bool:
+    """Whether one of the points has at least as much of both measures, and more of one: then it is off the Pareto
+    front.
+
+    point: its two measures, of which more is better.
+    points: all of them; `point` may be among them.
+    """
+    return any(one != point and one[0] >= point[0] and one[1] >= point[1] for one in points)

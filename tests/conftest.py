@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from models import chat
@@ -31,6 +32,10 @@ from tests.support.vision_model import Vision
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# An example may wait for a processor that other tests have: how long it takes says nothing of the code.
+hypothesis.settings.register_profile("any time", deadline=None)
+hypothesis.settings.load_profile("any time")
 
 Configure = Callable[..., RunConfig]
 ROOT = Path(__file__).parents[1]

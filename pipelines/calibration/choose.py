@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.statistics import Floats, bootstrap
+from models.statistics import Floats, beaten, bootstrap
 
 Prefer = Literal["diversity", "match"]
 """What is chosen by among the settings that are as good as the best in the other."""
@@ -54,9 +54,7 @@ def front(tried: Sequence[Tried]) -> list[bool]:
     """
     means = [None if one.blew_up else (one.mean_match, one.mean_diversity) for one in tried]
     known = [mean for mean in means if mean is not None]
-    return [
-        mean is not None and not any(o != mean and o[0] >= mean[0] and o[1] >= mean[1] for o in known) for mean in means
-    ]
+    return [mean is not None and not beaten(mean, known) for mean in means]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from models.statistics import beaten
 from pipelines.evaluation.columns import Column, Entry, passes
 from pipelines.pages.chart import nice_ticks
 
@@ -92,11 +93,9 @@ def _dots(arms: Sequence[Entry], part: str) -> list[_Dot]:
     for number, (arm, (x, y)) in enumerate(zip(arms, values, strict=True)):
         if x["mean"] < -_MOST_LOST * _RIGHT.factor:
             continue
-        here = means[number]
-        beaten = any(one[0] >= here[0] and one[1] >= here[1] and one != here for one in means)
         words = f"{arm['arm']}: {_RIGHT.words(_of(arm, _RIGHT, part), '+')} points right, "
         words += f"{_DISTINCT.words(_of(arm, _DISTINCT, part), '+')} distinct right"
-        found.append(_Dot(number=number, words=words, x=x, y=y, on_the_front=not beaten))
+        found.append(_Dot(number=number, words=words, x=x, y=y, on_the_front=not beaten(means[number], means)))
     return found
 
 
