@@ -7,6 +7,7 @@ python jobs/bench.py pipeline                         # the job against a bare l
 python jobs/bench.py scale                            # planning, the driver, and a 1,000-node run on paper
 python jobs/bench.py quotas                           # what quotas take with each way to spend the budget
 python jobs/bench.py quotas-embedded                  # the same on the embedded model in four steps
+python jobs/bench.py barrier                          # what waiting between the rounds of quotas costs
 python jobs/bench.py serve                            # the endpoint: one caller, many callers, the bare generator
 python jobs/bench.py parallel                         # a group on 1 to 8 GPUs: a cost model, nothing is run
 python jobs/bench.py interventions --help
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from jobs.benchmarks import interventions, parallel, pipeline, quotas, quotas_embedded, refresh, scale, serve
+from jobs.benchmarks import barrier, interventions, parallel, pipeline, quotas, quotas_embedded, refresh, scale, serve
 from pipelines import console
 
 BENCHMARKS = {
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "scale": scale,
     "quotas": quotas,
     "quotas-embedded": quotas_embedded,
+    "barrier": barrier,
     "serve": serve,
     "parallel": parallel,
 }

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.stages.generate import GenerateShard
-from tests.support.job import PLAIN, complete, files_of, rows, run_inline, write_job
-
-QUOTA = ("arms=[{name='stock'}]", "quota={accepted=12, per='prompt', most_groups=8, distinct_similarity=0.999999}")
+from tests.support.job import PLAIN, QUOTAS, complete, files_of, rows, run_inline, write_job
 
 
 class CountedGenerateShard(GenerateShard):
@@ -33,7 +31,7 @@ def test_the_rounds_of_a_run_with_quotas_load_a_model_once_for_each_generator(
     """The bytes are those of the stages called one after the other, without Ray."""
     monkeypatch.setattr("pipelines.flows.synth.GenerateShard", CountedGenerateShard)
     synth = write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN[:2])
-    assert synth(*QUOTA) == 0
+    assert synth(*QUOTAS) == 0
     out = tmp_path / "out"
     assert complete(out)
     assert len(rows(out / "data", "prompt")) == 24
@@ -41,5 +39,5 @@ def test_the_rounds_of_a_run_with_quotas_load_a_model_once_for_each_generator(
     assert len([*tmp_path.glob("load-*")]) == 1
     made = files_of(out)
     out.rename(tmp_path / "through-ray")
-    assert run_inline(tmp_path, *QUOTA).complete
+    assert run_inline(tmp_path, *QUOTAS).complete
     assert files_of(out) == made

@@ -21,7 +21,7 @@ from pipelines.dataset.storage import Storage
 from tests.conftest import ROOT
 from tests.support.faults import DyingGenerateShard
 from tests.support.flaky import flaky_proxy
-from tests.support.job import PLAIN, complete, files_of, rows, write_job
+from tests.support.job import PLAIN, QUOTAS, complete, files_of, rows, run_inline, write_job
 
 pytestmark = pytest.mark.soak
 
@@ -46,9 +46,10 @@ def test_workers_that_die_cost_a_restart_and_what_kills_them_is_given_up(
 class Job:
     """The job as a user starts it: a command with a Ray of its own."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *overrides: str) -> None:
         self.out = folder / "out"
-        command = [sys.executable, "jobs/synth.py", "--config", str(folder / "run.toml"), *words]
+        command = [sys.executable, "jobs/synth.py", "--config", str(folder / "run.toml")]
+        command += [word for override in overrides for word in ("--set", override)]
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -129,6 +130,26 @@ def test_kills_change_nothing(how: str, tmp_path: Path, tiny_pipeline: str, tiny
     assert sessions == (1 if how.startswith("ray::") else 2)
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("how", ["cluster", "ray::MapWorker"])
+def test_kills_in_any_round_change_nothing(how: str, tmp_path: Path, tiny_pipeline: str, tiny_clip: str) -> None:
+    write_job(tmp_path, tiny_pipeline, tiny_clip, PLAIN[:2])
+    settings = (*QUOTAS, "quota.accepted=24", "quota.most_groups=16")
+    job = Job(tmp_path, *settings)
+    for shards in (1, 3, 5):
+        job.wait_for("data/shard-*", shards)
+        assert job.process.poll() is None, job.process.stderr and job.process.stderr.read()
+        strike(job, how)
+        if how == "cluster":
+            job.process.wait(60)
+            job = Job(tmp_path, *settings)
+    assert job.process.wait(170) == 0, job.process.stderr and job.process.stderr.read()
+    made = files_of(tmp_path / "out")
+    job.out.rename(tmp_path / "disturbed")
+    assert run_inline(tmp_path, *settings).complete
+    assert files_of(tmp_path / "out") == made
+
+
 @pytest.mark.skipif("RAYDIANCE_SOAK_TRIALS" not in os.environ, reason="long: set RAYDIANCE_SOAK_TRIALS to a number")
 @pytest.mark.timeout(0)
 def test_soak(tmp_path: Path, tiny_pipeline: str, tiny_clip: str, undisturbed: Path) -> None:
@@ -162,7 +183,7 @@ def test_flaky_s3_loses_nothing(
         monkeypatch.context() as env,
     ):
         env.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
-        job = Job(tmp_path, "--set", f"run.output={s3.uri}/out")
+        job = Job(tmp_path, f"run.output={s3.uri}/out")
         assert job.process.wait(170) == 0, job.process.stderr and job.process.stderr.read()
         assert proxy.injected.total() > 5
     remote = Storage.open(f"{s3.uri}/out")

@@ -39,6 +39,8 @@ PROMPT_LINES = [
 
 WORDS = ("a red square", "a star", "a dot", "a sun", "a blue moon", "two rings", "a heart", "a drop")
 PLAIN = [{"prompt": word} for word in WORDS]
+QUOTAS = ("arms=[{name='stock'}]", "quota={accepted=12, per='prompt', most_groups=8, distinct_similarity=0.999999}")
+"""Settings that fill quotas of each prompt, in several rounds."""
 
 
 def write_job(folder: Path, pipeline: str, clip: str, lines: Sequence[Any] = PROMPT_LINES) -> Synth:
