@@ -43,6 +43,21 @@ def stage(kind: type, threads: int = 1) -> Stage:
     return Stage(kind=kind, arguments={}, reads=REQUEST, writes=REQUEST, workers=1, cpus=0.25, threads=threads)
 
 
+class Noted:
+    """Leaves a file, named as the process, for each actor that works.
+
+    folder: of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / str(os.getpid())
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        self._file.touch()
+        time.sleep(0.5)
+        return block
+
+
 def made_of(first: int, end: int, *, last: bool, chain: Chain) -> list[int]:
     requests = [make_request(shard, retry=False) for shard in range(first, end)]
     return [row["shard"] for row in chain.make(requests, last=last)]
@@ -81,3 +96,14 @@ def test_blocks_that_fill_the_object_store_pass(local_ray: None) -> None:
     with running(REQUEST, [stage(Large, threads=2), stage(Large), stage(Large), stage(Small)]) as chain:
         for first in (0, 16):
             assert sorted(made_of(first, first + 16, last=False, chain=chain)) == [*range(first, first + 16)]
+
+
+def test_a_pool_grows_while_there_is_work(local_ray: None, tmp_path: Path) -> None:
+    noted = Stage(
+        kind=Noted, arguments={"folder": tmp_path}, reads=REQUEST, writes=REQUEST, workers=3, min_workers=1, cpus=0.25
+    )
+    with running(REQUEST, [noted, stage(Slow)]) as chain:
+        assert len(made_of(0, 1, last=False, chain=chain)) == 1
+        assert len([*tmp_path.iterdir()]) == 1
+        assert sorted(made_of(1, 120, last=False, chain=chain)) == [*range(1, 120)]
+        assert len([*tmp_path.iterdir()]) == 3
