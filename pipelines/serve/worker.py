@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.generator import Drawn
+from models.drawn import Drawn
 from models.info import ModelInfo
 from models.loading.revision import folder_revision
 from models.previews import Previews

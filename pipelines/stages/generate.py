@@ -41,11 +41,11 @@ class _Made:
     images: list[Future[Encoded]]
     """In order."""
     displacement: Mapping[str, NDArray[np.float32]]
-    """As of `models.generator.Drawn`."""
+    """As of `models.drawn.Drawn`."""
     tokens_cut: Mapping[str, int]
-    """As of `models.generator.Drawn`."""
+    """As of `models.drawn.Drawn`."""
     negative_tokens_cut: Mapping[str, int]
-    """As of `models.generator.Drawn`."""
+    """As of `models.drawn.Drawn`."""
 
 
 class GenerateShard:

@@ -29,7 +29,6 @@ from jobs.benchmarks.cases import (
     Model,
 )
 from jobs.benchmarks.quotas_world import Embedded, Studio, longer_rows
-from models.denoising import Tokens
 from models.embedded import TURBO, WEIGHTS
 from models.embedded.captions import named_attributes
 from models.embedded.promptset import world_prompts
@@ -40,6 +39,7 @@ from models.interventions.tora import transform
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.selection import TokenSelection
 from models.spec import Sampling
+from models.tokens import Tokens
 from pipelines.config.recommended import settings_of
 from tests.support.docs import GUIDES, README
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from jobs import calibrate
+from models.drawn import Drawn
 from models.errors import ImageError
-from models.generator import Drawn, Generator
+from models.generator import Generator
 from models.hooks.likeness import AFTER, BEFORE, SQUARE, likeness
 from models.hooks.record import BRANCHES
 from models.interventions.repulsion.config import RepulsionConfig
