@@ -1,5 +1,5 @@
-"""What is drawn without a LoRA, but with the settings that are recommended for the model with it: in the steps of a few-step
-LoRA the model alone draws nothing."""
+"""What is drawn without a LoRA, but with the settings that are recommended for the model with it: in the steps of a
+few-step LoRA the model alone draws nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class Borrowed:
 
     @property
     def _lead(self) -> str:
-        return f"is without the LoRA {' and '.join(map(repr, self.loras))}, but has settings that are recommended with it"
+        names = " and ".join(map(repr, self.loras))
+        return f"is without the LoRA {names}, but has settings that are recommended with it"
 
 
 def borrowed(

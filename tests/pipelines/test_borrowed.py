@@ -20,9 +20,9 @@ MODEL = {"path": str(WEIGHTS / "pipeline"), "loras": [{"name": "turbo", "path": 
 FEW_STEPS = {"steps": 4, "sigmas": [1.0, 0.75, 0.5, 0.25], "guidance_scale": 1.0}
 ITS_OWN = {"steps": 28, "sigmas": [], "guidance_scale": 4.0}
 WARNING = (
-    "arms.x is without the LoRA 'turbo', but has settings that are recommended with it: sampling = {steps = 4, sigmas = "
-    "[1.0, 0.75, 0.5, 0.25], guidance_scale = 1.0}. Without it, say in the arm as is recommended: sampling = {steps = "
-    "28, sigmas = [], guidance_scale = 4.0}"
+    "arms.x is without the LoRA 'turbo', but has settings that are recommended with it: sampling = {steps = 4, "
+    "sigmas = [1.0, 0.75, 0.5, 0.25], guidance_scale = 1.0}. Without it, say in the arm as is recommended: "
+    "sampling = {steps = 28, sigmas = [], guidance_scale = 4.0}"
 )
 
 
