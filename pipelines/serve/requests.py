@@ -77,6 +77,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         image_format=image_format,
         jpeg_quality=quality,
         clip=clip,
+        warnings=loras.warnings(group, serving, request.model_fields_set),
         names_strength="denoising_strength" in request.model_fields_set,
         timeout_s=args.timeout_s,
     )
@@ -126,6 +127,7 @@ def response_of(
             {"name": lora.name, "scale": lora.scale}
             for lora in (serving.model.loras if job.group.loras is None else job.group.loras)
         ],
+        warnings=list(job.warnings),
         **settings,
         tokens_cut=dict(done.tokens_cut),
         negative_tokens_cut=dict(done.negative_tokens_cut),

@@ -53,6 +53,7 @@ class GroupReport(BaseModel):
     fps: int = 0
     denoising_strength: float | None = None
     loras: list[dict[str, Any]] = []
+    warnings: list[str] = []
     tokens_cut: dict[str, int]
     negative_tokens_cut: dict[str, int]
     clip_model: str | None = None
