@@ -72,8 +72,8 @@ def borrowed(
     resting = tuple(lora.name for lora in model.loras if lora.name not in names)
     if not resting:
         return None
-    every = settings_of(model.path, [lora.path for lora in model.loras])
-    own = settings_of(model.path, [lora.path for lora in model.loras if lora.name in names])
+    every = settings_of(model.path, model.loras)
+    own = settings_of(model.path, [lora for lora in model.loras if lora.name in names])
     of_arms = [field.name for field in fields(ArmSampling) if field.name not in said]
     found = {"sampling": _alike(sampling, every.sampling, own.sampling, of_arms)}
     for used in interventions:

@@ -310,7 +310,7 @@ def test_a_longer_text_and_its_counterfactual_differ_in_the_attribute_of_the_con
 
 
 def test_arms_that_are_compared_by_quotas_have_what_is_recommended_for_the_distilled_model() -> None:
-    known = settings_of(str(WEIGHTS / "pipeline"), [TURBO.path]).interventions
+    known = settings_of(str(WEIGHTS / "pipeline"), [TURBO]).interventions
     arms = {arm.name: arm for arm in Embedded([], 4, Studio(seed=0, dtype="float32"), 0.05).arms}
     assert arms["TORA"].interventions == (known["tora"],)
     assert arms["repulsion"].interventions == (known["repulsion"],)

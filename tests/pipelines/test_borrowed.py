@@ -75,7 +75,7 @@ def test_an_arm_of_an_evaluation_is_told_too(tmp_path: Path) -> None:
 
 
 def test_a_request_is_told_in_its_own_fields() -> None:
-    known = settings_of(str(MODEL["path"]), [TURBO.path])
+    known = settings_of(str(MODEL["path"]), [TURBO])
     model = ModelSpec(path=str(MODEL["path"]), loras=(TURBO,))
     found = borrowed(model, (), known.sampling, [known.interventions["tora"]], {"sigmas", "guidance_scale"})
     assert found is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from models.spec import Lora
 from pipelines.calibration import chosen
 from pipelines.calibration.choose import Tried, choose, front
 from pipelines.calibration.config import build
@@ -96,7 +97,7 @@ def test_the_tables_lie_beside_the_lora_that_acted_and_are_for_its_runs_alone(tm
     assert "with LoRA turbo" in text
     lora.with_suffix(".toml").write_text(text)
     assert settings_of(str(model)) == alone
-    found = settings_of(str(model), [str(lora)])
+    found = settings_of(str(model), [Lora(name="turbo", path=str(lora))])
     assert (found.sampling.steps, found.sampling.guidance_scale) == (4, 1.0)
     assert (found.interventions["tora"], found.interventions["repulsion"]) == config.at(setting)
     assert tomllib.loads(chosen.run(config, setting))["sampling"]["steps"] == 4
