@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from models.errors import PromptError
-from models.families.base import Encoded, Family
+from models.families.base import Family
+from models.families.encoded import Encoded
 from models.pictures import decoded
 from models.spec import Lora, Sampling
 from models.words import places

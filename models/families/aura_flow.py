@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 
 from models import decoding
-from models.families.base import BlockList, Encoded, Family, cut_at_length, text_length, twice_the_autoencoder
+from models.families.base import BlockList, Family, text_length, twice_the_autoencoder
+from models.families.encoded import Encoded
+from models.families.tokenizers import cut_at_length
 from models.spec import Sampling
 
 

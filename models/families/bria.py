@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 
 from models import decoding
-from models.families.base import BlockList, Encoded, Family, all_read, cut_at_length, first_tokens, text_length
+from models.families.base import BlockList, Family, text_length
+from models.families.encoded import Encoded, all_read, first_tokens
+from models.families.tokenizers import cut_at_length
 from models.spec import Sampling
 
 

@@ -13,16 +13,9 @@ from typing import Any
 from PIL import Image
 
 from models import decoding
-from models.families.base import (
-    Beginning,
-    BlockList,
-    Encoded,
-    Family,
-    cut_at_length,
-    first_tokens,
-    text_length,
-    twice_the_autoencoder,
-)
+from models.families.base import Beginning, BlockList, Family, text_length, twice_the_autoencoder
+from models.families.encoded import Encoded, first_tokens
+from models.families.tokenizers import cut_at_length
 from models.spec import Sampling
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, beyond, first_tokens
+from models.families.base import BlockList, Family
+from models.families.encoded import Encoded, all_read, first_tokens
+from models.families.tokenizers import beyond
 from models.spec import Sampling
 
 

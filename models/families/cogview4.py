@@ -12,17 +12,9 @@ from typing import Any
 from PIL import Image
 
 from models import decoding
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    all_read,
-    at_places,
-    cut_at_length,
-    prompt_tokens,
-    spans_in_template,
-)
+from models.families.base import BlockList, Family
+from models.families.encoded import Encoded, all_read, at_places
+from models.families.tokenizers import Cut, cut_at_length, prompt_tokens, spans_in_template
 from models.spec import Sampling
 
 

@@ -14,19 +14,9 @@ from typing import Any
 from PIL import Image
 
 from models import decoding
-from models.families.base import (
-    Beginning,
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    all_read,
-    beyond,
-    first_tokens,
-    spans,
-    text_length,
-    twice_the_autoencoder,
-)
+from models.families.base import Beginning, BlockList, Family, text_length, twice_the_autoencoder
+from models.families.encoded import Encoded, all_read, first_tokens
+from models.families.tokenizers import Cut, beyond, spans
 from models.spec import Sampling
 
 

@@ -17,19 +17,9 @@ from PIL import Image
 
 from models import decoding
 from models.errors import PromptError
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    all_read,
-    at_places,
-    beyond,
-    prompt_tokens,
-    spans_in_template,
-    text_length,
-    twice_the_autoencoder,
-)
+from models.families.base import BlockList, Family, text_length, twice_the_autoencoder
+from models.families.encoded import Encoded, all_read, at_places
+from models.families.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
 from models.spec import Sampling
 
 

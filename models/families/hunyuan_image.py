@@ -17,18 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from models import decoding
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    at_places,
-    beyond,
-    first_tokens,
-    guide,
-    prompt_tokens,
-    spans_in_template,
-)
+from models.families.base import BlockList, Family, guide
+from models.families.encoded import Encoded, at_places, first_tokens
+from models.families.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
 from models.spec import Sampling
 
 

@@ -14,17 +14,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    at_places,
-    beyond,
-    prompt_tokens,
-    spans_in_template,
-    text_length,
-)
+from models.families.base import BlockList, Family, text_length
+from models.families.encoded import Encoded, at_places
+from models.families.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
 from models.spec import Sampling
 
 

@@ -15,7 +15,9 @@ from diffusers.pipelines.longcat_image.pipeline_longcat_image import split_quota
 from PIL import Image
 from torch import Tensor
 
-from models.families.base import BlockList, Cut, Encoded, Family, all_read, beyond, spans, twice_the_autoencoder
+from models.families.base import BlockList, Family, twice_the_autoencoder
+from models.families.encoded import Encoded, all_read
+from models.families.tokenizers import Cut, beyond, spans
 from models.spec import Sampling
 
 

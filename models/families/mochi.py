@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, cut_at_length, text_length
+from models.families.base import BlockList, Family, text_length
+from models.families.encoded import Encoded
+from models.families.tokenizers import cut_at_length
 from models.spec import Sampling
 
 

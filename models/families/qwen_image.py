@@ -15,20 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from models import decoding
-from models.families.base import (
-    Beginning,
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    at_places,
-    beyond,
-    cut_at_length,
-    prompt_tokens,
-    spans_in_template,
-    text_length,
-    twice_the_autoencoder,
-)
+from models.families.base import Beginning, BlockList, Family, text_length, twice_the_autoencoder
+from models.families.encoded import Encoded, at_places
+from models.families.tokenizers import Cut, beyond, cut_at_length, prompt_tokens, spans_in_template
 from models.spec import Sampling
 
 _EDIT_AREA = 1024 * 1024

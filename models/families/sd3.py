@@ -10,7 +10,9 @@ from diffusers.models._modeling_parallel import ContextParallelInput, ContextPar
 from PIL import Image
 
 from models import decoding
-from models.families.base import Beginning, BlockList, Cut, Encoded, Family, all_read, beyond, spans, text_length
+from models.families.base import Beginning, BlockList, Family, text_length
+from models.families.encoded import Encoded, all_read
+from models.families.tokenizers import Cut, beyond, spans
 from models.spec import Sampling
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import PromptError
-from models.families.base import prompt_tokens
+from models.families.tokenizers import prompt_tokens
 from models.hooks.attention import _Watch, attention_to
 from models.interventions.repulsion import groups
 from models.interventions.tora.alignment import Alignment
