@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from models.decoding import Decode
-from models.families.encoded import Encoded
-from models.families.tokenizers import Cut, spans_of_bare
+from models.encoded import Encoded
 from models.samplers import takes_sigmas
 from models.spec import Group, Sampling
+from models.tokenizers import Cut, spans_of_bare
 
 Branch = Literal["cond", "uncond"]
 Layout = Literal["one_call", "two_calls", "distilled"]
