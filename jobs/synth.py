@@ -19,7 +19,8 @@ import sys
 from pathlib import Path
 
 from pipelines import console
-from pipelines.config.run import RunConfig, load
+from pipelines.config.load import load
+from pipelines.config.run import RunConfig
 from pipelines.flows.warnings import of_arms, of_model
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from models import beginning as begun
 from models.denoising import Denoising
 from models.drawn import Drawn
+from models.encoded import Encoded, stack
 from models.errors import ImageError
 from models.families import family_of
-from models.families.base import Branch, Encoded, Family, stack
+from models.families.base import Branch, Family
 from models.hooks.blocks import interventions
 from models.hooks.record import Measure, TextRecord, displacement, of_group
 from models.interventions.registry import entry_of

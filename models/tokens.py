@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.families.base import Encoded, pad_tokens
+from models.encoded import Encoded, pad_tokens
 from models.parallel.shards import Shards
 
 

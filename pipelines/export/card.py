@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.config.fingerprint import without_places
 from pipelines.config.recorded import recorded
-from pipelines.config.run import without_places
 from pipelines.config.tables import Run
 from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.certificate import FILE as CERTIFICATE

@@ -20,7 +20,7 @@ from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, make_all, shards_per_round
 from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
-from pipelines.config.run import without_later_defaults
+from pipelines.config.fingerprint import without_later_defaults
 from pipelines.config.scorers import PLACES, FurtherScorer, Scoring, checked, declared_fields
 from pipelines.config.tables import RayOptions, Selection
 from pipelines.dataset import mp4, owned, parquet

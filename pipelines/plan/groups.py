@@ -16,7 +16,8 @@ from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
 from models.spec import Group, InterventionConfig, Lora, Sampling
 from pipelines.config.arms import Arm, column_names, loras_of
-from pipelines.config.run import RunConfig, identity, without_later_defaults
+from pipelines.config.fingerprint import identity, without_later_defaults
+from pipelines.config.run import RunConfig
 from pipelines.dataset import schema
 from pipelines.dataset.sources import Sources
 from pipelines.plan.buckets import Bucket, bucket_of

@@ -14,9 +14,9 @@ from models.parallel.division import Ranks
 from models.spec import ModelSpec, Parallelism, Sampling
 from pipelines.config import plugins
 from pipelines.config.arms import Interventions
+from pipelines.config.load import load
 from pipelines.config.model_path import check_model
 from pipelines.config.recommended import settings_of
-from pipelines.config.run import load
 from pipelines.config.scorers import Scoring, check, open_clip_table
 from pipelines.dataset import mp4
 from pipelines.dataset.content_credentials import ALGORITHMS, Credentials

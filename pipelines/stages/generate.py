@@ -20,7 +20,8 @@ from pipelines.cluster.crashes import isolated
 from pipelines.cluster.progress import Meter, Progress
 from pipelines.cluster.telemetry import Telemetry
 from pipelines.config import plugins
-from pipelines.config.run import RunConfig, fingerprint
+from pipelines.config.fingerprint import fingerprint
+from pipelines.config.run import RunConfig
 from pipelines.dataset import retry, schema
 from pipelines.dataset.failures import Failure, failed_rows, of_group
 from pipelines.dataset.sources import Sources

@@ -13,7 +13,7 @@ from models.spec import Lora
 from pipelines.calibration import chosen
 from pipelines.calibration.choose import Tried, choose, front
 from pipelines.calibration.config import build
-from pipelines.config import run as run_config
+from pipelines.config.load import build as build_run
 from pipelines.config.quota import Quota
 from pipelines.config.recommended import settings_of
 from pipelines.config.write_toml import toml_text
@@ -116,5 +116,5 @@ def test_the_run_that_is_written_keeps_quotas_but_not_their_candidates_which_are
     }
     config = build(tables, file="run.toml")
     text = chosen.run(config, config.settings()[-1])
-    written = run_config.build(tomllib.loads(text), file="found/run.toml")
+    written = build_run(tomllib.loads(text), file="found/run.toml")
     assert (written.quota, [arm.name for arm in written.arms]) == (Quota(accepted=3), ["stock", "calibrated"])

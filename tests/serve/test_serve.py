@@ -20,7 +20,7 @@ from openai import OpenAI
 from PIL import Image
 
 from models.generator import Generator
-from pipelines.config.run import build, load
+from pipelines.config.load import build, load
 from pipelines.dataset.ai_mark import SOURCE_TYPE, marked
 from pipelines.dataset.images import decode, encode
 from pipelines.dataset.storage import Storage
