@@ -150,7 +150,7 @@ class ModelCard(BaseModel):
     limits: dict[str, Any]
     defaults: dict[str, Any]
     abilities: Abilities | None
-    """Null until a copy of the model has been loaded."""
+    """Null until a copy of the model has been loaded, and has answered."""
     loras: list[LoraCard]
     job: dict[str, dict[str, Any]]
 
