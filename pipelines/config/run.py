@@ -27,6 +27,7 @@ from pipelines.config.quota import Quota
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
+from pipelines.dataset.prompt_columns import PICTURE_FIELDS, carried_field
 from pipelines.dataset.score_columns import over_time
 from pipelines.prompts.carry import Carried
 from pipelines.prompts.config import Prompts
@@ -123,8 +124,8 @@ class RunConfig:
     @property
     def more_fields(self) -> list[pa.Field[Any]]:
         """The columns of groups that not every run has: those of pictures, and those that are carried."""
-        carried = [schema.carried_field(one.name, one.kind, one.source) for one in self.carried]
-        return [*(schema.PICTURE_FIELDS if self.prompts.columns.pictured else []), *carried]
+        carried = [carried_field(one.name, one.kind, one.source) for one in self.carried]
+        return [*(PICTURE_FIELDS if self.prompts.columns.pictured else []), *carried]
 
     @property
     def arm_samplings(self) -> list[Sampling]:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.dataset.content_credentials import Credentials, finishing, weighing
+from pipelines.dataset.features import is_picture
 from pipelines.dataset.finished import CONTINUE, check
 from pipelines.dataset.names import FileEntry, file_entry
-from pipelines.dataset.schema import is_picture
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export.finished import sizes_of

@@ -11,8 +11,9 @@ from typing import Any
 from models.interventions.registry import registered
 from models.spec import Sampling
 from pipelines.dataset.columns import COLUMN_MEANING
+from pipelines.dataset.prompt_columns import PICTURE_FIELDS, TARGET_CAPTION
 from pipelines.dataset.report_json import ArmResult, Interval
-from pipelines.dataset.schema import PICTURE_FIELDS, TARGET_CAPTION, interventions_in
+from pipelines.dataset.setting_columns import interventions_in
 from pipelines.gallery.read import CardView, GroupView, Row, Shot
 from pipelines.gallery.small import PIXEL_ART_SIDE
 from pipelines.pages.chart import ARM_COLOURS

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from pipelines.dataset.certificate import GivenUp
+from pipelines.dataset.features import holds_mp4
 from pipelines.dataset.manifest_json import Manifest, what_is_missing
 from pipelines.dataset.progress_json import Quotas
+from pipelines.dataset.prompt_columns import SOURCE_IMAGES
 from pipelines.dataset.records import to_json
 from pipelines.dataset.report_json import ArmResult, Interval, Report
 from pipelines.dataset.run_json import RunRecord
-from pipelines.dataset.schema import SOURCE_IMAGES, holds_mp4, of_videos
+from pipelines.dataset.schema import of_videos
 from pipelines.dataset.score_columns import meaning
 
 _SIZES = (
