@@ -15,7 +15,7 @@ from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
 from pipelines.export.formats.images import row_bytes
 from pipelines.export.parts import Part
-from pipelines.summary.card import readers
+from pipelines.summary.readers import readers
 
 
 class HuggingFace:
