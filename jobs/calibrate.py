@@ -22,7 +22,7 @@ from pipelines import console
 from pipelines.calibration import config
 from pipelines.config import toml
 from pipelines.config.scorers import open_clip_table
-from pipelines.flows.warnings import warnings
+from pipelines.flows.warnings import of_model
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     settings = config.load(options.config, options.set) if options.config else _of_model(options)
-    for warning in warnings(settings.run):
+    for warning in of_model(settings.run):
         print(f"warning: {warning}", file=sys.stderr)
     from pipelines.dataset.storage import Storage
     from pipelines.flows import calibrate  # it imports torch, which takes seconds: errors in the config show first

@@ -19,7 +19,7 @@ from models.embedded.captions import named_attributes
 from models.embedded.promptset import world_prompts
 from models.interventions.tora.config import ToraConfig
 from pipelines import console
-from pipelines.config.run import load
+from pipelines.config.load import load
 from pipelines.figures.config import Figures
 
 _DEMO = Path(__file__).parent / "configs" / "demo.toml"

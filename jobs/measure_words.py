@@ -30,7 +30,8 @@ from models.seeds import image_seed
 from models.spec import Group
 from models.statistics import bootstrap
 from pipelines import console
-from pipelines.config.run import RunConfig, load
+from pipelines.config.load import load
+from pipelines.config.run import RunConfig
 
 _OPEN = ("shape_0", "texture_0", "size", "position")
 _DEMO = Path(__file__).parent / "configs" / "demo.toml"

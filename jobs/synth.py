@@ -19,8 +19,9 @@ import sys
 from pathlib import Path
 
 from pipelines import console
-from pipelines.config.run import RunConfig, load
-from pipelines.flows.warnings import warnings
+from pipelines.config.load import load
+from pipelines.config.run import RunConfig
+from pipelines.flows.warnings import of_arms, of_model
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(settings: RunConfig, options: argparse.Namespace) -> int:
-    for warning in warnings(settings):
+    for warning in (*of_model(settings), *of_arms(settings)):
         print(f"warning: {warning}", file=sys.stderr)
     if options.dry_run:
         from pipelines.flows import dry_run

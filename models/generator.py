@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,48 +12,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import beginning as begun
-from models.denoising import Denoising, Tokens
-from models.errors import ImageError, ModelError
+from models.denoising import Denoising
+from models.drawn import Drawn
+from models.encoded import Encoded, stack
+from models.errors import ImageError
 from models.families import family_of
-from models.families.base import Branch, Encoded, Family, pad_tokens, stack
+from models.families.base import Branch, Family
 from models.hooks.blocks import interventions
-from models.hooks.record import Floats, Measure, TextRecord, displacement, mean_displacement, of_group
-from models.info import ModelInfo
+from models.hooks.record import Measure, TextRecord, displacement, of_group
 from models.interventions.registry import entry_of
+from models.limits import check
 from models.loading.adapters import Adapters
 from models.loading.compile import compile_blocks
+from models.loading.describe import describe
 from models.loading.dtype import resolved
 from models.loading.load import load
 from models.loading.placement import place
 from models.parallel.division import UNDIVIDED, Division
 from models.parallel.shards import WHOLE
 from models.parallel.split import divide
-from models.pictures import check
 from models.previews import Previews, Watch
-from models.samplers import adds_noise, does_flow_matching, steps_of
+from models.samplers import steps_of
 from models.spec import Group, ModelSpec, Sampling
 from models.texts import Texts
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Drawn:
-    """The images of a group, how much of its text the model read, and what interventions did to it."""
-
-    pixels: NDArray[np.uint8]
-    """uint8 [B, H, W, 3]; [B, frames, H, W, 3] for video."""
-    tokens_cut: Mapping[str, int]
-    """Text encoder -> how many of the prompt's last tokens it was not given."""
-    negative_tokens_cut: Mapping[str, int]
-    """The same of the negative prompt; empty where the model was not given it."""
-    edits: Mapping[str, Floats]
-    """Name of each intervention with edits of text -> their numbers, float64 [blocks, steps, branches, B, k]; see
-    `models.hooks.record`."""
-
-    @property
-    def displacement(self) -> dict[str, NDArray[np.float32]]:
-        """Name of each intervention with edits of text -> how far it moved each image's text, as a share of its length,
-        on average over its edits: float32 [B], 0 where it moved nothing."""
-        return {name: mean_displacement(numbers) for name, numbers in self.edits.items()}
+from models.tokens import Tokens, rows_of, tokens_of
 
 
 class Generator:
@@ -81,30 +62,7 @@ class Generator:
         if spec.compile:
             self._settings = compile_blocks(self.transformer, self._family, device, divided)
         self._shards = divide(self._pipe, self._family, divided, torch.device(device)) if divided.ranks > 1 else WHOLE
-        self.info = ModelInfo(
-            model=spec.path,
-            revision=spec.revision,
-            family=self._family.name,
-            dtype=spec.dtype,
-            scheduler=type(self._pipe.scheduler).__name__,
-            device=device,
-            frames_per_second=self._family.frames_per_second,
-            frame_step=self._family.frame_step or 1,
-            # Parts that are not on the device would come and go for each of them, and ranks have a part of the rows.
-            previews=self._family.decode is not None
-            and does_flow_matching(self._pipe.scheduler)
-            and spec.offload == "none"
-            and divided.ranks == 1,
-            pictures=self._family.takes,
-            begins_from_pictures=self._family.from_picture is not None,
-            masks=self._family.from_mask is not None and self._family.from_mask.possible(self._pipe),
-            sigmas=self._family.takes_sigmas(self._pipe),
-            negative=self._family.layout != "distilled",
-            flow_matching=does_flow_matching(self._pipe.scheduler),
-            adapted=self._adapters.change_transformer(spec.loras),
-            packed=hasattr(self._pipe, "_pack_latents"),
-            size_multiple=self._family.size_multiple(self._pipe),
-        )
+        self.info = describe(self._pipe, self._family, self._adapters, spec, device=device, ranks=divided.ranks)
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -168,14 +126,7 @@ class Generator:
             ModelError: when the groups cannot share a batch, or have settings that the model does not support.
         """
         first = groups[0]
-        if any(group.batch_key != first.batch_key for group in groups):
-            raise ModelError(
-                "groups that differ in size, sampling, interventions, LoRAs or how many pictures they have cannot "
-                "share a denoising batch"
-            )
-        self._check(first)
-        for group in groups:
-            check(group.pictures, group.mask, self.info.pictures, self.info.masks, owner=self._family.name)
+        check(groups, self._pipe, self._family, self.info)
         self._adapters.use(first.loras)
         acting = self._adapters.now
         encoded = [self._texts.encode(group.prompt, self._read(group), first.sampling, acting) for group in groups]
@@ -210,8 +161,7 @@ class Generator:
             pipe = begun.pipeline_of(pipe, beginning)
         sampling, samples = first.sampling, len(first.seeds)
         guided = family.has_negative(pipe, sampling)
-        longest = max(len(text.valid_N) for text in encoded)
-        tokens: dict[Branch, Tokens] = {"cond": _tokens(encoded, samples, longest)}
+        tokens: dict[Branch, Tokens] = {"cond": tokens_of(encoded, samples)}
         positive = stack([text.arguments for text in encoded], [samples] * len(groups))
         negative: dict[str, Tensor] = {}
         negative_cut: Mapping[str, int] = {}
@@ -221,7 +171,7 @@ class Generator:
             )
             negative = stack([without.arguments], [samples * len(groups)])
             negative_cut = without.cut
-            tokens["uncond"] = _tokens([without], samples * len(groups), len(without.valid_N))
+            tokens["uncond"] = tokens_of([without], samples * len(groups))
         run = Denoising(
             steps=self._steps(first),
             groups=len(groups),
@@ -234,10 +184,9 @@ class Generator:
             scheduler=pipe.scheduler,
             adapted=self._adapters.on_transformer,
             negative=negative,
-            holding=lambda words: _rows(
+            holding=lambda words: rows_of(
                 [self._texts.holding(one.prompt, text, words) for one, text in zip(groups, encoded, strict=True)],
                 samples,
-                longest,
             ),
             shards=self._shards,
             on_step=on_step,
@@ -279,28 +228,6 @@ class Generator:
         """The pictures that are read with the group's text."""
         return () if self._family.beginning(group) is not None else group.pictures
 
-    def _check(self, group: Group) -> None:
-        """Raise ModelError for settings that the pipelines would round, ignore or fail on."""
-        sampling, family, multiple = group.sampling, self._family, self._family.size_multiple(self._pipe)
-        for side in ("width", "height"):
-            if (size := getattr(sampling, side)) % multiple:
-                raise ModelError(f"sampling.{side} = {size}: {family.name} needs a multiple of {multiple} here")
-        step = family.frame_step
-        if (sampling.frames - 1) % step if step else sampling.frames > 1:
-            rule = f"1 more than a multiple of {step}" if step else "1, as it makes images"
-            raise ModelError(f"sampling.frames = {sampling.frames}: {family.name} needs {rule}")
-        self.info.check_sigmas(sampling.sigmas)
-        if family.beginning(group) is not None and not adds_noise(self._pipe.scheduler):
-            raise ModelError(
-                f"model.scheduler = {type(self._pipe.scheduler).__name__!r} cannot begin from a picture; these can: "
-                "FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler"
-            )
-        if sampling.negative_prompt.strip() and not family.has_negative(self._pipe, sampling):
-            raise ModelError(
-                f"sampling.negative_prompt = {sampling.negative_prompt!r} has no effect: {family.name} runs without "
-                "a negative branch here (distilled guidance, or guidance_scale of at most 1); leave it empty"
-            )
-
 
 def _pixels(pictures: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Numbers of 0 to 255 from those of 0 to 1; one picture at a time, as a group of videos has gigabytes.
@@ -314,28 +241,6 @@ def _pixels(pictures: NDArray[np.float32]) -> NDArray[np.uint8]:
             raise ImageError("the model produced NaN or infinite pixels; try bfloat16 or float32, or weaker settings")
         pixels[number] = np.rint(picture * 255.0)
     return pixels
-
-
-def _tokens(encoded: Sequence[Encoded], repeats: int, length: int) -> Tokens:
-    """The tokens of several prompts, each repeated for its images; padding up to `length` is not attended to."""
-
-    def rows(per_token: Sequence[Tensor]) -> Tensor:
-        return _rows(per_token, repeats, length)
-
-    own_BN = rows([text.own_N for text in encoded])
-    encoders = [text.encoder_N for text in encoded if text.encoder_N is not None]
-    return Tokens.of(
-        own_BN,
-        rows([text.attended_N for text in encoded]),
-        padding_BN=rows([text.attended_N & ~text.valid_N for text in encoded]),
-        encoder_BN=rows(encoders) if encoders else None,
-        empty_B=torch.tensor([text.empty for text in encoded], device=own_BN.device).repeat_interleave(repeats),
-    )
-
-
-def _rows(per_token: Sequence[Tensor], repeats: int, length: int) -> Tensor:
-    """A value for each token of several prompts as rows [B, length], each repeated for its images; 0 for padding."""
-    return torch.cat([pad_tokens(one[None], length) for one in per_token]).repeat_interleave(repeats, dim=0)
 
 
 def _steps_of_all(

@@ -5,8 +5,8 @@ A checkpoint is known by its hub id, or as a local folder: by configs that have 
 copy or a fine-tune of it), else by its pipeline class. Anything else gets the papers' form. Before all of these go, key
 by key, the tables [sampling], [tora], [repulsion] ... that somebody measured on it, in a file `NAME.toml` beside its
 folder `NAME`; and before these the tables beside its LoRAs, in `NAME.toml` beside the folder `NAME`, or beside
-`NAME.safetensors` (in such a folder too, where it is alone), as one that distils the model wants other steps, and other
-interventions, than the model.
+`NAME.safetensors` (in such a folder and on the hub too: `models/beside.py`), as one that distils the model wants other
+steps, and other interventions, than the model.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from models.beside import beside_lora, beside_model, names_of
 from models.checkpoints import CHECKPOINTS, Checkpoint, Shape, named, repulsion_strength
 from models.errors import ModelError
+from models.spec import Lora
 
 _MODEL_INDEX, _TRANSFORMER = "model_index.json", "transformer/config.json"
 
@@ -54,31 +56,19 @@ class Recommended:
 UNKNOWN = Recommended(source="the papers' form")
 
 
-def recommended(path: str, loras: Sequence[str] = ()) -> Recommended:
+def recommended(path: str, loras: Sequence[Lora] = ()) -> Recommended:
     """The settings for a model.
 
     path: a pipeline folder or a hub id, as `model.path`.
-    loras: the same of its LoRAs, or their files.
+    loras: its LoRAs.
 
     Raises:
         ModelError: a file beside the folder or a LoRA, or a config in the folder, cannot be read.
     """
     folder = Path(path)
     known = _of_folder(folder) if folder.is_dir() else _of_hub_id(path)
-    files = [file for file in map(_beside, [path, *loras]) if file]
+    files = [file for file in (beside_model(path), *map(beside_lora, loras)) if file]
     return _with_files(known, files) if files else known
-
-
-def _beside(path: str) -> Path | None:
-    """The TOML file of the same name beside a file, a folder, or the one file of weights in it; None where there is
-    none."""
-    at = Path(path)
-    weights, named = [at], []
-    if at.is_dir():
-        weights = [*at.glob("*.safetensors")]
-        named = [place.parent / f"{place.name}.toml" for place in _places(at)]
-    named += [file.with_suffix(".toml") for file in weights if file.is_file() and len(weights) == 1]
-    return next((file for file in named if file.is_file()), None)
 
 
 def shape_of(folder: Path) -> Shape | None:
@@ -119,15 +109,10 @@ def _of_checkpoint(name: str, known: Checkpoint, warning: str = "") -> Recommend
     return Recommended(sampling=known.sampling, interventions=known.interventions, source=name, warning=warning)
 
 
-def _places(folder: Path) -> list[Path]:
-    """The folder as it was named, where that has a name, and as it is without links."""
-    return [at for at in (folder, folder.resolve()) if at.name not in ("", "..")]
-
-
 def _names(folder: Path) -> list[str]:
     """The names of a folder, letters and digits alone: its own, and that of its repository in the hub's cache."""
     names = []
-    for at in _places(folder):
+    for at in names_of(folder):
         cached = at.parent.name == "snapshots" and at.parent.parent.name.startswith("models--")
         names.append(at.parent.parent.name.split("--", 2)[-1] if cached else at.name)
     return [_plain(name) for name in names]

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.encoded import Encoded
 from models.errors import PromptError
-from models.families.base import Encoded, Family
+from models.families.base import Family
 from models.pictures import decoded
 from models.spec import Lora, Sampling
 from models.words import places

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -15,7 +15,6 @@ from pipelines.dataset.manifest_json import what_is_missing
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
-    from models.recommended import Recommended
     from pipelines.dataset.report_json import ArmResult, TimeSpent
     from pipelines.flows.calibrate import Calibrated
     from pipelines.flows.calibrate_judge import Judged
@@ -49,8 +48,7 @@ def guarded(job: Callable[[], int]) -> int:
 class _Experiment(Protocol):
     """What the settings of all experiments have."""
 
-    @property
-    def recommended(self) -> Recommended: ...
+    def warnings(self) -> Iterator[str]: ...
 
 
 E = TypeVar("E", bound=_Experiment)
@@ -82,8 +80,8 @@ def experiment(
 
     def job() -> int:
         settings = load(options.config, options.set)
-        if settings.recommended.warning:
-            print(f"warning: {settings.recommended.warning}", file=sys.stderr)
+        for warning in settings.warnings():
+            print(f"warning: {warning}", file=sys.stderr)
         print(f"report: {run(quick(settings) if options.quick else settings)}")
         return 0
 

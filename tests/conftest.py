@@ -23,7 +23,7 @@ import hypothesis
 import pytest
 
 from models import chat
-from pipelines.config import run as config
+from pipelines.config.load import build as build_run
 from pipelines.config.run import RunConfig
 from pipelines.dataset.storage import Storage
 from tests.support import job, tiny
@@ -169,4 +169,4 @@ def configure(tmp_path: Path) -> Configure:
 def build(**tables_of: Any) -> RunConfig:
     """A config of these tables, and of a model and a scorer by name where none are given."""
     table: dict[str, Any] = {"model": {"path": "owner/model"}, "scoring": {"model": "ViT-B-32"}, **tables_of}
-    return config.build(table, file="test.toml")
+    return build_run(table, file="test.toml")

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from jobs.benchmarks import parts
 from jobs.benchmarks.cases import TORA, Model
 from jobs.benchmarks.timing import compare, show
-from models.denoising import Denoising, Tokens
+from models.denoising import Denoising
 from models.families import flux, sd3
 from models.families.base import Family
 from models.hooks.blocks import interventions
 from models.hooks.record import TextRecord
 from models.spec import InterventionConfig
+from models.tokens import Tokens
 
 Noise = Callable[..., Tensor]
 

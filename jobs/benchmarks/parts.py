@@ -11,7 +11,6 @@ import torch
 from jobs.benchmarks.cases import TORA, Model
 from jobs.benchmarks.papers import align_by_svd
 from jobs.benchmarks.timing import Timing
-from models.denoising import Tokens
 from models.interventions.numerics.eigen import eigh, large_eigenvalues
 from models.interventions.repulsion.ascent import entropy_ascent
 from models.interventions.repulsion.config import RepulsionConfig
@@ -19,6 +18,7 @@ from models.interventions.repulsion.push import displacement, repel
 from models.interventions.repulsion.reference import repel_by_autograd
 from models.interventions.tora.selection import TokenSelection
 from models.interventions.tora.transform import semantic_direction, space_and_align
+from models.tokens import Tokens
 
 Calls = dict[str, Callable[[], object]]
 

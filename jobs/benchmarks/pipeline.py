@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from models.embedded import SAMPLING, WEIGHTS, world
 from models.spec import ModelSpec, Sampling
-from pipelines.config.run import RunConfig, build
+from pipelines.config.load import build
+from pipelines.config.run import RunConfig
 from pipelines.dataset.storage import Storage
 from pipelines.flows import preflight, synth
 from pipelines.plan.files import read_shard

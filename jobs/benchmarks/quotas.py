@@ -23,8 +23,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.config.load import build
 from pipelines.config.quota import Quota
-from pipelines.config.run import RunConfig, build
+from pipelines.config.run import RunConfig
 from pipelines.dataset.run_json import Segment
 from pipelines.dataset.storage import Storage
 from pipelines.plan.survey import Survey

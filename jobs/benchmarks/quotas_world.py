@@ -171,7 +171,7 @@ class Embedded:
             "group": {"size": size},
             "arms": ARMS,
         }
-        settings = read_interventions({}, settings_of(_PIPELINE, [TURBO.path]).recommended, file="the benchmark")
+        settings = read_interventions({}, settings_of(_PIPELINE, [TURBO]).recommended, file="the benchmark")
         self.arms = read_arms(ARMS, settings, file="the benchmark")
         self._had: Counter[int] = Counter()
 

@@ -23,7 +23,8 @@ import pyarrow as pa
 
 from pipelines.cluster.executor import Stage, most_shards, running
 from pipelines.cluster.session import session
-from pipelines.config.run import RunConfig, build
+from pipelines.config.load import build
+from pipelines.config.run import RunConfig
 from pipelines.config.tables import RayOptions
 from pipelines.dataset.storage import Storage
 from pipelines.plan.shard_size import MOST_GROUPS_PER_SHARD

@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 from models import decoding
-from models.families.base import BlockList, Encoded, Family, cut_at_length, text_length, twice_the_autoencoder
+from models.encoded import Encoded
+from models.families.base import BlockList, Family, text_length, twice_the_autoencoder
 from models.spec import Sampling
+from models.tokenizers import cut_at_length
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from models import decoding
-from models.families.base import BlockList, Encoded, Family, all_read, cut_at_length, first_tokens, text_length
+from models.encoded import Encoded, all_read, first_tokens
+from models.families.base import BlockList, Family, text_length
 from models.spec import Sampling
+from models.tokenizers import cut_at_length
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

@@ -13,17 +13,10 @@ from typing import Any
 from PIL import Image
 
 from models import decoding
-from models.families.base import (
-    Beginning,
-    BlockList,
-    Encoded,
-    Family,
-    cut_at_length,
-    first_tokens,
-    text_length,
-    twice_the_autoencoder,
-)
+from models.encoded import Encoded, first_tokens
+from models.families.base import Beginning, BlockList, Family, text_length, twice_the_autoencoder
 from models.spec import Sampling
+from models.tokenizers import cut_at_length
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

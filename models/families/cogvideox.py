@@ -7,8 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, all_read, beyond, first_tokens
+from models.encoded import Encoded, all_read, first_tokens
+from models.families.base import BlockList, Family
 from models.spec import Sampling
+from models.tokenizers import beyond
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

@@ -12,18 +12,10 @@ from typing import Any
 from PIL import Image
 
 from models import decoding
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    all_read,
-    at_places,
-    cut_at_length,
-    prompt_tokens,
-    spans_in_template,
-)
+from models.encoded import Encoded, all_read, at_places
+from models.families.base import BlockList, Family
 from models.spec import Sampling
+from models.tokenizers import Cut, cut_at_length, prompt_tokens, spans_in_template
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

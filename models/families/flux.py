@@ -14,20 +14,10 @@ from typing import Any
 from PIL import Image
 
 from models import decoding
-from models.families.base import (
-    Beginning,
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    all_read,
-    beyond,
-    first_tokens,
-    spans,
-    text_length,
-    twice_the_autoencoder,
-)
+from models.encoded import Encoded, all_read, first_tokens
+from models.families.base import Beginning, BlockList, Family, text_length, twice_the_autoencoder
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, spans
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

@@ -16,21 +16,11 @@ from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 from PIL import Image
 
 from models import decoding
+from models.encoded import Encoded, all_read, at_places
 from models.errors import PromptError
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    all_read,
-    at_places,
-    beyond,
-    prompt_tokens,
-    spans_in_template,
-    text_length,
-    twice_the_autoencoder,
-)
+from models.families.base import BlockList, Family, text_length, twice_the_autoencoder
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
 
 
 def _conversation(pipe: Any, prompt: str) -> Any:

@@ -17,19 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from models import decoding
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    at_places,
-    beyond,
-    first_tokens,
-    guide,
-    prompt_tokens,
-    spans_in_template,
-)
+from models.encoded import Encoded, at_places, first_tokens
+from models.families.base import BlockList, Family, guide
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

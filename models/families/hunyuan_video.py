@@ -8,18 +8,10 @@ from typing import Any
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from PIL import Image
 
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    at_places,
-    beyond,
-    first_tokens,
-    prompt_tokens,
-    spans_in_template,
-)
+from models.encoded import Encoded, at_places, first_tokens
+from models.families.base import BlockList, Family
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
 
 _CLIP_TOKENS = 77
 

@@ -14,19 +14,10 @@ import torch
 from diffusers.pipelines.hunyuan_video1_5.pipeline_hunyuan_video1_5 import extract_glyph_texts, format_text_input
 from PIL import Image
 
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    at_places,
-    beyond,
-    first_tokens,
-    guide,
-    prompt_tokens,
-    spans_in_template,
-)
+from models.encoded import Encoded, at_places, first_tokens
+from models.families.base import BlockList, Family, guide
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

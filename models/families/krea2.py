@@ -14,18 +14,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    at_places,
-    beyond,
-    prompt_tokens,
-    spans_in_template,
-    text_length,
-)
+from models.encoded import Encoded, at_places
+from models.families.base import BlockList, Family, text_length
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

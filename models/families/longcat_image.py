@@ -15,8 +15,10 @@ from diffusers.pipelines.longcat_image.pipeline_longcat_image import split_quota
 from PIL import Image
 from torch import Tensor
 
-from models.families.base import BlockList, Cut, Encoded, Family, all_read, beyond, spans, twice_the_autoencoder
+from models.encoded import Encoded, all_read
+from models.families.base import BlockList, Family, twice_the_autoencoder
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, spans
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

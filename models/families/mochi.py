@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from models.families.base import BlockList, Encoded, Family, cut_at_length, text_length
+from models.encoded import Encoded
+from models.families.base import BlockList, Family, text_length
 from models.spec import Sampling
+from models.tokenizers import cut_at_length
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

@@ -13,21 +13,10 @@ from typing import Any
 from PIL import Image
 
 from models import decoding
-from models.families.base import (
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    all_read,
-    at_places,
-    beyond,
-    first_tokens,
-    prompt_tokens,
-    spans_in_template,
-    text_length,
-    twice_the_autoencoder,
-)
+from models.encoded import Encoded, all_read, at_places, first_tokens
+from models.families.base import BlockList, Family, text_length, twice_the_autoencoder
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

@@ -15,21 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from models import decoding
-from models.families.base import (
-    Beginning,
-    BlockList,
-    Cut,
-    Encoded,
-    Family,
-    at_places,
-    beyond,
-    cut_at_length,
-    prompt_tokens,
-    spans_in_template,
-    text_length,
-    twice_the_autoencoder,
-)
+from models.encoded import Encoded, at_places
+from models.families.base import Beginning, BlockList, Family, text_length, twice_the_autoencoder
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, cut_at_length, prompt_tokens, spans_in_template
 
 _EDIT_AREA = 1024 * 1024
 """Pixels to which the pipeline brings every picture that it edits."""

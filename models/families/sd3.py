@@ -10,8 +10,10 @@ from diffusers.models._modeling_parallel import ContextParallelInput, ContextPar
 from PIL import Image
 
 from models import decoding
-from models.families.base import Beginning, BlockList, Cut, Encoded, Family, all_read, beyond, spans, text_length
+from models.encoded import Encoded, all_read
+from models.families.base import Beginning, BlockList, Family, text_length
 from models.spec import Sampling
+from models.tokenizers import Cut, beyond, spans
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:

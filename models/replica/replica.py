@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.generator import Drawn, Generator
+from models.drawn import Drawn
+from models.generator import Generator
 from models.info import ModelInfo
 from models.parallel.division import Ranks
 from models.previews import Previews

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.beginning import pipeline_of
+from models.encoded import stack
 from models.errors import ModelError
 from models.families import family_of
-from models.families.base import stack
 from models.loading.dtype import resolved
 from models.loading.load import load
 from models.loading.placement import place

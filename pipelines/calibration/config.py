@@ -22,9 +22,9 @@ from models.interventions.tora.entry import TORA
 from models.spec import InterventionConfig
 from pipelines.calibration.choose import Prefer
 from pipelines.calibration.stages import STOCK, Setting, Stage, read
-from pipelines.config import run as run_config
 from pipelines.config import toml
 from pipelines.config.arms import Interventions
+from pipelines.config.load import build as build_run
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
 
@@ -177,7 +177,7 @@ def build(tables: Mapping[str, Any], *, file: str) -> CalibrationConfig:
         UserError: when a key or value does not fit.
     """
     of_run = {name: table for name, table in tables.items() if name != TABLE}
-    run = run_config.build(of_run, file=file)
+    run = build_run(of_run, file=file)
     own = tables.get(TABLE, {})
     rest = {key: value for key, value in own.items() if key != STAGES} if isinstance(own, Mapping) else own
     grid = toml.build(Grid, rest, file=file, at=TABLE, hints=(STAGES,))

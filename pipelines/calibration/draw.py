@@ -11,7 +11,8 @@ from functools import cached_property, partial
 import numpy as np
 from tqdm import tqdm
 
-from models.generator import Drawn, Generator
+from models.drawn import Drawn
+from models.generator import Generator
 from models.hooks.likeness import likeness
 from models.scorers.base import ImageGroup
 from models.seeds import image_seed

@@ -108,7 +108,7 @@ def result_of(prompt: str, judged: Judged, edits: Mapping[str, Floats], seconds:
 
     prompt: what was drawn.
     judged: its scores.
-    edits: as of `models.generator.Drawn`, with the numbers of `models.hooks.likeness`.
+    edits: as of `models.drawn.Drawn`, with the numbers of `models.hooks.likeness`.
     seconds: time of its drawing.
     """
     scores = judged.scores

@@ -43,6 +43,10 @@ class Drawing:
             own["expand"] = self.expand
         return own | {entry_of(config).name: asdict(config) for config in self.interventions}
 
+    def sampling_said(self) -> dict[str, Any]:
+        """The settings of `Sampling` that the arm has in place of the experiment's."""
+        return self.sampling | ({} if self.guidance_scale is None else {"guidance_scale": self.guidance_scale})
+
     def sampled(self, sampling: Sampling) -> Sampling:
         """The sampling of the arm.
 
@@ -51,7 +55,4 @@ class Drawing:
         Raises:
             UserError: when a setting is unknown or out of range.
         """
-        own = dict(self.sampling)
-        if self.guidance_scale is not None:
-            own["guidance_scale"] = self.guidance_scale
-        return toml.build(Sampling, asdict(sampling) | own, file=f"arm {self.name!r}", at="sampling")
+        return toml.build(Sampling, asdict(sampling) | self.sampling_said(), file=f"arm {self.name!r}", at="sampling")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from models.errors import ModelError, meant
 from models.recommended import UNKNOWN, Recommended, recommended
-from models.spec import Sampling
+from models.spec import Lora, Sampling
 from pipelines.config import arms, toml
 from pipelines.errors import UserError
 
@@ -27,12 +27,12 @@ class Settings:
     """The same as plain values, with their sources and the warning."""
 
 
-def settings_of(path: object, loras: Sequence[str] = ()) -> Settings:
+def settings_of(path: object, loras: Sequence[Lora] = ()) -> Settings:
     """The settings for a model. Plugins are imported before: the files beside the model and its LoRAs may have their
     tables.
 
     path: as `model.path`; what is no text, or none, is a model that nobody knows.
-    loras: paths of its LoRAs.
+    loras: its LoRAs.
 
     Raises:
         UserError: when a file beside the folder or a LoRA, or a config in the folder, cannot be read or does not fit;
@@ -65,9 +65,16 @@ def settings_of_table(model: object) -> Settings:
     """
     if not isinstance(model, Mapping):
         return settings_of(None)
-    loras = model.get("loras")
-    paths = [lora.get("path") for lora in loras if isinstance(lora, Mapping)] if isinstance(loras, list) else []
-    return settings_of(model.get("path"), [path for path in paths if isinstance(path, str) and path])
+    tables = loras if isinstance(loras := model.get("loras"), list) else []
+    return settings_of(model.get("path"), [lora for table in tables for lora in _loras(table)])
+
+
+def _loras(table: object) -> Sequence[Lora]:
+    """The LoRA of a table; none where it is wrong, which is said when the whole file is read."""
+    try:
+        return [toml.build(Lora, table, file="")] if isinstance(table, Mapping) else []
+    except UserError:
+        return []
 
 
 def build_experiment(

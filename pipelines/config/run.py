@@ -1,49 +1,36 @@
-"""The settings of a run: a TOML file becomes one frozen `RunConfig`. Importable without torch or ray."""
+"""The settings of a run: the tables of its TOML file, and what they must be together."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
 
 from models.errors import require
-from models.interventions.registry import registered
-from models.loading.dtype import resolved
 from models.recommended import UNKNOWN, Recommended
 from models.scorers import registry
-from models.spec import PLACES, ModelSpec, Sampling
-from pipelines.config import plugins, toml
+from models.spec import ModelSpec, Sampling
 from pipelines.config.arms import (
     Arm,
     Interventions,
     column_names,
     defaults,
     loras_of,
-    read_arms,
-    read_interventions,
     tables_of,
-    take,
 )
 from pipelines.config.expressions import check_columns
 from pipelines.config.quota import Quota
-from pipelines.config.recommended import settings_of_table
-from pipelines.config.scorers import PLACES as SCORER_PLACES
 from pipelines.config.scorers import FurtherScorer, Scoring, declared_fields
 from pipelines.config.tables import GroupSize, Output, RayOptions, Run, Selection
 from pipelines.dataset import schema
+from pipelines.dataset.prompt_columns import PICTURE_FIELDS, carried_field
 from pipelines.dataset.score_columns import over_time
-from pipelines.errors import UserError
 from pipelines.prompts.carry import Carried
-from pipelines.prompts.columns import NONE, PICTURES, SETTINGS
 from pipelines.prompts.config import Prompts
-from pipelines.prompts.expansion.config import PLACES as EXPAND_PLACES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +124,8 @@ class RunConfig:
     @property
     def more_fields(self) -> list[pa.Field[Any]]:
         """The columns of groups that not every run has: those of pictures, and those that are carried."""
-        carried = [schema.carried_field(one.name, one.kind, one.source) for one in self.carried]
-        return [*(schema.PICTURE_FIELDS if self.prompts.columns.pictured else []), *carried]
+        carried = [carried_field(one.name, one.kind, one.source) for one in self.carried]
+        return [*(PICTURE_FIELDS if self.prompts.columns.pictured else []), *carried]
 
     @property
     def arm_samplings(self) -> list[Sampling]:
@@ -178,156 +165,6 @@ def _check_sampling(arm: Arm, sampling: Sampling) -> None:
         arm.sampling.of(sampling)
     except ValueError as error:
         raise ValueError(f"arms.{arm.name}.sampling: {error}") from None
-
-
-def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """The config in the TOML file `path`, with `key.sub=value` overrides (values in TOML; bare words are text)."""
-    table = toml.read(path)
-    for text in overrides:
-        toml.override(table, text)
-    return build(table, file=str(path))
-
-
-def build(table: Mapping[str, Any], *, file: str) -> RunConfig:
-    """The config of a TOML table. Its plugins are imported: what they register may be named in it."""
-    _load_plugins(table.get("run"), file)
-    known = settings_of_table(table.get("model")).recommended
-    rest, tables = take(table)
-    if isinstance(own := rest.get("sampling", {}), Mapping):
-        rest["sampling"] = {**known.sampling, **own}
-    interventions = read_interventions(tables, known, file=file)
-    arms = read_arms(rest.pop("arms", None), interventions, file=file)
-    given = {"interventions": interventions, "arms": arms, "recommended": known, "carried": ()}
-    config = toml.build(RunConfig, rest, file=file, given=given, hints=[*interventions, "arms"])
-    return replace(config, model=resolved(config.model, gpus=config.ray.on_gpus))
-
-
-def _load_plugins(run: Any, file: str) -> None:
-    named = run.get("plugins", []) if isinstance(run, Mapping) else []
-    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-        raise toml.wrong(file, "run.plugins", named, "an array of module names")
-    plugins.load(named)
-    taken = {f.name for f in fields(RunConfig)} | {f.name for f in fields(Arm)}
-    taken |= {*schema.plan([]).names, *schema.scored(1, images=schema.generated([])).names}
-    if clash := sorted(taken.intersection(entry.name for entry in registered())):
-        raise UserError(
-            f"run.plugins: the intervention {clash[0]!r} has the name of a table of the config, or of a column; "
-            "register it under another one"
-        )
-
-
-def fingerprint(config: RunConfig) -> str:
-    """64 hex digits over the row schema's version and all settings that change rows (not places, names or workers)."""
-    return fingerprint_of(config.to_dict())
-
-
-def fingerprint_of(config: Mapping[str, Any]) -> str:
-    """The fingerprint of the config that is as `RunConfig.to_dict()` gives it."""
-    text = json.dumps(identity(config), sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `RunConfig.to_dict()` that the fingerprint covers. A damaged config has an identity of its own."""
-    covered = _without(without_later_defaults(config), _NOT_IDENTITY)
-    if isinstance(sampling := covered.get("sampling"), Mapping) and not _pictured(config):
-        covered["sampling"] = {name: value for name, value in sampling.items() if name != "denoising_strength"}
-    if isinstance(run := covered.get("run"), Mapping):
-        covered["run"] = {"seed": run.get("seed")}
-    return {"schema_version": schema.VERSION, **covered}
-
-
-def _pictured(config: Mapping[str, Any]) -> bool:
-    prompts = config.get("prompts")
-    columns = prompts.get("columns") if isinstance(prompts, Mapping) else None
-    return isinstance(columns, Mapping) and columns.get("source_image", "") not in ("", NONE)
-
-
-def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `RunConfig.to_dict()` that says what is made, and not on which machines and where they have it."""
-    return _without(config, _PLACES)
-
-
-def _without(config: Mapping[str, Any], left_out: Mapping[str, Collection[str]]) -> dict[str, Any]:
-    """A config without [ray], and without some settings of its tables."""
-
-    def part(name: str, table: Any) -> Any:
-        if isinstance(table, list):
-            return [part(name, item) for item in table]
-        if not isinstance(table, Mapping):
-            return table
-        return {key: part(f"{name}.{key}", value) for key, value in table.items() if key not in left_out.get(name, ())}
-
-    return {name: part(name, table) for name, table in config.items() if name != "ray"}
-
-
-_PLACES = {
-    "run": ("output",),
-    "prompts": ("path", "picture_folders"),
-    "prompts.expand": EXPAND_PLACES,
-    "model": PLACES,
-    "scorers.options": SCORER_PLACES,
-}
-"""Table -> its settings that `without_places` leaves out."""
-
-_NOT_IDENTITY = {
-    "model": PLACES,
-    # What may grow: the plan checks that nothing of it goes away, and group ids and seeds name each addition.
-    "prompts": ("path", "format", "limit", "template", "picture_folders"),
-    "prompts.expand": EXPAND_PLACES,
-    "scorers.options": SCORER_PLACES,
-    "group": ("groups_per_prompt",),
-    "quota": ("accepted", "most_groups"),
-}
-"""Table -> its settings that the fingerprint leaves out; of [run] it has the seed alone."""
-
-_ADDED_LATER: dict[str, Any] = {
-    "prompts.encoding": "auto",
-    "prompts.expand": None,
-    "scorers": [],
-    "quota": None,
-    "scoring.kind": "open_clip",
-    "scoring.options": {},
-    "scoring.frames": 8,
-    "selection.rank_by": "",
-    "selection.limits": [],
-    "selection.accept": "",
-    "tora.encoders": "together",
-    "tora.refresh_steps": 1,
-    "output.video_format": "webp",
-    "output.fps": 0,
-    "prompts.carry": [],
-    "tora.lag_steps": 0,
-    "repulsion.vary_words": "",
-    "repulsion.keep_words": "",
-    "sampling.sigmas": [],
-    "model.variant": "",
-    "model.drop": [],
-    "model.scheduler": "",
-    "model.shift": 0.0,
-    "model.loras": [],
-    "model.quantize": [],
-    "model.transformer_file": "",
-    "model.transformer_file_revision": "",
-    **{f"columns.{name}": "" for name in (*SETTINGS, *PICTURES)},
-}
-"""Settings that did not exist at first -> the value that stands for how it was without them. "table", or "table.key",
-which of an array of tables is that key of each, and of an arm's own settings of an intervention that of its table."""
-
-
-def without_later_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of plain values without the settings of `_ADDED_LATER` that change nothing: fingerprints, ids of groups
-    and records of scores that were made before there were these settings are equal to those made since."""
-
-    def known(name: str, value: Any) -> bool:
-        return name not in _ADDED_LATER or value != _ADDED_LATER[name]
-
-    def old(table: str, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: old(key, item) for key, item in value.items() if known(f"{table}.{key}", item)}
-        return [old(table, item) for item in value] if isinstance(value, list) else value
-
-    return {name: old(name, value) for name, value in config.items() if known(name, value)}
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ def toml_text(tables: Mapping[str, Any]) -> str:
 
     tables: texts, numbers, booleans, and arrays and tables of them.
     """
-    plain = [f"{_key(name)} = {_value(value)}\n" for name, value in tables.items() if not _is_table(value)]
+    plain = [f"{_key(name)} = {inline(value)}\n" for name, value in tables.items() if not _is_table(value)]
     parts = ["".join(plain)] if plain else []
     for name, value in tables.items():
         if isinstance(value, Mapping):
@@ -31,7 +31,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _lines(table: Mapping[str, Any]) -> str:
-    return "".join(f"{_key(name)} = {_value(value)}\n" for name, value in table.items())
+    return "".join(f"{_key(name)} = {inline(value)}\n" for name, value in table.items())
 
 
 def _key(name: str) -> str:
@@ -54,7 +54,11 @@ def value_text(value: Any, single: Callable[[Any], str]) -> str:
     return single(value)
 
 
-def _value(value: Any) -> str:
+def inline(value: Any) -> str:
+    """A value on one line of a TOML file; a table is `{...}`.
+
+    value: as in `toml_text`.
+    """
     # repr is of numbers: inf, nan and exponents are TOML's too.
     return value_text(value, lambda one: _text(one) if isinstance(one, str) else repr(one))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MEANING = b"meaning"
+"""Key of a field's metadata that holds the meaning of a column that not every run has."""
+
 COLUMN_MEANING: dict[str, str] = {
     "image": "the picture: encoded bytes, and a file name; a video is a lossless animated WebP, or an MP4",
     "image_id": "hash of the pixels before they became a file; equal ids are equal pictures",

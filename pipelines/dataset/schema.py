@@ -1,4 +1,4 @@
-"""The row contract: the Arrow schemas of all files of a run, with their Hugging Face features.
+"""The row contract: the Arrow schemas of all files of a run.
 
 One row per image in `data/` and `rejected/`, one row per failure in `failed/`, one row per group in `plan/`.
 No row has a time or a host name: a repeated or resumed run gives the same bytes.
@@ -7,14 +7,16 @@ No row has a time or a host name: a repeated or resumed run gives the same bytes
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
-from models.interventions.registry import find, registered
-from models.spec import PLACES, TEXT_ENCODERS, Interval, Lora, ModelSpec
+from models.spec import TEXT_ENCODERS
+from pipelines.dataset.columns import MEANING
+from pipelines.dataset.features import features_of, image_field
+from pipelines.dataset.prompt_columns import SOURCE_IMAGES
+from pipelines.dataset.setting_columns import LORAS, MODEL_OPTIONS, in_every_row, intervention_fields
 from pipelines.dataset.videos import VideoFormat
 
 VERSION = 4
@@ -23,55 +25,7 @@ VERSION = 4
 READABLE = (2, 3, 4)
 """Versions whose finished runs can be exported, scored and replayed: what a later one has more is not needed for it."""
 
-MEANING = b"meaning"
-"""Key of a field's metadata that holds the meaning of a column that not every run has."""
-
-_CARRIED = b"carried"
-_FEATURE = b"feature"
-"""Key of the metadata of files that holds their Hugging Face feature; of `image` it may be left out, and is Image."""
 _FPS = b"frames per second at which the video plays"
-_FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-_OF_PICTURES = b"of pictures"
-
-_SETTING_TYPES: dict[Any, pa.DataType] = {
-    float: pa.float64(),
-    int: pa.int32(),
-    bool: pa.bool_(),
-    str: pa.string(),
-    Interval: pa.list_(pa.float64(), 2),
-}
-
-
-def _struct_of(config: type[Any], *, but: tuple[str, ...] = ()) -> pa.StructType:
-    types_of = get_type_hints(config)
-    return pa.struct([pa.field(f.name, _setting_type(types_of[f.name])) for f in fields(config) if f.name not in but])
-
-
-def _setting_type(kind: Any) -> pa.DataType:
-    if is_dataclass(kind) and isinstance(kind, type):
-        return _struct_of(kind)
-    if get_origin(kind) is tuple and get_args(kind)[1] is Ellipsis:
-        return pa.list_(_setting_type(get_args(kind)[0]))
-    return pa.string() if get_origin(kind) is Literal else _SETTING_TYPES[kind]
-
-
-def in_every_row() -> list[str]:
-    """The names of the interventions with a column in the rows of every run."""
-    return [entry.name for entry in registered() if entry.in_every_row]
-
-
-def interventions_in(columns: Sequence[str]) -> list[str]:
-    """Those of some column names that are interventions."""
-    return [entry.name for entry in registered() if entry.name in columns]
-
-
-def _interventions(names: Sequence[str]) -> Iterator[pa.Field[Any]]:
-    """A struct column for each name, with one field per setting; null where the intervention is off."""
-    for name in names:
-        entry = find(name)
-        assert entry is not None, name
-        metadata = None if entry.in_every_row else {MEANING: entry.meaning}
-        yield pa.field(name, _struct_of(entry.config), metadata=metadata)
 
 
 def _displacement(names: Sequence[str]) -> pa.Field[Any]:
@@ -83,9 +37,6 @@ def _cut(name: str, texts: Sequence[str]) -> pa.Field[Any]:
     """A number of tokens for each text, or for each reader of a text; null where there is none."""
     return pa.field(name, pa.struct([pa.field(text, pa.int32()) for text in texts]))
 
-
-MODEL_OPTIONS = _struct_of(ModelSpec, but=("path", "revision", "dtype", "loras", *PLACES))
-"""Struct with the settings of `ModelSpec` that change pixels and have no column of their own."""
 
 _GROUP_FIELDS = [
     pa.field("group_id", pa.string(), nullable=False),
@@ -105,68 +56,17 @@ _GROUP_FIELDS = [
     pa.field("negative_prompt", pa.string(), nullable=False),
     pa.field("max_sequence_length", pa.int32(), nullable=False),
     pa.field("frames", pa.int32(), nullable=False),
-    pa.field("loras", pa.list_(_struct_of(Lora)), nullable=False),
+    pa.field("loras", LORAS, nullable=False),
 ]
-
-
-def carried_field(name: str, kind: pa.DataType, source: str) -> pa.Field[Any]:
-    """A column that goes along from the prompt files.
-
-    name: of the column.
-    kind: its type.
-    source: where it stands in the files.
-    """
-    return pa.field(name, kind, metadata={MEANING: f"`{source}` of the prompt file, carried along", _CARRIED: b"1"})
-
-
-def carried_in(table: pa.Schema) -> list[pa.Field[Any]]:
-    """The columns of rows that went along from the prompt files."""
-    return [field for field in table if _CARRIED in (field.metadata or {})]
-
-
-SOURCE_IMAGES, SOURCE_MASK, TARGET_CAPTION = "source_images", "source_mask", "target_caption"
-DENOISING_STRENGTH = "denoising_strength"
-"""Columns of runs whose prompts edit pictures."""
-
-PICTURE_FIELDS = [
-    pa.field(name, kind, metadata={MEANING: meaning, _OF_PICTURES: b"1"})
-    for name, kind, meaning in (
-        (
-            SOURCE_IMAGES,
-            pa.list_(pa.string()),
-            "ids of the pictures that the prompt edits: the run keeps them in `sources/`; null for none",
-        ),
-        (SOURCE_MASK, pa.string(), "id of the mask, white where the first picture is painted anew; null for none"),
-        (
-            TARGET_CAPTION,
-            pa.string(),
-            "what the edited picture shows, which scores compare with in place of the prompt; null for the prompt",
-        ),
-        (
-            DENOISING_STRENGTH,
-            pa.float64(),
-            "share of the denoising steps that are made, where the model begins from the picture; null without one",
-        ),
-    )
-]
-"""Their fields."""
-
-SOURCE_SIMILARITY = "source_similarity"
-"""Column of scores of such runs."""
-
-
-def more_in(table: pa.Schema) -> list[pa.Field[Any]]:
-    """The columns of the groups of rows that not every run has: those of pictures, and those that are carried."""
-    return [field for field in table if {_CARRIED, _OF_PICTURES} & {*(field.metadata or {})}]
 
 
 def group_columns(interventions: Sequence[str] | None = None, more: Sequence[pa.Field[Any]] = ()) -> pa.Schema:
     """The columns that plan rows and image rows share: all inputs of the group, and what goes along with its prompt.
 
     interventions: those with a column, as `pipelines.config.arms.column_names` gives them; None for those of every run.
-    more: columns that not every run has: `PICTURE_FIELDS`, and those of `carried_field`.
+    more: columns that not every run has (`pipelines.dataset.prompt_columns`).
     """
-    acting = _interventions(in_every_row() if interventions is None else interventions)
+    acting = intervention_fields(in_every_row() if interventions is None else interventions)
     return pa.schema([*_GROUP_FIELDS, *acting, *more])
 
 
@@ -190,7 +90,7 @@ def generated(
     videos: what files the videos are; None for a run that makes pictures.
     """
     fields_of = [
-        pa.field("image", _FILE, metadata={_FEATURE: b"Video"} if videos == "mp4" else None),
+        image_field(mp4=videos == "mp4"),
         pa.field("image_id", pa.string(), nullable=False),
         pa.field("index_in_group", pa.int32(), nullable=False),
         pa.field("group_size", pa.int32(), nullable=False),
@@ -235,25 +135,6 @@ def generated_in(file: pa.Schema) -> pa.Schema:
     return pa.schema([file.field(index) for index in range(file.get_field_index("fingerprint") + 1)])
 
 
-def picture_field(name: str, meaning: str) -> pa.Field[Any]:
-    """A column with files of pictures beside `image`.
-
-    name: of the column.
-    meaning: its meaning.
-    """
-    return pa.field(name, _FILE, metadata={_FEATURE: b"Image", MEANING: meaning})
-
-
-def is_picture(field: pa.Field[Any]) -> bool:
-    """Whether a column is one of `picture_field`."""
-    return field.name != "image" and _FEATURE in (field.metadata or {})
-
-
-def holds_mp4(images: pa.Schema) -> bool:
-    """Whether the column `image` of a schema has videos in MP4, which readers of pictures do not read."""
-    return bool(_feature(images.field("image")) == {"_type": "Video"})
-
-
 def of_videos(images: pa.Schema) -> bool:
     """Whether images with these columns are videos of a run that makes some."""
     return "fps" in images.names
@@ -290,6 +171,10 @@ def scored(embedding_dim: int, more: Sequence[pa.Field[Any]] = (), images: pa.Sc
     return declared(schema)
 
 
+SOURCE_SIMILARITY = "source_similarity"
+"""Column of scores of runs whose prompts edit pictures."""
+
+
 def similarity_to_sources(images: pa.Schema) -> list[pa.Field[Any]]:
     """The column of scores of images whose prompts edit pictures; none for others.
 
@@ -321,29 +206,6 @@ def declared(schema: pa.Schema, version: int = VERSION) -> pa.Schema:
     return schema.with_metadata(
         {
             _VERSION_KEY: str(version),
-            "huggingface": json.dumps({"info": {"features": features(schema)}}),
+            "huggingface": json.dumps({"info": {"features": features_of(schema)}}),
         }
     )
-
-
-def features(schema: pa.Schema) -> dict[str, Any]:
-    """The Hugging Face `datasets` features of a schema: column -> feature."""
-    return {field.name: _feature(field) for field in schema}
-
-
-def _feature(field: pa.Field[Any]) -> Any:
-    """The Hugging Face `datasets` feature of a column."""
-    if field.name == "image" or is_picture(field):
-        return {"_type": (field.metadata or {}).get(_FEATURE, b"Image").decode()}
-    return _feature_of_type(field.type)
-
-
-def _feature_of_type(kind: pa.DataType) -> Any:
-    if pa.types.is_struct(kind):
-        return {kind.field(i).name: _feature_of_type(kind.field(i).type) for i in range(kind.num_fields)}
-    if pa.types.is_fixed_size_list(kind):
-        return {"_type": "List", "feature": _feature_of_type(kind.value_type), "length": kind.list_size}
-    if pa.types.is_list(kind):
-        return {"_type": "List", "feature": _feature_of_type(kind.value_type)}
-    names = {"double": "float64", "float": "float32", "halffloat": "float16"}
-    return {"_type": "Value", "dtype": names.get(str(kind), str(kind))}

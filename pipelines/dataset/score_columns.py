@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from models.interventions.registry import find
 from pipelines.dataset import schema
-from pipelines.dataset.columns import COLUMN_MEANING
+from pipelines.dataset.columns import COLUMN_MEANING, MEANING
+from pipelines.dataset.prompt_columns import carried_in
 
 COLUMNS = (
     "clip_model",
@@ -43,7 +44,7 @@ def own(columns: Mapping[str, str], scorer: str = "") -> list[pa.Field[Any]]:
 
 def _field(name: str, kind: pa.DataType, meaning: str, scorer: str) -> pa.Field[Any]:
     begin, end = (f"{scorer}_", f"; by the scorer `{scorer}`") if scorer else ("", "")
-    return pa.field(f"{begin}{name}", kind, metadata={schema.MEANING: f"{meaning}{end}"})
+    return pa.field(f"{begin}{name}", kind, metadata={MEANING: f"{meaning}{end}"})
 
 
 def over_time(scorer: str = "") -> list[pa.Field[Any]]:
@@ -89,11 +90,11 @@ def further(
 
 def own_columns(rows: pa.Schema) -> list[str]:
     """Names of the columns of numbers that kinds of scorers have given rows of their own."""
-    carried = {field.name for field in schema.carried_in(rows)}
+    carried = {field.name for field in carried_in(rows)}
     return [
         field.name
         for field in rows
-        if field.type == pa.float32() and schema.MEANING in (field.metadata or {}) and field.name not in carried
+        if field.type == pa.float32() and MEANING in (field.metadata or {}) and field.name not in carried
     ]
 
 
@@ -101,8 +102,8 @@ def meaning(field: pa.Field[Any]) -> str:
     """The meaning of a column of the run or of any scorer."""
     if field.name in COLUMN_MEANING:
         return COLUMN_MEANING[field.name]
-    if field.metadata and schema.MEANING in field.metadata:
-        return field.metadata[schema.MEANING].decode()
+    if field.metadata and MEANING in field.metadata:
+        return field.metadata[MEANING].decode()
     if entry := find(field.name):
         return entry.meaning
     kind = next(kind for kind in COLUMNS if field.name.endswith(f"_{kind}"))

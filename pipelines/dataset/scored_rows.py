@@ -11,12 +11,13 @@ from pipelines.dataset import parquet, schema
 from pipelines.dataset import scores as score_files
 from pipelines.dataset.finished import FinishedRun, check
 from pipelines.dataset.names import IMAGE_FOLDERS
+from pipelines.dataset.prompt_columns import TARGET_CAPTION
 
 NUMBERS = (pa.float32(), pa.int32())
 """Types of the columns that an expression may read."""
 
 ROWS = [*score_files.KEYS, "prompt_id", "prompt", "rarity", "arm"]
-"""Columns of every row that come along; of runs of edits `schema.TARGET_CAPTION` does too."""
+"""Columns of every row that come along; of runs of edits `TARGET_CAPTION` does too."""
 
 
 def shards(run: FinishedRun, scorers: Sequence[str], *, pixels: bool = False) -> Iterator[pa.Table]:
@@ -38,7 +39,7 @@ def shards(run: FinishedRun, scorers: Sequence[str], *, pixels: bool = False) ->
             check(run.dataset, entry)
             there = parquet.schema_of(run.dataset, entry.path)
             names = [field.name for field in numbers_of(there)]
-            names += [name for name in (schema.TARGET_CAPTION,) if name in there.names]
+            names += [name for name in (TARGET_CAPTION,) if name in there.names]
             rows = parquet.read(run.dataset, entry.path, [*ROWS, *names, *(["image"] if pixels else [])])
             for name in scorers:
                 scores = score_files.read(run.dataset, name, entry.path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -186,6 +186,11 @@ class DownstreamConfig:
         require(len({*self.bases}) == len(self.bases) > 0, "bases", self.bases, "needs one or more, each once")
         names = [source.name for source in self.sources]
         require(self.base in names, "base", self.base, f"needs the name of a source: {', '.join(names)}")
+
+    def warnings(self) -> Iterator[str]:
+        """What a person should know of settings that are not wrong, a sentence or two each."""
+        if self.recommended.warning:
+            yield self.recommended.warning
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> DownstreamConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -13,6 +13,7 @@ from models.recommended import UNKNOWN, Recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import toml
 from pipelines.config.arms import ArmLora, loras_of, said
+from pipelines.config.borrowed import borrowed
 from pipelines.config.drawing import Drawing
 from pipelines.config.recommended import build_experiment
 
@@ -169,6 +170,15 @@ class EvaluationConfig:
         """The named arms, then those of the sweeps, as far as they belong to the questions."""
         first, *others = self._every_arm()
         return (first, *(arm for arm in others if not self.questions or arm.question in self.questions))
+
+    def warnings(self) -> Iterator[str]:
+        """What a person should know of settings that are not wrong, a sentence or two each."""
+        if self.recommended.warning:
+            yield self.recommended.warning
+        for arm in self.all_arms:
+            acting, sampling = loras_of(arm, self.model), arm.sampled(self.sampling)
+            if found := borrowed(self.model, acting, sampling, arm.interventions, arm.sampling_said()):
+                yield found.of_arm(arm.name)
 
     def _every_arm(self) -> list[Arm]:
         return [*self.arms, *(arm for sweep in self.sweeps for arm in sweep.arms())]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from pipelines.evaluation.columns import Column, Entry, change, columns, lead, passes, sections
+from pipelines.pages.markdown import escaped, table
 
 
 def markdown(title: str, result: Mapping[str, Any]) -> str:
@@ -18,22 +18,17 @@ def markdown(title: str, result: Mapping[str, Any]) -> str:
     own = columns(result, summary=True)
     (question, rows, _), *others = sections(result)
     headings = ["arm", *(column.heading for column in own), "passes"]
-    head = f"| {' | '.join(headings)} |\n{'|---' * len(headings)}|\n"
     more = ", ".join(other for other, _, _ in others)
     return (
-        f"# {_escaped(title)}\n\n{_escaped(lead(result))}\n\n## {_escaped(question)}\n\n"
-        f"{head}{''.join(_row(entry, own) for entry in rows)}"
-        + (f"\nIn report.html besides: {_escaped(more)}.\n" if more else "")
+        f"# {escaped(title)}\n\n{escaped(lead(result))}\n\n## {escaped(question)}\n\n"
+        + table(headings, [_row(entry, own) for entry in rows])
+        + (f"\nIn report.html besides: {escaped(more)}.\n" if more else "")
     )
 
 
-def _escaped(text: str) -> str:
-    return escape(text, quote=False).replace("|", "&#124;")
-
-
-def _row(entry: Entry, own: list[Column]) -> str:
+def _row(entry: Entry, own: list[Column]) -> list[str]:
     cells = [_cell(entry["measures"].get(column.measure), column) for column in own]
-    return f"| {' | '.join([_escaped(entry['arm']), *cells, passes(entry)])} |\n"
+    return [escaped(entry["arm"]), *cells, passes(entry)]
 
 
 def _cell(estimate: Mapping[str, Any] | None, column: Column) -> str:

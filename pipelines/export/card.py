@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.config.fingerprint import without_places
 from pipelines.config.recorded import recorded
-from pipelines.config.run import without_places
 from pipelines.config.tables import Run
 from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.certificate import FILE as CERTIFICATE
@@ -19,7 +19,9 @@ from pipelines.dataset.certificate import GivenUp
 from pipelines.dataset.report_json import Report
 from pipelines.dataset.run_json import RunRecord
 from pipelines.export.parts import KEPT, Part
-from pipelines.summary import card
+from pipelines.pages.markdown import code, table
+from pipelines.summary.front_matter import front_matter
+from pipelines.summary.sections import column_table, introduction, licence, quota_section, results, settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ def export_card(
     images = sum(section.rows for section in sections if section.part.folder == KEPT)
     names = dict.fromkeys(section.part.config for section in sections)
     configs = {name: [section for section in sections if section.part.config == name] for name in names}
-    head = card.front_matter(
+    head = front_matter(
         title=title,
         images=images,
         configs={config: {s.part.split: s.files for s in of} for config, of in configs.items() if features},
@@ -80,10 +82,10 @@ def export_card(
     here = [(f"`{s.files}`", f"{s.rows:,} {'kept' if s.part.folder == KEPT else 'dropped'} images") for s in sections]
     parts = [
         head,
-        f"# {card.code(title)}\n",
-        card.introduction(images, report.counts.prompts),
+        f"# {code(title)}\n",
+        introduction(images, report.counts.prompts),
         "## What is here\n",
-        card.table(
+        table(
             ("path", "holds"),
             [
                 *here,
@@ -92,16 +94,16 @@ def export_card(
                 ("`manifest.json`", "every file with bytes and sha256"),
             ],
         ),
-        *card.quota_section(report.quotas, given_up, "It is of the whole run, whatever of it is here."),
-        card.results([arm for arm in report.by_arm if arm.arm in arms]),
+        *quota_section(report.quotas, given_up, "It is of the whole run, whatever of it is here."),
+        results([arm for arm in report.by_arm if arm.arm in arms]),
         "## Load it\n",
         load,
         "## Columns\n",
         f"Row schema version {run.schema_version}.\n",
-        card.column_table(schema),
+        column_table(schema),
         _mark(mark, signed),
-        card.settings(replace(run, config=without_places(run.config))),
-        card.licence(license_name),
+        settings(replace(run, config=without_places(run.config))),
+        licence(license_name),
     ]
     return "\n".join(parts)
 

@@ -35,7 +35,7 @@ from pipelines.export.parts import KEPT, TRAIN, Part
 from pipelines.export.reference import digest
 from pipelines.export.rows import columns
 from pipelines.export.work import Export, Task, files_of, make_file, weigh
-from pipelines.summary.card import GIVEN_UP_SHOWN
+from pipelines.summary.sections import GIVEN_UP_SHOWN
 
 T = TypeVar("T")
 R = TypeVar("R")

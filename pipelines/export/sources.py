@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.dataset import parquet, schema
+from pipelines.dataset import parquet
+from pipelines.dataset.features import is_picture, picture_field
+from pipelines.dataset.prompt_columns import SOURCE_IMAGES, SOURCE_MASK
 from pipelines.dataset.sources import MOST_PICTURES, Picture, Sources, file_name
 from pipelines.dataset.storage import Storage
 from pipelines.plan.groups import pictures_of
@@ -40,20 +42,18 @@ def columns(dataset: Storage, files: Iterable[str], of_run: pa.Schema) -> list[p
     files: shard files of the run.
     of_run: schema of one of them.
     """
-    if schema.SOURCE_IMAGES not in of_run.names:
+    if SOURCE_IMAGES not in of_run.names:
         return []
     most, masked = 0, False
     for path in files:
-        rows = parquet.read(dataset, path, [schema.SOURCE_IMAGES, schema.SOURCE_MASK])
-        most = max([most, *(len(ids or ()) for ids in rows[schema.SOURCE_IMAGES].to_pylist())])
-        masked = masked or rows[schema.SOURCE_MASK].null_count < rows.num_rows
+        rows = parquet.read(dataset, path, [SOURCE_IMAGES, SOURCE_MASK])
+        most = max([most, *(len(ids or ()) for ids in rows[SOURCE_IMAGES].to_pylist())])
+        masked = masked or rows[SOURCE_MASK].null_count < rows.num_rows
     pictures = [
-        schema.picture_field(
-            column(number), "the picture that the prompt edits" + (f", number {number}" * (number > 1))
-        )
+        picture_field(column(number), "the picture that the prompt edits" + (f", number {number}" * (number > 1)))
         for number in range(1, most + 1)
     ]
-    return [*pictures, *([schema.picture_field(MASK, "white where the picture is painted anew")] if masked else [])]
+    return [*pictures, *([picture_field(MASK, "white where the picture is painted anew")] if masked else [])]
 
 
 def with_pictures(dataset: Storage, rows: pa.Table, target: pa.Schema) -> Iterator[pa.Table]:
@@ -63,12 +63,12 @@ def with_pictures(dataset: Storage, rows: pa.Table, target: pa.Schema) -> Iterat
     rows: of it.
     target: schema of the export.
     """
-    wanted = [field for field in target if schema.is_picture(field)]
+    wanted = [field for field in target if is_picture(field)]
     for start in range(0, rows.num_rows, _ROWS) if wanted else ():
         few = rows.slice(start, _ROWS)
         files = _sources(dataset).read(pictures_of(few))
         cells = {id: {"bytes": data, "path": file_name(Picture(id, data))} for id, data in files.items()}
-        named = few.select([schema.SOURCE_IMAGES, schema.SOURCE_MASK]).to_pylist()
+        named = few.select([SOURCE_IMAGES, SOURCE_MASK]).to_pylist()
         shown = [_named(row) for row in named]
         for field in wanted:
             few = few.append_column(field, pa.array([cells.get(one.get(field.name, "")) for one in shown], field.type))
@@ -79,8 +79,8 @@ def with_pictures(dataset: Storage, rows: pa.Table, target: pa.Schema) -> Iterat
 
 def _named(row: dict[str, Any]) -> dict[str, str]:
     """Column -> id of the picture."""
-    found = {column(number): id for number, id in enumerate(row[schema.SOURCE_IMAGES] or (), start=1)}
-    return found | ({MASK: row[schema.SOURCE_MASK]} if row[schema.SOURCE_MASK] else {})
+    found = {column(number): id for number, id in enumerate(row[SOURCE_IMAGES] or (), start=1)}
+    return found | ({MASK: row[SOURCE_MASK]} if row[SOURCE_MASK] else {})
 
 
 @lru_cache(maxsize=1)

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.dataset.content_credentials import Credentials, finishing
+from pipelines.dataset.content_credentials import Credentials, finishing, weighing
+from pipelines.dataset.features import is_picture
 from pipelines.dataset.finished import CONTINUE, check
 from pipelines.dataset.names import FileEntry, file_entry
-from pipelines.dataset.schema import is_picture
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export.finished import sizes_of
@@ -69,7 +69,7 @@ def weigh(job: Export, entry: FileEntry) -> Weighed:
         UserError: when the file is not the one in the manifest, or the format cannot hold a row.
     """
     check(job.dataset, entry)
-    finish = finishing(mark=job.mark, credentials=job.credentials)
+    finish = weighing(mark=job.mark, credentials=job.credentials)
     places, sizes, splits = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int8)]
     endings: set[str] = set()
     piece = Piece(file=entry.path, first=0, end=entry.rows or 0)

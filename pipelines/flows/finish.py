@@ -29,8 +29,9 @@ from pipelines.gallery.page import gallery
 from pipelines.plan import files as plan_files
 from pipelines.plan.files import PlannedShard, planned_shards
 from pipelines.summary.audit import Audit, check_rest, check_shard, manifest
-from pipelines.summary.card import GIVEN_UP_SHOWN, card
+from pipelines.summary.card import card
 from pipelines.summary.report import report
+from pipelines.summary.sections import GIVEN_UP_SHOWN
 
 MapShards = Callable[[Callable[[PlannedShard], Audit], Iterable[PlannedShard]], Iterable[Audit]]
 """Applies a picklable function to shards, in their order, like the built-in `map`."""

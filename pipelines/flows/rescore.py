@@ -20,17 +20,18 @@ from pipelines.cluster.bars import followed
 from pipelines.cluster.executor import Stage, running
 from pipelines.cluster.progress import LAST, Progress
 from pipelines.cluster.session import session, stoppable
-from pipelines.config.run import without_later_defaults
+from pipelines.config.fingerprint import without_later_defaults
 from pipelines.config.scorers import PLACES, FurtherScorer, Scoring, checked, declared_fields
 from pipelines.config.tables import RayOptions, Selection
 from pipelines.dataset import mp4, owned, parquet
 from pipelines.dataset import scores as score_files
+from pipelines.dataset.features import holds_mp4
 from pipelines.dataset.finished import FinishedRun, check, open_finished
 from pipelines.dataset.lock import RunLock
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, FileEntry, shard_number
 from pipelines.dataset.progress_json import ProgressFile
 from pipelines.dataset.records import differences, to_json
-from pipelines.dataset.schema import generated_in, holds_mp4
+from pipelines.dataset.schema import generated_in
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.stages.block import COUNTS_OF_SCORES, REQUEST, make_request, with_images

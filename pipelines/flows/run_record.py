@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import version
 
-from pipelines.config.run import RunConfig, fingerprint, fingerprint_of, identity
+from pipelines.config.fingerprint import fingerprint, fingerprint_of, identity
+from pipelines.config.run import RunConfig
 from pipelines.dataset import parquet, progress_json, retry, run_json, schema
 from pipelines.dataset.names import IMAGE_FOLDERS, SHARD_FOLDERS, shard_of
 from pipelines.dataset.records import differences

@@ -16,9 +16,9 @@ from pipelines.dataset.certificate import GIVEN_UP, SCHEMA
 from pipelines.dataset.names import shard_file
 from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.storage import Storage
-from pipelines.gallery.markup import counted
 from pipelines.gallery.small import PIXEL_ART_SIDE, small
 from pipelines.pages.fill import Templates, report_page
+from pipelines.pages.words import counted
 
 FILE = "certificate.html"
 

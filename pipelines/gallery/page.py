@@ -15,12 +15,15 @@ from pipelines.config.recorded import recorded_tables
 from pipelines.dataset import run_json
 from pipelines.dataset.report_json import Counts, Interval, Measures, Report
 from pipelines.dataset.storage import Storage
+from pipelines.gallery.card import card, setting, settings_that_differ
+from pipelines.gallery.details import details
 from pipelines.gallery.lines import lines_of
-from pipelines.gallery.markup import arm_tile, card, counted, details, setting, settings_that_differ
 from pipelines.gallery.pick import pick_prompts
 from pipelines.gallery.read import CardView, read_cards
+from pipelines.gallery.tile import arm_tile
 from pipelines.pages.chart import chart
 from pipelines.pages.fill import Templates, digest
+from pipelines.pages.words import counted
 from pipelines.plan.files import planned_shards
 from pipelines.summary.tally import rarity_rank
 

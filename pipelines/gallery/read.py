@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines.dataset import parquet
 from pipelines.dataset.names import image_files, shard_file
-from pipelines.dataset.schema import SOURCE_IMAGES, SOURCE_MASK
+from pipelines.dataset.prompt_columns import SOURCE_IMAGES, SOURCE_MASK
 from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.gallery.pick import Pick

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from models.embedded.captions import agreement, named_attributes
 from models.embedded.render import IMAGE_SIZE
 from pipelines.dataset import images
-from pipelines.dataset.schema import TARGET_CAPTION
+from pipelines.dataset.prompt_columns import TARGET_CAPTION
 from pipelines.errors import UserError
 
 GOOD, BAD = ("1", "true", "yes", "right", "good"), ("0", "false", "no", "wrong", "bad")

@@ -16,8 +16,17 @@ from models.interventions.registry import entry_of, find
 from models.seeds import image_seed
 from models.spec import Group, InterventionConfig, Lora, Sampling
 from pipelines.config.arms import Arm, column_names, loras_of
-from pipelines.config.run import RunConfig, identity, without_later_defaults
+from pipelines.config.fingerprint import identity, without_later_defaults
+from pipelines.config.run import RunConfig
 from pipelines.dataset import schema
+from pipelines.dataset.prompt_columns import (
+    DENOISING_STRENGTH,
+    PICTURE_FIELDS,
+    SOURCE_IMAGES,
+    SOURCE_MASK,
+    TARGET_CAPTION,
+)
+from pipelines.dataset.setting_columns import in_every_row, interventions_in
 from pipelines.dataset.sources import Sources
 from pipelines.plan.buckets import Bucket, bucket_of
 from pipelines.plan.variants import Variant, Variants
@@ -90,14 +99,14 @@ def group_table(
 def _edit_columns(prompts: Sequence[PromptRow], strength_N: Sequence[float]) -> dict[str, pa.Array[Any]]:
     edits = [prompt.edit for prompt in prompts]
     values: dict[str, list[Any]] = {
-        schema.SOURCE_IMAGES: [edit.sources or None for edit in edits],
-        schema.SOURCE_MASK: [edit.mask for edit in edits],
-        schema.TARGET_CAPTION: [edit.target for edit in edits],
-        schema.DENOISING_STRENGTH: [
+        SOURCE_IMAGES: [edit.sources or None for edit in edits],
+        SOURCE_MASK: [edit.mask for edit in edits],
+        TARGET_CAPTION: [edit.target for edit in edits],
+        DENOISING_STRENGTH: [
             strength if edit.sources else None for edit, strength in zip(edits, strength_N, strict=True)
         ],
     }
-    return {field.name: pa.array(values[field.name], field.type) for field in schema.PICTURE_FIELDS}
+    return {field.name: pa.array(values[field.name], field.type) for field in PICTURE_FIELDS}
 
 
 def _all_draws(config: RunConfig, images: int | None) -> list[Draw]:
@@ -198,7 +207,7 @@ def _started(config: RunConfig, model: Any, variant: Variant, arm: Arm) -> hashl
         "sampling": arm.sampling.of(variant.sampling).settings(pictures=False),
         "arm": arm.name,
         **({"loras": _loras(arm, config)} if config.model.loras else {}),
-        **dict.fromkeys(schema.in_every_row()),
+        **dict.fromkeys(in_every_row()),
         **_settings(arm),
     }
     text = json.dumps(without_later_defaults(made_with), sort_keys=True)
@@ -210,10 +219,10 @@ def pictures_of(table: pa.Table) -> list[str]:
 
     table: rows of a plan or of images.
     """
-    if schema.SOURCE_IMAGES not in table.column_names:
+    if SOURCE_IMAGES not in table.column_names:
         return []
-    named = [*(one for of_row in table[schema.SOURCE_IMAGES].to_pylist() for one in of_row or ())]
-    return [*dict.fromkeys([*named, *(one for one in table[schema.SOURCE_MASK].to_pylist() if one)])]
+    named = [*(one for of_row in table[SOURCE_IMAGES].to_pylist() for one in of_row or ())]
+    return [*dict.fromkeys([*named, *(one for one in table[SOURCE_MASK].to_pylist() if one)])]
 
 
 def groups_of(table: pa.Table, sources: Sources | None = None) -> list[Group]:
@@ -224,8 +233,8 @@ def groups_of(table: pa.Table, sources: Sources | None = None) -> list[Group]:
     """
     named = pictures_of(table)
     files = sources.read(named) if sources and named else {}
-    pictures = [schema.SOURCE_IMAGES, schema.SOURCE_MASK] if named else []
-    names = schema.interventions_in(table.column_names)
+    pictures = [SOURCE_IMAGES, SOURCE_MASK] if named else []
+    names = interventions_in(table.column_names)
     sampling = Sampling.names(pictures=bool(named))
     # Version 2 of the row contract has no LoRAs, and neither 2 nor 3 has noise levels.
     wanted = ["prompt", "group_seeds", "loras", *sampling, *names, *pictures]
@@ -237,8 +246,8 @@ def groups_of(table: pa.Table, sources: Sources | None = None) -> list[Group]:
             sampling=Sampling(**_fields({name: row[name] for name in sampling if row.get(name) is not None})),
             interventions=tuple(_config(name, row[name]) for name in names if row[name] is not None),
             loras=tuple(Lora(**lora) for lora in row.get("loras", ())),
-            pictures=tuple(files[one] for one in row.get(schema.SOURCE_IMAGES) or ()),
-            mask=files.get(str(row.get(schema.SOURCE_MASK))),
+            pictures=tuple(files[one] for one in row.get(SOURCE_IMAGES) or ()),
+            mask=files.get(str(row.get(SOURCE_MASK))),
         )
         for row in rows
     ]

@@ -19,6 +19,7 @@ import pyarrow as pa
 from pipelines.config.arms import column_names
 from pipelines.config.run import RunConfig
 from pipelines.dataset import parquet, schema
+from pipelines.dataset.prompt_columns import carried_in
 from pipelines.dataset.run_json import PlanCounts, Segment
 from pipelines.dataset.sources import Picture, SourceWriter
 from pipelines.dataset.storage import Storage
@@ -195,9 +196,9 @@ class _Known:
 
 def _check_carried(columns: pa.Schema, output: Storage, segments: tuple[Segment, ...]) -> None:
     """All rows of a run have columns of the same types."""
-    now = {field.name: field.type for field in schema.carried_in(columns)}
+    now = {field.name: field.type for field in carried_in(columns)}
     for part in islice(part_names(segments), 1):
-        before = {field.name: field.type for field in schema.carried_in(parquet.schema_of(output, part))}
+        before = {field.name: field.type for field in carried_in(parquet.schema_of(output, part))}
         for name, kind in before.items():
             if now.get(name) != kind:
                 raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict
 
@@ -9,7 +10,8 @@ from models.info import ModelInfo
 from pipelines.serve.abilities import abilities
 from pipelines.serve.job_tables import job_tables
 from pipelines.serve.response_schema import LoraCard, ModelCard
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.serving import Serving
+from pipelines.serve.settings import ServeArgs
 from pipelines.serve.several import Models
 
 
@@ -25,8 +27,9 @@ class Cards:
     async def all(self) -> list[ModelCard]:
         """Each model, and after it each of its LoRAs as a model of its own."""
         cards = []
-        for model in self._models:
-            own = _card(model.args, model.serving, await model.engine.info(), self._created)
+        infos = await asyncio.gather(*(model.engine.info() for model in self._models))
+        for model, info in zip(self._models, infos, strict=True):
+            own = _card(model.args, model.serving, info, self._created)
             cards += [own, *(own.model_copy(update={"id": lora.name, "parent": own.id}) for lora in own.loras)]
         return cards
 

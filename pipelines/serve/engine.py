@@ -23,7 +23,7 @@ _LOST = (RayError, DeploymentUnavailableError, ReplicaUnavailableError)
 """A worker, a node or an answer is lost."""
 _STATUS_SECONDS = 1.0
 _INFO_SECONDS = 2.0
-"""So long a copy of the model may take to say what it is; one that is busy is asked again the next time."""
+"""So long Ray and a copy of the model may take to say what it is; one that is busy is asked again the next time."""
 
 
 class ServeEngine:
@@ -68,10 +68,11 @@ class ServeEngine:
 
     async def info(self) -> ModelInfo | None:
         """As `Engine.info`. No copy of the model is started to be asked, and all of them are of one model."""
-        if self._info is None and await asyncio.to_thread(self._running):
-            with suppress(TimeoutError, BackPressureError, *_LOST):
+        if self._info is None:
+            with suppress(TimeoutError, BackPressureError, KeyError, *_LOST):  # a KeyError: as in `ready`
                 async with asyncio.timeout(_INFO_SECONDS):
-                    self._info = await self._asked.info.remote()
+                    if await asyncio.to_thread(self._running):
+                        self._info = await self._asked.info.remote()
         return self._info
 
     def _status(self) -> bool:

@@ -50,6 +50,8 @@ class Job:
     """Of JPEG files, as in `pipelines.dataset.images.encode_jpeg`."""
     timeout_s: float | None = None
     """Seconds after which the worker stops it; None takes the worker's `timeout_s`."""
+    warnings: tuple[str, ...] = ()
+    """What its caller should know of settings that are not wrong."""
     caller: str = ""
     """Who waits for it, as in `pipelines.serve.callers`."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
-from models.spec import Lora
+from models.spec import Group, Lora
+from pipelines.config.borrowed import borrowed
 from pipelines.serve.errors import ApiError
 from pipelines.serve.schema import ImageRequest
-from pipelines.serve.settings import Serving
+from pipelines.serve.serving import Serving
 
 
 def acting(request: ImageRequest, serving: Serving) -> tuple[Lora, ...] | None:
@@ -29,6 +31,20 @@ def acting(request: ImageRequest, serving: Serving) -> tuple[Lora, ...] | None:
         known[asked.name] if asked.scale is None else replace(known[asked.name], scale=asked.scale)
         for asked in request.loras
     )
+
+
+def warnings(group: Group, serving: Serving, said: Collection[str]) -> tuple[str, ...]:
+    """A sentence where a group is without a LoRA, but has the settings that are recommended with it.
+
+    group: what a request asks for.
+    serving: the model and its defaults.
+    said: fields of the request.
+    """
+    if group.loras is None:
+        return ()
+    said = {"steps" if name == "num_inference_steps" else name for name in said}
+    found = borrowed(serving.model, group.loras, group.sampling, group.interventions, said)
+    return () if found is None else (found.of_request(),)
 
 
 def _known(serving: Serving) -> dict[str, Lora]:

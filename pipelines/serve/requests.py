@@ -25,7 +25,8 @@ from pipelines.serve.errors import ApiError
 from pipelines.serve.jobs import PICTURE, TOO_LATE, Done, Job, Scores
 from pipelines.serve.response_schema import GroupReport, Image, ImageResponse
 from pipelines.serve.schema import ImageRequest
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.serving import Serving
+from pipelines.serve.settings import ServeArgs
 
 _RANDOM_SEEDS = 2**31
 _IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity", "temporal_consistency")
@@ -77,6 +78,7 @@ def job_of(request: ImageRequest, args: ServeArgs, serving: Serving) -> tuple[Jo
         image_format=image_format,
         jpeg_quality=quality,
         clip=clip,
+        warnings=loras.warnings(group, serving, request.model_fields_set),
         names_strength="denoising_strength" in request.model_fields_set,
         timeout_s=args.timeout_s,
     )
@@ -126,6 +128,7 @@ def response_of(
             {"name": lora.name, "scale": lora.scale}
             for lora in (serving.model.loras if job.group.loras is None else job.group.loras)
         ],
+        warnings=list(job.warnings),
         **settings,
         tokens_cut=dict(done.tokens_cut),
         negative_tokens_cut=dict(done.negative_tokens_cut),

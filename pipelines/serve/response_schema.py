@@ -53,6 +53,7 @@ class GroupReport(BaseModel):
     fps: int = 0
     denoising_strength: float | None = None
     loras: list[dict[str, Any]] = []
+    warnings: list[str] = []
     tokens_cut: dict[str, int]
     negative_tokens_cut: dict[str, int]
     clip_model: str | None = None
@@ -149,7 +150,7 @@ class ModelCard(BaseModel):
     limits: dict[str, Any]
     defaults: dict[str, Any]
     abilities: Abilities | None
-    """Null until a copy of the model has been loaded."""
+    """Null until a copy of the model has been loaded, and has answered."""
     loras: list[LoraCard]
     job: dict[str, dict[str, Any]]
 

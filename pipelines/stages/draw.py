@@ -17,7 +17,7 @@ from pipelines.dataset.videos import VideoFormat
 from pipelines.stages.isolate import exit_on_lost_device, free_memory, run_isolated
 
 if TYPE_CHECKING:
-    from models.generator import Drawn
+    from models.drawn import Drawn
 
 OnStep = Callable[[int, int], None]
 """Called with (steps done, steps) after each denoising step."""

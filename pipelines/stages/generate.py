@@ -20,9 +20,12 @@ from pipelines.cluster.crashes import isolated
 from pipelines.cluster.progress import Meter, Progress
 from pipelines.cluster.telemetry import Telemetry
 from pipelines.config import plugins
-from pipelines.config.run import RunConfig, fingerprint
+from pipelines.config.fingerprint import fingerprint
+from pipelines.config.run import RunConfig
 from pipelines.dataset import retry, schema
 from pipelines.dataset.failures import Failure, failed_rows, of_group
+from pipelines.dataset.prompt_columns import more_in
+from pipelines.dataset.setting_columns import MODEL_OPTIONS, interventions_in
 from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.plan.files import read_shard
@@ -41,11 +44,11 @@ class _Made:
     images: list[Future[Encoded]]
     """In order."""
     displacement: Mapping[str, NDArray[np.float32]]
-    """As of `models.generator.Drawn`."""
+    """As of `models.drawn.Drawn`."""
     tokens_cut: Mapping[str, int]
-    """As of `models.generator.Drawn`."""
+    """As of `models.drawn.Drawn`."""
     negative_tokens_cut: Mapping[str, int]
-    """As of `models.generator.Drawn`."""
+    """As of `models.drawn.Drawn`."""
 
 
 class GenerateShard:
@@ -163,10 +166,10 @@ class GenerateShard:
         info = asdict(self._generator.info)
         columns |= {name: [info[name]] * len(flat) for name in ("model", "family", "dtype", "scheduler")}
         columns["model_revision"] = [info["revision"]] * len(flat)
-        options = {field.name: getattr(self._config.model, field.name) for field in schema.MODEL_OPTIONS}
+        options = {field.name: getattr(self._config.model, field.name) for field in MODEL_OPTIONS}
         columns["model_options"] = [options] * len(flat)
         columns["fps"] = [self._fps] * len(flat)
-        acting, more = schema.interventions_in(planned.column_names), schema.more_in(planned.schema)
+        acting, more = interventions_in(planned.column_names), more_in(planned.schema)
         videos = self._config.output.video_format if self._config.videos else None
         return _typed(columns, schema.generated(acting, more, videos=videos))
 

@@ -21,6 +21,7 @@ from pipelines.config.tables import Selection
 from pipelines.dataset import schema, videos
 from pipelines.dataset.failures import Failure, failed_rows, of_group
 from pipelines.dataset.kept_answers import KeptAnswers
+from pipelines.dataset.prompt_columns import SOURCE_IMAGES, TARGET_CAPTION
 from pipelines.dataset.sources import Sources
 from pipelines.dataset.storage import Storage
 from pipelines.plan.groups import pictures_of
@@ -74,7 +75,7 @@ class ScoreShard:
             self._main = Judge(scoring, device) if scoring else None
             kept = KeptAnswers(output)
             self._further = {one.name: Judge(one, device, f"scorers.{one.name}", kept) for one in scorers}
-        self._sources = Sources(output) if schema.SOURCE_IMAGES in images.names else None
+        self._sources = Sources(output) if SOURCE_IMAGES in images.names else None
         judges = {**self._further, **({"": self._main} if self._main else {})}
         self._likeness = {name: Likeness(judge) for name, judge in judges.items() if self._sources and judge.dim}
         dims = [judge.dim for judge in self._further.values()]
@@ -189,14 +190,14 @@ class ScoreShard:
 
 def _shown(group: pa.Table) -> str:
     """What the images of a group are to show."""
-    target = schema.TARGET_CAPTION in group.column_names and group[schema.TARGET_CAPTION][0].as_py()
+    target = TARGET_CAPTION in group.column_names and group[TARGET_CAPTION][0].as_py()
     return str(target or group["prompt"][0].as_py())
 
 
 def _edited(group: pa.Table) -> list[str]:
     """The ids of the pictures that a group edits."""
-    there = schema.SOURCE_IMAGES in group.column_names
-    return (group[schema.SOURCE_IMAGES][0].as_py() or []) if there else []
+    there = SOURCE_IMAGES in group.column_names
+    return (group[SOURCE_IMAGES][0].as_py() or []) if there else []
 
 
 def _columns_of(judged: Judged) -> Columns:

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 @pytest.mark.parametrize(
     "module",
-    ["config.run", "prompts.rows", "plan.write", "dataset.finished", "flows.preflight", "flows.dry_run", "console"],
+    ["config.load", "prompts.rows", "plan.write", "dataset.finished", "flows.preflight", "flows.dry_run", "console"],
 )
 def test_light_modules_stay_light(module: str) -> None:
     code = f"import sys, pipelines.{module}; print([m for m in ('torch', 'ray', 'diffusers') if m in sys.modules])"

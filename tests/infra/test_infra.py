@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipelines.config.run import build
+from pipelines.config.load import build
 from pipelines.serve import proxy
 from pipelines.serve.app import shutdown_s
 from pipelines.serve.settings import ServeArgs

@@ -19,7 +19,7 @@ from PIL import Image
 
 from models.interventions.registry import registered
 from pipelines.calibration import config as calibration
-from pipelines.config.run import build
+from pipelines.config.load import build
 from pipelines.dataset.schema import VERSION
 from pipelines.flows.finish import finish
 from pipelines.serve.settings import ServeArgs

@@ -22,7 +22,7 @@ from models.errors import ModelError
 from models.families.base import Family
 from models.interventions.registry import registered
 from models.scorers import registry
-from pipelines.dataset import schema as row_schema
+from pipelines.dataset.features import features_of
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.export import formats as export_formats
@@ -79,7 +79,7 @@ class Lines:
             file.writelines(f"{prompt}\n".encode() for prompt in table["prompt"].to_pylist())
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
-        return {"text": row_schema.features(schema)["prompt"]}
+        return {"text": features_of(schema)["prompt"]}
 
     def beside(self, folder: Storage, path: str) -> Sequence[str]:
         return ()

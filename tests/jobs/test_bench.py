@@ -29,7 +29,6 @@ from jobs.benchmarks.cases import (
     Model,
 )
 from jobs.benchmarks.quotas_world import Embedded, Studio, longer_rows
-from models.denoising import Tokens
 from models.embedded import TURBO, WEIGHTS
 from models.embedded.captions import named_attributes
 from models.embedded.promptset import world_prompts
@@ -40,6 +39,7 @@ from models.interventions.tora import transform
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.selection import TokenSelection
 from models.spec import Sampling
+from models.tokens import Tokens
 from pipelines.config.recommended import settings_of
 from tests.support.docs import GUIDES, README
 
@@ -310,7 +310,7 @@ def test_a_longer_text_and_its_counterfactual_differ_in_the_attribute_of_the_con
 
 
 def test_arms_that_are_compared_by_quotas_have_what_is_recommended_for_the_distilled_model() -> None:
-    known = settings_of(str(WEIGHTS / "pipeline"), [TURBO.path]).interventions
+    known = settings_of(str(WEIGHTS / "pipeline"), [TURBO]).interventions
     arms = {arm.name: arm for arm in Embedded([], 4, Studio(seed=0, dtype="float32"), 0.05).arms}
     assert arms["TORA"].interventions == (known["tora"],)
     assert arms["repulsion"].interventions == (known["repulsion"],)

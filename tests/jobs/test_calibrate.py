@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from jobs import calibrate
+from models.drawn import Drawn
 from models.errors import ImageError
-from models.generator import Drawn, Generator
+from models.generator import Generator
 from models.hooks.likeness import AFTER, BEFORE, SQUARE, likeness
 from models.hooks.record import BRANCHES
 from models.interventions.repulsion.config import RepulsionConfig
@@ -24,7 +25,7 @@ from models.recommended import recommended
 from models.spec import Group, ModelSpec, Sampling
 from pipelines.calibration.config import load
 from pipelines.calibration.stages import STOCK
-from pipelines.config import run as run_config
+from pipelines.config import load as run_file
 from pipelines.errors import UserError
 from tests.support.job import PLAIN, write_job
 
@@ -76,11 +77,11 @@ def test_the_choice_is_a_run_and_tables_beside_the_model(calibrated: Path, tiny_
     content = content_of(calibrated)
     chosen = content["settings"][content["chosen"]]
     found = calibrated / "found"
-    run = run_config.load(found / "run.toml")
+    run = run_file.load(found / "run.toml")
     assert run.arms[0].name == "stock"
     on = {ToraConfig: chosen["sigma"] != 1, RepulsionConfig: chosen["strength"] > 0}
     assert [type(one) for one in run.arms[-1].interventions] == [kind for kind, acts in on.items() if acts]
-    before = run_config.load(calibrated / "run.toml")
+    before = run_file.load(calibrated / "run.toml")
     assert (run.model, run.sampling, run.prompts) == (before.model, before.sampling, before.prompts)
     assert run.run.output == f"{before.run.output}-calibrated"
     model = Path(shutil.copytree(tiny_pipeline, tmp_path / "model"))
@@ -91,7 +92,7 @@ def test_the_choice_is_a_run_and_tables_beside_the_model(calibrated: Path, tiny_
     assert known.interventions["repulsion"]["strength"] == chosen["strength"]
     assert known.interventions["tora"]["sigma"] == chosen["sigma"]
     tables = tomllib.loads((calibrated / "run.toml").read_text())
-    again = run_config.build({**tables, "model": {"path": str(model)}}, file="run.toml")
+    again = run_file.build({**tables, "model": {"path": str(model)}}, file="run.toml")
     assert asdict(again.interventions["tora"])["sigma"] == chosen["sigma"]
 
 
@@ -174,7 +175,7 @@ def test_a_model_alone_is_enough(calibrated: Path, tiny_pipeline: str, tiny_clip
     small |= {"group.size": 2, "calibration.sigmas": [1]}
     assert calibrate.main([*words, *(word for item in small.items() for word in ("--set", "{}={}".format(*item)))]) == 0
     assert len(json.loads((tmp_path / "o" / "report.json").read_bytes())["settings"]) == 2
-    assert run_config.load(tmp_path / "o" / "run.toml").model.path == tiny_pipeline
+    assert run_file.load(tmp_path / "o" / "run.toml").model.path == tiny_pipeline
 
 
 def test_a_folder_of_somebody_else_is_left_as_it_is(

@@ -16,7 +16,7 @@ from models.embedded.oracle import Oracle
 from models.interventions.repulsion.config import RepulsionConfig
 from models.spec import Sampling, span
 from pipelines.cluster.session import _check_resources
-from pipelines.config.run import load
+from pipelines.config.load import load
 from pipelines.dataset.images import decode
 from pipelines.dataset.storage import Storage
 from tests.conftest import ROOT

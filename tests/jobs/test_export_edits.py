@@ -15,7 +15,8 @@ import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from pipelines.dataset.schema import PICTURE_FIELDS, declared
+from pipelines.dataset.prompt_columns import PICTURE_FIELDS
+from pipelines.dataset.schema import declared
 from pipelines.dataset.sources import SourceWriter, picture
 from pipelines.export.formats import FORMATS
 from pipelines.export.sources import _sources

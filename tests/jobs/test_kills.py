@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.config.run import RunConfig, fingerprint
+from pipelines.config.fingerprint import fingerprint
+from pipelines.config.run import RunConfig
 from pipelines.dataset import images, retry, schema
 from pipelines.dataset.failures import Failure, failed_rows
 from pipelines.dataset.lock import RunLock

@@ -10,7 +10,8 @@ import pytest
 
 from jobs import replay
 from models.loading.revision import content_revision
-from pipelines.config.run import fingerprint, load
+from pipelines.config.fingerprint import fingerprint
+from pipelines.config.load import load
 from pipelines.errors import UserError
 from pipelines.flows import preflight
 from tests.conftest import Configure

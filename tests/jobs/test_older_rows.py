@@ -1,6 +1,7 @@
-"""A finished run of the row contract before: it is exported, scored and replayed, but not gone on with.
+"""Finished runs of the row contracts before: they are exported, scored and replayed, but not gone on with.
 
-`tests/support/version2` is such a run, as the release of then wrote it: the tiny pipeline, one prompt, two arms.
+`tests/support/version2` and `version3` are such runs, as the releases of then wrote them: the tiny pipeline, one
+prompt, two arms.
 """
 
 from __future__ import annotations
@@ -25,22 +26,37 @@ from tests.conftest import ROOT, Configure
 from tests.support.exports import export
 from tests.support.job import make_inline
 
-VERSION2 = ROOT / "tests" / "support" / "version2"
+VERSIONS = {
+    2: {"displacement", "loras", "prompt_changes", "tokens_cut"},
+    3: {"prompt_changes", "tokens_cut"},
+}
+"""Version -> columns of today that its rows do not have."""
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
 @pytest.fixture
-def older(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(VERSION2, tmp_path / "older"))
+def older(version: int, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "tests" / "support" / f"version{version}", tmp_path / "older"))
 
 
 def rows(folder: Path) -> pa.Table:
     return pa.concat_tables([pq.read_table(file) for file in sorted(folder.rglob("*.parquet"))])
 
 
-def test_the_fixture_is_of_the_version_before() -> None:
-    file = pq.read_schema(VERSION2 / "data" / "shard-000000.parquet")
-    assert schema.version_of(file) == 2
-    assert {"displacement", "encoders"}.isdisjoint({*file.names, *(one.name for one in file.field("tora").type)})
+def test_the_fixture_is_of_a_version_before(older: Path, version: int, configure: Configure) -> None:
+    file = pq.read_schema(older / "data" / "shard-000000.parquet")
+    assert schema.version_of(file) == version
+    lacks = {*configure().columns(1).names} - {*file.names}
+    assert VERSIONS[version] <= lacks
+    assert {"displacement", "loras"}.isdisjoint(lacks) == (version > 2)
+
+
+def test_every_version_that_is_read_has_a_fixture() -> None:
+    assert {*schema.READABLE} == {*VERSIONS, schema.VERSION}
 
 
 def test_it_is_made_again(older: Path, tiny_pipeline: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +66,9 @@ def test_it_is_made_again(older: Path, tiny_pipeline: str, capsys: pytest.Captur
     assert capsys.readouterr().out == "4 images made again, 4 within 30 dB, 0 not\n"
 
 
-def test_it_is_exported_with_its_own_version_and_scored(older: Path, tiny_clip: str, tmp_path: Path) -> None:
+def test_it_is_exported_with_its_own_version_and_scored(
+    older: Path, version: int, tiny_clip: str, tmp_path: Path
+) -> None:
     run = open_finished(Storage.open(older))
     config = RescoreConfig(scoring=checked(Scoring(model=tiny_clip)))
     rescore.claim(run, "again", config)
@@ -60,16 +78,16 @@ def test_it_is_exported_with_its_own_version_and_scored(older: Path, tiny_clip: 
     rescore.claim(run, "again", config)  # the same scores go on
     assert export(older, tmp_path / "tars", "webdataset", "--rejected") == 0
     assert export(older, tmp_path / "hub", "huggingface", "--rejected") == 0
-    assert "Row schema version 2." in (tmp_path / "hub" / "README.md").read_text()
+    assert f"Row schema version {version}." in (tmp_path / "hub" / "README.md").read_text()
     exported = rows(tmp_path / "hub")
     assert exported.num_rows == 4
-    assert schema.version_of(exported.schema) == 2
+    assert schema.version_of(exported.schema) == version
     assert exported["again_clip_score"].null_count == 0
-    assert "displacement" not in exported.column_names
+    assert VERSIONS[version].isdisjoint(exported.column_names)
 
 
-def test_it_is_not_gone_on_with(older: Path, configure: Configure) -> None:
+def test_it_is_not_gone_on_with(older: Path, version: int, configure: Configure) -> None:
     """Its rows would lack a column."""
     config = configure()
-    with pytest.raises(UserError, match=r"version 2 of the row contract.*those of version 4.*release that began"):
+    with pytest.raises(UserError, match=rf"version {version} of the row .*those of version 4.*release that began"):
         run_record.claim(config, run_record.plan_inputs(config), Storage.open(older))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from jobs.replay import main
 from models.loading.revision import content_revision
 from pipelines.config.tables import GroupSize, RayOptions
-from pipelines.dataset import schema
+from pipelines.dataset.setting_columns import MODEL_OPTIONS
 from pipelines.flows.replay import Origin, model_of
 from tests.conftest import Configure
 from tests.support.job import PLAIN, rows, run_inline, write_job
@@ -130,9 +130,9 @@ def test_a_row_says_how_its_model_was_loaded(configure: Configure, tmp_path: Pat
     parts = [{"part": "transformer", "method": "torchao-int8"}, {"part": "text_encoder", "method": "bitsandbytes-nf4"}]
     loaded = {"dtype": "bfloat16", "drop": ["text_encoder_3"], "quantize": parts, "variant": "fp16", "shift": 3.0}
     spec = configure(model={"path": "owner/model", "revision": "v1", **loaded}).model
-    options = {field.name: getattr(spec, field.name) for field in schema.MODEL_OPTIONS}
+    options = {field.name: getattr(spec, field.name) for field in MODEL_OPTIONS}
     plain = {name: [asdict(spec)[name]] for name in ("dtype",)} | {"model": ["owner/model"], "model_revision": ["v1"]}
-    stored = pa.array([{**options, "quantize": parts}], schema.MODEL_OPTIONS)
+    stored = pa.array([{**options, "quantize": parts}], MODEL_OPTIONS)
     row = pa.table({**plain, "model_options": stored})
     made_by = Origin(
         same_versions=True, offload="none", loras=(), ray=RayOptions(), group=GroupSize(), guided=True, plugins=()

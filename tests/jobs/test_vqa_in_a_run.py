@@ -12,7 +12,8 @@ import pytest
 
 from models.errors import ServiceError
 from pipelines.cluster.progress import Tracker
-from pipelines.config.run import fingerprint, load
+from pipelines.config.fingerprint import fingerprint
+from pipelines.config.load import load
 from pipelines.config.scorers import Scoring, checked
 from pipelines.dataset.finished import open_finished
 from pipelines.dataset.storage import Storage

@@ -14,7 +14,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from jobs.benchmarks import cost
-from models.denoising import Tokens
 from models.interventions.numerics.arrays import TORCH
 from models.interventions.numerics.eigen import gpu_kernels, large_eigenvalues
 from models.interventions.repulsion import ascent, push
@@ -22,6 +21,7 @@ from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora import transform
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.selection import TokenSelection
+from models.tokens import Tokens
 
 pytest.importorskip("triton")
 
@@ -46,7 +46,7 @@ assert (end - expected).norm() < 1e-9 * (expected - start).norm()
 _GRADED = """
 from functools import partial
 import torch
-from models.denoising import Tokens
+from models.tokens import Tokens
 from models.interventions.numerics import kernels
 from models.interventions.numerics.arrays import TORCH
 from models.interventions.tora.config import ToraConfig

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.denoising import Tokens
 from models.interventions.numerics.arrays import TORCH
 from models.interventions.numerics.projector import leading_direction, principal_projector
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.reference import align_by_svd
 from models.interventions.tora.selection import TokenSelection
 from models.interventions.tora.transform import align, by_values
+from models.tokens import Tokens
 
 
 def orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:

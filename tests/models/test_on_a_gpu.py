@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.denoising import Tokens
 from models.families import FAMILIES
 from models.generator import Generator
 from models.interventions.repulsion.config import RepulsionConfig
@@ -24,6 +23,7 @@ from models.interventions.tora.reference import align_by_svd
 from models.interventions.tora.selection import TokenSelection
 from models.interventions.tora.transform import semantic_direction, space_and_align
 from models.spec import Group, ModelSpec, Sampling
+from models.tokens import Tokens
 from tests.models.test_many_tokens import graded
 from tests.models.test_repulsion import group as samples
 from tests.support.family import BOTH, SEEDS, picture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.repulsion.push import repel
 from models.interventions.tora.config import ToraConfig
 from models.recommended import recommended, shape_of
-from models.spec import Sampling, span
+from models.spec import Lora, Sampling, span
 
 LARGE, TURBO = "stabilityai/stable-diffusion-3.5-large", "stabilityai/stable-diffusion-3.5-large-turbo"
 
@@ -273,8 +274,9 @@ def test_a_file_beside_an_unknown_model_keeps_the_warning_for_what_it_does_not_s
 def test_what_was_measured_with_a_lora_goes_before_what_was_measured_without(tmp_path: Path) -> None:
     """As with the embedded model's LoRA of four steps."""
     path = str(WEIGHTS / "pipeline")
-    alone, turbo = recommended(path), recommended(path, [TURBO_LORA.path])
-    assert recommended(path, [str(Path(TURBO_LORA.path).parent)]) == turbo  # as people load it into a pipeline
+    alone, turbo = recommended(path), recommended(path, [TURBO_LORA])
+    in_folder = replace(TURBO_LORA, path=str(Path(TURBO_LORA.path).parent))
+    assert recommended(path, [in_folder]) == turbo  # as people load it into a pipeline
     assert Sampling(**{**turbo.sampling, "sigmas": tuple(turbo.sampling["sigmas"])}) == TURBO_SAMPLING
     assert turbo.interventions["tora"]["sigma"] != alone.interventions["tora"]["sigma"]
     assert turbo.source_of("tora", "sigma").endswith("pytorch_lora_weights.toml")
@@ -284,7 +286,7 @@ def test_what_was_measured_with_a_lora_goes_before_what_was_measured_without(tmp
     folder.mkdir()
     file = tmp_path / "fast.toml"
     file.write_text("[sampling]\nsteps = 8\n")
-    found = recommended("owner/model", [str(folder), "owner/lora"])
+    found = recommended("owner/model", [Lora(name="a", path=str(folder)), Lora(name="b", path="owner/lora")])
     assert found.sampling == {"steps": 8}
     assert found.warning.endswith(f"(not in {file}: [repulsion])")
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.denoising import Denoising, Tokens
+from models.denoising import Denoising
 from models.families.sd3 import FAMILY as SD3
 from models.interventions.base import Call, CallEdit, TextEdit
 from models.interventions.numerics.arrays import TORCH
@@ -22,6 +22,7 @@ from models.interventions.tora.reference import align_by_svd
 from models.interventions.tora.selection import TokenSelection, elbow_rows
 from models.interventions.tora.transform import align, by_vectors, semantic_direction
 from models.interventions.tora.transform import space_and_align as with_selection
+from models.tokens import Tokens
 
 B, N, D = 4, 12, 48
 

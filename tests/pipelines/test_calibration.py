@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from models.spec import Lora
 from pipelines.calibration import chosen
 from pipelines.calibration.choose import Tried, choose, front
 from pipelines.calibration.config import build
-from pipelines.config import run as run_config
+from pipelines.config.load import build as build_run
 from pipelines.config.quota import Quota
 from pipelines.config.recommended import settings_of
 from pipelines.config.write_toml import toml_text
@@ -96,7 +97,7 @@ def test_the_tables_lie_beside_the_lora_that_acted_and_are_for_its_runs_alone(tm
     assert "with LoRA turbo" in text
     lora.with_suffix(".toml").write_text(text)
     assert settings_of(str(model)) == alone
-    found = settings_of(str(model), [str(lora)])
+    found = settings_of(str(model), [Lora(name="turbo", path=str(lora))])
     assert (found.sampling.steps, found.sampling.guidance_scale) == (4, 1.0)
     assert (found.interventions["tora"], found.interventions["repulsion"]) == config.at(setting)
     assert tomllib.loads(chosen.run(config, setting))["sampling"]["steps"] == 4
@@ -115,5 +116,5 @@ def test_the_run_that_is_written_keeps_quotas_but_not_their_candidates_which_are
     }
     config = build(tables, file="run.toml")
     text = chosen.run(config, config.settings()[-1])
-    written = run_config.build(tomllib.loads(text), file="found/run.toml")
+    written = build_run(tomllib.loads(text), file="found/run.toml")
     assert (written.quota, [arm.name for arm in written.arms]) == (Quota(accepted=3), ["stock", "calibrated"])

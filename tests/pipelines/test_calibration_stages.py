@@ -17,7 +17,7 @@ from pipelines.calibration.config import CalibrationConfig, build
 from pipelines.calibration.draw import Maker, Planned
 from pipelines.calibration.results import GroupResult, find, write
 from pipelines.calibration.stages import STOCK, Setting
-from pipelines.config import run as run_config
+from pipelines.config.load import build as build_run
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import calibrate
@@ -131,7 +131,7 @@ def test_what_is_chosen_is_drawn_by_the_files_that_are_written(tmp_path: Path) -
     config = configured(tmp_path, depth=True)
     setting = config.settings(2, config.settings()[-1])[-1]
     assert {*tomllib.loads(chosen.beside(config, setting))} >= {"tora", "repulsion"}
-    run = run_config.build(tomllib.loads(chosen.run(config, setting)), file="found/run.toml")
+    run = build_run(tomllib.loads(chosen.run(config, setting)), file="found/run.toml")
     assert run.arms[-1].interventions == setting.acting
     beside = tomllib.loads(chosen.beside(config, setting))
     assert (beside["tora"]["blocks"], beside["repulsion"]["blocks"]) == ([0.625, 1.0], [0.5, 1.0])

@@ -12,9 +12,12 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from pipelines.dataset.columns import COLUMN_MEANING
-from pipelines.dataset.schema import in_every_row, scored
+from pipelines.dataset.schema import scored
+from pipelines.dataset.setting_columns import in_every_row
 from pipelines.flows.finish import finish
-from pipelines.summary.card import DUCKDB, column_table, introduction, size_category
+from pipelines.summary.front_matter import size_category
+from pipelines.summary.readers import DUCKDB
+from pipelines.summary.sections import column_table, introduction
 from tests.support.docs import GUIDES, README, run_blocks
 from tests.support.toy_run import Toy, write_run
 

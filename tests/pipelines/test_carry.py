@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.dataset import schema
+from pipelines.dataset.prompt_columns import carried_in
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import preflight
@@ -150,7 +150,7 @@ def test_values_stand_in_the_plan_and_the_columns_count_as_used(tmp_path: Path, 
         {"lang": "en", "box": [1, 2], "deep": None},
         {"lang": "de", "box": None, "deep": {"er": 7}},
     ]
-    assert [field.name for field in schema.carried_in(table.schema)] == ["label", "meta", "score"]
+    assert [field.name for field in carried_in(table.schema)] == ["label", "meta", "score"]
     config = preflight.check(configure(prompts={"path": path, "carry": ["label", "meta.lang"]}, **EMBEDDED))
     survey = Survey(config)
     count_plan(config, survey)

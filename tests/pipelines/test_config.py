@@ -15,8 +15,8 @@ from models.interventions.registry import _REGISTERED
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
 from models.spec import Sampling
-from pipelines.config import run
-from pipelines.config.run import build, fingerprint, load
+from pipelines.config.fingerprint import ADDED_LATER, fingerprint, without_later_defaults
+from pipelines.config.load import build, load
 from pipelines.dataset import schema
 from pipelines.errors import UserError
 from tests.conftest import ROOT, Configure
@@ -241,19 +241,19 @@ def test_settings_that_came_later_leave_fingerprints_alone(
 def test_a_later_setting_is_left_out_of_arrays_and_of_what_arms_say_themselves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(run._ADDED_LATER, "arms.shade", "none")
+    monkeypatch.setitem(ADDED_LATER, "arms.shade", "none")
     arms = [{"name": "a", "shade": "none"}, {"name": "b", "shade": "dark"}]
-    assert run.without_later_defaults({"arms": arms}) == {"arms": [{"name": "a"}, {"name": "b", "shade": "dark"}]}
+    assert without_later_defaults({"arms": arms}) == {"arms": [{"name": "a"}, {"name": "b", "shade": "dark"}]}
     own = [{"name": "a", "tora": {"sigma": 2.0, "encoders": "together"}}, {"name": "b", "tora": {"encoders": "apart"}}]
     bare = [{"name": "a", "tora": {"sigma": 2.0}}, {"name": "b", "tora": {"encoders": "apart"}}]
-    assert run.without_later_defaults({"arms": own}) == {"arms": bare}
+    assert without_later_defaults({"arms": own}) == {"arms": bare}
 
 
 def test_a_later_setting_of_an_arms_own_table_is_left_out() -> None:
     own = {"sigma": 1.5, "refresh_steps": 1}
     arms = [{"name": "a", "tora": own}, {"name": "b", "tora": own | {"refresh_steps": 2}}]
     known = [{"name": "a", "tora": {"sigma": 1.5}}, arms[1]]
-    assert run.without_later_defaults({"tora": own, "arms": arms}) == {"tora": {"sigma": 1.5}, "arms": known}
+    assert without_later_defaults({"tora": own, "arms": arms}) == {"tora": {"sigma": 1.5}, "arms": known}
 
 
 @pytest.mark.parametrize(

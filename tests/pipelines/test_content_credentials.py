@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.dataset import ai_mark, images, mp4, videos
-from pipelines.dataset.content_credentials import Credentials, Signer
+from pipelines.dataset.content_credentials import Credentials, Signer, finishing, weighing
 from pipelines.dataset.storage import Storage
 from pipelines.flows.finish import finish
 from tests.support.exports import export
@@ -104,13 +104,33 @@ def test_a_change_afterwards_is_found_out(credentials: Credentials) -> None:
     assert "assertion.dataHash.mismatch" in problems(found)
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_is_weighed_without_a_signature(kind: str, credentials: Credentials) -> None:
+    weigh = weighing(mark=True, credentials=credentials)
+    assert abs(len(weigh(FILES[kind])) - len(Signer(credentials)(FILES[kind]))) < 500
+    for mark in (True, False):
+        assert weighing(mark=mark, credentials=None)(FILES[kind]) == finishing(mark=mark, credentials=None)(FILES[kind])
+
+
 @pytest.mark.parametrize("kind", ["webdataset", "huggingface"])
-def test_every_image_of_an_export_is_signed(kind: str, credentials: Credentials, tmp_path: Path) -> None:
+def test_every_image_of_an_export_is_signed_once(
+    kind: str, credentials: Credentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish(write_run(tmp_path / "run", Toy(prompts=2, arms=("base",), side=16)))
+    signed: list[int] = []
+    sign = Signer.__call__
+
+    def counted(self: Signer, data: bytes) -> bytes:
+        signed.append(len(data))
+        return sign(self, data)
+
+    monkeypatch.setattr(Signer, "__call__", counted)
     words = ["--c2pa-certificate", credentials.certificate, "--c2pa-key", credentials.key]
     to = tmp_path / "to"
     assert export(tmp_path / "run", to, kind, *words) == 0
     assert "content credentials" in (to / "README.md").read_text()
+    trial = min(signed)  # of a picture of one pixel
+    assert len([size for size in signed if size > trial]) == 6
     if kind == "huggingface":
         cells: Any = pq.read_table(to / "data")["image"].to_pylist()
         assert [read(cell["bytes"])["validation_state"] for cell in cells] == ["Valid"] * 6

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.config.run import fingerprint
+from pipelines.config.fingerprint import fingerprint
 from pipelines.dataset import manifest_json, parquet, records, report_json, run_json
 from pipelines.dataset.finished import check, open_finished
 from pipelines.dataset.lock import RunLock

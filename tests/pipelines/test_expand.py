@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models import chat
-from pipelines.config.run import fingerprint
+from pipelines.config.fingerprint import fingerprint
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import dry_run

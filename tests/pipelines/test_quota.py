@@ -21,7 +21,7 @@ import pytest
 from jobs import export
 from models.embedded import WEIGHTS
 from pipelines import console
-from pipelines.config.run import fingerprint
+from pipelines.config.fingerprint import fingerprint
 from pipelines.dataset.progress_json import ProgressFile, Quotas
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError

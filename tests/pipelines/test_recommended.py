@@ -15,12 +15,13 @@ from models.interventions import registry
 from models.interventions.tora.config import ToraConfig
 from models.interventions.tora.entry import TORA
 from pipelines import console
+from pipelines.config.load import build
 from pipelines.config.recommended import settings_of
-from pipelines.config.run import build
 from pipelines.errors import UserError
 from pipelines.evaluation import config as evaluation
 from pipelines.serve.app import app
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.serving import resolve
+from pipelines.serve.settings import ServeArgs
 
 
 @pytest.fixture

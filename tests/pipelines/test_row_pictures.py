@@ -19,7 +19,8 @@ from PIL import Image
 
 from models.pictures import decoded, size_of
 from pipelines.calibration.config import CalibrationConfig, Grid
-from pipelines.config.run import RunConfig, fingerprint
+from pipelines.config.fingerprint import fingerprint
+from pipelines.config.run import RunConfig
 from pipelines.dataset import sources
 from pipelines.dataset.failures import Failure
 from pipelines.dataset.run_json import PlanCounts

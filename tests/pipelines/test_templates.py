@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.config.run import fingerprint
+from pipelines.config.fingerprint import fingerprint
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
 from pipelines.flows import dry_run

@@ -9,7 +9,7 @@ import pytest
 from models.loading import dtype as module
 from pipelines.errors import UserError
 from pipelines.flows import preflight
-from pipelines.flows.warnings import warnings
+from pipelines.flows.warnings import of_model
 from tests.conftest import Configure
 
 EMBEDDED = "models/embedded/weights/pipeline"
@@ -40,7 +40,7 @@ def test_a_number_format_that_a_cpu_has_no_units_for(
     cpu.write_text(f"model name\t: x\nflags\t\t: {flags}\n")
     monkeypatch.setattr(module, "_CPU", cpu)
     config = configure(model={"path": EMBEDDED, "dtype": dtype}, ray={"gpus_per_generator": gpus})
-    said = list(warnings(config))
+    said = list(of_model(config))
     assert [f"model.dtype = {dtype!r}: this machine's CPU has no units for it" in line for line in said] == [
         True
     ] * slow
@@ -53,7 +53,7 @@ def test_a_part_that_a_folder_has_not_is_named_before_it_is_loaded(configure: Co
 
 
 def test_a_model_that_nobody_knows(configure: Configure) -> None:
-    (said,) = warnings(configure(model={"path": "owner/model", "dtype": "float32"}))
+    (said,) = of_model(configure(model={"path": "owner/model", "dtype": "float32"}))
     assert "is not in models/checkpoints.py: it gets the papers' form" in said
 
 

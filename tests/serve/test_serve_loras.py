@@ -21,6 +21,7 @@ def served(tiny_pipeline: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     for seed, name in enumerate(("ink", "oil")):
         path = loras.save(folder / f"{name}.safetensors", seed=seed)
         tables += f'[[model.loras]]\nname = "{name}"\npath = "{path}"\nscale = 0.5\n'
+    Path(folder / "oil.toml").write_text("[tora]\nsigma = 5.0\n")
     config = Path(folder / "job.toml")
     config.write_text(
         'run = {output = "out"}\nprompts = {path = "p.txt"}\nscoring = {model = "ViT-B-32", pretrained = "openai"}\n'
@@ -57,6 +58,16 @@ def test_loras_act_by_name_and_at_other_scales(served: Served) -> None:
     weak = image(served, loras=[{"name": "ink", "scale": 0.25}])
     assert weak[1] == [{"name": "ink", "scale": 0.25}]
     assert weak[0] != image(served, model="ink")[0]
+
+
+def test_a_request_without_a_lora_is_told_that_it_has_its_settings(served: Served) -> None:
+    def warnings(**body: Any) -> Any:
+        return post(served, **body).json()["group"]["warnings"]
+
+    (said,) = warnings(loras=["ink"], tora=True)
+    assert said.startswith("the request is without the LoRA 'oil', but has settings that are recommended with it: tora")
+    assert warnings(model="ink", tora=True) == [said]
+    assert warnings(tora=True) == warnings(loras=["ink"]) == warnings(loras=["ink"], tora={"sigma": 2.0}) == []
 
 
 @pytest.mark.parametrize(

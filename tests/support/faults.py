@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from models.drawn import Drawn
 from models.errors import ImageError
-from models.generator import Drawn
 from models.spec import Group
 from pipelines.stages.generate import GenerateShard
 

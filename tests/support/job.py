@@ -14,7 +14,8 @@ import pyarrow as pa
 from jobs.synth import main
 from pipelines.cluster.executor import Stage, check_chain
 from pipelines.cluster.progress import Tracker
-from pipelines.config.run import RunConfig, load
+from pipelines.config.load import load
+from pipelines.config.run import RunConfig
 from pipelines.dataset import retry
 from pipelines.dataset.progress_json import Quotas
 from pipelines.dataset.run_json import PlanCounts

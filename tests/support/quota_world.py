@@ -15,7 +15,8 @@ import pyarrow as pa
 from PIL import Image
 
 from models.errors import PromptError
-from pipelines.config.run import RunConfig, fingerprint
+from pipelines.config.fingerprint import fingerprint
+from pipelines.config.run import RunConfig
 from pipelines.dataset import retry, schema
 from pipelines.dataset.failures import Failure, failed_rows
 from pipelines.dataset.progress_json import Quotas

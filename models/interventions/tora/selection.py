@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.denoising import Tokens
 from models.interventions.tora.config import ToraConfig
+from models.tokens import Tokens
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.dataset import parquet
-from pipelines.dataset import schema as row_schema
+from pipelines.dataset.features import is_picture
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Written
 from pipelines.export.formats.imagefolder import FILE_NAME, ImageFolder, name_column
@@ -69,7 +69,7 @@ class Coco(ImageFolder):
         numbers = _numbers(folder, [file for of in files.values() for file in of], labels)
         categories = [{"id": id, "name": name, "supercategory": label} for (label, name), id in numbers.items()]
         files_of = [name_column(column) for column in pictures(schema)]
-        others = [field.name for field in schema if not (is_embedding(field) or row_schema.is_picture(field))]
+        others = [field.name for field in schema if not (is_embedding(field) or is_picture(field))]
         columns = [*(name for name in others if name != "image"), *files_of]
         folder.sweep(_FOLDER)
         paths, first = [], 1

@@ -10,12 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.dataset import parquet
-from pipelines.dataset import schema as row_schema
+from pipelines.dataset.features import features_of
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
 from pipelines.export.formats.images import row_bytes
 from pipelines.export.parts import Part
-from pipelines.summary.card import readers
+from pipelines.summary.readers import readers
 
 
 class HuggingFace:
@@ -49,7 +49,7 @@ class HuggingFace:
         return ()
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
-        return row_schema.features(schema)
+        return features_of(schema)
 
     def index(
         self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.dataset import parquet
-from pipelines.dataset import schema as row_schema
+from pipelines.dataset.features import features_of, holds_mp4, is_picture
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
 from pipelines.export.formats.images import ending, key, pictures, row_bytes
@@ -58,7 +58,7 @@ class ImageFolder:
     videos = True
 
     def load(self, files: int, schema: pa.Schema) -> str:
-        return _LOAD_MP4 if row_schema.holds_mp4(schema) else _LOAD
+        return _LOAD_MP4 if holds_mp4(schema) else _LOAD
 
     def path(self, part: Part, number: int, count: int) -> str:
         return f"{part.name}/{number:05d}/{_METADATA}"
@@ -82,16 +82,16 @@ class ImageFolder:
     def beside(self, folder: Storage, path: str) -> Sequence[str]:
         columns = [
             FILE_NAME,
-            *(field.name for field in parquet.schema_of(folder, path) if row_schema.is_picture(field)),
+            *(field.name for field in parquet.schema_of(folder, path) if is_picture(field)),
         ]
         named = parquet.read(folder, path, columns)
         names = dict.fromkeys(name for column in columns for name in named[column].to_pylist() if name)
         return [str(PurePosixPath(path).parent / str(name)) for name in names]
 
     def features(self, schema: pa.Schema, endings: Sequence[str]) -> Mapping[str, Any]:
-        features = row_schema.features(schema)
+        features = features_of(schema)
         # A folder of videos is read as a `videofolder`, which calls the column so.
-        return {"video": features.pop("image"), **features} if row_schema.holds_mp4(schema) else features
+        return {"video": features.pop("image"), **features} if holds_mp4(schema) else features
 
     def index(
         self, folder: Storage, files: Mapping[Part, Sequence[Written]], schema: pa.Schema, labels: Sequence[str]
@@ -125,7 +125,7 @@ def name_column(column: str) -> str:
 
 
 def _as_name(field: pa.Field[Any]) -> pa.Field[Any]:
-    return field.with_name(name_column(field.name)).with_type(pa.string()) if row_schema.is_picture(field) else field
+    return field.with_name(name_column(field.name)).with_type(pa.string()) if is_picture(field) else field
 
 
 def _names(rows: pa.Table) -> list[str]:

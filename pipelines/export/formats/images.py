@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.dataset.schema import is_picture
+from pipelines.dataset.features import is_picture
 
 ENDINGS = ("png", "webp", "mp4")
 """Endings of files that readers know."""

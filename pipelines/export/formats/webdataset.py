@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.dataset import schema as row_schema
+from pipelines.dataset.features import features_of, holds_mp4
 from pipelines.dataset.storage import Storage
 from pipelines.export.formats.base import Beside, Written
 from pipelines.export.formats.images import ending, json_of, key, member, pictures
@@ -65,7 +65,7 @@ class WebDataset:
 
     def load(self, files: int, schema: pa.Schema) -> str:
         text = _LOAD.replace("LAST", f"{files - 1:06d}")
-        for of_pictures, of_mp4 in _FOR_MP4.items() if row_schema.holds_mp4(schema) else ():
+        for of_pictures, of_mp4 in _FOR_MP4.items() if holds_mp4(schema) else ():
             text = text.replace(of_pictures, of_mp4)
         return text
 
@@ -101,8 +101,8 @@ class WebDataset:
         return {
             **{ending: {"_type": "Video" if ending == "mp4" else "Image"} for ending in endings},
             "txt": text,
-            "json": row_schema.features(pa.schema(others)),
-            **{f"{name}.npy": feature for name, feature in row_schema.features(pa.schema(vectors)).items()},
+            "json": features_of(pa.schema(others)),
+            **{f"{name}.npy": feature for name, feature in features_of(pa.schema(vectors)).items()},
             "__key__": text,
             "__url__": text,
         }

@@ -1,5 +1,5 @@
 /* The form: what the server offers, and what is asked of it. */
-let card = null, loading = null;
+let card = null, loading = null, asking = 0, patience = 2500; // milliseconds
 const cards = new Map(); // those of the models to choose from, by name
 const settings = {}; // a slider shows a value as near as its steps allow; what was set counts until someone moves it
 const switches = [...document.querySelectorAll("input[data-intervention]")];
@@ -45,7 +45,7 @@ function ready() {
   });
   return loading;
 }
-async function load() {
+async function load(unasked = false) {
   const { data } = await (await answerOf("v1/models")).json();
   cards.clear();
   for (const one of data) if (!one.parent && !elsewhere(one)) cards.set(one.id, one); // a LoRA is its model's
@@ -53,7 +53,13 @@ async function load() {
   $("choice").replaceChildren(...names.map(name => element("option", {}, name)));
   $("choice-field").hidden = !names.length;
   offer(cards.get(card && card.id) || cards.values().next().value || data[0]);
-  say(elsewhere(card) && `${card.id} ${elsewhere(card)}`, Boolean(elsewhere(card)));
+  if (!unasked || elsewhere(card)) say(elsewhere(card) && `${card.id} ${elsewhere(card)}`, Boolean(elsewhere(card)));
+  if (!data.every(({ abilities }) => abilities)) again();
+}
+/* A model without a loaded copy has not said what it can: it is asked again, each time after twice as long. */
+function again() {
+  clearTimeout(asking);
+  asking = setTimeout(() => load(true).catch(again), patience *= 2);
 }
 /* Where a model is to be asked that this page cannot ask; "" for those that it can. */
 function elsewhere({ abilities, defaults }) {
@@ -70,10 +76,11 @@ function choose(name) {
 }
 /* A model's limits, and its settings wherever none are set. */
 function offer(model) {
+  const anew = !card || card.id !== model.id;
   card = model;
   const { defaults, limits } = card;
   $("model").textContent = $("choice").value = card.id;
-  $("make").disabled = Boolean(elsewhere(card));
+  $("make").disabled = Boolean(stopper || elsewhere(card));
   $("n").max = limits.n;
   $("n").value = Math.min($("n").value || 4, limits.n);
   $("steps").max = limits.steps;
@@ -87,7 +94,7 @@ function offer(model) {
   for (const one of switches) {
     const { intervention } = one.dataset;
     one.closest("fieldset").hidden = !can(intervention);
-    show(intervention, defaults[intervention]);
+    if (anew) show(intervention, defaults[intervention]);
   }
   for (const fold of document.querySelectorAll("details:has(fieldset)")) fold.hidden = !fold.querySelector("fieldset:not([hidden])");
   $("negative-field").hidden = !can("negative_prompt");

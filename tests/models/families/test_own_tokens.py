@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import PromptError
-from models.families.base import prompt_tokens
 from models.hooks.attention import _Watch, attention_to
 from models.interventions.repulsion import groups
 from models.interventions.tora.alignment import Alignment
 from models.interventions.tora.prompt_direction import PromptDirection
 from models.pictures import decoded
 from models.spec import Group
+from models.tokenizers import prompt_tokens
 from tests.support.family import REPULSION, SEEDS, TORA, Toy, at_blocks, only, tokens_before
 
 PROMPT = "a red star"

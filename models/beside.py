@@ -1,0 +1,83 @@
+"""The file of settings that lies beside a model or a LoRA, here, in the hub's cache or on the hub. Importable without
+torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+
+from models.spec import Lora
+
+_USUAL = "pytorch_lora_weights.safetensors"
+"""As diffusers names a LoRA's weights, and which of several it takes."""
+_HUB_SECONDS = 10.0
+
+
+def beside_model(path: str) -> Path | None:
+    """The TOML file of a folder's name beside it; None where there is none.
+
+    path: as `model.path`.
+    """
+    return _beside_folder(Path(path), "")
+
+
+def beside_lora(lora: Lora) -> Path | None:
+    """The TOML file of the same name beside a LoRA's weights, or beside their folder; None where there is none, or
+    where the hub is neither reached nor has left it in its cache.
+
+    lora: which one.
+    """
+    at = Path(lora.path)
+    if at.is_file():
+        return _there(at.with_suffix(".toml"))
+    return _beside_folder(at, lora.weight_name) if at.exists() else _on_hub(lora.path, lora.weight_name, lora.revision)
+
+
+def names_of(folder: Path) -> list[Path]:
+    """A folder as it was named, where that has a name, and as it is without links."""
+    return [at for at in (folder, folder.resolve()) if at.name not in ("", "..")]
+
+
+def _beside_folder(folder: Path, weight_name: str) -> Path | None:
+    if not folder.is_dir():
+        return None
+    inside = _settings_of([file.name for file in folder.iterdir()], weight_name)
+    named = [place.parent / f"{place.name}.toml" for place in names_of(folder)]
+    return next(filter(None, map(_there, [*named, *([folder / inside] if inside else [])])), None)
+
+
+def _there(file: Path) -> Path | None:
+    return file if file.is_file() else None
+
+
+def _settings_of(files: Collection[str], weight_name: str) -> str:
+    """The name that the TOML file has where these files lie; "" where no weights say so.
+
+    files: names.
+    weight_name: of the weights among them; "" for the only ones, or those with the usual name.
+    """
+    weights = [weight_name] if weight_name else [name for name in files if name.endswith(".safetensors")]
+    weights = weights if len(weights) == 1 else [name for name in weights if name == _USUAL]
+    return f"{weights[0].rpartition('.')[0]}.toml" if weights else ""
+
+
+@cache
+def _on_hub(repository: str, weight_name: str, revision: str) -> Path | None:
+    """Asked once in a process."""
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of the HTTP client that it uses
+
+    try:
+        found = HfApi().model_info(repository, revision=revision or None, timeout=_HUB_SECONDS)
+        files = [file.rfilename for file in found.siblings or ()]
+        settings = _settings_of(files, weight_name)
+        return Path(hf_hub_download(repository, settings, revision=found.sha)) if settings in files else None
+    except ValueError:  # no hub id: what is wrong is said when the run is checked
+        return None
+    except (OSError, HTTPError):
+        try:
+            cached = snapshot_download(repository, revision=revision or None, local_files_only=True)
+        except OSError:
+            return None
+        return _beside_folder(Path(cached), weight_name)
