@@ -7,8 +7,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-_LEAST_WAITING, _WAITING_PER_CALL = 64, 4
-_LEAST_SHARDS, _SHARDS_PER_WORKER = 20_000, 50
+_WAITING_PER_CALL = 3
+_WITHOUT_LIMIT = 1e6
+_LEAST_SHARDS, _SHARDS_PER_WORKER, _MOST_SHARDS = 20_000, 50, 100_000
 
 Columns = Mapping[str, str]
 """Column of a block -> what it means; `images.seed` is a column of the images in the block."""
@@ -59,20 +60,21 @@ def check_chain(columns: Iterable[str], through: Sequence[Stage]) -> None:
 
 
 def most_waiting(through: Sequence[Stage]) -> int:
-    """Number of requests that are with the stages at a time: more than their actors work on, so that none waits for the
-    driver, and few, as the driver remembers each.
+    """Number of shards that are with the stages at a time: more than their actors work on, as Ray Data hands each actor
+    the next ones ahead, and no more, as shards that are done with a stage fill the object store.
 
     through: the stages.
     """
-    return max(_LEAST_WAITING, _WAITING_PER_CALL * sum(stage.workers * stage.threads for stage in through))
+    return _WAITING_PER_CALL * sum(stage.workers * stage.threads for stage in through)
 
 
 def most_shards(through: Sequence[Stage]) -> int:
-    """Number of shards after which all actors start anew, as Ray Data remembers some KB of each until it ends.
+    """Number of shards after which all actors start anew, as Ray Data remembers 12 KB of each until it ends.
 
     through: the stages.
     """
-    return max(_LEAST_SHARDS, _SHARDS_PER_WORKER * max(stage.workers for stage in through))
+    wanted = _SHARDS_PER_WORKER * max(stage.workers for stage in through)
+    return min(max(wanted, _LEAST_SHARDS), _MOST_SHARDS)
 
 
 class Chain:
@@ -152,17 +154,24 @@ class _Flow:
         while made < len(requests):
             if more := requests[sent : made + self._most_waiting]:
                 sent += len(more)
-                self._feed.add.remote(more, last=not self.room and sent == len(requests))
-            for row in next(self._blocks).to_pylist():
+                self._add(more, last=not self.room and sent == len(requests))
+            if (block := next(self._blocks, None)) is None:
+                raise RuntimeError(f"the stages ended after {made} of {len(requests)} shards")
+            for row in block.to_pylist():
                 made += 1
                 yield row
 
     def end(self) -> None:
         if self.room:
-            self._feed.add.remote((), last=True)
+            self._add((), last=True)
         for block in self._blocks:  # empty ones, of read tasks that had nothing to give
             if block.num_rows:
                 raise RuntimeError(f"a stage gave {block.num_rows} rows more than it got")
+
+    def _add(self, requests: Sequence[dict[str, Any]], *, last: bool) -> None:
+        import ray
+
+        ray.get(self._feed.add.remote(requests, last=last))
 
     def close(self) -> None:
         import ray
@@ -186,9 +195,9 @@ def _dataset(feed: Any, through: Sequence[Stage]) -> Any:
         Requests(feed), num_cpus=0, compute=pool(1, 1, LANES), override_num_blocks=LANES
     )
     rows.context.target_max_block_size = 1  # each row is a block, which no stage holds back to make a larger one
-    # Budgets of memory may stop all stages at once, which Ray Data sees only where no task runs at all, and here some
-    # always read. What a stage has made beyond what the next one works on still stops it.
-    rows.context.op_resource_reservation_enabled = False
+    # The driver bounds what is under way. Budgets of memory could stop all stages at once, which Ray Data sees only
+    # where no task runs at all, and here some always read.
+    rows.context.override_object_store_memory_limit_fraction = _WITHOUT_LIMIT
     rows.context.autoscaling_config.actor_pool_util_downscaling_threshold = -1  # actors stay while they have no work
     for stage in through:
         rows = rows.map_batches(

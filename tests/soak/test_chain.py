@@ -43,6 +43,10 @@ def stage(kind: type, threads: int = 1) -> Stage:
     return Stage(kind=kind, arguments={}, reads=REQUEST, writes=REQUEST, workers=1, cpus=0.25, threads=threads)
 
 
+class Last(Slow):
+    """A name of its own, by which its worker is found."""
+
+
 class Noted:
     """Leaves a file, named as the process, for each actor that works.
 
@@ -107,3 +111,17 @@ def test_a_pool_grows_while_there_is_work(local_ray: None, tmp_path: Path) -> No
         assert len([*tmp_path.iterdir()]) == 1
         assert sorted(made_of(1, 120, last=False, chain=chain)) == [*range(1, 120)]
         assert len([*tmp_path.iterdir()]) == 3
+
+
+def test_a_worker_that_dies_gets_its_place_back_though_a_pool_would_take_it(local_ray: None) -> None:
+    """The pool of six would fill the cluster: one that it waits for would take the place of the worker that died."""
+    wide = Stage(kind=Slow, arguments={}, reads=REQUEST, writes=REQUEST, workers=6, min_workers=1, cpus=0.5)
+    last = Stage(kind=Last, arguments={}, reads=REQUEST, writes=REQUEST, workers=1, cpus=0.5)
+    with running(REQUEST, [wide, stage(Slow), last]) as chain:
+        rows = chain.make([make_request(shard, retry=False) for shard in range(200)], last=True)
+        found = [next(rows)["shard"] for _ in range(40)]
+        assert workers("Last")
+        for pid in workers("Last"):
+            os.kill(pid, signal.SIGKILL)
+        found += [row["shard"] for row in rows]
+        assert sorted(found) == [*range(200)]
