@@ -177,3 +177,19 @@ def test_pictures_that_were_made_before_are_found_again(said: str, name: str, tm
     files = ArmFiles(config=config, output=Storage.open(str(tmp_path)), revision="r")
     prompts = PromptSet(rarity="rare", kind="single", prompts=("a star",), concepts=("star",), images=2)
     assert files.name(config.arms[1], prompts, 0) == f"arms/{name}.npz"
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (
+            "guidance_scale = 2.0\nsampling = { guidance_scale = 4.0 }",
+            r"guidance_scale = 2.0: sampling.guidance_scale = 4.0 says it too; leave one of them out",
+        ),
+        ("sampling = { stpes = 2 }", r"\[arms\[1\].sampling\]: unknown key 'stpes'; did you mean 'steps'"),
+        ("sampling = { steps = 0 }", r"arms.a.sampling: steps = 0"),
+    ],
+)
+def test_what_an_arm_says_of_sampling_is_checked(said: str, error: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=error):
+        _arms(tmp_path, f'[[arms]]\nname = "a"\n{said}')
