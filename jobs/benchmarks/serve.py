@@ -28,7 +28,8 @@ from jobs.benchmarks.pipeline import embedded_models
 from models.embedded import SAMPLING, WEIGHTS
 from models.seeds import image_seed
 from models.spec import Group
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.serving import resolve
+from pipelines.serve.settings import ServeArgs
 
 _PORT = 8199
 _PROMPT = "a purple star on night"

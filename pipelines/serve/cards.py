@@ -10,7 +10,8 @@ from models.info import ModelInfo
 from pipelines.serve.abilities import abilities
 from pipelines.serve.job_tables import job_tables
 from pipelines.serve.response_schema import LoraCard, ModelCard
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.serving import Serving
+from pipelines.serve.settings import ServeArgs
 from pipelines.serve.several import Models
 
 

@@ -6,7 +6,8 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from pipelines.config.scorers import Scoring
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.serving import Serving
+from pipelines.serve.settings import ServeArgs
 
 _SCORING = Scoring(model="ViT-L-14", pretrained="openai")
 """For endpoints without a scorer: a job cannot be without one."""

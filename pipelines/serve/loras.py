@@ -9,7 +9,7 @@ from models.spec import Group, Lora
 from pipelines.config.borrowed import borrowed
 from pipelines.serve.errors import ApiError
 from pipelines.serve.schema import ImageRequest
-from pipelines.serve.settings import Serving
+from pipelines.serve.serving import Serving
 
 
 def acting(request: ImageRequest, serving: Serving) -> tuple[Lora, ...] | None:

@@ -25,7 +25,8 @@ from pipelines.serve.errors import ApiError
 from pipelines.serve.jobs import PICTURE, TOO_LATE, Done, Job, Scores
 from pipelines.serve.response_schema import GroupReport, Image, ImageResponse
 from pipelines.serve.schema import ImageRequest
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.serving import Serving
+from pipelines.serve.settings import ServeArgs
 
 _RANDOM_SEEDS = 2**31
 _IMAGE_SCORES = ("clip_score", "clip_margin", "nearest_similarity", "temporal_consistency")

@@ -30,7 +30,8 @@ from models.spec import InterventionConfig
 from pipelines.errors import UserError
 from pipelines.serve.jobs import Clip
 from pipelines.serve.response_schema import GroupReport
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.serving import Serving
+from pipelines.serve.settings import ServeArgs
 
 _SEED = {
     "anyOf": [

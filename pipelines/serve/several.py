@@ -12,7 +12,8 @@ from pipelines.errors import UserError
 from pipelines.serve.arguments import checked, given_by
 from pipelines.serve.errors import ApiError
 from pipelines.serve.jobs import Engine
-from pipelines.serve.settings import ServeArgs, Serving, resolve
+from pipelines.serve.serving import Serving, resolve
+from pipelines.serve.settings import ServeArgs
 
 _WHICH = ("name", "dtype", "scoring", "size", "sizes", "steps", "guidance_scale", "max_sequence_length")
 """Settings that say what a model is: those of the first are not meant for the others."""

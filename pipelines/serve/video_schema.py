@@ -11,7 +11,8 @@ from pipelines.serve.caller_jobs import Listed
 from pipelines.serve.jobs import Clip
 from pipelines.serve.response_schema import ErrorBody, GroupReport
 from pipelines.serve.schema import ImageRequest, Seed
-from pipelines.serve.settings import ServeArgs, Serving
+from pipelines.serve.serving import Serving
+from pipelines.serve.settings import ServeArgs
 
 
 class VideoRequest(ImageRequest):

@@ -20,19 +20,18 @@ from models.info import ModelInfo
 from models.loading.revision import folder_revision
 from models.previews import Previews
 from models.replica.replica import open_generator
-from models.scorers.base import ImageGroup
 from models.spec import Group
 from pipelines.dataset.content_credentials import finishing
 from pipelines.dataset.failures import Failure
-from pipelines.dataset.videos import for_scorers
 from pipelines.serve import callers
 from pipelines.serve.fitted import fitted, fps_of
-from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Preview, Scores, Started, Step
+from pipelines.serve.jobs import CALLER_GONE, TOO_LATE, Done, Event, Job, Preview, Started, Step
 from pipelines.serve.packing import PackQueue, Room, Waiting
 from pipelines.serve.picture_files import file_of
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.scores import GroupScorer
+from pipelines.serve.serving import resolve
+from pipelines.serve.settings import ServeArgs
 from pipelines.stages.draw import OnStep, draw
-from pipelines.stages.judge import Judge, Judged
 
 _log = logging.getLogger("ray.serve")
 _LOOK_SECONDS = 2.0
@@ -69,8 +68,7 @@ class Worker:
             model = replace(model, revision=folder_revision(folder))
         device = serving.model.device if args.gpus_per_replica else "cpu"
         # First, as it takes seconds: a wrong scorer is found before a large model is loaded.
-        self._judge = None if serving.scoring is None else Judge(serving.scoring, device)
-        self._scored_frames = serving.scoring.frames if serving.scoring else 1
+        self._score = None if serving.scoring is None else GroupScorer(serving.scoring, device)
         self._generator = open_generator(model, serving.ranks(args))
         room = Room(
             items=args.groups_per_batch,
@@ -227,7 +225,8 @@ class Worker:
 
     def _finish(self, made: Sequence[tuple[_Ticket, Drawn]], groups: int, seconds: float) -> None:
         try:
-            scores = self._score(made)
+            jobs = [(ticket.job, drawn) for ticket, drawn in made]
+            scores = self._score(jobs) if self._score else [None] * len(jobs)
             for (ticket, drawn), of_group in zip(made, scores, strict=True):
                 files, ids = self._files(drawn.pixels, ticket.job)
                 ticket.emit(
@@ -248,21 +247,6 @@ class Worker:
             for ticket, _ in made:
                 self._fail(ticket, Failure(error_type=type(error).__name__, error=str(error)))
 
-    def _score(self, made: Sequence[tuple[_Ticket, Drawn]]) -> list[Scores | None]:
-        """The scores of each group, as the batch job's score stage gives them; None where they are off."""
-        wanted = [at for at, (ticket, _) in enumerate(made) if self._judge is not None and ticket.job.scores]
-        if self._judge is None or not wanted:
-            return [None] * len(made)
-        groups = [self._judged(*made[at]) for at in wanted]
-        judged = dict(zip(wanted, self._judge(groups), strict=True))
-        return [_scores(judged[at]) if at in judged else None for at in range(len(made))]
-
-    def _judged(self, ticket: _Ticket, drawn: Drawn) -> ImageGroup:
-        """A group for the scorer: of videos, as many frames as it is set to see."""
-        pixels, frames = for_scorers(drawn.pixels, self._scored_frames)
-        prompt, counterfactual = ticket.job.group.prompt, ticket.job.counterfactual
-        return ImageGroup(pixels_BHWC=pixels, prompt=prompt, counterfactual=counterfactual, frames=frames)
-
 
 def _waited_for(tickets: Sequence[_Ticket]) -> list[_Ticket]:
     """The tickets whose callers still wait; raises _Abandoned where there are none."""
@@ -270,30 +254,3 @@ def _waited_for(tickets: Sequence[_Ticket]) -> list[_Ticket]:
     if not alive:
         raise _Abandoned
     return alive
-
-
-def _public_name(scorer: str) -> str:
-    """The name of a scorer without the folders of the server."""
-    kind, _, path = scorer.partition(":")
-    return f"{kind}:{Path(path).name}" if kind == "local-dir" else scorer
-
-
-def _scores(judged: Judged) -> Scores:
-    columns = judged.columns()
-    return Scores(
-        clip_model=_public_name(judged.model),
-        clip_score=tuple(columns["clip_score"]),
-        clip_margin=_known(columns["clip_margin"]),
-        clip_margin_missing=columns["clip_margin_missing"][0],
-        clip_tokens_cut=columns["clip_tokens_cut"][0],
-        nearest_similarity=_known(columns["nearest_similarity"]),
-        temporal_consistency=_known(columns["temporal_consistency"]),
-        group_vendi=columns["group_vendi"][0],
-        group_pair_similarity=columns["group_pair_similarity"][0],
-    )
-
-
-def _known(values: list[float | None]) -> tuple[float, ...] | None:
-    """The values of a column, which is null for all images of a group or for none; None for null."""
-    known = tuple(value for value in values if value is not None)
-    return known or None

@@ -107,7 +107,8 @@ from pipelines.serve import page
 from pipelines.serve.requests import job_of
 from pipelines.serve.response_schema import response_model
 from pipelines.serve.schema import ImageRequest, request_model
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.serving import resolve
+from pipelines.serve.settings import ServeArgs
 args = ServeArgs(model={tiny_pipeline!r}, plugins={PLUGINS!r}, size="16x16")
 serving = resolve(args)
 asked = request_model(args, serving, ImageRequest)(prompt="a dot", louder={{"factor": 2.5}})

@@ -20,7 +20,8 @@ from pipelines.config.recommended import settings_of
 from pipelines.errors import UserError
 from pipelines.evaluation import config as evaluation
 from pipelines.serve.app import app
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.serving import resolve
+from pipelines.serve.settings import ServeArgs
 
 
 @pytest.fixture

@@ -320,7 +320,7 @@ def test_keys_are_asked_for(args: ServeArgs, caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_config_of_the_batch_job_sets_the_endpoint_up(tmp_path: Path, tiny_pipeline: str) -> None:
-    from pipelines.serve.settings import resolve
+    from pipelines.serve.serving import resolve
 
     toml = tmp_path / "job.toml"
     toml.write_text(f"""

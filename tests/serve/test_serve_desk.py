@@ -26,7 +26,8 @@ from pipelines.serve.rates import Rates
 from pipelines.serve.response_schema import ImageResponse
 from pipelines.serve.schema import ImageRequest, request_model
 from pipelines.serve.serve_desk import ServeDesk
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.serving import resolve
+from pipelines.serve.settings import ServeArgs
 from pipelines.serve.several import models_of
 from pipelines.serve.shelf import Shelf
 from tests.support.served import BrokenEngine, tiny_args

@@ -29,7 +29,8 @@ from pipelines.serve.fitted import fitted
 from pipelines.serve.jobs import Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.masks import white_where_transparent
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.serving import resolve
+from pipelines.serve.settings import ServeArgs
 from tests.support.served import BrokenEngine, Served, listening, post, serving
 from tests.support.toys import pipelines as toys
 

@@ -27,7 +27,8 @@ from pipelines.serve.jobs import Event, Job, Started
 from pipelines.serve.keys import Keys
 from pipelines.serve.launch import launch, require_free
 from pipelines.serve.proxy import middlewares
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.serving import resolve
+from pipelines.serve.settings import ServeArgs
 from tests.support.served import BrokenEngine, listening
 
 IMAGES = "/v1/images/generations"

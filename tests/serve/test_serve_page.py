@@ -24,7 +24,7 @@ from pipelines.serve.jobs import Done, Event, Job
 from pipelines.serve.keys import Keys
 from pipelines.serve.requests import job_of
 from pipelines.serve.schema import ImageRequest, request_model
-from pipelines.serve.settings import resolve
+from pipelines.serve.serving import resolve
 from tests.support.page import PROMPT, make
 from tests.support.served import Served, serving
 

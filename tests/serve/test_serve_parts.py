@@ -31,7 +31,8 @@ from pipelines.serve.jobs import Done, Event, Job, Lost, Overloaded, Started
 from pipelines.serve.keys import Keys
 from pipelines.serve.limits import Pace, events_in_time
 from pipelines.serve.packing import PackQueue, Room, Waiting
-from pipelines.serve.settings import ServeArgs, resolve
+from pipelines.serve.serving import resolve
+from pipelines.serve.settings import ServeArgs
 
 INFO = ModelInfo(
     model="m", revision="", family="sd3", dtype="float32", scheduler="s", device="cpu", frames_per_second=0
