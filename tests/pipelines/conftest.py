@@ -1,4 +1,4 @@
-"""What the tests of plans share."""
+"""What the tests of settings and plans share."""
 
 from __future__ import annotations
 
@@ -13,3 +13,23 @@ from tests.support.planned import Planner
 @pytest.fixture
 def plan(tmp_path: Path, configure: Configure) -> Planner:
     return Planner(tmp_path, configure)
+
+
+_MINIMAL = """
+[run]
+output = "out/x"
+[prompts]
+path = "p.txt"
+[model]
+path = "owner/model"
+[scoring]
+model = "ViT-B-32"
+"""
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    """The shortest TOML file of a run."""
+    path = tmp_path / "run.toml"
+    path.write_text(_MINIMAL)
+    return path
