@@ -1,7 +1,8 @@
-"""What the tests of settings and plans share."""
+"""What the tests of settings, plans and quotas share."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,9 @@ def toml(tmp_path: Path) -> Path:
     path = tmp_path / "run.toml"
     path.write_text(_MINIMAL)
     return path
+
+
+@pytest.fixture
+def no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests with thousands of small files."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
