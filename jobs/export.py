@@ -118,8 +118,9 @@ def _run(options: argparse.Namespace) -> int:
         ),
         RayOptions(address=options.ray_address, check_fit=False),
     )
-    rows, size = sum(file.rows for file in files), sum(file.bytes for file in files)
-    print(f"{rows:,} images in {len(files):,} files, {size / 1e6:,.1f} MB: {target.uri}")
+    rows, size = sum(file.rows for file in files), sum(file.whole_bytes for file in files)
+    count = sum(1 + len(file.beside) for file in files)
+    print(f"{rows:,} images in {count:,} file{'s' * (count != 1)}, {size / 1e6:,.1f} MB: {target.uri}")
     return 0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import takewhile
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -43,24 +45,6 @@ def spans(tokenizer: Any, text: str, **options: Any) -> list[Span]:
     return found
 
 
-def spans_in_template(tokenizer: Any, made: Callable[[str], str], prompt: str, **options: Any) -> Cut:
-    """`Family.spans` of a text encoder that reads the prompt in a template.
-
-    tokenizer, options: as of `spans`; made: gives the template with a text in it.
-
-    Raises:
-        ModelError: when the template changes the text, or as of `spans`.
-    """
-    text, without = made(prompt), made("")
-    # Its words may be in the template too, but the template alone is as far as the two are equal.
-    start = text.rfind(prompt, 0, _equal_at_the_beginning(text, without) + len(prompt))
-    if start < 0:
-        raise ModelError(f"words cannot be found: the model's template changes the prompt {prompt!r}")
-    own = prompt_tokens(*(tokenizer(one, **options).input_ids for one in (text, without)))
-    tokens = zip(spans(tokenizer, text, **options), own.tolist(), strict=True)
-    return [(0, [(max(0, first - start), last - start) for (first, last), is_own in tokens if is_own])]
-
-
 def spans_of_bare(pipe: Any, prompt: str) -> Cut:
     """`Family.spans` of pipelines with one text encoder, which is given the bare prompt and marks around it."""
     return [(0, spans(pipe.tokenizer, prompt))]
@@ -81,3 +65,60 @@ def prompt_tokens(ids: Sequence[int], without: Sequence[int]) -> Tensor:
 
 def _equal_at_the_beginning(ids: Sequence[object], others: Sequence[object]) -> int:
     return len([*takewhile(lambda pair: pair[0] == pair[1], zip(ids, others, strict=False))])
+
+
+def _no_head(pipe: Any) -> int:
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """Words of the model's own in which its text encoder reads a prompt.
+
+    text: the pipeline's template with a text in it; head: how many of its first tokens the model is not given;
+    tokenizer: of the pipeline; options: of its call.
+    """
+
+    text: Callable[[Any, str], str]
+    head: Callable[[Any], int] = _no_head
+    tokenizer: Callable[[Any], Any] = attrgetter("tokenizer")
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def ids(self, pipe: Any, prompt: str) -> list[int]:
+        """The tokens of the template with a prompt in it."""
+        ids: list[int] = self.tokenizer(pipe)(self.text(pipe, prompt), **self.options).input_ids
+        return ids
+
+    def own(self, pipe: Any, prompt: str) -> Tensor:
+        """Which of the tokens behind the head are the prompt's, bool [n]."""
+        return prompt_tokens(self.ids(pipe, prompt), self.ids(pipe, ""))[self.head(pipe) :]
+
+    def beyond(self, pipe: Any, prompt: str, limit: int) -> int:
+        """How many of the tokens lie beyond the most that are read.
+
+        limit: how many are read behind the head.
+        """
+        return beyond(self.head(pipe) + limit, self.ids(pipe, prompt))
+
+    def spans(self, pipe: Any, prompt: str) -> Cut:
+        """`Family.spans`.
+
+        Raises:
+            ModelError: when the template changes the text, or as of the function of this name.
+        """
+        text, without = self.text(pipe, prompt), self.text(pipe, "")
+        # Its words may be in the template too, but the template alone is as far as the two are equal.
+        start = text.rfind(prompt, 0, _equal_at_the_beginning(text, without) + len(prompt))
+        if start < 0:
+            raise ModelError(f"words cannot be found: the model's template changes the prompt {prompt!r}")
+        own = prompt_tokens(self.ids(pipe, prompt), self.ids(pipe, "")).tolist()
+        tokens = zip(spans(self.tokenizer(pipe), text, **self.options), own, strict=True)
+        return [(0, [(max(0, first - start), last - start) for (first, last), is_own in tokens if is_own])]
+
+
+def _formatted(pipe: Any, prompt: str) -> str:
+    return str(pipe.prompt_template_encode.format(prompt))
+
+
+FORMATTED = Template(text=_formatted, head=attrgetter("prompt_template_encode_start_idx"))
+"""That of pipelines which hold it as `prompt_template_encode`."""

@@ -15,7 +15,9 @@ from models import decoding
 from models.encoded import Encoded, all_read, at_places
 from models.families.base import BlockList, Family
 from models.spec import Sampling
-from models.tokenizers import Cut, cut_at_length, prompt_tokens, spans_in_template
+from models.tokenizers import Template, cut_at_length
+
+_BARE = Template(text=lambda _, prompt: prompt)
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
@@ -24,20 +26,16 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
         prompt=prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length
     )
     attended = all_read(embeds)
-    ids, without = (pipe.tokenizer(text).input_ids for text in (prompt, ""))
+    own = _BARE.own(pipe, prompt)
     valid = attended.clone()
-    valid[: embeds.shape[1] - len(ids)] = False
+    valid[: embeds.shape[1] - len(own)] = False
     return Encoded(
         arguments={"prompt_embeds": embeds},
-        own_N=at_places(prompt_tokens(ids, without), valid),
+        own_N=at_places(own, valid),
         valid_N=valid,
         attended_N=attended,
         together=embeds.shape[1],
     )
-
-
-def spans(pipe: Any, prompt: str) -> Cut:
-    return spans_in_template(pipe.tokenizer, str, prompt)
 
 
 FAMILY = Family(
@@ -51,6 +49,6 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     cut=cut_at_length,
-    spans=spans,
+    spans=_BARE.spans,
     size_multiple=lambda _: 16,
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from models.encoded import Encoded, all_read, at_places
 from models.errors import PromptError
 from models.families.base import BlockList, Family, text_length, twice_the_autoencoder
 from models.spec import Sampling
-from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
+from models.tokenizers import Template, beyond, prompt_tokens
 
 
 def _conversation(pipe: Any, prompt: str) -> Any:
@@ -35,14 +34,9 @@ def dev_tokens(pipe: Any, prompt: str, **options: Any) -> Any:
     )
 
 
-def spans_dev(pipe: Any, prompt: str) -> Cut:
-    def made(text: str) -> str:
-        (turns,) = _conversation(pipe, text)
-        return str(pipe.tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False))
-
-    # The published model has a processor of texts and pictures, which holds the tokenizer.
-    tokenizer = getattr(pipe.tokenizer, "tokenizer", pipe.tokenizer)
-    return spans_in_template(tokenizer, made, prompt, add_special_tokens=False)
+def _conversation_text(pipe: Any, prompt: str) -> str:
+    (turns,) = _conversation(pipe, prompt)
+    return str(pipe.tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False))
 
 
 def _turn(pipe: Any, prompt: str) -> str:
@@ -55,10 +49,6 @@ def _turn(pipe: Any, prompt: str) -> str:
 
 def klein_tokens(pipe: Any, prompt: str, **options: Any) -> Any:
     return pipe.tokenizer([_turn(pipe, prompt)], **options)
-
-
-def spans_klein(pipe: Any, prompt: str) -> Cut:
-    return spans_in_template(pipe.tokenizer, partial(_turn, pipe), prompt)
 
 
 def _encode(
@@ -119,7 +109,12 @@ DEV = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode_dev,
     cut=cut_dev,
-    spans=spans_dev,
+    spans=Template(
+        text=_conversation_text,
+        # The published model has a processor of texts and pictures, which holds the tokenizer.
+        tokenizer=lambda pipe: getattr(pipe.tokenizer, "tokenizer", pipe.tokenizer),
+        options={"add_special_tokens": False},
+    ).spans,
     size_multiple=twice_the_autoencoder,
     options=text_length,
 )
@@ -131,7 +126,7 @@ KLEIN = replace(
     layout="two_calls",
     encode=encode_klein,
     cut=cut_klein,
-    spans=spans_klein,
+    spans=Template(text=_turn).spans,
     guided=guided_klein,
     pictures=(0, 4),
 )

@@ -8,19 +8,17 @@ are in the prompt as well, whose tokens alone count as the prompt's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from diffusers.pipelines.hunyuan_image.pipeline_hunyuanimage import extract_glyph_text
 from PIL import Image
-from torch import Tensor
 
 from models import decoding
 from models.encoded import Encoded, at_places, first_tokens
 from models.families.base import BlockList, Family, guide
 from models.spec import Sampling
-from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
+from models.tokenizers import FORMATTED, beyond
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
@@ -30,7 +28,7 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     """
     embeds, mask, glyphs, glyphs_mask = pipe.encode_prompt(prompt=prompt, batch_size=1)
     valid = mask[0].bool()
-    own = _own(pipe, prompt)
+    own = FORMATTED.own(pipe, prompt)
     if pipe.transformer.context_embedder_2 is not None:
         tokens = embeds.new_zeros(1, embeds.shape[1] + glyphs.shape[1])
         valid = first_tokens(int(mask.sum() + glyphs_mask.sum()), tokens)
@@ -49,28 +47,11 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
-def _text(pipe: Any, prompt: str) -> str:
-    return str(pipe.prompt_template_encode.format(prompt))
-
-
-def _ids(pipe: Any, prompt: str) -> list[int]:
-    ids: list[int] = pipe.tokenizer(_text(pipe, prompt)).input_ids
-    return ids
-
-
-def spans(pipe: Any, prompt: str) -> Cut:
-    return spans_in_template(pipe.tokenizer, partial(_text, pipe), prompt)
-
-
-def _own(pipe: Any, prompt: str) -> Tensor:
-    return prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))[pipe.prompt_template_encode_start_idx :]
-
-
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
-    limit, quoted = pipe.prompt_template_encode_start_idx + pipe.tokenizer_max_length, extract_glyph_text(prompt)
+    quoted = extract_glyph_text(prompt)
     letters = pipe.tokenizer_2(quoted).input_ids if quoted else []
     return {
-        "text_encoder": beyond(limit, _ids(pipe, prompt)),
+        "text_encoder": FORMATTED.beyond(pipe, prompt, pipe.tokenizer_max_length),
         "text_encoder_2": beyond(pipe.tokenizer_2_max_length, letters),
     }
 
@@ -107,7 +88,7 @@ FAMILY = Family(
     },
     encode=encode,
     cut=cut,
-    spans=spans,
+    spans=FORMATTED.spans,
     in_part=("text_encoder_2",),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor),
     guided=guided,

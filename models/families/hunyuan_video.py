@@ -11,16 +11,20 @@ from PIL import Image
 from models.encoded import Encoded, at_places, first_tokens
 from models.families.base import BlockList, Family
 from models.spec import Sampling
-from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
+from models.tokenizers import Template, beyond
 
 _CLIP_TOKENS = 77
+_TEMPLATE = Template(
+    text=lambda _, prompt: str(DEFAULT_PROMPT_TEMPLATE["template"].format(prompt)),
+    head=lambda _: int(DEFAULT_PROMPT_TEMPLATE["crop_start"]),
+)
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt: `max_sequence_length` Llama tokens after the template, and CLIP's pooled vector."""
     embeds, pooled, mask = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
     valid = first_tokens(int(mask.sum()), embeds)
-    own = prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))[DEFAULT_PROMPT_TEMPLATE["crop_start"] :]
+    own = _TEMPLATE.own(pipe, prompt)
     return Encoded(
         arguments={"prompt_embeds": embeds, "pooled_prompt_embeds": pooled, "prompt_attention_mask": mask},
         own_N=at_places(own, valid),
@@ -29,23 +33,9 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
-def _text(prompt: str) -> str:
-    return str(DEFAULT_PROMPT_TEMPLATE["template"].format(prompt))
-
-
-def _ids(pipe: Any, prompt: str) -> list[int]:
-    ids: list[int] = pipe.tokenizer(_text(prompt)).input_ids
-    return ids
-
-
-def spans(pipe: Any, prompt: str) -> Cut:
-    return spans_in_template(pipe.tokenizer, _text, prompt)
-
-
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
-    limit = int(DEFAULT_PROMPT_TEMPLATE["crop_start"]) + sampling.max_sequence_length
     return {
-        "text_encoder": beyond(limit, _ids(pipe, prompt)),
+        "text_encoder": _TEMPLATE.beyond(pipe, prompt, sampling.max_sequence_length),
         "text_encoder_2": beyond(_CLIP_TOKENS, pipe.tokenizer_2(prompt).input_ids),
     }
 
@@ -63,7 +53,7 @@ FAMILY = Family(
     pooled_input="pooled_projections",
     encode=encode,
     cut=cut,
-    spans=spans,
+    spans=_TEMPLATE.spans,
     in_part=("text_encoder_2",),
     size_multiple=lambda _: 16,
     frames_per_second=24,

@@ -8,6 +8,7 @@ in a template of its own; its words are in the prompt as well, whose tokens alon
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -17,13 +18,23 @@ from PIL import Image
 from models.encoded import Encoded, at_places, first_tokens
 from models.families.base import BlockList, Family, guide
 from models.spec import Sampling
-from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
+from models.tokenizers import Template, beyond
+
+
+def _text(pipe: Any, prompt: str) -> str:
+    (turns,) = format_text_input([prompt], pipe.system_message)
+    return str(pipe.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
+
+_TEMPLATE = Template(
+    text=_text, head=attrgetter("prompt_template_encode_start_idx"), options={"add_special_tokens": False}
+)
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt at the pipeline's fixed length of 1000 tokens, and quoted text at 256."""
     embeds, mask, glyphs, glyphs_mask = pipe.encode_prompt(prompt)
-    own = prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))[pipe.prompt_template_encode_start_idx :]
+    own = _TEMPLATE.own(pipe, prompt)
     own = torch.cat([own.new_zeros(int(glyphs_mask.sum())), own])
     length = embeds.shape[1] + glyphs.shape[1] + pipe.vision_num_semantic_tokens
     valid = first_tokens(len(own), embeds.new_zeros(1, length))
@@ -40,26 +51,11 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
-def _ids(pipe: Any, prompt: str) -> list[int]:
-    (turns,) = format_text_input([prompt], pipe.system_message)
-    made = pipe.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=True)
-    ids: list[int] = made["input_ids"]
-    return ids
-
-
-def spans(pipe: Any, prompt: str) -> Cut:
-    def made(text: str) -> str:
-        (turns,) = format_text_input([text], pipe.system_message)
-        return str(pipe.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
-
-    return spans_in_template(pipe.tokenizer, made, prompt, add_special_tokens=False)
-
-
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     quoted = extract_glyph_texts(prompt)
     letters = pipe.tokenizer_2(quoted).input_ids if quoted else []
     return {
-        "text_encoder": beyond(pipe.prompt_template_encode_start_idx + pipe.tokenizer_max_length, _ids(pipe, prompt)),
+        "text_encoder": _TEMPLATE.beyond(pipe, prompt, pipe.tokenizer_max_length),
         "text_encoder_2": beyond(pipe.tokenizer_2_max_length, letters),
     }
 
@@ -84,7 +80,7 @@ FAMILY = Family(
     },
     encode=encode,
     cut=cut,
-    spans=spans,
+    spans=_TEMPLATE.spans,
     in_part=("text_encoder_2",),
     size_multiple=lambda pipe: int(pipe.vae_scale_factor_spatial),
     options=options,

@@ -8,7 +8,7 @@ counts the guidance scale from 0; here, as everywhere, 1 is none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -17,14 +17,21 @@ from PIL import Image
 from models.encoded import Encoded, at_places
 from models.families.base import BlockList, Family, text_length
 from models.spec import Sampling
-from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
+from models.tokenizers import Template
+
+
+def _text(pipe: Any, prompt: str) -> str:
+    return str(pipe.prompt_template_encode_prefix + prompt)
+
+
+_TEMPLATE = Template(text=_text, head=attrgetter("prompt_template_encode_start_idx"))
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt at `max_sequence_length` tokens: several layers of Qwen3-VL for each of them."""
     embeds, mask = pipe.encode_prompt(prompt, max_sequence_length=sampling.max_sequence_length)
     valid = mask[0].to(torch.bool)
-    own = prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))[pipe.prompt_template_encode_start_idx :]
+    own = _TEMPLATE.own(pipe, prompt)
     behind = own.new_zeros(int(valid.sum()) - len(own))
     return Encoded(
         arguments={"prompt_embeds": embeds, "prompt_embeds_mask": mask},
@@ -34,22 +41,9 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
-def _text(pipe: Any, prompt: str) -> str:
-    return str(pipe.prompt_template_encode_prefix + prompt)
-
-
-def _ids(pipe: Any, prompt: str) -> list[int]:
-    ids: list[int] = pipe.tokenizer(_text(pipe, prompt)).input_ids
-    return ids
-
-
-def spans(pipe: Any, prompt: str) -> Cut:
-    return spans_in_template(pipe.tokenizer, partial(_text, pipe), prompt)
-
-
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
     kept = sampling.max_sequence_length - pipe.prompt_template_encode_num_suffix_tokens
-    return {"text_encoder": beyond(pipe.prompt_template_encode_start_idx + kept, _ids(pipe, prompt))}
+    return {"text_encoder": _TEMPLATE.beyond(pipe, prompt, kept)}
 
 
 def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
@@ -67,7 +61,7 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds", "encoder_attention_mask": "prompt_embeds_mask"},
     encode=encode,
     cut=cut,
-    spans=spans,
+    spans=_TEMPLATE.spans,
     size_multiple=lambda pipe: int(pipe.vae_scale_factor * pipe.patch_size),
     options=options,
     guidance_argument="",

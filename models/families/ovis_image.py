@@ -7,7 +7,7 @@ template off; what is left is padded on the right with zeros, which are read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from PIL import Image
@@ -16,7 +16,15 @@ from models import decoding
 from models.encoded import Encoded, all_read, at_places, first_tokens
 from models.families.base import BlockList, Family, text_length, twice_the_autoencoder
 from models.spec import Sampling
-from models.tokenizers import Cut, beyond, prompt_tokens, spans_in_template
+from models.tokenizers import Template
+
+
+def _text(pipe: Any, prompt: str) -> str:
+    (message,) = pipe._get_messages(prompt)
+    return str(message)
+
+
+_TEMPLATE = Template(text=_text, head=attrgetter("user_prompt_begin_id"), options={"add_special_tokens": False})
 
 
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
@@ -24,7 +32,7 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     embeds, *_ = pipe.encode_prompt(
         prompt, do_classifier_free_guidance=False, max_sequence_length=sampling.max_sequence_length
     )
-    own = prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))[pipe.user_prompt_begin_id :]
+    own = _TEMPLATE.own(pipe, prompt)
     valid = first_tokens(len(own), embeds)
     return Encoded(
         arguments={"prompt_embeds": embeds},
@@ -34,23 +42,8 @@ def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sa
     )
 
 
-def _text(pipe: Any, prompt: str) -> str:
-    (message,) = pipe._get_messages(prompt)
-    return str(message)
-
-
-def _ids(pipe: Any, prompt: str) -> list[int]:
-    ids: list[int] = pipe.tokenizer(_text(pipe, prompt), add_special_tokens=False).input_ids
-    return ids
-
-
-def spans(pipe: Any, prompt: str) -> Cut:
-    return spans_in_template(pipe.tokenizer, partial(_text, pipe), prompt, add_special_tokens=False)
-
-
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
-    limit = pipe.user_prompt_begin_id + sampling.max_sequence_length
-    return {"text_encoder": beyond(limit, _ids(pipe, prompt))}
+    return {"text_encoder": _TEMPLATE.beyond(pipe, prompt, sampling.max_sequence_length)}
 
 
 def options(pipe: Any, sampling: Sampling) -> dict[str, Any]:
@@ -69,7 +62,7 @@ FAMILY = Family(
     text_inputs={"encoder_hidden_states": "prompt_embeds"},
     encode=encode,
     cut=cut,
-    spans=spans,
+    spans=_TEMPLATE.spans,
     size_multiple=twice_the_autoencoder,
     options=options,
     decode=decoding.packed,

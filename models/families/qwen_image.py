@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from models import decoding
 from models.encoded import Encoded, at_places
 from models.families.base import Beginning, BlockList, Family, text_length, twice_the_autoencoder
 from models.spec import Sampling
-from models.tokenizers import Cut, beyond, cut_at_length, prompt_tokens, spans_in_template
+from models.tokenizers import FORMATTED, cut_at_length, prompt_tokens
 
 _EDIT_AREA = 1024 * 1024
 """Pixels to which the pipeline brings every picture that it edits."""
@@ -44,26 +43,11 @@ def _encoded(embeds: Tensor, own: Tensor, shared: dict[str, Any]) -> Encoded:
 def encode(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
     """Text of one prompt, without the template's beginning and without padding."""
     embeds, _ = pipe.encode_prompt(prompt=prompt, max_sequence_length=sampling.max_sequence_length)
-    own = prompt_tokens(_ids(pipe, prompt), _ids(pipe, ""))
-    return _encoded(embeds, own[pipe.prompt_template_encode_start_idx :], {})
-
-
-def _text(pipe: Any, prompt: str) -> str:
-    return str(pipe.prompt_template_encode.format(prompt))
-
-
-def _ids(pipe: Any, prompt: str) -> list[int]:
-    ids: list[int] = pipe.tokenizer(_text(pipe, prompt)).input_ids
-    return ids
-
-
-def spans(pipe: Any, prompt: str) -> Cut:
-    return spans_in_template(pipe.tokenizer, partial(_text, pipe), prompt)
+    return _encoded(embeds, FORMATTED.own(pipe, prompt), {})
 
 
 def cut(pipe: Any, prompt: str, sampling: Sampling) -> dict[str, int]:
-    limit = pipe.prompt_template_encode_start_idx + sampling.max_sequence_length
-    return {"text_encoder": beyond(limit, _ids(pipe, prompt))}
+    return {"text_encoder": FORMATTED.beyond(pipe, prompt, sampling.max_sequence_length)}
 
 
 def encode_edit(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sampling: Sampling) -> Encoded:
@@ -72,7 +56,7 @@ def encode_edit(pipe: Any, prompt: str, pictures: Sequence[Image.Image], samplin
     width, height, _ = calculate_dimensions(_EDIT_AREA, image.width / image.height)
     picture = pipe.image_processor.resize(image, height, width)
     embeds, _ = pipe.encode_prompt(prompt=prompt, image=picture)
-    own = _with_pictures(_ids(pipe, prompt), _ids(pipe, ""), pipe, embeds.shape[1])
+    own = _with_pictures(pipe, prompt, "", embeds.shape[1])
     return _encoded(embeds, own, {"image": [picture]})
 
 
@@ -85,14 +69,15 @@ def encode_edit_plus(pipe: Any, prompt: str, pictures: Sequence[Image.Image], sa
     ]
     embeds, _ = pipe.encode_prompt(prompt=prompt, image=looked_at)
     numbered = "".join(_NUMBERED.format(number) for number in range(1, len(pictures) + 1))
-    own = _with_pictures(_ids(pipe, numbered + prompt), _ids(pipe, numbered), pipe, embeds.shape[1])
+    own = _with_pictures(pipe, numbered + prompt, numbered, embeds.shape[1])
     return replace(_encoded(embeds, own, {"image": list(pictures)}), together=prompt)
 
 
-def _with_pictures(ids: list[int], without: list[int], pipe: Any, length: int) -> Tensor:
+def _with_pictures(pipe: Any, prompt: str, without: str, length: int) -> Tensor:
     """`prompt_tokens` of the last `length` tokens that the text encoder reads, where each picture's one token of the
     template, which come before the prompt, has become many."""
-    own, start = prompt_tokens(ids, without), pipe.prompt_template_encode_start_idx
+    ids, start = FORMATTED.ids(pipe, prompt), FORMATTED.head(pipe)
+    own = prompt_tokens(ids, FORMATTED.ids(pipe, without))
     picture = ids.index(pipe.text_encoder.config.image_token_id)
     more = own.new_zeros(start + length - len(ids))
     return torch.cat([own[:picture], more, own[picture:]])[start:]
@@ -117,7 +102,7 @@ FAMILY = Family(
     },
     encode=encode,
     cut=cut,
-    spans=spans,
+    spans=FORMATTED.spans,
     size_multiple=twice_the_autoencoder,
     options=text_length,
     guidance_argument="true_cfg_scale",

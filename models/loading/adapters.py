@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,16 +32,35 @@ def load_loras(pipe: Any, loras: Sequence[Lora]) -> None:
         if local and lora.revision and (found := content_revision(Path(lora.path))) != lora.revision:
             raise ModelError(f"{at} holds {found} here, but the run was planned with {lora.revision}")
         try:
-            pipe.load_lora_weights(
-                lora.path,
-                weight_name=lora.weight_name or None,
-                revision=None if local else lora.revision or None,
-                adapter_name=lora.name,
-            )
+            with _quiet_where_a_part_has_none():
+                pipe.load_lora_weights(
+                    lora.path,
+                    weight_name=lora.weight_name or None,
+                    revision=None if local else lora.revision or None,
+                    adapter_name=lora.name,
+                )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelError(f"{at} cannot be loaded as a LoRA of a {type(pipe).__name__}: {error}") from error
         if not any(lora.name in names for names in pipe.get_list_adapters().values()):
             raise ModelError(f"{at} holds nothing for a {type(pipe).__name__}: is it of another model?")
+
+
+@contextmanager
+def _quiet_where_a_part_has_none() -> Iterator[None]:
+    """Without diffusers' warning of each part of the pipeline that a LoRA leaves as it is: most change the transformer
+    alone, and one that changes nothing is an error here."""
+    logs = [logging.getLogger(f"diffusers.loaders.{name}") for name in ("lora_base", "peft")]
+    for log in logs:
+        log.addFilter(_is_of_a_part_that_has_some)
+    try:
+        yield
+    finally:
+        for log in logs:
+            log.removeFilter(_is_of_a_part_that_has_some)
+
+
+def _is_of_a_part_that_has_some(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("No LoRA keys associated")
 
 
 class Adapters:

@@ -1,4 +1,5 @@
-"""What an arm changes of the table [sampling]: few steps against many, or several scales of guidance, side by side."""
+"""What an arm of a run or of an experiment changes of the table [sampling]: few steps against many, or several scales
+of guidance, side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from models.spec import Sampling
 
 @dataclass(frozen=True, kw_only=True)
 class ArmSampling:
-    """Settings of `Sampling` in place of the run's, and of a row's own; None keeps those.
+    """Settings of `Sampling` in place of those of the run or experiment, and of a row's own; None keeps those.
 
     An arm is what is compared, so that what it says holds for every prompt. Arms share prompts, seeds and sizes.
     """
@@ -32,10 +33,26 @@ class ArmSampling:
     def of(self, sampling: Sampling) -> Sampling:
         """The sampling of the arm.
 
-        sampling: of the run, or of one of its rows.
+        sampling: of the run or experiment, or of one of its rows.
 
         Raises:
             ValueError: when both together are out of range.
         """
         own = self.given()
         return replace(sampling, **own) if own else sampling
+
+
+def check_sampling(arm: str, own: ArmSampling, sampling: Sampling) -> None:
+    """Check that what an arm says fits the sampling that it changes.
+
+    arm: its name.
+    own: what it says.
+    sampling: of the run, or of the experiment.
+
+    Raises:
+        ValueError: when both together are out of range.
+    """
+    try:
+        own.of(sampling)
+    except ValueError as error:
+        raise ValueError(f"arms.{arm}.sampling: {error}") from None

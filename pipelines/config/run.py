@@ -14,6 +14,7 @@ from models.errors import require
 from models.recommended import UNKNOWN, Recommended
 from models.scorers import registry
 from models.spec import ModelSpec, Sampling
+from pipelines.config.arm_sampling import check_sampling
 from pipelines.config.arms import (
     Arm,
     Interventions,
@@ -63,7 +64,7 @@ class RunConfig:
         require(bool(names) and len(set(names)) == len(names), "arms", names, "needs one arm or more, each name once")
         for arm in self.arms:
             loras_of(arm, self.model)
-            _check_sampling(arm, self.sampling)
+            check_sampling(arm.name, arm.sampling, self.sampling)
             rule = f"needs [quota], and at most group.size = {self.group.size}"
             good = not arm.group_size or (self.quota is not None and arm.group_size <= self.group.size)
             require(good, f"arms.{arm.name}.group_size", arm.group_size, rule)
@@ -158,13 +159,6 @@ class RunConfig:
                 many = isinstance(value, tuple)
                 tables[name] = [asdict(table) for table in value] if many else value and asdict(value)
         return {name: _plain(table) for name, table in tables.items()}
-
-
-def _check_sampling(arm: Arm, sampling: Sampling) -> None:
-    try:
-        arm.sampling.of(sampling)
-    except ValueError as error:
-        raise ValueError(f"arms.{arm.name}.sampling: {error}") from None
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from models.recommended import UNKNOWN, Recommended
 from models.scorers.base import ScorerSpec
 from models.spec import ModelSpec, Sampling
 from pipelines.config import toml
+from pipelines.config.arm_sampling import check_sampling
 from pipelines.config.drawing import Drawing
 from pipelines.config.recommended import build_experiment
 
@@ -176,7 +177,7 @@ class DownstreamConfig:
             names = [one.name for one in getattr(self, key)]
             require(len({*names}) == len(names) > 0, key, names, "needs one or more, each name once")
         for arm in self.arms:
-            arm.sampled(self.sampling)
+            check_sampling(arm.name, arm.own_sampling, self.sampling)
         known = {arm.name for arm in self.arms}
         for source in self.sources:
             alone = len(source.arms) == 1 and REAL in source.arms

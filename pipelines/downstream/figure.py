@@ -6,7 +6,7 @@ from html import escape
 
 from pipelines.downstream.columns import accuracy, words
 from pipelines.downstream.report import Downstream, SourceResult
-from pipelines.pages.chart import nice_ticks
+from pipelines.pages.axes import Axis, line_down, nice_ticks
 
 _SHOWN = ("tail", "never seen")
 _NAMES, _PANEL, _GAP, _ROW, _TOP, _EDGE = 270, 290, 30, 26, 64, 12
@@ -53,9 +53,10 @@ def _panel(content: Downstream, part: str, left: int) -> str:
     estimates = [one.accuracy[part] for one in sources]
     ticks = nice_ticks(100 * min(e.low for e in estimates), 100 * max(e.high for e in estimates))
     bottom = _TOP + _ROW * len(sources)
+    percent = Axis(ticks=ticks, first=left + _EDGE, last=left + _PANEL - _EDGE, form="g", style="soft")
 
     def x(share: float) -> float:
-        return left + _EDGE + (100 * share - ticks[0]) / (ticks[-1] - ticks[0]) * (_PANEL - 2 * _EDGE)
+        return percent(100 * share)
 
     def mark(row: int, one: SourceResult) -> str:
         value = one.accuracy[part]
@@ -69,13 +70,9 @@ def _panel(content: Downstream, part: str, left: int) -> str:
         )
 
     base = next(one for one in sources if one.source == content.base).accuracy[part].mean
-    grid = "".join(
-        f'<line class="grid" x1="{x(t / 100):.1f}" x2="{x(t / 100):.1f}" y1="{_TOP}" y2="{bottom}"/>'
-        f'<text class="soft" x="{x(t / 100):.1f}" y="{bottom + 18}" text-anchor="middle">{t:g}</text>'
-        for t in ticks
-    )
+    grid = percent.lines_down(_TOP, bottom) + percent.numbers_below(bottom + 18)
     return (
         f'<text x="{left + _EDGE}" y="{_TOP - 10}">{part}, {content.concepts[part]} concepts</text>{grid}'
-        f'<line class="base" x1="{x(base):.1f}" x2="{x(base):.1f}" y1="{_TOP}" y2="{bottom}"/>'
+        + line_down("base", x(base), _TOP, bottom)
         + "".join(mark(row, one) for row, one in enumerate(sources))
     )

@@ -48,7 +48,7 @@ class Studio:
         arm: how.
         concepts: of what.
         """
-        made, sampling = self._config.made, arm.sampled(self._config.sampling)
+        made, sampling = self._config.made, arm.own_sampling.of(self._config.sampling)
         model = {key: value for key, value in asdict(self._config.model).items() if key not in PLACES}
         of = {
             "model": model,

@@ -12,6 +12,7 @@ from models.interventions.registry import entry_of
 from models.recommended import UNKNOWN, Recommended
 from models.spec import InterventionConfig, ModelSpec, Sampling
 from pipelines.config import toml
+from pipelines.config.arm_sampling import check_sampling
 from pipelines.config.arms import ArmLora, loras_of, said
 from pipelines.config.borrowed import borrowed
 from pipelines.config.drawing import Drawing
@@ -161,7 +162,7 @@ class EvaluationConfig:
         if not self.arms or len(set(names)) != len(names):
             raise ValueError(f"arms = {names}: needs one arm or more, each name once")
         for arm in self.all_arms:
-            arm.sampled(self.sampling)
+            check_sampling(arm.name, arm.own_sampling, self.sampling)
             require(arm.draw_times == 1 or bool(self.scorer), "scorer", self.scorer, f"{arm.name!r} needs one")
             loras_of(arm, self.model)
 
@@ -176,8 +177,8 @@ class EvaluationConfig:
         if self.recommended.warning:
             yield self.recommended.warning
         for arm in self.all_arms:
-            acting, sampling = loras_of(arm, self.model), arm.sampled(self.sampling)
-            if found := borrowed(self.model, acting, sampling, arm.interventions, arm.sampling_said()):
+            acting, sampling = loras_of(arm, self.model), arm.own_sampling.of(self.sampling)
+            if found := borrowed(self.model, acting, sampling, arm.interventions, arm.own_sampling.given()):
                 yield found.of_arm(arm.name)
 
     def _every_arm(self) -> list[Arm]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from models.statistics import beaten
 from pipelines.evaluation.columns import Column, Entry, passes
-from pipelines.pages.chart import nice_ticks
+from pipelines.pages.axes import Axis, line_across, line_down, nice_ticks
 
 _RIGHT = Column(measure="right", heading="", factor=100)
 _DISTINCT = Column(measure="distinct_right", heading="", digits=2)
@@ -120,38 +120,16 @@ def _named(number: int, arm: Entry, top: int, *, outside: bool, dear: bool) -> s
 def _panel(dots: Sequence[_Dot], title: str, pictures: int, number: int) -> str:
     left, top = (number % 2) * (_WIDTH + _GAP) + _LEFT, _HEAD + (number // 2) * (_HEIGHT + _GAP) + _TOP
     right, bottom = left - _LEFT + _WIDTH, top - _TOP + _HEIGHT - _BOTTOM
-    across, up = (
-        nice_ticks(
-            min([0.0, *(v[end] for v in values for end in v)]), max([0.0, *(v[end] for v in values for end in v)])
-        )
-        for values in ([dot.x for dot in dots], [dot.y for dot in dots])
-    )
-
-    def x(value: float) -> float:
-        return left + (value - across[0]) / (across[-1] - across[0]) * (right - left)
-
-    def y(value: float) -> float:
-        return bottom - (value - up[0]) / (up[-1] - up[0]) * (bottom - top)
-
-    grid = "".join(
-        f'<line class="grid" x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{top}" y2="{bottom}"/>'
-        f'<text class="soft" x="{x(t):.1f}" y="{bottom + 16}" text-anchor="middle">{t:+.4g}</text>'
-        for t in across
-    ) + "".join(
-        f'<line class="grid" x1="{left}" x2="{right}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
-        f'<text class="soft" x="{left - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{t:+.4g}</text>'
-        for t in up
-    )
-    base = (
-        f'<line class="base" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="{top}" y2="{bottom}"/>'
-        f'<line class="base" x1="{left}" x2="{right}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'
-    )
+    x = Axis(ticks=_ticks([dot.x for dot in dots]), first=left, last=right, form="+.4g", style="soft")
+    y = Axis(ticks=_ticks([dot.y for dot in dots]), first=bottom, last=top, form="+.4g", style="soft")
+    grid = x.lines_down(top, bottom) + x.numbers_below(bottom + 16) + y.lines_across(left, right)
+    grid += y.numbers_beside(left - 6)
+    base = line_down("base", x(0), top, bottom) + line_across("base", y(0), left, right)
     places = _labels([(x(dot.x["mean"]), y(dot.y["mean"])) for dot in dots], [str(dot.number + 1) for dot in dots])
     marks = "".join(
         f'<g class="{"" if dot.on_the_front else "beaten"}"><title>{escape(dot.words)}</title>'
-        f'<line class="span" x1="{x(dot.x["low"]):.1f}" x2="{x(dot.x["high"]):.1f}" y1="{y(dot.y["mean"]):.1f}" '
-        f'y2="{y(dot.y["mean"]):.1f}"/><line class="span" x1="{x(dot.x["mean"]):.1f}" x2="{x(dot.x["mean"]):.1f}" '
-        f'y1="{y(dot.y["low"]):.1f}" y2="{y(dot.y["high"]):.1f}"/>'
+        f"{line_across('span', y(dot.y['mean']), x(dot.x['low']), x(dot.x['high']))}"
+        f"{line_down('span', x(dot.x['mean']), y(dot.y['low']), y(dot.y['high']))}"
         f'<circle cx="{x(dot.x["mean"]):.1f}" cy="{y(dot.y["mean"]):.1f}" r="3.5"/>'
         f'<text x="{place[0]:.1f}" y="{place[1]:.1f}" text-anchor="middle">{dot.number + 1}</text></g>'
         for dot, place in sorted(zip(dots, places, strict=True), key=lambda one: one[0].on_the_front)
@@ -164,6 +142,12 @@ def _panel(dots: Sequence[_Dot], title: str, pictures: int, number: int) -> str:
         f'<text x="{left}" y="{top - 12}" font-weight="600">{title}, {pictures} pictures of each</text>{grid}{base}'
         f'<polyline class="front" points="{front}"/>{marks}'
     )
+
+
+def _ticks(values: Sequence[Mapping[str, float]]) -> list[float]:
+    """Of an axis on which the base, at 0, and all ends of intervals lie."""
+    ends = [0.0, *(one[end] for one in values for end in one)]
+    return nice_ticks(min(ends), max(ends))
 
 
 def _labels(dots: Sequence[tuple[float, float]], words: Sequence[str]) -> list[tuple[float, float]]:

@@ -47,7 +47,7 @@ class Maker:
 
     def _groups(self, arm: Arm, prompt: str, images: int, seed: int) -> list[Group]:
         shared: dict[str, Any] = {
-            "sampling": arm.sampled(self.config.sampling),
+            "sampling": arm.own_sampling.of(self.config.sampling),
             "interventions": arm.interventions,
             "loras": loras_of(arm, self.config.model),
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -112,19 +113,19 @@ def _make(
     tasks: Mapping[Part, Sequence[Task]],
     lock: RunLock,
     spread: Callable[[int], Callable[..., Iterable[tuple[FileEntry, ...]]]],
-) -> dict[str, FileEntry]:
-    """Write the files that are not there; path -> entry of all files of images, and of those beside them."""
+) -> dict[str, tuple[FileEntry, ...]]:
+    """Write the files that are not there; path of every file of images -> its entry, and those of the files beside."""
     kept = finished.keep_intact(job.target)
-    made: dict[str, FileEntry] = {}
+    made: dict[str, tuple[FileEntry, ...]] = {}
     for task in (task for of in tasks.values() for task in of):
         job.target.sweep(str(PurePosixPath(task.path).parent).removeprefix("."))
         if task.path in kept and {*(paths := files_of(job, task.path))} <= {*kept}:
-            made |= {path: kept[path] for path in paths}
+            made[task.path] = tuple(kept[path] for path in paths)
     to_do = [task for of in tasks.values() for task in of if task.path not in made]
     images = sum(task.file.rows for of in tasks.values() for task in of)
     with bars.bar(images, images - sum(task.file.rows for task in to_do), "write", " images") as bar:
         for task, entries in zip(to_do, spread(len(to_do))(partial(make_file, job), to_do), strict=True):
-            made |= {entry.path: entry for entry in entries}
+            made[task.path] = entries
             bar.update(task.file.rows)
             lock.check()
     return made
@@ -196,13 +197,12 @@ def _finish(
     job: Export,
     claimed: record.ExportRecord,
     tasks: Mapping[Part, Sequence[Task]],
-    made: Mapping[str, FileEntry],
+    made: Mapping[str, tuple[FileEntry, ...]],
 ) -> list[Written]:
     """Write the indexes, the card, and the manifest last."""
     kind = FORMATS[job.format]
     written = {
-        part: [Written(path=task.path, rows=task.file.rows, bytes=made[task.path].bytes) for task in of]
-        for part, of in tasks.items()
+        part: [_written(task, [entry.bytes for entry in made[task.path]]) for task in of] for part, of in tasks.items()
     }
     index = kind.index(job.target, written, job.schema, claimed.identity.labels)
     sections = [
@@ -211,7 +211,7 @@ def _finish(
             files=kind.pattern(part),
             rows=sum(file.rows for file in files),
             row_bytes=sum(task.file.bytes for task in tasks[part]),
-            file_bytes=sum(file.bytes for file in files),
+            file_bytes=sum(file.whole_bytes for file in files),
         )
         for part, files in written.items()
     ]
@@ -233,5 +233,10 @@ def _finish(
         job.target.write_bytes(certificate.FILE, run.dataset.read_bytes(certificate.FILE))
         index = (*index, certificate.FILE)
     others = [file_entry(job.target, path) for path in (record.FILE, finished.CARD, *index)]
-    manifest.write(job.target, [*made.values(), *others])
+    manifest.write(job.target, [*chain.from_iterable(made.values()), *others])
     return [file for files in written.values() for file in files]
+
+
+def _written(task: Task, sizes: Sequence[int]) -> Written:
+    """sizes: of the file, and of those beside it."""
+    return Written(path=task.path, rows=task.file.rows, bytes=sizes[0], beside=tuple(sizes[1:]))

@@ -11,8 +11,10 @@ from typing import Any
 from models.interventions.registry import entry_of
 from models.recommended import Recommended
 from models.spec import Sampling
+from pipelines.config.arms import said
 from pipelines.config.quota import Quota
 from pipelines.config.run import RunConfig
+from pipelines.config.write_toml import inline
 from pipelines.dataset import owned, run_json
 from pipelines.dataset.run_json import PlanCounts
 from pipelines.dataset.storage import Storage
@@ -90,10 +92,13 @@ def _asked(config: RunConfig, output: Storage, survey: Survey) -> Iterator[tuple
 
 
 def settings(config: RunConfig) -> Iterator[str]:
-    """Every setting of sampling and of the arms' interventions, a line each, and where it comes from."""
+    """Every setting of sampling and of the arms' interventions, and the arms' LoRAs, a line each, and where it comes
+    from."""
     named = Sampling.names(pictures=config.prompts.columns.pictured)
     yield from _lines("sampling", "sampling", config.sampling, config.recommended, named)
     for arm in config.arms:
+        if arm.loras is not None:
+            yield f"{arm.name}: loras = {inline(said(arm.loras))} (the arm)"
         yield from (f"{arm.name}: sampling.{key} = {value!r} (the arm)" for key, value in arm.sampling.given().items())
         for acting in arm.interventions:
             name = entry_of(acting).name

@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from pipelines.pages.axes import Axis, nice_ticks
+
 ARM_COLOURS = 8
 """Number of arm colours in the style sheet; further arms reuse them."""
 
@@ -34,10 +36,10 @@ def chart(title: str, hint: str, arms: Sequence[str], lines: Sequence[Line]) -> 
     if not spans:
         return ""
     ticks = nice_ticks(min(mean - half for mean, half in spans), max(mean + half for mean, half in spans))
-    drawn = "".join(_line(label, marks, arms, ticks) for label, marks in rows)
+    place = Axis(ticks=ticks, first=_EDGE_PERCENT, last=100 - _EDGE_PERCENT)
+    drawn = "".join(_line(label, marks, arms, place) for label, marks in rows)
     axis = "".join(
-        f'<text x="{_place(tick, ticks):.2f}%" y="12" text-anchor="middle">{_short(tick, ticks)}</text>'
-        for tick in ticks
+        f'<text x="{place(tick):.2f}%" y="12" text-anchor="middle">{_short(tick, ticks)}</text>' for tick in ticks
     )
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b> <span>{escape(hint)}</span></figcaption>'
@@ -45,30 +47,15 @@ def chart(title: str, hint: str, arms: Sequence[str], lines: Sequence[Line]) -> 
     )
 
 
-def nice_ticks(low: float, high: float) -> list[float]:
-    """The ticks of an axis: three to six round numbers, from at most `low` to at least `high`."""
-    spread = max(high - low, abs(high) * 1e-3, 1e-6)
-    power = 10.0 ** math.floor(math.log10(spread / 2))
-    step = next(power * m for m in (1, 2, 5, 10) if spread / (power * m) <= 4)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [i * step for i in range(first, max(last, first + 1) + 1)]
-
-
-def _place(value: float, ticks: Sequence[float]) -> float:
-    share = (value - ticks[0]) / (ticks[-1] - ticks[0])
-    return _EDGE_PERCENT + share * (100 - 2 * _EDGE_PERCENT)
-
-
 def _short(tick: float, ticks: Sequence[float]) -> str:
     decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     return f"{tick:.{decimals}f}".replace("-", "\u2212")
 
 
-def _line(label: str, marks: Sequence[Span | None], arms: Sequence[str], ticks: Sequence[float]) -> str:
+def _line(label: str, marks: Sequence[Span | None], arms: Sequence[str], place: Axis) -> str:
     height = _LANE_PX * len(marks) + 5
     shapes = [
-        f'<line class="grid" x1="{_place(t, ticks):.2f}%" x2="{_place(t, ticks):.2f}%" y1="0" y2="{height}"/>'
-        for t in ticks
+        f'<line class="grid" x1="{place(t):.2f}%" x2="{place(t):.2f}%" y1="0" y2="{height}"/>' for t in place.ticks
     ]
     words = []
     for lane, (arm, mark) in enumerate(zip(arms, marks, strict=True)):
@@ -79,8 +66,8 @@ def _line(label: str, marks: Sequence[Span | None], arms: Sequence[str], ticks: 
         words.append(f"{arm} {mean:.3f}" + (f" ± {half:.3f}" if half else ""))
         shapes.append(
             f'<g class="arm-{lane % ARM_COLOURS}"><title>{escape(words[-1])}</title>'
-            f'<line class="interval" x1="{_place(mean - half, ticks):.2f}%" x2="{_place(mean + half, ticks):.2f}%"'
-            f' y1="{y}" y2="{y}"/><circle cx="{_place(mean, ticks):.2f}%" cy="{y}" r="3.5"/></g>'
+            f'<line class="interval" x1="{place(mean - half):.2f}%" x2="{place(mean + half):.2f}%"'
+            f' y1="{y}" y2="{y}"/><circle cx="{place(mean):.2f}%" cy="{y}" r="3.5"/></g>'
         )
     spoken = escape(f"{label}: {', '.join(words)}")
     return (

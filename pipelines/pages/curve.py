@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pipelines.pages.chart import nice_ticks
+from pipelines.pages.axes import Axis, nice_ticks
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 320, 150, 44, 22, 12
 
@@ -29,16 +29,8 @@ def curve(title: str, points: Sequence[tuple[float, Estimate]], base: Estimate |
     estimates = [estimate for _, estimate in points] + ([base] if base else [])
     ticks = nice_ticks(min(e["low"] for e in estimates), max(e["high"] for e in estimates))
     places = _spread([value for value, _ in points])
-
-    def y(value: float) -> float:
-        share = (value - ticks[0]) / (ticks[-1] - ticks[0])
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _EDGE)
-
-    grid = "".join(
-        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
-        f'<text x="{_LEFT - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{t:g}</text>'
-        for t in ticks
-    )
+    y = Axis(ticks=ticks, first=_HEIGHT - _BOTTOM, last=_EDGE, form="g")
+    grid = y.lines_across(_LEFT, _WIDTH) + y.numbers_beside(_LEFT - 6)
     band = ""
     if base:
         band = (

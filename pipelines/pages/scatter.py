@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pipelines.pages.chart import nice_ticks
+from pipelines.pages.axes import Axis, nice_ticks
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 640, 320, 64, 40, 16
 
@@ -34,24 +34,10 @@ def scatter(dots: Sequence[Dot], *, across: str, up: str) -> str:
     across: name of the first measure.
     up: name of the second.
     """
-    values = {"x": [dot.x for dot in dots], "y": [dot.y for dot in dots]}
-    ticks = {axis: nice_ticks(min(of_axis), max(of_axis)) for axis, of_axis in values.items()}
-
-    def x(value: float) -> float:
-        share = (value - ticks["x"][0]) / (ticks["x"][-1] - ticks["x"][0])
-        return _LEFT + share * (_WIDTH - _LEFT - _EDGE)
-
-    def y(value: float) -> float:
-        share = (value - ticks["y"][0]) / (ticks["y"][-1] - ticks["y"][0])
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _BOTTOM - _EDGE)
-
-    grid = "".join(
-        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
-        f'<text x="{_LEFT - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{t:.4g}</text>'
-        for t in ticks["y"]
-    ) + "".join(
-        f'<text x="{x(t):.1f}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{t:.4g}</text>' for t in ticks["x"]
-    )
+    of_x, of_y = [dot.x for dot in dots], [dot.y for dot in dots]
+    x = Axis(ticks=nice_ticks(min(of_x), max(of_x)), first=_LEFT, last=_WIDTH - _EDGE)
+    y = Axis(ticks=nice_ticks(min(of_y), max(of_y)), first=_HEIGHT - _BOTTOM, last=_EDGE)
+    grid = y.lines_across(_LEFT, _WIDTH) + y.numbers_beside(_LEFT - 6) + x.numbers_below(_HEIGHT - _BOTTOM + 16)
     front = sorted((dot for dot in dots if dot.on_the_front), key=lambda dot: dot.x)
     line = " ".join(f"{x(dot.x):.1f},{y(dot.y):.1f}" for dot in front)
     marks = "".join(

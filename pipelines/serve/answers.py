@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,7 +18,7 @@ from pipelines.serve.folders import open_folder
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.jobs import Step
 from pipelines.serve.response_schema import ImageResponse
-from pipelines.serve.schema import ImageRequest
+from pipelines.serve.schema import ImageRequest, fields_of
 from pipelines.serve.several import Models
 from pipelines.serve.video_schema import VideoRequest
 
@@ -31,7 +32,8 @@ def _read(reader: TypeAdapter[ImageRequest], job: Deferred) -> ImageRequest:
     try:
         return reader.validate_json(job.request)
     except ValidationError as error:
-        raise invalid([{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]) from None
+        problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
+        raise invalid(problems, partial(fields_of, _BODIES[job.kind])) from None
 
 
 class ImagesDesk(DeskHere):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from models.errors import did_you_mean
 from pipelines.prompts.values import printable
 from pipelines.serve.response_schema import ErrorBody, ErrorResponse
 
 _log = logging.getLogger("ray.serve")
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_ALIKE = 0.6
+"""Least likeness of a field that is not there to the one that a message suggests."""
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -89,14 +92,25 @@ def no_key() -> ApiError:
     )
 
 
-def invalid(problems: Sequence[Any]) -> ApiError:
+def invalid(problems: Sequence[Any], known: Callable[[str], Collection[str]]) -> ApiError:
     """The error for a request body that does not fit.
 
     problems: pydantic's errors.
+    known: the fields that a body may have, by "", and those of an object in it, by its name.
     """
-    named = [(_field(problem["loc"]), problem["msg"]) for problem in problems]
+    named = [(_field(problem["loc"]), problem) for problem in problems]
+    # What is wrong in an object is not told twice where a switch could stand in its place.
+    objects = {field.rpartition(".")[0] for field, _ in named}
+    named = [(field, _told(problem, field, known)) for field, problem in named if field not in objects or not field]
     message = "; ".join(f"{field}: {text}" if field else text for field, text in named[:5])
     return ApiError(400, message, param=named[0][0] or None, code="invalid_value")
+
+
+def _told(problem: Mapping[str, Any], field: str, known: Callable[[str], Collection[str]]) -> str:
+    if problem["type"] != "extra_forbidden":
+        return str(problem["msg"])
+    table, _, name = field.rpartition(".")
+    return f"there is no such field{did_you_mean(name, known(table), _ALIKE)}"
 
 
 def _field(location: Sequence[Any]) -> str:

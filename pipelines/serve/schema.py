@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from models.interventions.base import Intervention
-from models.interventions.registry import registered
+from models.interventions.registry import find, registered
 from models.spec import InterventionConfig
 from pipelines.errors import UserError
 from pipelines.serve.jobs import Clip
@@ -242,3 +242,15 @@ def _intervention(entry: Intervention, defaults: InterventionConfig, ending: str
 def _of_form(value: Any) -> Any:
     """Forms have texts alone; the switch of an intervention is not one."""
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+def fields_of(kind: type[ImageRequest], name: str) -> list[str]:
+    """The fields that a request may have, or those of an object in it.
+
+    kind: of the request.
+    name: of the object; "" for the request itself.
+    """
+    if not name:
+        return [*kind.model_fields, *(entry.name for entry in registered())]
+    entry = find(name)
+    return [] if entry is None else [field.name for field in fields(entry.config)]

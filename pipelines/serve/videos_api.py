@@ -18,6 +18,8 @@ from pipelines.serve.several import Models
 from pipelines.serve.shelf import media_type
 from pipelines.serve.video_schema import Video, VideoDeleted, VideoList, VideoRequest, told
 
+PATH = "/v1/videos"
+
 
 def routes(jobs: CallerJobs, models: Models, dependencies: Sequence[Any]) -> APIRouter:
     """The routes.
@@ -28,7 +30,7 @@ def routes(jobs: CallerJobs, models: Models, dependencies: Sequence[Any]) -> API
     """
     each = bodies(models, VideoRequest)
     body = either(models, each)
-    common: dict[str, Any] = {"prefix": "/v1/videos", "dependencies": [*dependencies]}
+    common: dict[str, Any] = {"prefix": PATH, "dependencies": [*dependencies]}
     router, with_body, all_routes = APIRouter(**common), APIRouter(route_class=FormRoute, **common), APIRouter()
 
     @with_body.post("", responses=refusals(*MAKING), openapi_extra=form_too(*each), summary="Begin a video")

@@ -21,6 +21,7 @@ from pipelines.serve.caller_jobs import CallerJobs
 from pipelines.serve.cards import Cards
 from pipelines.serve.desk import Desk
 from pipelines.serve.door import Door
+from pipelines.serve.edit_schema import EditRequest
 from pipelines.serve.errors import ApiError
 from pipelines.serve.guard import Guard
 from pipelines.serve.head import Head
@@ -30,9 +31,11 @@ from pipelines.serve.rates import LIMITS, Rates
 from pipelines.serve.refusals import refusals
 from pipelines.serve.repeats import Repeats
 from pipelines.serve.response_schema import ModelCard, ModelList
+from pipelines.serve.schema import ImageRequest, fields_of
 from pipelines.serve.several import Models
 from pipelines.serve.shelf import media_type
 from pipelines.serve.uploads import Bodies, Uploads
+from pipelines.serve.video_schema import VideoRequest
 
 
 def create_app(models: Models, desk: Desk, keys: Keys, door: Door) -> FastAPI:
@@ -176,4 +179,6 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return errors.response(errors.invalid(error.errors()))
+    kinds: dict[str, type[ImageRequest]] = {making.EDITS: EditRequest, videos_api.PATH: VideoRequest}
+    kind = kinds.get(request.url.path, ImageRequest)
+    return errors.response(errors.invalid(error.errors(), partial(fields_of, kind)))

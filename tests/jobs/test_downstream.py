@@ -162,7 +162,7 @@ def test_wrong_input_is_named(toml: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "'quota' needs names of arms (long, of no source, stock, unguided)" in capsys.readouterr().err
     toml.write_text(toml.read_text().replace('"stock", "ungided"', '"stock"').replace("steps = 2 }", "step = 2 }"))
     assert downstream.main(["--config", str(toml)]) == 2
-    assert "arm 'of no source': table [sampling]: unknown key 'step'" in capsys.readouterr().err
+    assert "table [arms[3].sampling]: unknown key 'step'" in capsys.readouterr().err
 
 
 def test_the_shipped_config() -> None:

@@ -281,3 +281,14 @@ def test_a_switch_leaves_the_mark_out_and_the_card_says_so(kind: str, toy_run: P
         assert (SOURCE_TYPE in (to / "README.md").read_text()) == mark
         assert json.loads((to / "export.json").read_bytes())["export"].get("mark", False) == mark
     assert export(toy_run, tmp_path / "marked-True", kind, "--no-mark", shard_bytes=10**9) == 2
+
+
+@pytest.mark.parametrize("kind", ["imagefolder", "coco"])
+def test_the_size_of_an_export_is_that_of_its_images_too(
+    kind: str, toy_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(toy_run, tmp_path, kind) == 0
+    files = [path.stat().st_size for path in (tmp_path / "train").rglob("*") if path.is_file()]
+    assert f"30 images in {len(files)} files, {sum(files) / 1e6:.1f} MB" in capsys.readouterr().out
+    card = (tmp_path / "README.md").read_text()
+    assert (f"download_size: {sum(files)}\n" in card) == (kind in FOR_DATASETS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +9,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch._dynamo import config as dynamo
-from torch._inductor import config as inductor
 
 from jobs.benchmarks.papers import papers_forms
 from models.denoising import Denoising
@@ -22,32 +17,17 @@ from models.errors import ModelError, PromptError
 from models.families import family_of
 from models.generator import Generator
 from models.hooks import blocks
-from models.interventions.dave import DaveConfig
 from models.interventions.repulsion import groups as groups_of_call
 from models.interventions.repulsion import push
 from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
-from models.parallel.division import Division
-from models.spec import Group, InterventionConfig, ModelSpec, Sampling
-
-SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
-TORA = ToraConfig(sigma=2.0, site="attention")
-REPULSION = RepulsionConfig(strength=3.0, max_displacement=1.0, branch="cond", steps=(0.0, 0.15), blocks=(0.6667, 1.0))
-SEEDS = (11, 12, 13)
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
+from models.spec import InterventionConfig, ModelSpec, Sampling
+from tests.support.small_groups import REPULSION, SAMPLING, SEEDS, TORA, difference, group
 
 
 @pytest.fixture(scope="module")
 def generator(tiny_pipeline: str) -> Generator:
     return Generator(ModelSpec(path=tiny_pipeline, dtype="float32"))
-
-
-def group(prompt: str = "a red star", seeds: tuple[int, ...] = SEEDS, **changes: Any) -> Group:
-    return Group(prompt=prompt, seeds=seeds, **{"sampling": SAMPLING, **changes})
-
-
-def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
-    return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
@@ -243,84 +223,3 @@ def test_each_setting_of_tora_makes_other_pictures(generator: Generator, setting
     other = generator.generate([group(interventions=(replace(TORA, **settings),))])[0]
     assert difference(other, default) > 0
     assert np.array_equal(generator.generate([group(interventions=(TORA,))])[0], default)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-@needs_compiler
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_compiled_blocks_draw_the_same_whatever_came_before(
-    dtype: Any, generator: Generator, tiny_pipeline: str
-) -> None:
-    both: dict[str, Any] = {"interventions": (TORA, REPULSION)}
-    groups = [group(**both), group("a dot", (21, 22, 23), **both)]
-    found = []
-    for order in ((1, 2), (2, 1)):
-        torch.compiler.reset()
-        compiled = Generator(ModelSpec(path=tiny_pipeline, dtype=dtype, compile=True))
-        with ThreadPoolExecutor(1) as other_thread:  # as in the job
-            made = {count: other_thread.submit(compiled.generate, groups[:count]).result() for count in order}
-        found.append([*made[1], *made[2]])
-    for first, second in zip(*found, strict=True):
-        assert np.array_equal(first, second)
-    if dtype == "float32":  # a tiny random model makes much of bfloat16's other roundings
-        for image, plain in zip(found[0], [*generator.generate(groups[:1]), *generator.generate(groups)], strict=True):
-            assert difference(image, plain) <= 1
-
-
-@needs_compiler
-def test_no_setting_of_an_intervention_is_compiled_into_a_block(tiny_pipeline: str) -> None:
-    """As many settings as arms and requests have: blocks that held them would reach torch's limit."""
-    compiled = Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True))
-    made: list[torch.fx.GraphModule] = []
-
-    def backend(graph: torch.fx.GraphModule, _: object) -> Any:
-        made.append(graph)
-        return graph.forward
-
-    for block in compiled.transformer.transformer_blocks:
-        block.compile(dynamic=True, backend=backend)
-    counts, pictures = [], []
-    try:
-        for number in range(1, 19):
-            tora = ToraConfig(sigma=1.0 + number / 10, angle=number / 20, site=("attention", "block")[number % 2])
-            configs = (tora, RepulsionConfig(strength=float(number)), DaveConfig(weight=number / 20))
-            sampling = replace(SAMPLING, steps=1)
-            (image,) = compiled.generate([group(sampling=sampling, interventions=configs)])
-            counts.append(len(made))
-            pictures.append(image.tobytes())
-    finally:
-        torch.compiler.reset()
-    assert 0 < counts[3] == counts[-1]  # by then each site was met twice
-    assert len({*pictures}) > len(pictures) / 2
-
-
-@needs_compiler
-def test_the_compilers_settings_hold_in_any_thread(tiny_pipeline: str) -> None:
-    compiled = Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True))
-    seen: list[tuple[bool, bool]] = []
-
-    def note(*_: int) -> None:
-        seen.append((inductor.freezing, dynamo.fail_on_recompile_limit_hit))
-
-    def draw() -> None:
-        with torch.compiler.set_stance("force_eager"):  # what the compiler makes is tested above
-            compiled.generate([group()], note)
-        assert not inductor.freezing
-
-    with ThreadPoolExecutor(1) as other_thread:
-        other_thread.submit(draw).result()
-    assert seen == [(True, True)] * SAMPLING.steps
-
-
-def test_compiled_blocks_are_refused_where_they_were_not_tried(tiny_pipeline: str) -> None:
-    with pytest.raises(ValueError, match="compile = True"):
-        ModelSpec(path=tiny_pipeline, weights="float8", compile=True)
-    with pytest.raises(ModelError, match=r"model\.compile works on one GPU"):
-        Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True), Division(cfg=2, group=1, context=1))
-
-
-def test_compiled_blocks_need_a_compiler_from_the_start(tiny_pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
-    with pytest.raises(ModelError, match=r"install g\+\+"):
-        Generator(ModelSpec(path=tiny_pipeline, dtype="float32", compile=True))

@@ -53,9 +53,33 @@ def test_a_number_format_is_chosen_for_the_device(
     if flags is not None:
         cpu.write_text(flags)
     monkeypatch.setattr(module, "_CPU", cpu)
+    monkeypatch.setenv("PATH", "")  # where no driver says which GPU this machine has
     chosen = resolved(ModelSpec(path="owner/model", device=device), gpus=gpus)
     assert chosen.dtype == dtype
     assert not slowness(chosen, gpus=gpus)
+
+
+@pytest.mark.parametrize(
+    ("told", "dtype", "slow"),
+    [
+        ("Tesla T4, 7.5", "bfloat16", "the GPU Tesla T4 of this machine has no units for it"),
+        ("NVIDIA H100 80GB HBM3, 9.0\nTesla V100-SXM2-32GB, 7.0", "bfloat16", "the GPU Tesla V100-SXM2-32GB"),
+        ("Tesla T4, 7.5", "float16", ""),
+        ("NVIDIA A100-SXM4-40GB, 8.0", "bfloat16", ""),
+        ("NVIDIA B200, 10.0", "bfloat16", ""),
+        ("GRID, [N/A]", "bfloat16", ""),
+        (None, "bfloat16", ""),
+    ],
+)
+def test_a_gpu_that_only_emulates_bfloat16_is_warned_of(
+    told: str | None, dtype: Any, slow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\nexit 9\n" if told is None else f"#!/bin/sh\ncat <<END\n{told}\nEND\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    said = slowness(ModelSpec(path="owner/model", dtype=dtype), gpus=True)
+    assert slow in said if slow else not said
 
 
 def test_a_generator_says_which_one_it_was(tiny_pipeline: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,19 @@ def test_without_any_it_is_the_model_itself(generator: Generator, tiny_pipeline:
     assert np.array_equal(drawn(generator, replace(pair[0], scale=0.0)), bare)
     assert not np.array_equal(drawn(generator, *pair), bare)
     assert np.array_equal(drawn(generator), bare)
+
+
+def test_nothing_is_said_of_parts_that_a_lora_leaves_alone(tiny_pipeline: str, pair: tuple[Lora, Lora]) -> None:
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("diffusers")
+    log.addHandler(handler)
+    try:
+        Generator(ModelSpec(path=tiny_pipeline, dtype="float32", device="cpu", loras=pair))
+    finally:
+        log.removeHandler(handler)
+    assert not [line for line in said if "LoRA" in line]
 
 
 def test_a_group_that_says_none_gets_all_of_them(generator: Generator, pair: tuple[Lora, Lora]) -> None:

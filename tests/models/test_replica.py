@@ -17,24 +17,15 @@ import pytest
 
 from models.errors import PromptError
 from models.generator import Generator
-from models.interventions.repulsion.config import RepulsionConfig
 from models.interventions.tora.config import ToraConfig
 from models.parallel.division import Ranks
 from models.replica.replica import Replica, _Process
-from models.spec import Group, ModelSpec, Sampling
+from models.spec import Group, ModelSpec
 from tests.conftest import ROOT
 from tests.support.ranks import gone
+from tests.support.small_groups import REPULSION, SAMPLING, TORA, group
 
-SAMPLING = Sampling(steps=4, guidance_scale=3.0, width=16, height=16, max_sequence_length=4)
-GROUP = Group(
-    prompt="a red star",
-    seeds=(11, 12, 13),
-    sampling=SAMPLING,
-    interventions=(
-        ToraConfig(sigma=2.0, site="attention"),
-        RepulsionConfig(strength=3.0, max_displacement=1.0, branch="cond", blocks=(0.6667, 1.0)),
-    ),
-)
+GROUP = group(interventions=(TORA, REPULSION))
 
 
 @pytest.fixture(scope="module")

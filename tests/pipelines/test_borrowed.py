@@ -13,6 +13,7 @@ from models.spec import ModelSpec
 from pipelines.config.borrowed import borrowed
 from pipelines.config.recommended import settings_of
 from pipelines.evaluation.config import load
+from pipelines.flows.dry_run import settings
 from pipelines.flows.warnings import of_arms
 from tests.conftest import Configure
 
@@ -84,3 +85,13 @@ def test_a_request_is_told_in_its_own_fields() -> None:
         "{sigma = 6.0, blocks = [0.625, 1.0]}. Without it, ask for what is recommended: steps = 28, tora = "
         "{sigma = 2.0, blocks = [0.0, 1.0]}"
     )
+
+
+def test_a_dry_run_says_which_loras_an_arm_has_of_its_own(configure: Configure) -> None:
+    arms = [
+        {"name": "all"},
+        {"name": "none", "loras": []},
+        {"name": "pale", "loras": [{"name": "turbo", "scale": 0.5}]},
+    ]
+    said = [line for line in settings(configure(model=MODEL, arms=arms)) if "loras" in line]
+    assert said == ["none: loras = [] (the arm)", 'pale: loras = [{name = "turbo", scale = 0.5}] (the arm)']

@@ -151,3 +151,45 @@ def test_a_scorer_that_chooses_pictures_is_in_the_name_of_their_file(tmp_path: P
 
     assert name("one", 2) != name("other", 2)
     assert name("one", 1) == name("other", 1)
+
+
+def _arms(folder: Path, text: str) -> EvaluationConfig:
+    """An evaluation with these arms after a first one."""
+    file = folder / "e.toml"
+    file.write_text(
+        f'output = "out"\noracle = "o"\n[model]\npath = "m"\ndtype = "float32"\n[[arms]]\nname = "first"\n{text}'
+    )
+    return load(file)
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("", "0f1d514db82549d7"),
+        ("guidance_scale = 2.0", "66830840a1de9429"),
+        ("sampling = { steps = 2, sigmas = [1.0, 0.5] }", "f80453148b76386a"),
+        ('sampling = { negative_prompt = "a dog", guidance_scale = 7.5 }', "4bfccc13f0c568b9"),
+        ("sampling = { sigmas = [] }", "214c13cd8a49e299"),
+    ],
+)
+def test_pictures_that_were_made_before_are_found_again(said: str, name: str, tmp_path: Path) -> None:
+    config = _arms(tmp_path, f'[[arms]]\nname = "a"\n{said}')
+    files = ArmFiles(config=config, output=Storage.open(str(tmp_path)), revision="r")
+    prompts = PromptSet(rarity="rare", kind="single", prompts=("a star",), concepts=("star",), images=2)
+    assert files.name(config.arms[1], prompts, 0) == f"arms/{name}.npz"
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (
+            "guidance_scale = 2.0\nsampling = { guidance_scale = 4.0 }",
+            r"guidance_scale = 2.0: sampling.guidance_scale = 4.0 says it too; leave one of them out",
+        ),
+        ("sampling = { stpes = 2 }", r"\[arms\[1\].sampling\]: unknown key 'stpes'; did you mean 'steps'"),
+        ("sampling = { steps = 0 }", r"arms.a.sampling: steps = 0"),
+    ],
+)
+def test_what_an_arm_says_of_sampling_is_checked(said: str, error: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=error):
+        _arms(tmp_path, f'[[arms]]\nname = "a"\n{said}')

@@ -25,7 +25,8 @@ from pipelines.flows.finish import finish
 from pipelines.gallery.lines import lines_of
 from pipelines.gallery.page import gallery
 from pipelines.gallery.pick import pick_prompts
-from pipelines.pages.chart import chart, nice_ticks
+from pipelines.pages.axes import nice_ticks
+from pipelines.pages.chart import chart
 from pipelines.plan.files import planned_shards
 from tests.support.toy_run import Toy, write_run
 

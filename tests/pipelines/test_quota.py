@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,36 +12,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from jobs import export
-from models.embedded import WEIGHTS
-from pipelines import console
 from pipelines.config.fingerprint import fingerprint
-from pipelines.dataset.progress_json import ProgressFile, Quotas
 from pipelines.dataset.storage import Storage
 from pipelines.errors import UserError
-from pipelines.flows import dry_run, run_record
+from pipelines.flows import run_record
 from pipelines.flows.fill import fill
-from pipelines.flows.finish import finish
 from pipelines.prompts import pictures
 from pipelines.prompts.columns import Columns
 from pipelines.quota import shard as shards
 from pipelines.quota.shard import KEY, OVER_QUOTA, Verdicts, settle
 from tests.support.job import files_of, rows
 from tests.support.killing import dies_at_write
-from tests.support.quota_world import Concept, World, configured, filled, picture
+from tests.support.quota_world import PROMPTS, WORLD, Concept, World, configured, filled, picture
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-PROMPTS = {"easy": ["an easy thing", "some easy thing"], "poor": ["a poor thing"], "never": ["a thing that never is"]}
-WORLD = {
-    "easy": Concept(modes=200),
-    "poor": Concept(modes=6),
-    "never": Concept(passes={"base": 0.0, "tora": 0.0}),
-}
+
+pytestmark = pytest.mark.usefixtures("no_waiting_for_disks")
 
 
 def test_each_quota_is_met_exactly_or_given_up(tmp_path: Path) -> None:
@@ -89,11 +76,6 @@ def test_a_second_call_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert filled(config, WORLD).images == 0
     assert files_of(tmp_path / "out") == before
     assert (tmp_path / "out" / "run.json").read_bytes() == record
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.mark.parametrize("kills", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 10))])
@@ -263,168 +245,3 @@ def test_a_row_that_asks_for_images_of_its_own_costs_itself(tmp_path: Path) -> N
     filled(config, WORLD)
     ((reason,),) = rows(tmp_path / "out" / "failed", "error")
     assert "images = 8: in a run with [quota]" in reason
-
-
-def test_the_certificate_says_what_came_of_each_quota_and_why(tmp_path: Path) -> None:
-    config = configured(tmp_path, {**PROMPTS, "some": ["a thing that fails"]}, {"accepted": 9, "most_groups": 12})
-    filled(config, WORLD)
-    summary = finish(Storage.open(tmp_path / "out"))
-    assert summary.complete
-    assert summary.quotas
-    assert summary.quotas == Quotas(quotas=4, met=1, asked=36, accepted=15, made=summary.quotas.made)
-    assert "quotas: 1 of 4 met, 15 of 36 images accepted" in console.table(summary)
-    out = tmp_path / "out"
-    files = json.loads((out / "manifest.json").read_bytes())["files"]
-    assert "certificate.parquet" in {entry["path"] for entry in files}
-    assert "1 of 4 quotas are met" in (out / "README.md").read_text()
-    found = {row["quota"]: row for row in pq.read_table(out / "certificate.parquet").to_pylist()}
-    images = Counter(concept for folder in ("data", "rejected") for (concept,) in rows(out / folder, "concept"))
-    for concept, row in found.items():
-        assert row["made"] == images[concept] == sum(arm["made"] for arm in row["arms"])
-        assert row["passed"] == row["accepted"] + row["repeats"] + row["over_quota"]
-        assert row["accepted"] == sum(arm["accepted"] for arm in row["arms"])
-        assert row["acceptance"]["low"] <= row["acceptance"]["value"] <= row["acceptance"]["high"]
-        stored = {one[0] for one in rows(out / "data", "image_id, concept") if one[1] == concept}
-        assert {one["image_id"] for one in row["examples"]} <= stored
-        assert len(row["examples"]) == min(row["accepted"], 6)
-    assert (found["easy"]["state"], found["easy"]["reason"]) == ("met", None)
-    assert found["easy"]["modes_unseen"]["high"] >= 200 - 9
-    assert found["poor"]["reason"].startswith("new ones repeat old ones: 42 of 48 valid images repeat the 6 accepted")
-    assert found["poor"]["modes_unseen"]["high"] < 1.5
-    assert found["never"]["reason"].startswith("0 of 48 images passed the judge")
-    assert found["some"]["reason"] == "all 12 groups failed: see failed/"
-    page = (out / "certificate.html").read_text()
-    assert "<b>1 of 4 quotas met</b>; <b>3 given up</b>" in page
-    assert page.count("<img") == 12
-    assert page.index("never") < page.index(">easy<")
-
-
-def test_an_export_has_the_certificate_and_its_card_names_what_was_given_up(tmp_path: Path) -> None:
-    never = {f"never {number}": [f"a thing that never is {number}"] for number in range(11)}
-    config = configured(tmp_path, {"easy": PROMPTS["easy"], **never}, {"accepted": 4, "most_groups": 1})
-    filled(config, {"easy": WORLD["easy"], **dict.fromkeys(never, WORLD["never"])})
-    finish(Storage.open(tmp_path / "out"))
-    to = tmp_path / "tars"
-    assert export.main(["--dataset", str(tmp_path / "out"), "--to", str(to), "--format", "webdataset"]) == 0
-    assert (to / "certificate.parquet").read_bytes() == (tmp_path / "out/certificate.parquet").read_bytes()
-    assert "certificate.parquet" in {file["path"] for file in json.loads((to / "manifest.json").read_bytes())["files"]}
-    for card in (to / "README.md", tmp_path / "out/README.md"):
-        text = card.read_text()
-        assert "1 of 12 quotas are met" in text
-        assert text.count("images passed the judge") == 10  # the page and the file have them all
-        assert "| `never 0` | 0 | 4 | 4 | 0 of 4 images passed the judge" in text
-        assert "1 more was given up" in text
-    assert "certificate.html" not in (to / "README.md").read_text()
-
-
-def test_the_certificate_of_a_run_that_goes_on_is_gone_until_it_ends(tmp_path: Path) -> None:
-    small, large = ({"accepted": count, "most_groups": 40} for count in (5, 50))
-    filled(configured(tmp_path, {"easy": PROMPTS["easy"]}, small), WORLD)
-    config = configured(tmp_path, {"easy": PROMPTS["easy"]}, large)
-    assert not dies_at_write(partial(filled, config, WORLD), 20)
-    assert not (tmp_path / "out" / "certificate.parquet").exists()
-    filled(config, WORLD)
-    assert pq.read_table(tmp_path / "out" / "certificate.parquet")["asked"].to_pylist() == [50]
-
-
-def test_a_dry_run_says_what_quotas_cost_at_several_rates_and_at_that_of_the_run_so_far(tmp_path: Path) -> None:
-    models = {
-        "model": {"path": str(WEIGHTS / "pipeline"), "dtype": "float32"},
-        "scoring": {"model": f"local-dir:{WEIGHTS / 'clip'}"},
-    }
-    config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12}, **models)
-    said = dry_run.describe(config).splitlines()
-    assert "quotas   3 of 9 accepted images, in groups of 4" in said
-    assert [line.partition(" images of ")[0] for line in said if "accepted" in line][1:] == [
-        "50%      accepted: 60",
-        "20%      accepted: 144",
-        "5%       accepted, given up before they are met: 144",
-    ]
-    assert not any(line.startswith("groups") for line in said)
-    filled(config, WORLD)
-    assert re.search(r"^\d+% +accepted, as in the run so far", dry_run.describe(config), re.MULTILINE)
-
-
-def test_the_bandit_gives_groups_to_the_arm_and_the_prompt_that_deliver(tmp_path: Path) -> None:
-    """Of a concept whose quota needs many groups, and of one that learns from others."""
-    prompts = {name: [f"{name} well", f"{name} fails"] for name in ("a", "b", "c", "d")}
-    concepts = {name: Concept(modes=400, passes={"base": 0.1, "tora": 0.8}) for name in prompts}
-    made = {}
-    for budget in ("uniform", "bandit"):
-        folder = tmp_path / budget
-        folder.mkdir()
-        config = configured(folder, prompts, {"accepted": 24, "most_groups": 100, "budget": budget})
-        made[budget] = filled(config, concepts).images
-        assert len(rows(folder / "out" / "data", "image_id")) == 4 * 24
-        plan = rows(folder / "out" / "plan", "arm, prompt")
-        delivers = sum(arm == "tora" and prompt.endswith("well") for arm, prompt in plan) / len(plan)
-        assert delivers > 0.45 if budget == "bandit" else delivers == pytest.approx(0.25, abs=0.05)
-    assert made["bandit"] < 0.75 * made["uniform"]
-
-
-def test_arms_may_have_smaller_groups_and_work_counts_by_images(tmp_path: Path) -> None:
-    """Small groups of which all images pass bring more for their work than large ones of which four in ten do, although
-    a large group brings more than a small one."""
-    arms = [{"name": "tora", "tora": True}, {"name": "tiny", "tora": True, "group_size": 2}]
-    names = [f"concept {number}" for number in range(4)]
-    tables = {"arms": arms, "group": {"size": 8}}
-    config = configured(tmp_path, {name: [f"a {name}"] for name in names}, {"accepted": 40}, **tables)
-    world = filled(config, {name: Concept(modes=4000, passes={"tora": 0.4}) for name in names})
-    plan = rows(tmp_path / "out" / "plan", "arm, prompt, group_seeds")
-    assert {(arm, len(seeds)) for arm, _, seeds in plan} == {("tora", 8), ("tiny", 2)}
-    seeds = [seed for _, _, group in plan for seed in group]
-    assert len(seeds) == len({*seeds}) == world.images
-    assert len(rows(tmp_path / "out" / "data", "image_id")) == 4 * 40
-    groups = Counter(arm for arm, *_ in plan)
-    assert groups["tiny"] > 2 * groups["tora"]
-    assert finish(Storage.open(tmp_path / "out")).complete
-    certificate = pq.read_table(tmp_path / "out" / "certificate.parquet")
-    assert {*certificate["best_arm"].to_pylist()} == {"tiny"}
-
-
-def test_work_counts_by_steps_so_that_the_bandit_finds_out_what_they_are_worth(tmp_path: Path) -> None:
-    """An arm with a quarter of the steps, of whose images half as many pass, brings twice as much for its work."""
-    few = {"name": "few", "sampling": {"steps": 5}}
-    names = [f"concept {number}" for number in range(4)]
-    tables: dict[str, Any] = {"arms": [{"name": "base"}, few], "sampling": {"steps": 20}}
-    config = configured(tmp_path, {name: [f"a {name}"] for name in names}, {"accepted": 40}, **tables)
-    filled(config, {name: Concept(modes=4000, passes={"base": 0.8, "few": 0.4}) for name in names})
-    assert {*rows(tmp_path / "out" / "plan", "arm, steps")} == {("base", 20), ("few", 5)}
-    groups = Counter(arm for (arm,) in rows(tmp_path / "out" / "plan", "arm"))
-    assert groups["few"] > 2 * groups["base"]
-    assert len(rows(tmp_path / "out" / "data", "image_id")) == 4 * 40
-    assert finish(Storage.open(tmp_path / "out")).complete
-    assert {*pq.read_table(tmp_path / "out" / "certificate.parquet")["best_arm"].to_pylist()} == {"few"}
-
-
-def test_texts_that_bring_nothing_new_the_second_time_are_drawn_once_before_any_is_drawn_again(tmp_path: Path) -> None:
-    """Each text says everything, so that all its pictures are one mode."""
-    prompts = {name: [f"{name} as text {at}" for at in range(30)] for name in ("a", "b", "c", "d")}
-    config = configured(tmp_path, prompts, {"accepted": 20}, arms=[{"name": "base"}], group={"size": 1})
-
-    class OneEach(World):
-        def _row(self, group: dict[str, Any], index: int) -> dict[str, Any]:
-            row = super()._row({**group, "concept": group["prompt"]}, index)
-            return {**row, "concept": group["concept"]}
-
-    world = OneEach(config, {text: Concept(modes=1) for texts in prompts.values() for text in texts})
-    fill(config, Storage.open(config.run.output), world)
-    assert len(rows(tmp_path / "out" / "data", "image_id")) == 4 * 20
-    assert world.images < 1.15 * 4 * 20
-
-
-def test_progress_says_how_far_quotas_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = configured(tmp_path, PROMPTS, {"accepted": 9, "most_groups": 12})
-    world = filled(config, WORLD)
-    assert world.told[0] is None
-    first = world.told[1]
-    assert first
-    assert (first.quotas, first.asked) == (3, 27)
-    assert 0 < first.made < world.images
-    assert re.search(r"after round \d: 1 of 3 quotas met, 15 of 27 images accepted", capsys.readouterr().err)
-    output = Storage.open(tmp_path / "out")
-    file = ProgressFile(output, images=10, done=0, workers={})
-    with file.session():
-        file.expect(20, first)
-    written = json.loads((tmp_path / "out" / "progress.json").read_bytes())
-    assert (written["images"], written["quotas"]["asked"]) == (20, 27)

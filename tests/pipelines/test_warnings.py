@@ -39,6 +39,7 @@ def test_a_number_format_that_a_cpu_has_no_units_for(
     cpu = tmp_path / "cpuinfo"
     cpu.write_text(f"model name\t: x\nflags\t\t: {flags}\n")
     monkeypatch.setattr(module, "_CPU", cpu)
+    monkeypatch.setenv("PATH", "")  # where no driver says which GPU this machine has
     config = configure(model={"path": EMBEDDED, "dtype": dtype}, ray={"gpus_per_generator": gpus})
     said = list(of_model(config))
     assert [f"model.dtype = {dtype!r}: this machine's CPU has no units for it" in line for line in said] == [

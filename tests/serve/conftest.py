@@ -1,4 +1,4 @@
-"""What the tests of the endpoint's page share."""
+"""What the tests of the endpoint share: one of the tiny model, and its page."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from pipelines.serve.settings import ServeArgs
-from tests.support.served import TINY, Served, serving
+from tests.support.served import Served, serving, tiny_args
 
 
 @pytest.fixture(scope="module")
-def served(tiny_pipeline: str, tiny_clip: str) -> Iterator[Served]:
-    args = ServeArgs(model=tiny_pipeline, dtype="float32", scoring=tiny_clip, name="tiny", **TINY)
+def args(tiny_pipeline: str, tiny_clip: str) -> ServeArgs:
+    return tiny_args(tiny_pipeline, tiny_clip)
+
+
+@pytest.fixture(scope="module")
+def served(args: ServeArgs) -> Iterator[Served]:
     with serving(args) as running:
         yield running
 

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,20 +28,9 @@ from pipelines.plan.groups import groups_of
 from pipelines.plan.write import write_plan
 from pipelines.serve.keys import Keys
 from pipelines.serve.settings import ServeArgs
-from tests.support.served import Served, post, serving, tiny_args
+from tests.support.served import Served, post, serving
 
 SECRET = "a-secret-of-some-length"
-
-
-@pytest.fixture(scope="module")
-def args(tiny_pipeline: str, tiny_clip: str) -> ServeArgs:
-    return tiny_args(tiny_pipeline, tiny_clip)
-
-
-@pytest.fixture(scope="module")
-def served(args: ServeArgs) -> Iterator[Served]:
-    with serving(args) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +52,8 @@ def test_the_official_client(client: OpenAI) -> None:
     answer = httpx2.get(linked.url or "")
     assert answer.headers["content-type"] == "image/png"
     assert decode(answer.content).shape == (16, 16, 3)
-    assert [model.id for model in client.models.list()] == ["pipeline"]
-    assert client.models.retrieve("pipeline").owned_by == "raydiance"
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").owned_by == "raydiance"
 
 
 def test_the_official_client_streams(client: OpenAI) -> None:
@@ -169,13 +157,17 @@ def test_compatible_requests_share_a_batch(served: Served) -> None:
         ({"prompt": "x" * 60}, 400, "prompt", "tokens longer than the model reads"),
         ({"negative_prompt": "x" * 60}, 400, "negative_prompt", "the negative prompt is"),
         ({"negative_prompt": "a dot", "guidance_scale": 1}, 400, "negative_prompt", "negative_prompt = 'a dot' has no"),
-        ({"model": "dall-e-3"}, 404, "model", "this is pipeline"),
+        ({"model": "dall-e-3"}, 404, "model", "this is tiny"),
         ({"tora": {"sigma": 99}}, 400, "tora", "sigma = 99.0 is out of range"),
         ({"repulsion": {"inner_steps": 9999}}, 400, "repulsion.inner_steps", "at most 1000"),
         ({"seeds": [1, 2], "n": 1}, 400, "seeds", "2 seeds for 1 images"),
         ({"num_inference_steps": 0}, 400, "num_inference_steps", "greater than or equal to 1"),
         ({"num_inference_steps": 2, "steps": 2}, 400, "num_inference_steps", "not both"),
-        ({"sede": 1}, 400, "sede", "Extra inputs"),
+        ({"sede": 1}, 400, "sede", "sede: there is no such field; did you mean 'seed'?"),
+        ({"torra": True}, 400, "torra", "did you mean 'tora'?"),
+        ({"nothing": 1}, 400, "nothing", "nothing: there is no such field"),
+        ({"tora": {"sigm": 3}}, 400, "tora.sigm", "tora.sigm: there is no such field; did you mean 'sigma'?"),
+        ({"tora": {"sigma": "x"}}, 400, "tora.sigma", "tora.sigma: Input should be a valid number"),
         ({"quality": "hd"}, 400, "quality", "quality: there are no levels of quality here: set steps; leave it out"),
         ({"style": "vivid"}, 400, "style", "say it in the prompt"),
         ({"background": "transparent"}, 400, "background", "opaque"),
@@ -282,12 +274,12 @@ def test_documents(served: Served) -> None:
     assert "422" in document.json()["paths"]["/v1/images/generations"]["post"]["responses"]
     post(served)
     metrics = httpx2.get(f"{served.url}/metrics").text
-    assert 'raydiance_image_requests_total{model="pipeline",status="200"}' in metrics
-    assert 'raydiance_requests_in_flight{model="pipeline"} 0.0' in metrics
+    assert 'raydiance_image_requests_total{model="tiny",status="200"}' in metrics
+    assert 'raydiance_requests_in_flight{model="tiny"} 0.0' in metrics
 
 
 def test_head_is_answered_wherever_get_is(served: Served) -> None:
-    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/v1/models", "/v1/models/pipeline"):
+    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics", "/v1/models", "/v1/models/tiny"):
         got, head = httpx2.get(served.url + path), httpx2.head(served.url + path)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == got.headers["content-type"]

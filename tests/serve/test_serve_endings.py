@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
@@ -22,21 +22,10 @@ from pipelines.serve import callers
 from pipelines.serve.jobs import Done, Event, Job, Started, Step
 from pipelines.serve.requests import error_of
 from pipelines.serve.settings import ServeArgs
-from tests.support.served import Served, post, serving, tiny_args
+from tests.support.served import Served, post, serving
 
 LONG = 1000
 """Steps that take the tiny model seconds."""
-
-
-@pytest.fixture(scope="module")
-def args(tiny_pipeline: str, tiny_clip: str) -> ServeArgs:
-    return tiny_args(tiny_pipeline, tiny_clip)
-
-
-@pytest.fixture(scope="module")
-def served(args: ServeArgs) -> Iterator[Served]:
-    with serving(args) as running:
-        yield running
 
 
 def group(steps: int) -> Group:

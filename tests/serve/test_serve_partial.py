@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,12 +15,6 @@ from models.info import ModelInfo
 from pipelines.dataset.ai_mark import SOURCE_TYPE
 from pipelines.dataset.images import decode
 from tests.support.served import Served, post, serving, tiny_args
-
-
-@pytest.fixture(scope="module")
-def served(tiny_pipeline: str, tiny_clip: str) -> Iterator[Served]:
-    with serving(tiny_args(tiny_pipeline, tiny_clip)) as running:
-        yield running
 
 
 def stream(served: Served, prompt: str = "a red star", **more: Any) -> list[Any]:

@@ -113,7 +113,7 @@ def test_settings_of_groups_are_taken_and_the_answer_is_that_of_a_group(served: 
         ({"input_reference": {"image_url": "https://example.org/a.png"}}, "input_reference", "begin from the prompt"),
         ({"n": 2}, "n", "should be 1"),
         ({"output_compression": 50}, "output_compression", "only jpeg has levels of quality"),
-        ({"frames": 9}, "frames", "Extra inputs"),
+        ({"frames": 9}, "frames", "there is no such field"),
         ({"prompt": " "}, "prompt", "empty"),
     ],
 )

@@ -47,6 +47,14 @@ class Concept:
     """Arm -> how many of the modes it ever shows; all for those that are not named."""
 
 
+PROMPTS = {"easy": ["an easy thing", "some easy thing"], "poor": ["a poor thing"], "never": ["a thing that never is"]}
+WORLD = {
+    "easy": Concept(modes=200),
+    "poor": Concept(modes=6),
+    "never": Concept(passes={"base": 0.0, "tora": 0.0}),
+}
+
+
 @dataclass
 class World:
     """Draws and commits shards.

@@ -38,7 +38,9 @@ TINY: dict[str, Any] = {
 
 def tiny_args(pipeline: str, clip: str) -> ServeArgs:
     """An endpoint on these tiny models, in which requests easily share a batch."""
-    return ServeArgs(model=pipeline, dtype="float32", scoring=clip, groups_per_batch=4, pack_wait_ms=100, **TINY)
+    return ServeArgs(
+        model=pipeline, name="tiny", dtype="float32", scoring=clip, groups_per_batch=4, pack_wait_ms=100, **TINY
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

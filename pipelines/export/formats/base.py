@@ -24,6 +24,13 @@ class Written:
     """Number of images."""
     bytes: int
     """Its size."""
+    beside: tuple[int, ...] = ()
+    """The sizes of the files beside it."""
+
+    @property
+    def whole_bytes(self) -> int:
+        """Its size with theirs."""
+        return self.bytes + sum(self.beside)
 
 
 Beside = Callable[[str, bytes], None]
