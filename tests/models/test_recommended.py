@@ -227,7 +227,7 @@ def test_what_was_measured_on_a_model_lies_beside_it(tmp_path: Path) -> None:
     """As with the embedded model."""
     embedded = recommended(str(WEIGHTS / "pipeline"))
     assert Sampling(**embedded.sampling) == SAMPLING
-    assert embedded.interventions["tora"] == {"sigma": 2.0, "site": "attention"}
+    assert embedded.interventions["tora"] == {"sigma": 4.0, "site": "attention", "blocks": [0.625, 1.0]}
     assert embedded.interventions["repulsion"]["strength"] == 3.0
     for table, keys in {"sampling": embedded.sampling, **embedded.interventions}.items():
         assert [key for key in keys if not embedded.source_of(table, key).endswith("pipeline.toml")] == (

@@ -40,8 +40,7 @@ WARNING = (
         ({"loras": [], "sampling": {"steps": 28, "sigmas": []}}, "sampling = {guidance_scale = 4.0}"),
         (
             {"loras": [], "sampling": ITS_OWN, "tora": True},
-            "it: tora = {sigma = 6.0, blocks = [0.625, 1.0]}. Without it, say in the arm as is recommended: tora = "
-            "{sigma = 2.0, blocks = [0.0, 1.0]}",
+            "it: tora = {sigma = 6.0}. Without it, say in the arm as is recommended: tora = {sigma = 4.0}",
         ),
     ],
 )
@@ -82,8 +81,7 @@ def test_a_request_is_told_in_its_own_fields() -> None:
     assert found is not None
     assert found.of_request() == (
         "the request is without the LoRA 'turbo', but has settings that are recommended with it: steps = 4, tora = "
-        "{sigma = 6.0, blocks = [0.625, 1.0]}. Without it, ask for what is recommended: steps = 28, tora = "
-        "{sigma = 2.0, blocks = [0.0, 1.0]}"
+        "{sigma = 6.0}. Without it, ask for what is recommended: steps = 28, tora = {sigma = 4.0}"
     )
 
 
