@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from models.spec import Lora
 
@@ -59,23 +59,23 @@ def _settings_of(files: Collection[str], weight_name: str) -> str:
     """
     weights = [weight_name] if weight_name else [name for name in files if name.endswith(".safetensors")]
     weights = weights if len(weights) == 1 else [name for name in weights if name == _USUAL]
-    return f"{weights[0].rpartition('.')[0]}.toml" if weights else ""
+    return str(PurePosixPath(weights[0]).with_suffix(".toml")) if weights else ""
 
 
 @cache
 def _on_hub(repository: str, weight_name: str, revision: str) -> Path | None:
     """Asked once in a process."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of the HTTP client that it uses
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # of its HTTP client
 
     try:
         found = HfApi().model_info(repository, revision=revision or None, timeout=_HUB_SECONDS)
         files = [file.rfilename for file in found.siblings or ()]
         settings = _settings_of(files, weight_name)
         return Path(hf_hub_download(repository, settings, revision=found.sha)) if settings in files else None
-    except ValueError:  # no hub id: what is wrong is said when the run is checked
+    except HFValidationError:  # no hub id: what is wrong is said when the run is checked
         return None
-    except (OSError, HTTPError):
+    except (OSError, HTTPError, ValueError):  # the last for an answer that is none
         try:
             cached = snapshot_download(repository, revision=revision or None, local_files_only=True)
         except OSError:

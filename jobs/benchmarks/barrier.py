@@ -23,6 +23,7 @@ import pyarrow as pa
 from pipelines.cluster.executor import Chain, Stage, running
 from pipelines.cluster.session import session
 from pipelines.config.tables import RayOptions
+from pipelines.errors import UserError
 from pipelines.stages.block import REQUEST, make_request
 
 SPREAD = 0.2
@@ -43,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the benchmark, and return the exit status."""
+    if options.rounds < 2:
+        raise UserError(f"--rounds {options.rounds}: needs 2 or more, as a barrier lies between two")
     print(f"{options.rounds} rounds, {options.seconds:g} s a shard\n")
     print("generators  shards of each in a round  idle in rounds  idle at once  a barrier costs each")
     for generators in options.generators:

@@ -46,7 +46,10 @@ def settings_of(path: object, loras: Sequence[Lora] = ()) -> Settings:
     for file, tables in known.files.items():
         for name in tables:
             if name not in names:
-                raise UserError(f"{file}: unknown table [{name}]{meant(name, names)}")
+                raise UserError(
+                    f"{file}: unknown table [{name}]{meant(name, names)}; the file is read as settings of what lies "
+                    "beside it: if it is something else, use a copy of the weights without it"
+                )
     said_by = " or ".join(known.files) or known.source
     return Settings(
         sampling=toml.build(Sampling, known.sampling, file=said_by, at="sampling"),

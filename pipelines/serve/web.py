@@ -180,5 +180,6 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     kinds: dict[str, type[ImageRequest]] = {making.EDITS: EditRequest, videos_api.PATH: VideoRequest}
-    kind = kinds.get(request.url.path, ImageRequest)
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    kind = kinds.get(path, ImageRequest)
     return errors.response(errors.invalid(error.errors(), partial(fields_of, kind)))

@@ -57,7 +57,10 @@ def test_settings_that_a_run_says_itself_are_its_own(configure: Configure) -> No
     assert not list(of_arms(configure(model=MODEL, sampling=own, arms=[{"name": "x", "loras": []}])))
 
 
-def test_a_lora_without_settings_of_its_own_changes_nothing(configure: Configure) -> None:
+def test_a_lora_without_settings_of_its_own_changes_nothing(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     model = {**MODEL, "loras": [{"name": "ink", "path": "owner/ink"}]}
     assert not list(of_arms(configure(model=model, arms=[{"name": "x", "loras": []}])))
 
