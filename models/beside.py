@@ -14,6 +14,10 @@ _USUAL = "pytorch_lora_weights.safetensors"
 _HUB_SECONDS = 10.0
 
 
+class Unreached(Exception):
+    """Nobody knows whether there is such a file."""
+
+
 def beside_model(path: str) -> Path | None:
     """The TOML file of a folder's name beside it; None where there is none.
 
@@ -23,15 +27,22 @@ def beside_model(path: str) -> Path | None:
 
 
 def beside_lora(lora: Lora) -> Path | None:
-    """The TOML file of the same name beside a LoRA's weights, or beside their folder; None where there is none, or
-    where the hub is neither reached nor has left it in its cache.
+    """The TOML file of the same name beside a LoRA's weights, or beside their folder; None where there is none.
 
     lora: which one.
+
+    Raises:
+        Unreached: the hub does not answer, and has not left the LoRA in its cache.
     """
     at = Path(lora.path)
     if at.is_file():
         return _there(at.with_suffix(".toml"))
-    return _beside_folder(at, lora.weight_name) if at.exists() else _on_hub(lora.path, lora.weight_name, lora.revision)
+    if at.exists():
+        return _beside_folder(at, lora.weight_name)
+    found = _on_hub(lora.path, lora.weight_name, lora.revision)
+    if isinstance(found, Unreached):
+        raise found
+    return found
 
 
 def names_of(folder: Path) -> list[Path]:
@@ -63,8 +74,8 @@ def _settings_of(files: Collection[str], weight_name: str) -> str:
 
 
 @cache
-def _on_hub(repository: str, weight_name: str, revision: str) -> Path | None:
-    """Asked once in a process."""
+def _on_hub(repository: str, weight_name: str, revision: str) -> Path | Unreached | None:
+    """Asked once in a process, whether or not it answers, as a hub that does not takes its time."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # of its HTTP client
 
@@ -79,5 +90,5 @@ def _on_hub(repository: str, weight_name: str, revision: str) -> Path | None:
         try:
             cached = snapshot_download(repository, revision=revision or None, local_files_only=True)
         except OSError:
-            return None
+            return Unreached(repository)
         return _beside_folder(Path(cached), weight_name)

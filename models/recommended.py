@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from models.beside import beside_lora, beside_model, names_of
+from models.beside import Unreached, beside_lora, beside_model, names_of
 from models.checkpoints import CHECKPOINTS, Checkpoint, Shape, named, repulsion_strength
 from models.errors import ModelError
 from models.spec import Lora
@@ -67,8 +67,15 @@ def recommended(path: str, loras: Sequence[Lora] = ()) -> Recommended:
     """
     folder = Path(path)
     known = _of_folder(folder) if folder.is_dir() else _of_hub_id(path)
-    files = [file for file in (beside_model(path), *map(beside_lora, loras)) if file]
-    return _with_files(known, files) if files else known
+    beside, unreached = [beside_model(path)], []
+    for lora in loras:
+        try:
+            beside.append(beside_lora(lora))
+        except Unreached:
+            unreached.append(lora.path)
+    files = [file for file in beside if file]
+    known = _with_files(known, files) if files else known
+    return _doubted(known, unreached) if unreached else known
 
 
 def shape_of(folder: Path) -> Shape | None:
@@ -193,6 +200,13 @@ def _with_files(known: Recommended, files: Sequence[Path]) -> Recommended:
         files=own,
         warning=f"{known.warning} (not in {' or '.join(own)}: {left})" if known.warning and left else "",
     )
+
+
+def _doubted(known: Recommended, loras: Sequence[str]) -> Recommended:
+    doubt = (
+        f"the hub does not answer, so that settings beside the LoRA {' and '.join(loras)} are not known: say [sampling]"
+    )
+    return replace(known, warning="; ".join(filter(None, (known.warning, doubt))))
 
 
 def _tables(file: Path) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.beside import _on_hub, beside_lora
+from models.beside import Unreached, _on_hub, beside_lora
+from models.embedded import WEIGHTS
 from models.recommended import recommended
 from models.spec import Lora
 
@@ -73,4 +74,10 @@ def test_the_file_is_that_of_the_weights_that_are_loaded(
 def test_where_nothing_is_there_nothing_is_found(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert beside_lora(Lora(name="ink", path=path)) is None
+    lora = Lora(name="ink", path=path)
+    if path == "owner/gone":  # a hub that does not answer may have it
+        with pytest.raises(Unreached):
+            beside_lora(lora)
+    else:
+        assert beside_lora(lora) is None
+    assert (path in recommended(str(WEIGHTS / "pipeline"), [lora]).warning) == (path == "owner/gone")

@@ -282,11 +282,12 @@ def test_what_was_measured_with_a_lora_goes_before_what_was_measured_without(tmp
     assert turbo.source_of("tora", "sigma").endswith("pytorch_lora_weights.toml")
     assert turbo.source_of("sampling", "width").endswith("pipeline.toml")
 
-    folder = tmp_path / "fast"
+    folder, plain = tmp_path / "fast", tmp_path / "plain"
     folder.mkdir()
+    plain.mkdir()
     file = tmp_path / "fast.toml"
     file.write_text("[sampling]\nsteps = 8\n")
-    found = recommended("owner/model", [Lora(name="a", path=str(folder)), Lora(name="b", path="owner/lora")])
+    found = recommended("owner/model", [Lora(name="a", path=str(folder)), Lora(name="b", path=str(plain))])
     assert found.sampling == {"steps": 8}
     assert found.warning.endswith(f"(not in {file}: [repulsion])")
 
