@@ -20,6 +20,7 @@ from pipelines.dataset.content_credentials import ALGORITHMS, Credentials
 from pipelines.errors import UserError
 from pipelines.export.formats import FORMATS
 from pipelines.export.parts import BY
+from pipelines.pages.words import counted
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -120,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
     )
     rows, size = sum(file.rows for file in files), sum(file.whole_bytes for file in files)
     count = sum(1 + len(file.beside) for file in files)
-    print(f"{rows:,} images in {count:,} file{'s' * (count != 1)}, {size / 1e6:,.1f} MB: {target.uri}")
+    print(f"{rows:,} images in {counted(count, 'file')}, {size / 1e6:,.1f} MB: {target.uri}")
     return 0
 
 

@@ -4,14 +4,12 @@ torch."""
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from models import hub
 from models.spec import Lora
-
-_USUAL = "pytorch_lora_weights.safetensors"
-"""As diffusers names a LoRA's weights, and which of several it takes."""
-_HUB_SECONDS = 10.0
 
 
 class Unreached(Exception):
@@ -69,26 +67,29 @@ def _settings_of(files: Collection[str], weight_name: str) -> str:
     weight_name: of the weights among them; "" for the only ones, or those with the usual name.
     """
     weights = [weight_name] if weight_name else [name for name in files if name.endswith(".safetensors")]
-    weights = weights if len(weights) == 1 else [name for name in weights if name == _USUAL]
+    weights = weights if len(weights) == 1 else [name for name in weights if name == hub.LORA_WEIGHTS]
     return str(PurePosixPath(weights[0]).with_suffix(".toml")) if weights else ""
 
 
 @cache
 def _on_hub(repository: str, weight_name: str, revision: str) -> Path | Unreached | None:
     """Asked once in a process, whether or not it answers, as a hub that does not takes its time."""
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # of its HTTP client
 
     try:
-        found = HfApi().model_info(repository, revision=revision or None, timeout=_HUB_SECONDS)
-        files = [file.rfilename for file in found.siblings or ()]
-        settings = _settings_of(files, weight_name)
-        return Path(hf_hub_download(repository, settings, revision=found.sha)) if settings in files else None
+        found = hub.told(repository, revision)
     except HFValidationError:  # no hub id: what is wrong is said when the run is checked
         return None
-    except (OSError, HTTPError, ValueError):  # the last for an answer that is none
-        try:
-            cached = snapshot_download(repository, revision=revision or None, local_files_only=True)
-        except OSError:
-            return Unreached(repository)
-        return _beside_folder(Path(cached), weight_name)
+    if found is not None:
+        files = [file.rfilename for file in found.siblings or ()]
+        settings = _settings_of(files, weight_name)
+        if settings not in files:
+            return None
+        with suppress(OSError, HTTPError, ValueError):
+            return Path(hf_hub_download(repository, settings, revision=found.sha))
+    try:
+        cached = snapshot_download(repository, revision=revision or None, local_files_only=True)
+    except OSError:
+        return Unreached(repository)
+    return _beside_folder(Path(cached), weight_name)

@@ -8,16 +8,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from models import hub
 from models.spec import Lora, ModelSpec
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_SECONDS = 10.0
 
 PREFIX = "content-"
 """Beginning of the revision of a local folder."""
 
-_LORA_FILE = "pytorch_lora_weights.safetensors"
-"""As diffusers names it."""
 _BLOCK = 1 << 20
 _BLOCKS = 16
 
@@ -35,7 +33,7 @@ def _pinned_lora(lora: Lora) -> Lora:
     at = Path(lora.path)
     if at.exists():
         return replace(lora, revision=content_revision(at))
-    return replace(lora, revision=hub_commit(lora.path, lora.revision, lora.weight_name or _LORA_FILE))
+    return replace(lora, revision=hub_commit(lora.path, lora.revision, lora.weight_name or hub.LORA_WEIGHTS))
 
 
 def content_revision(at: Path) -> str:
@@ -80,11 +78,9 @@ def hub_commit(model: str, revision: str, file: str = "model_index.json") -> str
     """
     if _COMMIT.fullmatch(revision):
         return revision
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of the HTTP client that it uses
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        return HfApi().model_info(model, revision=revision or None, timeout=_HUB_SECONDS).sha or revision
-    except (OSError, HTTPError):
-        cached = try_to_load_from_cache(model, file, revision=revision or None)
-        return Path(cached).parent.name if isinstance(cached, str) else revision
+    if (found := hub.told(model, revision)) is not None:
+        return found.sha or revision
+    cached = try_to_load_from_cache(model, file, revision=revision or None)
+    return Path(cached).parent.name if isinstance(cached, str) else revision

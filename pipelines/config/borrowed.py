@@ -3,14 +3,14 @@ few-step LoRA the model alone draws nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from models.interventions.registry import entry_of
 from models.spec import InterventionConfig, Lora, ModelSpec, Sampling
 from pipelines.config.arm_sampling import ArmSampling
-from pipelines.config.recommended import settings_of
+from pipelines.config.recommended import Settings, settings_of
 from pipelines.config.write_toml import inline
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -56,6 +56,7 @@ def borrowed(
     sampling: Sampling,
     interventions: Sequence[InterventionConfig],
     said: Collection[str] = (),
+    known: Callable[[str, tuple[Lora, ...]], Settings] = settings_of,
 ) -> Borrowed | None:
     """What pictures are drawn with that is recommended for LoRAs which do not act on them; None for nothing.
 
@@ -64,6 +65,7 @@ def borrowed(
     sampling: of the pictures.
     interventions: settings of those that act on them.
     said: settings of the sampling that somebody chose for these very pictures.
+    known: `settings_of`, or what remembers its answers.
 
     Raises:
         UserError: as `settings_of`.
@@ -72,8 +74,8 @@ def borrowed(
     resting = tuple(lora.name for lora in model.loras if lora.name not in names)
     if not resting:
         return None
-    every = settings_of(model.path, model.loras)
-    own = settings_of(model.path, [lora for lora in model.loras if lora.name in names])
+    every = known(model.path, model.loras)
+    own = known(model.path, tuple(lora for lora in model.loras if lora.name in names))
     of_arms = [field.name for field in fields(ArmSampling) if field.name not in said]
     found = {"sampling": _alike(sampling, every.sampling, own.sampling, of_arms)}
     for used in interventions:

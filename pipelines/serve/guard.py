@@ -29,6 +29,12 @@ HEADERS = "raydiance.headers"
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
+def path_of(scope: Scope) -> str:
+    """The path of a request, without the prefix that a proxy gives the endpoint."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 class Guard:
     """ASGI middleware.
 
@@ -125,7 +131,7 @@ class Guard:
             return b""
         if not self._keys.admit(headers.get("authorization")):
             raise no_key()
-        limits = self._larger.get(scope["path"].removeprefix(scope.get("root_path", "")), self._bodies)
+        limits = self._larger.get(path_of(scope), self._bodies)
         if announced.isdecimal() and int(announced) > limits.most_bytes:
             raise _too_large(limits.most_bytes)
         client = scope.get("client") or ("",)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import cache
 
 from models.spec import Group, Lora
 from pipelines.config.borrowed import borrowed
+from pipelines.config.recommended import settings_of
 from pipelines.serve.errors import ApiError
 from pipelines.serve.schema import ImageRequest
 from pipelines.serve.serving import Serving
+
+_settings_of = cache(settings_of)
+"""Requests do not read the files beside the model and its LoRAs again."""
 
 
 def acting(request: ImageRequest, serving: Serving) -> tuple[Lora, ...] | None:
@@ -43,7 +48,7 @@ def warnings(group: Group, serving: Serving, said: Collection[str]) -> tuple[str
     if group.loras is None:
         return ()
     said = {"steps" if name == "num_inference_steps" else name for name in said}
-    found = borrowed(serving.model, group.loras, group.sampling, group.interventions, said)
+    found = borrowed(serving.model, group.loras, group.sampling, group.interventions, said, _settings_of)
     return () if found is None else (found.of_request(),)
 
 

@@ -23,7 +23,7 @@ from pipelines.serve.desk import Desk
 from pipelines.serve.door import Door
 from pipelines.serve.edit_schema import EditRequest
 from pipelines.serve.errors import ApiError
-from pipelines.serve.guard import Guard
+from pipelines.serve.guard import Guard, path_of
 from pipelines.serve.head import Head
 from pipelines.serve.images_api import ImagesApi
 from pipelines.serve.keys import Keys
@@ -180,6 +180,5 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     kinds: dict[str, type[ImageRequest]] = {making.EDITS: EditRequest, videos_api.PATH: VideoRequest}
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    kind = kinds.get(path, ImageRequest)
+    kind = kinds.get(path_of(request.scope), ImageRequest)
     return errors.response(errors.invalid(error.errors(), partial(fields_of, kind)))
