@@ -11,8 +11,7 @@ _SECONDS = 10.0
 
 
 def told(repository: str, revision: str) -> Any | None:
-    """What the hub says of a repository, a `huggingface_hub.ModelInfo`; None where it does not answer, or nobody can read
-    what it does.
+    """What the hub says of a repository, a `huggingface_hub.ModelInfo`; None where it gives no answer that can be read.
 
     repository: its id.
     revision: branch, tag or commit; "" for the main branch.
